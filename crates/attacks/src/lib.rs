@@ -1,0 +1,1 @@
+//! Threat models and adversarial attacks: closures in, perturbed inputs out.

@@ -1,0 +1,1 @@
+//! The task-agnostic robustness bound: divergences, regularizer, constants of heads.

@@ -1,0 +1,1 @@
+//! Heads, protocols, robust evaluation and the bound measured on real encoders.

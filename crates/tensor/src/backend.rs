@@ -1,0 +1,340 @@
+//! What a device can do: few, coarse kernels behind an object-safe trait. No differentiation in here.
+
+use crate::array::{Array, Buffer, DType, HostSlice, HostVec};
+use crate::key::Key;
+use crate::shape::{Shape, Split};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// A device: a shared handle on its backend.
+pub type Device = Arc<dyn Backend>;
+
+/// The kernels of a device.
+///
+/// Operands are contiguous, row-major, of the shapes that the caller has already checked; a kernel
+/// returns the memory of its result and the caller knows its shape. Two calls with the same operands
+/// give the same bits.
+pub trait Backend: Debug + Send + Sync {
+    /// A name for messages, such as `cpu (2 threads)`.
+    fn name(&self) -> String;
+
+    /// Copies from the host.
+    fn upload(&self, data: HostSlice<'_>) -> Buffer;
+    /// Copies to the host.
+    fn download(&self, x: &Array) -> HostVec;
+    /// `len` copies of one value.
+    fn full(&self, dtype: DType, len: usize, value: f64) -> Buffer;
+    /// The values in another element type.
+    fn cast(&self, x: &Array, to: DType) -> Buffer;
+    /// Rows of random numbers: row `i` holds `width` numbers of the stream at `rows[i]`.
+    fn random(&self, dtype: DType, law: Random, rows: &[Key], width: usize) -> Buffer;
+
+    /// An elementwise function.
+    fn unary(&self, op: Unary, x: &Array) -> Buffer;
+    /// An elementwise function of two operands, broadcast to `shape`.
+    fn binary(&self, op: Binary, a: &Array, b: &Array, shape: &Shape) -> Buffer;
+    /// `a` where `condition` is not zero, else `b`; all of one shape.
+    fn select(&self, condition: &Array, a: &Array, b: &Array) -> Buffer;
+
+    /// The sums over the middle axis of `split`.
+    fn sum(&self, x: &Array, split: Split) -> Buffer;
+    /// The position of the first largest (or smallest) element along the middle axis of `split`,
+    /// as U32: its index on that axis, or in the whole array if `flat`.
+    fn arg_extreme(&self, x: &Array, split: Split, which: Extreme, flat: bool) -> Buffer;
+
+    /// `op(a) · op(b)` for each of a batch of matrices.
+    fn matmul(&self, a: &Array, b: &Array, product: &Product) -> Buffer;
+
+    /// The elements at `offset + Σ index·stride` for every index of `shape`: permute, broadcast, slice.
+    fn strided(&self, x: &Array, shape: &Shape, view: &Strided) -> Buffer;
+    /// An array of `shape`, zero but for the parts, each placed at its own start.
+    fn place(&self, parts: &[(&Array, Shape)], shape: &Shape) -> Buffer;
+    /// Rows of the middle axis of `split` by index: `(outer, index.len(), inner)`.
+    fn gather(&self, x: &Array, index: &Array, split: Split) -> Buffer;
+    /// The adjoint of `gather`: adds each row to its place in `(outer, split.extent, inner)`.
+    fn scatter_add(&self, x: &Array, index: &Array, split: Split) -> Buffer;
+
+    /// Convolution of `(n, h, w, c_in)` with `(kh, kw, c_in/groups, c_out)`.
+    fn conv2d(&self, x: &Array, w: &Array, shape: &ConvShape) -> Buffer;
+    /// Its adjoint in the input.
+    fn conv2d_input(&self, dy: &Array, w: &Array, shape: &ConvShape) -> Buffer;
+    /// Its adjoint in the weights.
+    fn conv2d_weight(&self, x: &Array, dy: &Array, shape: &ConvShape) -> Buffer;
+
+    /// Sums over windows of `(n, h, w, c)`; padding counts as zero.
+    fn sum_pool(&self, x: &Array, shape: &PoolShape) -> Buffer;
+    /// Its adjoint.
+    fn sum_pool_adjoint(&self, dy: &Array, shape: &PoolShape) -> Buffer;
+    /// The flat position of the first largest element of each window, as U32.
+    fn max_pool(&self, x: &Array, shape: &PoolShape) -> Buffer;
+
+    /// Batch normalisation of `(rows, c)` with the statistics of the batch, then ReLU if asked.
+    fn batch_norm(&self, x: &Array, weight: &Array, bias: &Array, norm: Norm) -> BatchNormed;
+    /// Its adjoints in the input, the weight and the bias.
+    fn batch_norm_adjoint(&self, saved: &BatchNormSaved<'_>, dy: &Array, norm: Norm) -> [Buffer; 3];
+    /// `x·scale + shift` with one scale and shift for each channel of `(rows, c)`, then ReLU if asked.
+    fn channel_affine(&self, x: &Array, scale: &Array, shift: &Array, relu: bool) -> Buffer;
+
+    /// Softmax of the rows of `(rows, k)`, or its logarithm.
+    fn softmax(&self, x: &Array, k: usize, log: bool) -> Buffer;
+    /// Its adjoint, from its value.
+    fn softmax_adjoint(&self, y: &Array, dy: &Array, k: usize, log: bool) -> Buffer;
+    /// The cross-entropy of each row of `(n, k)` against its label, accurate also where it is tiny.
+    fn cross_entropy(&self, logits: &Array, labels: &Array) -> Buffer;
+    /// Its adjoint: `dy_i·(softmax − one-hot)`, with the label's entry as minus the sum of the others.
+    fn cross_entropy_adjoint(&self, logits: &Array, labels: &Array, dy: &Array) -> Buffer;
+}
+
+/// A law of [`Backend::random`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Random {
+    /// `[0, 1)` with 24 random bits.
+    Uniform,
+    /// Standard normal (Box–Muller, two numbers from two words).
+    Normal,
+}
+
+/// An elementwise function. The derivative of each stands beside its use in `ops::pointwise`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unary {
+    /// −x
+    Neg,
+    /// eˣ
+    Exp,
+    /// ln x
+    Log,
+    /// √x
+    Sqrt,
+    /// max(x, 0)
+    Relu,
+    /// x·Φ(x), with the exact Φ
+    Gelu,
+    /// x·σ(x)
+    Silu,
+    /// tanh x
+    Tanh,
+    /// 1 / (1 + e⁻ˣ)
+    Sigmoid,
+    /// The error function
+    Erf,
+    /// −1, 0 or 1
+    Sign,
+    /// |x|
+    Abs,
+    /// xᵖ
+    Powf(f64),
+    /// x + c
+    AddScalar(f64),
+    /// c·x
+    MulScalar(f64),
+    /// The nearest value of `[lo, hi]`
+    Clamp(f64, f64),
+}
+
+/// An elementwise function of two operands. Comparisons give 0 or 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Binary {
+    /// a + b
+    Add,
+    /// a − b
+    Sub,
+    /// a·b
+    Mul,
+    /// a / b
+    Div,
+    /// max(a, b)
+    Max,
+    /// min(a, b)
+    Min,
+    /// a > b
+    Greater,
+    /// a ≥ b
+    GreaterEqual,
+    /// a = b
+    Equal,
+    /// a where b > 0, else 0: the adjoint of ReLU
+    Mask,
+}
+
+/// Which end of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Extreme {
+    /// The largest
+    Max,
+    /// The smallest
+    Min,
+}
+
+/// A batch of matrix products `(m, k) · (k, n)`, each operand stored transposed or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Product {
+    /// Number of products.
+    pub batch: usize,
+    /// Rows of the result.
+    pub m: usize,
+    /// Columns of the result.
+    pub n: usize,
+    /// Terms of each sum.
+    pub k: usize,
+    /// Which operands are stored transposed.
+    pub transpose: Transpose,
+}
+
+/// Which operands of a matrix product are stored transposed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Transpose {
+    /// The left one is stored as `(k, m)`.
+    pub a: bool,
+    /// The right one is stored as `(n, k)`.
+    pub b: bool,
+}
+
+impl Transpose {
+    /// `a · b`
+    pub const NONE: Transpose = Transpose { a: false, b: false };
+    /// `aᵀ · b`
+    pub const LEFT: Transpose = Transpose { a: true, b: false };
+    /// `a · bᵀ`
+    pub const RIGHT: Transpose = Transpose { a: false, b: true };
+}
+
+/// A strided view: the element at index `i` is `offset + Σ iₐ·strides[a]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Strided {
+    /// Position of the first element.
+    pub offset: usize,
+    /// Step of each axis; 0 repeats.
+    pub strides: [usize; crate::shape::MAX_RANK],
+}
+
+/// How a convolution walks: the same stride and padding in both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conv {
+    /// Step between windows.
+    pub stride: usize,
+    /// Zeros added on every side.
+    pub pad: usize,
+    /// Channels are split into this many independent groups.
+    pub groups: usize,
+}
+
+impl Default for Conv {
+    fn default() -> Self {
+        Conv { stride: 1, pad: 0, groups: 1 }
+    }
+}
+
+/// The extents of one convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct ConvShape {
+    pub n: usize,
+    pub h: usize,
+    pub w: usize,
+    pub c_in: usize,
+    pub kh: usize,
+    pub kw: usize,
+    pub c_out: usize,
+    pub conv: Conv,
+}
+
+impl ConvShape {
+    /// Height of the result.
+    pub fn out_h(&self) -> usize {
+        (self.h + 2 * self.conv.pad - self.kh) / self.conv.stride + 1
+    }
+
+    /// Width of the result.
+    pub fn out_w(&self) -> usize {
+        (self.w + 2 * self.conv.pad - self.kw) / self.conv.stride + 1
+    }
+
+    /// Shape of the result.
+    pub fn output(&self) -> Shape {
+        [self.n, self.out_h(), self.out_w(), self.c_out].into()
+    }
+
+    /// Shape of the input.
+    pub fn input(&self) -> Shape {
+        [self.n, self.h, self.w, self.c_in].into()
+    }
+
+    /// Shape of the weights.
+    pub fn weight(&self) -> Shape {
+        [self.kh, self.kw, self.c_in / self.conv.groups, self.c_out].into()
+    }
+
+    /// Multiply-adds of one forward pass, padding included.
+    pub fn macs(&self) -> usize {
+        self.n * self.out_h() * self.out_w() * self.c_out * self.kh * self.kw * (self.c_in / self.conv.groups)
+    }
+}
+
+/// How a pooling window walks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pool {
+    /// Extent of the square window.
+    pub window: usize,
+    /// Step between windows.
+    pub stride: usize,
+    /// Padding on every side: zero for averages, never chosen for maxima.
+    pub pad: usize,
+}
+
+/// The extents of one pooling of `(n, h, w, c)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub struct PoolShape {
+    pub n: usize,
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+    pub pool: Pool,
+}
+
+impl PoolShape {
+    /// Height of the result.
+    pub fn out_h(&self) -> usize {
+        (self.h + 2 * self.pool.pad - self.pool.window) / self.pool.stride + 1
+    }
+
+    /// Width of the result.
+    pub fn out_w(&self) -> usize {
+        (self.w + 2 * self.pool.pad - self.pool.window) / self.pool.stride + 1
+    }
+
+    /// Shape of the result.
+    pub fn output(&self) -> Shape {
+        [self.n, self.out_h(), self.out_w(), self.c].into()
+    }
+}
+
+/// Constants of a batch normalisation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Norm {
+    /// Added to the variance.
+    pub eps: f64,
+    /// Whether a ReLU follows in the same pass.
+    pub relu: bool,
+}
+
+/// The result of [`Backend::batch_norm`].
+pub struct BatchNormed {
+    /// The normalised rows.
+    pub y: Buffer,
+    /// `(c)`: the mean of each channel.
+    pub mean: Buffer,
+    /// `(c)`: its biased variance.
+    pub variance: Buffer,
+}
+
+/// What [`Backend::batch_norm_adjoint`] needs of the forward pass.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct BatchNormSaved<'a> {
+    pub x: &'a Array,
+    pub weight: &'a Array,
+    pub bias: &'a Array,
+    pub mean: &'a Array,
+    pub variance: &'a Array,
+}

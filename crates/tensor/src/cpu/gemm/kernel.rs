@@ -1,0 +1,357 @@
+//! The micro-kernel behind every product and convolution: six rows times one cache line of columns.
+//!
+//! It computes `c[r, j] (+)= Σ_k a[r, k] b[k, j]` where the rows of `a` may lie anywhere in a buffer and a row is read in
+//! runs, so that the pixels below the taps of a convolution are multiplied where they lie, without a copy for each tap:
+//!
+//! `c[rows[r].c + j] (+)= Σ_run Σ_{i < run.len} a[rows[r].a + run.a + i·step] · b[k(run, i)·LANES + j]`,
+//!
+//! with `k(run, i)` counting through all runs.
+use super::element::Element;
+
+/// One row of a product: where it starts in `a` and in `c`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Row {
+    pub(crate) a: usize,
+    pub(crate) c: usize,
+}
+
+/// A stretch of the summation index: where it starts in a row of `a`, and how long it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Run {
+    pub(crate) a: usize,
+    pub(crate) len: usize,
+}
+
+/// A product of some rows with one packed panel of columns.
+pub(crate) struct Block<'a, T> {
+    pub(crate) level: Level,
+    pub(crate) a: &'a [T],
+    /// Distance in `a` between neighbours in a run.
+    pub(crate) step: usize,
+    pub(crate) rows: &'a [Row],
+    pub(crate) runs: &'a [Run],
+    /// A panel: `LANES` elements for each value of the summation index.
+    pub(crate) b: &'a [T],
+    /// How many columns of the panel are wanted, at most `LANES`.
+    pub(crate) width: usize,
+    /// Whether the product is added to what `c` holds.
+    pub(crate) add: bool,
+}
+
+/// Which instructions the processor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+}
+
+impl Default for Level {
+    /// What this processor can do best.
+    fn default() -> Level {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return Level::Avx2;
+        }
+        Level::Portable
+    }
+}
+
+/// Rows of a register tile: with two vectors a row, twelve sums are in flight, which hides the latency of FMA.
+pub(crate) const ROWS: usize = 6;
+
+pub(crate) fn multiply_f32(block: &Block<'_, f32>, c: &mut [f32]) {
+    check(block, c);
+    match block.level {
+        // SAFETY: `check` has proved every index in range.
+        Level::Portable => unsafe { tiles::<portable::Single>(block, c) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above; `Level::Avx2` exists only where AVX2 and FMA were detected.
+        Level::Avx2 => unsafe { avx2::tiles_f32(block, c) },
+    }
+}
+
+pub(crate) fn multiply_f64(block: &Block<'_, f64>, c: &mut [f64]) {
+    check(block, c);
+    match block.level {
+        // SAFETY: `check` has proved every index in range.
+        Level::Portable => unsafe { tiles::<portable::Double>(block, c) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above; `Level::Avx2` exists only where AVX2 and FMA were detected.
+        Level::Avx2 => unsafe { avx2::tiles_f64(block, c) },
+    }
+}
+
+/// Proves that the tiles below stay inside the three slices.
+fn check<T: Element>(block: &Block<'_, T>, c: &[T]) {
+    let (mut a_end, mut depth) = (0, 0);
+    for run in block.runs.iter().filter(|run| run.len > 0) {
+        a_end = a_end.max(run.a + (run.len - 1) * block.step + 1);
+        depth += run.len;
+    }
+    let (mut a_last, mut c_last) = (0, 0);
+    for row in block.rows {
+        a_last = a_last.max(row.a);
+        c_last = c_last.max(row.c);
+    }
+    assert!(block.width <= T::LANES && depth * T::LANES <= block.b.len(), "the panel is too short");
+    if !block.rows.is_empty() {
+        assert!(depth == 0 || a_last + a_end <= block.a.len(), "a row of the left factor leaves its buffer");
+        assert!(c_last + block.width <= c.len(), "a row of the product leaves its buffer");
+    }
+}
+
+/// A register of scalars. Two of them hold a line of a panel.
+trait Vector: Copy {
+    type Scalar: Element;
+    const LEN: usize;
+    fn zero() -> Self;
+    /// # Safety
+    /// `LEN` scalars can be read at `from`.
+    unsafe fn load(from: *const Self::Scalar) -> Self;
+    /// # Safety
+    /// One scalar can be read at `from`.
+    unsafe fn splat(from: *const Self::Scalar) -> Self;
+    /// # Safety
+    /// `LEN` scalars can be written at `to`.
+    unsafe fn store(self, to: *mut Self::Scalar);
+    fn add(self, other: Self) -> Self;
+    /// `self * by + to`
+    fn multiply_add(self, by: Self, to: Self) -> Self;
+}
+
+/// All rows, six at a time.
+///
+/// # Safety
+/// `check` has accepted the arguments.
+#[inline(always)]
+unsafe fn tiles<V: Vector>(block: &Block<'_, V::Scalar>, c: &mut [V::Scalar]) {
+    let c = c.as_mut_ptr();
+    let (tiles, rest) = block.rows.as_chunks::<ROWS>();
+    // SAFETY: the rows are among those accepted.
+    unsafe {
+        for rows in tiles {
+            tile::<V, 6>(block, rows, c);
+        }
+        match rest {
+            [] => {}
+            [a] => tile::<V, 1>(block, &[*a], c),
+            [a, b] => tile::<V, 2>(block, &[*a, *b], c),
+            [a, b, d] => tile::<V, 3>(block, &[*a, *b, *d], c),
+            [a, b, d, e] => tile::<V, 4>(block, &[*a, *b, *d, *e], c),
+            [a, b, d, e, ..] => tile::<V, 5>(block, &[*a, *b, *d, *e, rest[4]], c),
+        }
+    }
+}
+
+/// # Safety
+/// `rows` are rows of `block`, which `check` has accepted together with the buffer behind `c`.
+#[inline(always)]
+unsafe fn tile<V: Vector, const R: usize>(block: &Block<'_, V::Scalar>, rows: &[Row; R], c: *mut V::Scalar) {
+    let mut sums = [[V::zero(); 2]; R];
+    // SAFETY: every offset below is at most the one that `check` has compared with the length of its buffer.
+    unsafe {
+        let base: [*const V::Scalar; R] = std::array::from_fn(|r| block.a.as_ptr().add(rows[r].a));
+        let mut b = block.b.as_ptr();
+        for run in block.runs {
+            let mut at = run.a;
+            for _ in 0..run.len {
+                let (b0, b1) = (V::load(b), V::load(b.add(V::LEN)));
+                for r in 0..R {
+                    let a = V::splat(base[r].add(at));
+                    sums[r][0] = a.multiply_add(b0, sums[r][0]);
+                    sums[r][1] = a.multiply_add(b1, sums[r][1]);
+                }
+                at += block.step;
+                b = b.add(2 * V::LEN);
+            }
+        }
+        if block.width < 2 * V::LEN {
+            return narrow::<V, R>(block, rows, sums, c);
+        }
+        for r in 0..R {
+            let to = c.add(rows[r].c);
+            if block.add {
+                sums[r][0] = V::load(to).add(sums[r][0]);
+                sums[r][1] = V::load(to.add(V::LEN)).add(sums[r][1]);
+            }
+            sums[r][0].store(to);
+            sums[r][1].store(to.add(V::LEN));
+        }
+    }
+}
+
+/// Writes the wanted columns of a tile. It gets the sums by value, so that those in the caller can live in registers.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn narrow<V: Vector, const R: usize>(
+    block: &Block<'_, V::Scalar>,
+    rows: &[Row; R],
+    sums: [[V; 2]; R],
+    c: *mut V::Scalar,
+) {
+    for (row, [left, right]) in rows.iter().zip(sums) {
+        let mut line = [V::Scalar::default(); 16];
+        // SAFETY: `line` has room for two vectors, and `check` has compared the wanted columns with the length of `c`.
+        unsafe {
+            left.store(line.as_mut_ptr());
+            right.store(line.as_mut_ptr().add(V::LEN));
+            for (j, sum) in line.iter().enumerate().take(block.width) {
+                let to = c.add(row.c + j);
+                *to = if block.add { *to + *sum } else { *sum };
+            }
+        }
+    }
+}
+
+/// Arrays in place of vectors: what the compiler makes of them runs anywhere.
+mod portable {
+    use super::Vector;
+
+    macro_rules! portable {
+        ($name:ident, $scalar:ty, $len:literal) => {
+            #[derive(Clone, Copy)]
+            pub(super) struct $name([$scalar; $len]);
+
+            impl Vector for $name {
+                type Scalar = $scalar;
+                const LEN: usize = $len;
+
+                #[inline(always)]
+                fn zero() -> Self {
+                    Self([0.0; $len])
+                }
+
+                #[inline(always)]
+                unsafe fn load(from: *const $scalar) -> Self {
+                    // SAFETY: the caller grants `LEN` scalars.
+                    Self(unsafe { from.cast::<[$scalar; $len]>().read_unaligned() })
+                }
+
+                #[inline(always)]
+                unsafe fn splat(from: *const $scalar) -> Self {
+                    // SAFETY: the caller grants one scalar.
+                    Self([unsafe { *from }; $len])
+                }
+
+                #[inline(always)]
+                unsafe fn store(self, to: *mut $scalar) {
+                    // SAFETY: the caller grants `LEN` scalars.
+                    unsafe { to.cast::<[$scalar; $len]>().write_unaligned(self.0) }
+                }
+
+                #[inline(always)]
+                fn add(self, other: Self) -> Self {
+                    Self(std::array::from_fn(|i| self.0[i] + other.0[i]))
+                }
+
+                #[inline(always)]
+                fn multiply_add(self, by: Self, to: Self) -> Self {
+                    Self(std::array::from_fn(|i| self.0[i] * by.0[i] + to.0[i]))
+                }
+            }
+        };
+    }
+
+    portable!(Single, f32, 8);
+    portable!(Double, f64, 4);
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use super::{Block, Vector, tiles};
+    use std::arch::x86_64::*;
+
+    /// # Safety
+    /// The processor has AVX2 and FMA, and `check` has accepted the arguments.
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn tiles_f32(block: &Block<'_, f32>, c: &mut [f32]) {
+        // SAFETY: as for this function.
+        unsafe { tiles::<Single>(block, c) }
+    }
+
+    /// # Safety
+    /// The processor has AVX2 and FMA, and `check` has accepted the arguments.
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn tiles_f64(block: &Block<'_, f64>, c: &mut [f64]) {
+        // SAFETY: as for this function.
+        unsafe { tiles::<Double>(block, c) }
+    }
+
+    macro_rules! avx2 {
+        ($name:ident, $register:ty, $scalar:ty, $len:literal,
+         $zero:ident, $load:ident, $splat:ident, $store:ident, $add:ident, $fma:ident) => {
+            /// Used only inside the two functions above, where the instructions are known to exist.
+            #[derive(Clone, Copy)]
+            struct $name($register);
+
+            impl Vector for $name {
+                type Scalar = $scalar;
+                const LEN: usize = $len;
+
+                #[inline(always)]
+                fn zero() -> Self {
+                    // SAFETY: the processor has AVX2 and FMA wherever this type is used.
+                    Self(unsafe { $zero() })
+                }
+
+                #[inline(always)]
+                unsafe fn load(from: *const $scalar) -> Self {
+                    // SAFETY: as above, and the caller grants `LEN` scalars.
+                    Self(unsafe { $load(from) })
+                }
+
+                #[inline(always)]
+                unsafe fn splat(from: *const $scalar) -> Self {
+                    // SAFETY: as above, and the caller grants one scalar.
+                    Self(unsafe { $splat(*from) })
+                }
+
+                #[inline(always)]
+                unsafe fn store(self, to: *mut $scalar) {
+                    // SAFETY: as above, and the caller grants `LEN` scalars.
+                    unsafe { $store(to, self.0) }
+                }
+
+                #[inline(always)]
+                fn add(self, other: Self) -> Self {
+                    // SAFETY: as above.
+                    Self(unsafe { $add(self.0, other.0) })
+                }
+
+                #[inline(always)]
+                fn multiply_add(self, by: Self, to: Self) -> Self {
+                    // SAFETY: as above.
+                    Self(unsafe { $fma(self.0, by.0, to.0) })
+                }
+            }
+        };
+    }
+
+    avx2!(
+        Single,
+        __m256,
+        f32,
+        8,
+        _mm256_setzero_ps,
+        _mm256_loadu_ps,
+        _mm256_set1_ps,
+        _mm256_storeu_ps,
+        _mm256_add_ps,
+        _mm256_fmadd_ps
+    );
+    avx2!(
+        Double,
+        __m256d,
+        f64,
+        4,
+        _mm256_setzero_pd,
+        _mm256_loadu_pd,
+        _mm256_set1_pd,
+        _mm256_storeu_pd,
+        _mm256_add_pd,
+        _mm256_fmadd_pd
+    );
+}

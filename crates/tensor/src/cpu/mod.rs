@@ -1,0 +1,411 @@
+//! The CPU backend.
+
+mod conv;
+mod gemm;
+mod layout;
+mod memory;
+mod norm;
+mod pointwise;
+mod pool;
+mod random;
+mod real;
+mod reduce;
+mod softmax;
+mod threads;
+
+pub use gemm::Arithmetic;
+
+use crate::array::{Array, Buffer, DType, HostSlice, HostVec};
+use crate::backend::{
+    Backend, BatchNormSaved, BatchNormed, Binary, ConvShape, Device, Extreme, Norm, PoolShape, Product,
+    Random, Strided, Unary,
+};
+use crate::key::Key;
+use crate::shape::{Shape, Split};
+use gemm::Scratch;
+use memory::{Block, Memory, Pooled, read};
+use pointwise::{Env, Operand};
+use real::Real;
+use std::fmt;
+use std::sync::Arc;
+use threads::Threads;
+
+/// The CPU with one thread for each core.
+///
+/// Every call makes a device with threads and memory of its own: make one and clone the handle.
+pub fn cpu() -> Device {
+    Cpu::default().open()
+}
+
+/// How to open the CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cpu {
+    /// Threads that compute, the caller included; 0 means one for each core.
+    /// Results are the same bits for any number.
+    pub threads: usize,
+    /// How convolutions are computed.
+    pub arithmetic: Arithmetic,
+}
+
+impl Cpu {
+    /// Opens the device.
+    pub fn open(self) -> Device {
+        Arc::new(CpuBackend {
+            threads: Threads::new(self.threads),
+            memory: Arc::new(Memory::default()),
+            scratch: Scratch::new(self.arithmetic),
+        })
+    }
+}
+
+struct CpuBackend {
+    threads: Threads,
+    memory: Arc<Memory>,
+    scratch: Scratch,
+}
+
+impl CpuBackend {
+    fn env(&self) -> Env<'_> {
+        Env { threads: &self.threads, memory: &self.memory }
+    }
+
+    fn copy<E: Pooled>(&self, data: &[E]) -> Buffer {
+        let mut block = self.memory.block(data.len());
+        block.copy_from_slice(data);
+        block.finish()
+    }
+
+    fn binary_of<R: Real>(&self, op: Binary, a: &Array, b: &Array, shape: &Shape) -> Buffer {
+        let (a, b) = (self.operand::<R>(a, shape), self.operand::<R>(b, shape));
+        pointwise::binary(&self.env(), op, a.as_operand(), b.as_operand(), shape.len()).finish()
+    }
+
+    fn operand<'a, R: Real>(&self, x: &'a Array, shape: &Shape) -> Spread<'a, R> {
+        match Operand::new(read::<R>(x), x.shape(), shape) {
+            Some(operand) => Spread::Borrowed(operand),
+            None => {
+                let lead = shape.rank() - x.shape().rank();
+                let old = x.shape().strides();
+                let mut strides = [0; crate::shape::MAX_RANK];
+                for axis in lead..shape.rank() {
+                    strides[axis] = if x.shape()[axis - lead] == 1 { 0 } else { old[axis - lead] };
+                }
+                let view = Strided { offset: 0, strides };
+                Spread::Owned(layout::strided(&self.env(), read(x), shape, &view))
+            }
+        }
+    }
+}
+
+/// A binary operand, spread out if its pattern of repetition has no kernel.
+enum Spread<'a, R: Real> {
+    Borrowed(Operand<'a, R>),
+    Owned(Block<R>),
+}
+
+impl<R: Real> Spread<'_, R> {
+    fn as_operand(&self) -> Operand<'_, R> {
+        match self {
+            Spread::Borrowed(operand) => *operand,
+            Spread::Owned(block) => Operand::Full(block),
+        }
+    }
+}
+
+/// Runs one generic expression for f32 or f64.
+macro_rules! floats {
+    ($op:literal, $x:expr, $real:ident => $body:expr) => {
+        match $x.dtype() {
+            DType::F32 => {
+                type $real = f32;
+                $body
+            }
+            DType::F64 => {
+                type $real = f64;
+                $body
+            }
+            DType::U32 => panic!(concat!($op, ": indices have no arithmetic (cast them first)")),
+        }
+    };
+}
+
+/// Runs one generic expression for any element type.
+macro_rules! elements {
+    ($dtype:expr, $element:ident => $body:expr) => {
+        match $dtype {
+            DType::F32 => {
+                type $element = f32;
+                $body
+            }
+            DType::F64 => {
+                type $element = f64;
+                $body
+            }
+            DType::U32 => {
+                type $element = u32;
+                $body
+            }
+        }
+    };
+}
+
+impl Backend for CpuBackend {
+    fn name(&self) -> String {
+        format!("cpu ({} threads)", self.threads.count())
+    }
+
+    fn upload(&self, data: HostSlice<'_>) -> Buffer {
+        match data {
+            HostSlice::F32(data) => self.copy(data),
+            HostSlice::F64(data) => self.copy(data),
+            HostSlice::U32(data) => self.copy(data),
+        }
+    }
+
+    fn download(&self, x: &Array) -> HostVec {
+        match x.dtype() {
+            DType::F32 => HostVec::F32(read(x).to_vec()),
+            DType::F64 => HostVec::F64(read(x).to_vec()),
+            DType::U32 => HostVec::U32(read(x).to_vec()),
+        }
+    }
+
+    fn full(&self, dtype: DType, len: usize, value: f64) -> Buffer {
+        elements!(dtype, E => self.env().fill(len, |_, out: &mut [E]| out.fill(value as E)).finish())
+    }
+
+    fn cast(&self, x: &Array, to: DType) -> Buffer {
+        elements!(x.dtype(), From => elements!(to, To => {
+            let x = read::<From>(x);
+            let convert = |start: usize, out: &mut [To]| {
+                for (y, &x) in out.iter_mut().zip(&x[start..]) {
+                    *y = x as To;
+                }
+            };
+            self.env().fill(x.len(), convert).finish()
+        }))
+    }
+
+    fn random(&self, dtype: DType, law: Random, rows: &[Key], width: usize) -> Buffer {
+        match dtype {
+            DType::F32 => random::random::<f32>(&self.env(), law, rows, width).finish(),
+            DType::F64 => random::random::<f64>(&self.env(), law, rows, width).finish(),
+            DType::U32 => panic!("random: indices are not drawn from {law:?}"),
+        }
+    }
+
+    fn unary(&self, op: Unary, x: &Array) -> Buffer {
+        floats!("unary", x, R => pointwise::unary::<R>(&self.env(), op, read(x)).finish())
+    }
+
+    fn binary(&self, op: Binary, a: &Array, b: &Array, shape: &Shape) -> Buffer {
+        floats!("binary", a, R => self.binary_of::<R>(op, a, b, shape))
+    }
+
+    fn select(&self, condition: &Array, a: &Array, b: &Array) -> Buffer {
+        floats!("select", a, R => pointwise::select::<R>(&self.env(), read(condition), read(a), read(b)).finish())
+    }
+
+    fn sum(&self, x: &Array, split: Split) -> Buffer {
+        floats!("sum", x, R => reduce::sum::<R>(&self.env(), read(x), split).finish())
+    }
+
+    fn arg_extreme(&self, x: &Array, split: Split, which: Extreme, flat: bool) -> Buffer {
+        floats!("argmax", x, R => reduce::arg_extreme::<R>(&self.env(), read(x), split, which, flat).finish())
+    }
+
+    fn matmul(&self, a: &Array, b: &Array, product: &Product) -> Buffer {
+        let one = gemm::Product {
+            m: product.m,
+            n: product.n,
+            k: product.k,
+            ta: product.transpose.a,
+            tb: product.transpose.b,
+        };
+        let (sa, sb, sc) = (one.m * one.k, one.k * one.n, one.m * one.n);
+        match a.dtype() {
+            DType::F32 => {
+                let (a, b) = (read::<f32>(a), read::<f32>(b));
+                let mut out = self.memory.block(product.batch * sc);
+                for (i, c) in out.chunks_exact_mut(sc.max(1)).enumerate() {
+                    gemm::gemm_f32(
+                        &self.threads,
+                        &one,
+                        &a[i * sa..][..sa],
+                        &b[i * sb..][..sb],
+                        c,
+                        &self.scratch,
+                    );
+                }
+                out.finish()
+            }
+            DType::F64 => {
+                let (a, b) = (read::<f64>(a), read::<f64>(b));
+                let mut out = self.memory.block(product.batch * sc);
+                for (i, c) in out.chunks_exact_mut(sc.max(1)).enumerate() {
+                    gemm::gemm_f64(
+                        &self.threads,
+                        &one,
+                        &a[i * sa..][..sa],
+                        &b[i * sb..][..sb],
+                        c,
+                        &self.scratch,
+                    );
+                }
+                out.finish()
+            }
+            DType::U32 => panic!("matmul: indices have no arithmetic (cast them first)"),
+        }
+    }
+
+    fn strided(&self, x: &Array, shape: &Shape, view: &Strided) -> Buffer {
+        elements!(x.dtype(), E => layout::strided::<E>(&self.env(), read(x), shape, view).finish())
+    }
+
+    fn place(&self, parts: &[(&Array, Shape)], shape: &Shape) -> Buffer {
+        elements!(parts[0].0.dtype(), E => {
+            let parts: Vec<_> = parts.iter().map(|(x, start)| (read::<E>(x), *x.shape(), *start)).collect();
+            layout::place(&self.env(), &parts, shape).finish()
+        })
+    }
+
+    fn gather(&self, x: &Array, index: &Array, split: Split) -> Buffer {
+        elements!(x.dtype(), E => layout::gather::<E>(&self.env(), read(x), read(index), split).finish())
+    }
+
+    fn scatter_add(&self, x: &Array, index: &Array, split: Split) -> Buffer {
+        floats!("scatter_add", x, R => layout::scatter_add::<R>(&self.env(), read(x), read(index), split).finish())
+    }
+
+    fn conv2d(&self, x: &Array, w: &Array, shape: &ConvShape) -> Buffer {
+        let g = geometry(shape);
+        let len = shape.output().len();
+        match x.dtype() {
+            DType::F32 => {
+                let mut y = self.memory.block(len);
+                conv::forward_f32(&self.threads, &g, read(x), read(w), &mut y, &self.scratch);
+                y.finish()
+            }
+            _ => {
+                let mut y = self.memory.block(len);
+                conv::forward_f64(&self.threads, &g, read(x), read(w), &mut y, &self.scratch);
+                y.finish()
+            }
+        }
+    }
+
+    fn conv2d_input(&self, dy: &Array, w: &Array, shape: &ConvShape) -> Buffer {
+        let g = geometry(shape);
+        let len = shape.input().len();
+        match dy.dtype() {
+            DType::F32 => {
+                let mut dx = self.memory.block(len);
+                conv::input_adjoint_f32(&self.threads, &g, read(dy), read(w), &mut dx, &self.scratch);
+                dx.finish()
+            }
+            _ => {
+                let mut dx = self.memory.block(len);
+                conv::input_adjoint_f64(&self.threads, &g, read(dy), read(w), &mut dx, &self.scratch);
+                dx.finish()
+            }
+        }
+    }
+
+    fn conv2d_weight(&self, x: &Array, dy: &Array, shape: &ConvShape) -> Buffer {
+        let g = geometry(shape);
+        let len = shape.weight().len();
+        match x.dtype() {
+            DType::F32 => {
+                let mut dw = self.memory.block(len);
+                conv::weight_adjoint_f32(&self.threads, &g, read(x), read(dy), &mut dw, &self.scratch);
+                dw.finish()
+            }
+            _ => {
+                let mut dw = self.memory.block(len);
+                conv::weight_adjoint_f64(&self.threads, &g, read(x), read(dy), &mut dw, &self.scratch);
+                dw.finish()
+            }
+        }
+    }
+
+    fn sum_pool(&self, x: &Array, shape: &PoolShape) -> Buffer {
+        floats!("sum_pool", x, R => pool::sum_pool::<R>(&self.env(), read(x), shape).finish())
+    }
+
+    fn sum_pool_adjoint(&self, dy: &Array, shape: &PoolShape) -> Buffer {
+        floats!("sum_pool_adjoint", dy, R => pool::sum_pool_adjoint::<R>(&self.env(), read(dy), shape).finish())
+    }
+
+    fn max_pool(&self, x: &Array, shape: &PoolShape) -> Buffer {
+        floats!("max_pool", x, R => pool::max_pool::<R>(&self.env(), read(x), shape).finish())
+    }
+
+    fn batch_norm(&self, x: &Array, weight: &Array, bias: &Array, norm: Norm) -> BatchNormed {
+        floats!("batch_norm", x, R => {
+            let out = norm::batch_norm::<R>(&self.env(), read(x), read(weight), read(bias), norm);
+            BatchNormed { y: out.y.finish(), mean: out.mean.finish(), variance: out.variance.finish() }
+        })
+    }
+
+    fn batch_norm_adjoint(&self, saved: &BatchNormSaved<'_>, dy: &Array, norm: Norm) -> [Buffer; 3] {
+        floats!("batch_norm_adjoint", dy, R => {
+            let saved = norm::Saved::<R> {
+                x: read(saved.x),
+                weight: read(saved.weight),
+                bias: read(saved.bias),
+                mean: read(saved.mean),
+                variance: read(saved.variance),
+            };
+            norm::batch_norm_adjoint(&self.env(), &saved, read(dy), norm).map(Block::finish)
+        })
+    }
+
+    fn channel_affine(&self, x: &Array, scale: &Array, shift: &Array, relu: bool) -> Buffer {
+        floats!("channel_affine", x, R => {
+            norm::channel_affine::<R>(&self.env(), read(x), read(scale), read(shift), relu).finish()
+        })
+    }
+
+    fn softmax(&self, x: &Array, k: usize, log: bool) -> Buffer {
+        floats!("softmax", x, R => softmax::softmax::<R>(&self.env(), read(x), k, log).finish())
+    }
+
+    fn softmax_adjoint(&self, y: &Array, dy: &Array, k: usize, log: bool) -> Buffer {
+        floats!("softmax_adjoint", y, R => {
+            softmax::softmax_adjoint::<R>(&self.env(), read(y), read(dy), k, log).finish()
+        })
+    }
+
+    fn cross_entropy(&self, logits: &Array, labels: &Array) -> Buffer {
+        floats!("cross_entropy", logits, R => {
+            softmax::cross_entropy::<R>(&self.env(), read(logits), read(labels)).finish()
+        })
+    }
+
+    fn cross_entropy_adjoint(&self, logits: &Array, labels: &Array, dy: &Array) -> Buffer {
+        floats!("cross_entropy_adjoint", logits, R => {
+            softmax::cross_entropy_adjoint::<R>(&self.env(), read(logits), read(labels), read(dy)).finish()
+        })
+    }
+}
+
+fn geometry(s: &ConvShape) -> conv::Geometry {
+    conv::Geometry {
+        n: s.n,
+        h: s.h,
+        w: s.w,
+        c_in: s.c_in,
+        kh: s.kh,
+        kw: s.kw,
+        c_out: s.c_out,
+        stride: s.conv.stride,
+        pad: s.conv.pad,
+        groups: s.conv.groups,
+    }
+}
+
+impl fmt::Debug for CpuBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}

@@ -1,0 +1,70 @@
+//! Pooling of `(n, h, w, c)`.
+
+use super::memory::Block;
+use super::pointwise::Env;
+use super::real::Real;
+use crate::backend::PoolShape;
+
+pub(super) fn sum_pool<R: Real>(env: &Env<'_>, x: &[R], s: &PoolShape) -> Block<R> {
+    let mut out = env.memory.block(s.output().len());
+    let image = s.out_h() * s.out_w() * s.c;
+    env.threads.for_each_chunk(&mut out, image.max(1), |n, out| {
+        for (at, y) in out.chunks_exact_mut(s.c).enumerate() {
+            y.fill(R::ZERO);
+            for from in window(s, n, at / s.out_w(), at % s.out_w()) {
+                for (y, &x) in y.iter_mut().zip(&x[from..]) {
+                    *y += x;
+                }
+            }
+        }
+    });
+    out
+}
+
+pub(super) fn sum_pool_adjoint<R: Real>(env: &Env<'_>, dy: &[R], s: &PoolShape) -> Block<R> {
+    let mut out = env.memory.block(s.n * s.h * s.w * s.c);
+    let image = s.h * s.w * s.c;
+    let (oh, ow) = (s.out_h(), s.out_w());
+    env.threads.for_each_chunk(&mut out, image.max(1), |n, dx| {
+        dx.fill(R::ZERO);
+        for at in 0..oh * ow {
+            let dy = &dy[(n * oh * ow + at) * s.c..][..s.c];
+            for to in window(s, n, at / ow, at % ow) {
+                for (x, &d) in dx[to - n * image..].iter_mut().zip(dy) {
+                    *x += d;
+                }
+            }
+        }
+    });
+    out
+}
+
+pub(super) fn max_pool<R: Real>(env: &Env<'_>, x: &[R], s: &PoolShape) -> Block<u32> {
+    let mut out = env.memory.block(s.output().len());
+    let image = s.out_h() * s.out_w() * s.c;
+    env.threads.for_each_chunk(&mut out, image.max(1), |n, out| {
+        for (at, best) in out.chunks_exact_mut(s.c).enumerate() {
+            let mut first = true;
+            for from in window(s, n, at / s.out_w(), at % s.out_w()) {
+                for (c, best) in best.iter_mut().enumerate() {
+                    if first || x[from + c] > x[*best as usize] {
+                        *best = (from + c) as u32;
+                    }
+                }
+                first = false;
+            }
+        }
+    });
+    out
+}
+
+/// Positions of the first channel of every pixel in a window, padding left out.
+fn window(s: &PoolShape, n: usize, oy: usize, ox: usize) -> impl Iterator<Item = usize> + '_ {
+    let rows = span(oy, s.pool, s.h);
+    rows.flat_map(move |y| span(ox, s.pool, s.w).map(move |x| ((n * s.h + y) * s.w + x) * s.c))
+}
+
+fn span(o: usize, pool: crate::backend::Pool, extent: usize) -> std::ops::Range<usize> {
+    let start = o * pool.stride;
+    start.saturating_sub(pool.pad)..(start + pool.window).saturating_sub(pool.pad).min(extent)
+}

@@ -1,0 +1,310 @@
+//! The worker threads of a device, and how work is cut for them.
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+/// A fixed set of worker threads that run chunks of a kernel together with the caller.
+///
+/// Kernels cut their work into chunks whose bounds depend on shapes alone; threads claim chunks as they become free.
+/// So a busy core slows a kernel down by little, and the result has the same bits for any number of threads.
+/// A call allocates nothing. A call from inside a chunk, or while another caller holds the workers, runs on its own
+/// thread.
+pub struct Threads {
+    count: usize,
+    pool: Option<Pool>,
+}
+
+impl Threads {
+    /// `n` threads, the caller included; `0` means one for each core.
+    pub fn new(n: usize) -> Threads {
+        let count = match n {
+            0 => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
+            n => n,
+        };
+        Threads { count, pool: (count > 1).then(|| Pool::start(count - 1)) }
+    }
+
+    /// How many threads work on a kernel.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Runs `f(i)` for every `i` below `chunks`, in any order, and returns when all are done.
+    pub fn for_each(&self, chunks: usize, f: impl Fn(usize) + Sync) {
+        if chunks <= 1 || self.pool.is_none() {
+            return (0..chunks).for_each(f);
+        }
+        let next = AtomicUsize::new(0);
+        self.on_all(&|| {
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                if i >= chunks {
+                    break;
+                }
+                f(i);
+            }
+        });
+    }
+
+    /// Splits `out` into chunks of `size` elements, of which the last may be short, and runs `f(index, chunk)` on each.
+    pub fn for_each_chunk<T: Send>(&self, out: &mut [T], size: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+        if out.len() <= size || self.pool.is_none() {
+            return out.chunks_mut(size).enumerate().for_each(|(i, chunk)| f(i, chunk));
+        }
+        self.for_each_item(out.chunks_mut(size).enumerate(), |(i, chunk)| f(i, chunk));
+    }
+
+    /// Runs `f` on every item of an iterator; threads take items one by one.
+    pub(crate) fn for_each_item<I>(&self, items: I, f: impl Fn(I::Item) + Sync)
+    where
+        I: Iterator + Send,
+    {
+        self.for_each_item_with(std::iter::repeat(()), items, |(), item| f(item));
+    }
+
+    /// As [`Threads::for_each_item`], with one of `workspaces` lent to each thread that takes part.
+    /// There must be as many workspaces as threads.
+    pub(crate) fn for_each_item_with<W, I>(
+        &self,
+        workspaces: W,
+        items: I,
+        f: impl Fn(&mut W::Item, I::Item) + Sync,
+    ) where
+        W: Iterator + Send,
+        I: Iterator + Send,
+    {
+        let (workspaces, items) = (Mutex::new(workspaces), Mutex::new(items));
+        self.on_all(&|| {
+            // Taking the item first lets a thread that comes too late leave the workspaces alone.
+            let Some(mut item) = lock(&items).next() else { return };
+            let mut workspace = lock(&workspaces).next().expect("a workspace for each thread");
+            loop {
+                f(&mut workspace, item);
+                match lock(&items).next() {
+                    Some(next) => item = next,
+                    None => break,
+                }
+            }
+        });
+    }
+
+    /// Runs `work` on the caller and on every worker that is free to join before the caller is done.
+    fn on_all(&self, work: &(dyn Fn() + Sync)) {
+        match &self.pool {
+            Some(pool) => pool.run(work),
+            None => work(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Threads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Threads").field("count", &self.count).finish()
+    }
+}
+
+struct Pool {
+    /// Held by the caller whose work the workers do.
+    turn: Mutex<()>,
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Counts the calls. Workers watch it for a moment before they sleep.
+    calls: AtomicUsize,
+    posted: Condvar,
+    finished: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    job: Option<&'static (dyn Fn() + Sync)>,
+    call: usize,
+    active: usize,
+    panicked: bool,
+    stop: bool,
+}
+
+/// How often a worker looks for the next call before it sleeps: some microseconds, about the time of a wake-up.
+const SPINS: usize = 2000;
+
+impl Pool {
+    fn start(workers: usize) -> Pool {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            calls: AtomicUsize::new(0),
+            posted: Condvar::new(),
+            finished: Condvar::new(),
+        });
+        let spawn = |i: usize| {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name(format!("tarrl-worker-{i}"))
+                .spawn(move || shared.serve())
+                .expect("the system gives a thread")
+        };
+        Pool { turn: Mutex::new(()), workers: (0..workers).map(spawn).collect(), shared }
+    }
+
+    fn run(&self, work: &(dyn Fn() + Sync)) {
+        let Ok(turn) = self.turn.try_lock() else { return work() };
+        // SAFETY: the lifetime is lengthened only for the workers, which take the job under the lock of `state` and
+        // count themselves as active; below, the job is withdrawn under the same lock and this function returns, also
+        // when `work` panics, only after the last active worker has left it.
+        let job = unsafe { std::mem::transmute::<&(dyn Fn() + Sync), &'static (dyn Fn() + Sync)>(work) };
+        let mut state = lock(&self.shared.state);
+        state.job = Some(job);
+        state.call = state.call.wrapping_add(1);
+        self.shared.calls.store(state.call, Ordering::Release);
+        drop(state);
+        self.shared.posted.notify_all();
+
+        let outcome = catch_unwind(AssertUnwindSafe(work));
+
+        let mut state = lock(&self.shared.state);
+        state.job = None;
+        while state.active > 0 {
+            state = self.shared.finished.wait(state).unwrap_or_else(|poison| poison.into_inner());
+        }
+        let panicked = std::mem::take(&mut state.panicked);
+        drop(state);
+        drop(turn);
+        if let Err(payload) = outcome {
+            resume_unwind(payload);
+        }
+        assert!(!panicked, "a worker thread panicked inside a kernel");
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        lock(&self.shared.state).stop = true;
+        self.shared.posted.notify_all();
+        for worker in self.workers.drain(..) {
+            // A worker cannot panic outside of a job, and those are caught.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Shared {
+    fn serve(&self) {
+        let mut seen = 0;
+        while let Some(job) = self.next_job(&mut seen) {
+            let outcome = catch_unwind(AssertUnwindSafe(job));
+            let mut state = lock(&self.state);
+            state.active -= 1;
+            state.panicked |= outcome.is_err();
+            if state.active == 0 {
+                self.finished.notify_one();
+            }
+        }
+    }
+
+    /// Waits for a call that this worker has not served; `None` when the pool ends.
+    fn next_job(&self, seen: &mut usize) -> Option<&'static (dyn Fn() + Sync)> {
+        for _ in 0..SPINS {
+            if self.calls.load(Ordering::Acquire) != *seen {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        let mut state = lock(&self.state);
+        loop {
+            if state.stop {
+                return None;
+            }
+            let fresh = state.call != std::mem::replace(seen, state.call);
+            if let (true, Some(job)) = (fresh, state.job) {
+                state.active += 1;
+                return Some(job);
+            }
+            state = self.posted.wait(state).unwrap_or_else(|poison| poison.into_inner());
+        }
+    }
+}
+
+/// The data behind these locks stays valid when a kernel panics, so poison is ignored.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poison| poison.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_chunk_runs_once() {
+        for n in [1, 2, 3, 5] {
+            let threads = Threads::new(n);
+            assert_eq!(threads.count(), n);
+            for round in 0..200 {
+                let hits: Vec<AtomicUsize> = (0..round % 37).map(|_| AtomicUsize::new(0)).collect();
+                threads.for_each(hits.len(), |i| {
+                    hits[i].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(hits.iter().all(|hit| hit.load(Ordering::Relaxed) == 1));
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_cover_the_slice() {
+        for n in [1, 2, 3] {
+            for (len, size) in [(0, 4), (1, 4), (4, 4), (5, 4), (1000, 7)] {
+                let mut out = vec![usize::MAX; len];
+                Threads::new(n).for_each_chunk(&mut out, size, |i, chunk| {
+                    chunk.iter_mut().enumerate().for_each(|(j, v)| *v = i * size + j);
+                });
+                assert!(out.iter().enumerate().all(|(i, v)| i == *v));
+            }
+        }
+    }
+
+    #[test]
+    fn calls_from_inside_a_chunk_and_from_other_threads_are_served() {
+        let threads = Threads::new(3);
+        let sum = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        threads.for_each(6, |_| {
+                            threads.for_each(5, |i| {
+                                sum.fetch_add(i, Ordering::Relaxed);
+                            })
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(sum.into_inner(), 4 * 50 * 6 * 10);
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_workers_survive() {
+        let threads = Threads::new(3);
+        for _ in 0..20 {
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                threads.for_each(64, |i| assert!(i % 16 != 3, "expected by the test"));
+            }));
+            assert!(outcome.is_err());
+        }
+        let count = AtomicUsize::new(0);
+        threads.for_each(64, |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(count.into_inner(), 64);
+    }
+
+    #[test]
+    fn workspaces_are_lent_to_one_thread_at_a_time() {
+        let threads = Threads::new(3);
+        let mut spaces = [0usize; 3];
+        threads.for_each_item_with(spaces.iter_mut(), 0..1000usize, |space, i| **space += i);
+        assert_eq!(spaces.iter().sum::<usize>(), 499_500);
+    }
+}

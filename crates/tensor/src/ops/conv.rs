@@ -1,0 +1,62 @@
+//! Convolution of `(n, h, w, c)` and its two adjoints, each the adjoint of the others.
+
+use super::{same_dtype, wrap};
+use crate::autodiff::Saved;
+use crate::backend::{Conv, ConvShape};
+use crate::op::Op;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+impl Tensor {
+    /// Cross-correlation of images `(n, h, w, c_in)` with weights `(kh, kw, c_in/groups, c_out)`.
+    #[track_caller]
+    pub fn conv2d(&self, w: &Tensor, conv: Conv) -> Tensor {
+        same_dtype("conv2d", self, w);
+        let shape = conv_shape(self.shape(), w.shape(), conv).unwrap_or_else(|| {
+            panic!("conv2d: images {:?}, weights {:?}, {conv:?}", self.shape(), w.shape())
+        });
+        let y = self.device().conv2d(self.array(), w.array(), &shape);
+        let (sx, sw) = (Saved::new(self), Saved::new(w));
+        Tensor::record(Op::Conv2d(conv), wrap(self, shape.output(), self.dtype(), y), &[self, w], move |p| {
+            vec![
+                p.need(0, || conv2d_input(p.dy(), &p.get(&sw), shape)),
+                p.need(1, || conv2d_weight(&p.get(&sx), p.dy(), shape)),
+            ]
+        })
+    }
+}
+
+/// The adjoint in the input: from `(n, oh, ow, c_out)` to `(n, h, w, c_in)`.
+fn conv2d_input(dy: &Tensor, w: &Tensor, shape: ConvShape) -> Tensor {
+    let dx = dy.device().conv2d_input(dy.array(), w.array(), &shape);
+    let (sdy, sw) = (Saved::new(dy), Saved::new(w));
+    Tensor::record(Op::Conv2dInput(shape.conv), wrap(dy, shape.input(), dy.dtype(), dx), &[dy, w], move |p| {
+        vec![
+            p.need(0, || p.dy().conv2d(&p.get(&sw), shape.conv)),
+            p.need(1, || conv2d_weight(p.dy(), &p.get(&sdy), shape)),
+        ]
+    })
+}
+
+/// The adjoint in the weights: from images and `(n, oh, ow, c_out)` to `(kh, kw, c_in/groups, c_out)`.
+fn conv2d_weight(x: &Tensor, dy: &Tensor, shape: ConvShape) -> Tensor {
+    let dw = x.device().conv2d_weight(x.array(), dy.array(), &shape);
+    let (sx, sdy) = (Saved::new(x), Saved::new(dy));
+    Tensor::record(Op::Conv2dWeight(shape.conv), wrap(x, shape.weight(), x.dtype(), dw), &[x, dy], move |p| {
+        vec![
+            p.need(0, || conv2d_input(&p.get(&sdy), p.dy(), shape)),
+            p.need(1, || p.get(&sx).conv2d(p.dy(), shape.conv)),
+        ]
+    })
+}
+
+fn conv_shape(x: &Shape, w: &Shape, conv: Conv) -> Option<ConvShape> {
+    let (&[n, h, width, c_in], &[kh, kw, per_group, c_out]) = (&x[..], &w[..]) else { return None };
+    let fits = conv.stride > 0
+        && conv.groups > 0
+        && h + 2 * conv.pad >= kh
+        && width + 2 * conv.pad >= kw
+        && c_in == per_group * conv.groups
+        && c_out.is_multiple_of(conv.groups);
+    fits.then_some(ConvShape { n, h, w: width, c_in, kh, kw, c_out, conv })
+}

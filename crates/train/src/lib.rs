@@ -1,0 +1,1 @@
+//! Optimisers, schedules, methods as compositions, and the pre-training loop.
