@@ -25,6 +25,7 @@
 mod array;
 mod autodiff;
 mod backend;
+pub mod conformance;
 mod cpu;
 mod graph;
 mod key;

@@ -204,3 +204,23 @@ impl Op {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Op;
+
+    /// Every name that [`Op::name`] can give stands in the list, but for the two that compute nothing.
+    #[test]
+    fn the_list_of_names_is_complete() {
+        let source = include_str!("op.rs");
+        let body = &source[source.find("pub fn name").expect("Op::name")..];
+        let body = &body[..body.find("Op::Custom(name)").expect("its last arm")];
+        let names: Vec<&str> =
+            body.split("=> \"").skip(1).map(|rest| rest.split('"').next().unwrap_or("")).collect();
+        assert!(names.len() > 40);
+        for name in names.iter().filter(|name| !["leaf", "identity"].contains(name)) {
+            assert!(Op::NAMES.contains(name), "{name} is missing from Op::NAMES");
+        }
+        assert_eq!(names.len() - 2, Op::NAMES.len());
+    }
+}

@@ -11,6 +11,7 @@ mod axis;
 mod image;
 mod sweep;
 mod weight;
+mod winograd;
 
 use super::gemm::Scratch;
 use super::threads::Threads;
@@ -87,6 +88,9 @@ fn windows(size: usize, kernel: usize, stride: usize) -> usize {
 #[track_caller]
 pub fn forward_f32(t: &Threads, g: &Geometry, x: &[f32], w: &[f32], y: &mut [f32], s: &Scratch) {
     g.check("convolution", x.len(), w.len(), y.len());
+    if winograd::chosen(g, s) {
+        return winograd::forward(t, g, x, w, y, s);
+    }
     sweep::forward(t, g, x, w, y, s);
 }
 
@@ -94,6 +98,9 @@ pub fn forward_f32(t: &Threads, g: &Geometry, x: &[f32], w: &[f32], y: &mut [f32
 #[track_caller]
 pub fn input_adjoint_f32(t: &Threads, g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32], s: &Scratch) {
     g.check("input adjoint of convolution", dx.len(), w.len(), dy.len());
+    if winograd::chosen(g, s) {
+        return winograd::input_adjoint(t, g, dy, w, dx, s);
+    }
     sweep::input_adjoint(t, g, dy, w, dx, s);
 }
 
@@ -101,6 +108,9 @@ pub fn input_adjoint_f32(t: &Threads, g: &Geometry, dy: &[f32], w: &[f32], dx: &
 #[track_caller]
 pub fn weight_adjoint_f32(t: &Threads, g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32], s: &Scratch) {
     g.check("weight adjoint of convolution", x.len(), dw.len(), dy.len());
+    if winograd::chosen(g, s) {
+        return winograd::weight_adjoint(t, g, x, dy, dw, s);
+    }
     weight::weight_adjoint(t, g, x, dy, dw, s);
 }
 

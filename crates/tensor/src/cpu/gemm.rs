@@ -2,6 +2,7 @@
 mod element;
 pub(crate) mod kernel;
 mod scratch;
+pub(crate) mod vector;
 
 pub(crate) use element::Element;
 pub use scratch::{Arithmetic, Scratch};

@@ -257,3 +257,64 @@ fn wrong_lengths_are_refused() {
     let g = geometry(1, 2, 2, 1, 1, 1, 1, 1, 0, 1);
     forward_f32(&Threads::new(1), &g, &[0.0; 4], &[0.0; 1], &mut [0.0; 3], &Scratch::default());
 }
+
+/// Shapes for which Winograd's algorithm is chosen: the layers of the encoders at small batches, and awkward borders.
+fn winograd_shapes() -> Vec<Geometry> {
+    let shapes = vec![
+        geometry(2, 32, 32, 64, 3, 3, 64, 1, 1, 1),
+        geometry(4, 16, 16, 128, 3, 3, 128, 1, 1, 1),
+        geometry(9, 8, 8, 256, 3, 3, 256, 1, 1, 1),
+        geometry(33, 4, 4, 512, 3, 3, 512, 1, 1, 1),
+        geometry(7, 14, 14, 64, 3, 3, 64, 1, 1, 1),
+        geometry(150, 14, 14, 32, 3, 3, 32, 1, 1, 1),
+        geometry(3, 11, 13, 32, 3, 3, 48, 1, 0, 1),
+        geometry(5, 9, 10, 48, 3, 3, 32, 1, 2, 1),
+        geometry(27, 3, 3, 32, 3, 3, 32, 1, 3, 1),
+    ];
+    assert!(shapes.iter().all(|g| winograd::chosen(g, &Scratch::default())));
+    shapes
+}
+
+/// The largest error over the root mean square of the exact result.
+fn relative_error(got: &[f32], want: &[f64]) -> f64 {
+    let rms = (want.iter().map(|v| v * v).sum::<f64>() / want.len() as f64).sqrt();
+    let error = got.iter().zip(want).map(|(&got, want)| (f64::from(got) - want).abs());
+    error.fold(0.0, |worst, error| if error.is_nan() { f64::NAN } else { f64::max(worst, error) }) / rms
+}
+
+#[test]
+fn winograd_errs_by_less_than_a_ten_thousandth_of_the_rms() {
+    let (threads, scratch, direct) = (Threads::new(2), Scratch::default(), Scratch::new(Arithmetic::Direct));
+    for (i, g) in winograd_shapes().iter().enumerate() {
+        let mut numbers = Numbers(i as u64);
+        let (x, w, dy) = (numbers.values(g.x_len()), numbers.values(g.w_len()), numbers.values(g.y_len()));
+        let r = Reference { x, w, dy, y: vec![], dx: vec![], dw: vec![], terms: 0 };
+        let want = run_f64(&threads, g, &r, &direct);
+        let got = run_f32(&threads, g, &r, &scratch);
+        let plain = run_f32(&threads, g, &r, &direct);
+        for (what, got, plain, want) in [
+            ("y", got.y, plain.y, want.y),
+            ("dx", got.dx, plain.dx, want.dx),
+            ("dw", got.dw, plain.dw, want.dw),
+        ] {
+            let (error, plain) = (relative_error(&got, &want), relative_error(&plain, &want));
+            println!("{what}: {error:.1e}, direct {plain:.1e}, {g:?}");
+            assert!(error < 1e-4 && plain < 1e-4, "{what}: {error:e}, direct {plain:e}, {g:?}");
+        }
+    }
+}
+
+#[test]
+fn winograd_gives_the_same_bits_for_any_number_of_threads() {
+    let pools = [1, 2, 3].map(Threads::new);
+    for g in winograd_shapes() {
+        let mut numbers = Numbers(5);
+        let (x, w, dy) = (numbers.values(g.x_len()), numbers.values(g.w_len()), numbers.values(g.y_len()));
+        let r = Reference { x, w, dy, y: vec![], dx: vec![], dw: vec![], terms: 0 };
+        let [one, two, three] = [0, 1, 2].map(|p| {
+            let got = run_f32(&pools[p], &g, &r, &Scratch::default());
+            [got.y, got.dx, got.dw].map(|values| values.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+        });
+        assert!(one == two && two == three, "{g:?}");
+    }
+}

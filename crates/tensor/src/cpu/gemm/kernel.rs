@@ -7,6 +7,7 @@
 //!
 //! with `k(run, i)` counting through all runs.
 use super::element::Element;
+use super::vector::{Vector, portable};
 
 /// One row of a product: where it starts in `a` and in `c`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -101,25 +102,6 @@ fn check<T: Element>(block: &Block<'_, T>, c: &[T]) {
     }
 }
 
-/// A register of scalars. Two of them hold a line of a panel.
-trait Vector: Copy {
-    type Scalar: Element;
-    const LEN: usize;
-    fn zero() -> Self;
-    /// # Safety
-    /// `LEN` scalars can be read at `from`.
-    unsafe fn load(from: *const Self::Scalar) -> Self;
-    /// # Safety
-    /// One scalar can be read at `from`.
-    unsafe fn splat(from: *const Self::Scalar) -> Self;
-    /// # Safety
-    /// `LEN` scalars can be written at `to`.
-    unsafe fn store(self, to: *mut Self::Scalar);
-    fn add(self, other: Self) -> Self;
-    /// `self * by + to`
-    fn multiply_add(self, by: Self, to: Self) -> Self;
-}
-
 /// All rows, six at a time.
 ///
 /// # Safety
@@ -206,63 +188,10 @@ unsafe fn narrow<V: Vector, const R: usize>(
     }
 }
 
-/// Arrays in place of vectors: what the compiler makes of them runs anywhere.
-mod portable {
-    use super::Vector;
-
-    macro_rules! portable {
-        ($name:ident, $scalar:ty, $len:literal) => {
-            #[derive(Clone, Copy)]
-            pub(super) struct $name([$scalar; $len]);
-
-            impl Vector for $name {
-                type Scalar = $scalar;
-                const LEN: usize = $len;
-
-                #[inline(always)]
-                fn zero() -> Self {
-                    Self([0.0; $len])
-                }
-
-                #[inline(always)]
-                unsafe fn load(from: *const $scalar) -> Self {
-                    // SAFETY: the caller grants `LEN` scalars.
-                    Self(unsafe { from.cast::<[$scalar; $len]>().read_unaligned() })
-                }
-
-                #[inline(always)]
-                unsafe fn splat(from: *const $scalar) -> Self {
-                    // SAFETY: the caller grants one scalar.
-                    Self([unsafe { *from }; $len])
-                }
-
-                #[inline(always)]
-                unsafe fn store(self, to: *mut $scalar) {
-                    // SAFETY: the caller grants `LEN` scalars.
-                    unsafe { to.cast::<[$scalar; $len]>().write_unaligned(self.0) }
-                }
-
-                #[inline(always)]
-                fn add(self, other: Self) -> Self {
-                    Self(std::array::from_fn(|i| self.0[i] + other.0[i]))
-                }
-
-                #[inline(always)]
-                fn multiply_add(self, by: Self, to: Self) -> Self {
-                    Self(std::array::from_fn(|i| self.0[i] * by.0[i] + to.0[i]))
-                }
-            }
-        };
-    }
-
-    portable!(Single, f32, 8);
-    portable!(Double, f64, 4);
-}
-
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    use super::{Block, Vector, tiles};
-    use std::arch::x86_64::*;
+    use super::super::vector::avx2::{Double, Single};
+    use super::{Block, tiles};
 
     /// # Safety
     /// The processor has AVX2 and FMA, and `check` has accepted the arguments.
@@ -279,79 +208,4 @@ mod avx2 {
         // SAFETY: as for this function.
         unsafe { tiles::<Double>(block, c) }
     }
-
-    macro_rules! avx2 {
-        ($name:ident, $register:ty, $scalar:ty, $len:literal,
-         $zero:ident, $load:ident, $splat:ident, $store:ident, $add:ident, $fma:ident) => {
-            /// Used only inside the two functions above, where the instructions are known to exist.
-            #[derive(Clone, Copy)]
-            struct $name($register);
-
-            impl Vector for $name {
-                type Scalar = $scalar;
-                const LEN: usize = $len;
-
-                #[inline(always)]
-                fn zero() -> Self {
-                    // SAFETY: the processor has AVX2 and FMA wherever this type is used.
-                    Self(unsafe { $zero() })
-                }
-
-                #[inline(always)]
-                unsafe fn load(from: *const $scalar) -> Self {
-                    // SAFETY: as above, and the caller grants `LEN` scalars.
-                    Self(unsafe { $load(from) })
-                }
-
-                #[inline(always)]
-                unsafe fn splat(from: *const $scalar) -> Self {
-                    // SAFETY: as above, and the caller grants one scalar.
-                    Self(unsafe { $splat(*from) })
-                }
-
-                #[inline(always)]
-                unsafe fn store(self, to: *mut $scalar) {
-                    // SAFETY: as above, and the caller grants `LEN` scalars.
-                    unsafe { $store(to, self.0) }
-                }
-
-                #[inline(always)]
-                fn add(self, other: Self) -> Self {
-                    // SAFETY: as above.
-                    Self(unsafe { $add(self.0, other.0) })
-                }
-
-                #[inline(always)]
-                fn multiply_add(self, by: Self, to: Self) -> Self {
-                    // SAFETY: as above.
-                    Self(unsafe { $fma(self.0, by.0, to.0) })
-                }
-            }
-        };
-    }
-
-    avx2!(
-        Single,
-        __m256,
-        f32,
-        8,
-        _mm256_setzero_ps,
-        _mm256_loadu_ps,
-        _mm256_set1_ps,
-        _mm256_storeu_ps,
-        _mm256_add_ps,
-        _mm256_fmadd_ps
-    );
-    avx2!(
-        Double,
-        __m256d,
-        f64,
-        4,
-        _mm256_setzero_pd,
-        _mm256_loadu_pd,
-        _mm256_set1_pd,
-        _mm256_storeu_pd,
-        _mm256_add_pd,
-        _mm256_fmadd_pd
-    );
 }

@@ -1,0 +1,133 @@
+//! A suite that any backend can run: every op against a plain f64 evaluation, adjoints against central
+//! differences, second order, and the adjoint identity of linear ops.
+//!
+//! ```
+//! use tarrl_tensor::{conformance, cpu, DType};
+//! let report = conformance::run(&cpu(), DType::F32);
+//! assert!(report.failures.is_empty(), "{report}");
+//! assert!(report.missing().is_empty());
+//! ```
+
+mod case;
+mod checks;
+mod layout;
+mod linear;
+mod normalise;
+mod pointwise;
+mod reduce;
+
+use crate::array::DType;
+use crate::backend::Device;
+use crate::op::Op;
+use case::Case;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// What a run of the suite found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The checks that were made.
+    pub checks: usize,
+    /// One line for each check that failed: case, check, where and by how much.
+    pub failures: Vec<String>,
+    /// The names of the ops that appeared in a recorded graph.
+    pub covered: BTreeSet<&'static str>,
+}
+
+/// Runs every case on `device` in `dtype` (F32 or F64; in F64 no cast is left to record).
+///
+/// Tolerances: a value may differ from the f64 reference by `ε·(32 + 4·terms)` of the largest
+/// magnitude, with ε the machine epsilon of `dtype` and `terms` the length of the sums; derivatives are
+/// checked in F64 (1e-6 relative to central differences, whose own error is about 1e-9 here), and in F32
+/// against the same derivative in F64.
+pub fn run(device: &Device, dtype: DType) -> Report {
+    let mut report = Report::default();
+    for case in cases() {
+        checks::check(&case, device, dtype, &mut report);
+    }
+    report
+}
+
+impl Report {
+    /// The ops that no case has recorded: must be empty.
+    pub fn missing(&self) -> Vec<&'static str> {
+        Op::NAMES.into_iter().filter(|name| !self.covered.contains(name)).collect()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} checks, {} failures", self.checks, self.failures.len())?;
+        self.failures.iter().try_for_each(|line| writeln!(f, "  {line}"))
+    }
+}
+
+fn cases() -> Vec<Case> {
+    [pointwise::cases(), reduce::cases(), layout::cases(), linear::cases(), normalise::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::array::Array;
+    use crate::cpu::{Arithmetic, Cpu, cpu};
+    use crate::tensor::Tensor;
+
+    #[test]
+    fn the_cpu_conforms_in_f64() {
+        let report = run(&Cpu { threads: 0, arithmetic: Arithmetic::Direct }.open(), DType::F64);
+        assert!(report.failures.is_empty(), "{report}");
+    }
+
+    #[test]
+    fn the_cpu_conforms_in_f32() {
+        let report = run(&cpu(), DType::F32);
+        assert!(report.failures.is_empty(), "{report}");
+        assert_eq!(report.missing(), Vec::<&str>::new());
+    }
+
+    /// The suite must be able to fail: a wrong adjoint and a wrong value are both found.
+    #[test]
+    fn the_suite_finds_mistakes() {
+        let wrong_adjoint = |x: &Tensor| {
+            let y: Array = x.square().array().clone();
+            let saved = crate::Saved::new(x);
+            Tensor::record(Op::Custom("wrong"), y, &[x], move |p| {
+                vec![Some(&(p.dy() * &p.get(&saved)) * 1.9)]
+            })
+        };
+        let mut report = Report::default();
+        let case = Case::new("square", [case::Input::range([4], -1.0, 1.0)])
+            .op(move |x| wrong_adjoint(&x[0]))
+            .reference(|x| x[0].mapv(|v| v * v));
+        checks::check(&case, &cpu(), DType::F64, &mut report);
+        assert!(report.failures.iter().any(|f| f.contains("gradient")), "{report}");
+
+        let mut report = Report::default();
+        let case = Case::new("square", [case::Input::range([4], -1.0, 1.0)])
+            .op(|x| x[0].square())
+            .reference(|x| x[0].mapv(|v| v * v + 1e-9));
+        checks::check(&case, &cpu(), DType::F64, &mut report);
+        assert!(report.failures.iter().any(|f| f.contains("value")), "{report}");
+    }
+
+    #[test]
+    fn bits_do_not_depend_on_the_number_of_threads() {
+        let bits = |threads: usize| -> Vec<u64> {
+            let device = Cpu { threads, arithmetic: Arithmetic::Fast }.open();
+            let mut bits = Vec::new();
+            for case in cases() {
+                let inputs = case.tensors(&device, DType::F32);
+                let y = (case.op)(&inputs);
+                bits.extend(y.array().to_f64().into_iter().map(f64::to_bits));
+            }
+            bits
+        };
+        let one = bits(1);
+        assert_eq!(one, bits(2));
+        assert_eq!(one, bits(3));
+    }
+}
