@@ -8,12 +8,13 @@
 //! reads the pixels below the taps where they lie. Every output is overwritten, and has the same bits for any number of
 //! threads.
 mod axis;
+mod gather;
 mod image;
 mod sweep;
 mod weight;
 mod winograd;
 
-use super::gemm::Scratch;
+use super::gemm::{Element, Scratch};
 use super::threads::Threads;
 
 /// The shape of a convolution.
@@ -101,7 +102,7 @@ pub fn input_adjoint_f32(t: &Threads, g: &Geometry, dy: &[f32], w: &[f32], dx: &
     if winograd::chosen(g, s) {
         return winograd::input_adjoint(t, g, dy, w, dx, s);
     }
-    sweep::input_adjoint(t, g, dy, w, dx, s);
+    direct_input_adjoint(t, g, dy, w, dx, s);
 }
 
 /// `dw` with `⟨x ⋆ w, dy⟩ = ⟨w, dw⟩` for all `w`. Panics if a slice does not have the length that `g` says.
@@ -125,7 +126,7 @@ pub fn forward_f64(t: &Threads, g: &Geometry, x: &[f64], w: &[f64], y: &mut [f64
 #[track_caller]
 pub fn input_adjoint_f64(t: &Threads, g: &Geometry, dy: &[f64], w: &[f64], dx: &mut [f64], s: &Scratch) {
     g.check("input adjoint of convolution", dx.len(), w.len(), dy.len());
-    sweep::input_adjoint(t, g, dy, w, dx, s);
+    direct_input_adjoint(t, g, dy, w, dx, s);
 }
 
 /// [`weight_adjoint_f32`] in double precision.
@@ -133,6 +134,14 @@ pub fn input_adjoint_f64(t: &Threads, g: &Geometry, dy: &[f64], w: &[f64], dx: &
 pub fn weight_adjoint_f64(t: &Threads, g: &Geometry, x: &[f64], dy: &[f64], dw: &mut [f64], s: &Scratch) {
     g.check("weight adjoint of convolution", x.len(), dw.len(), dy.len());
     weight::weight_adjoint(t, g, x, dy, dw, s);
+}
+
+fn direct_input_adjoint<T: Element>(t: &Threads, g: &Geometry, dy: &[T], w: &[T], dx: &mut [T], s: &Scratch) {
+    if gather::chosen::<T>(g) {
+        gather::input_adjoint(t, g, dy, w, dx, s);
+    } else {
+        sweep::input_adjoint(t, g, dy, w, dx, s);
+    }
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub(super) fn forward(t: &Threads, g: &Geometry, x: &[f32], w: &[f32], y: &mut [
     let source = Map { h: g.h, w: g.w, c: g.c_in };
     let target = Map { h: g.out_h(), w: g.out_w(), c: g.c_out };
     let u = kernels(t, g, w, Strides { k: g.c_out, j: 1 }, [source.c, target.c], s);
-    correlate(t, &Plan::new(g.n, source, target, g.pad as isize, BLOCK), x, &u, y, s);
+    correlate(t, &Plan::new(g.n, source, target, g.pad as isize, FORWARD), x, &u, y, s);
 }
 
 /// The convolution of `dy` with the kernel turned by half a circle and its channels exchanged.
@@ -42,16 +42,17 @@ pub(super) fn input_adjoint(t: &Threads, g: &Geometry, dy: &[f32], w: &[f32], dx
     let source = Map { h: g.out_h(), w: g.out_w(), c: g.c_out };
     let target = Map { h: g.h, w: g.w, c: g.c_in };
     let u = kernels(t, g, w, Strides { k: 1, j: g.c_out }, [source.c, target.c], s);
-    correlate(t, &Plan::new(g.n, source, target, 2 - g.pad as isize, BLOCK), dy, &u, dx, s);
+    correlate(t, &Plan::new(g.n, source, target, 2 - g.pad as isize, FORWARD), dy, &u, dx, s);
 }
 
 /// The adjoint of the algorithm: `dg = Gᵀ [(Bᵀ d B) ⊙ (A dy Aᵀ)] G`, summed over tiles before the outer transform.
 pub(super) fn weight_adjoint(t: &Threads, g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32], s: &Scratch) {
     let source = Map { h: g.h, w: g.w, c: g.c_in };
     let target = Map { h: g.out_h(), w: g.out_w(), c: g.c_out };
-    let plan = Plan::new(g.n, source, target, g.pad as isize, 2 * BLOCK);
+    let plan = Plan::new(g.n, source, target, g.pad as isize, Sizes { group: 128, block: 2 * BLOCK });
     let per_group = plan.per_group(source.c);
-    let per_group_dy = POSITIONS * plan.group_tiles() * target.c;
+    let pitch_dy = plan.pitch(target.c);
+    let per_group_dy = plan.per_group(target.c);
     let mut v = s.take::<f32>(plan.groups() * per_group);
     let mut m = s.take::<f32>(plan.groups() * per_group_dy);
     let mut sums = s.take::<f32>(POSITIONS * source.c * target.c);
@@ -67,14 +68,13 @@ pub(super) fn weight_adjoint(t: &Threads, g: &Geometry, x: &[f32], dy: &[f32], d
             let at = i * plan.group;
             let images = plan.group.min(images - at);
             let dy = &dy[(first + at) * target.len()..][..images * target.len()];
-            at_level(s.level, Step::Derivative { map: target, dy, to: m, tiles: plan.group_tiles() });
+            at_level(s.level, Step::Derivative { map: target, dy, to: m, tiles: plan.group_tiles(), pitch: pitch_dy });
         });
         t.for_each_chunk(&mut sums, source.c * target.c, |position, sums| {
             for panel in 0..target.c / LANES {
                 for (i, at) in (0..images).step_by(plan.group).enumerate() {
                     let tiles = plan.group.min(images - at) * plan.tiles();
-                    let from = i * per_group_dy
-                        + (position * (target.c / LANES) + panel) * plan.group_tiles() * LANES;
+                    let from = i * per_group_dy + position * pitch_dy + panel * plan.group_tiles() * LANES;
                     let block = Block {
                         level: s.level,
                         a: &v[i * per_group + position * plan.pitch(source.c)..],
@@ -181,12 +181,22 @@ struct Plan {
     block: usize,
 }
 
+/// About how much is worked on at a time.
+struct Sizes {
+    /// Tiles in a group.
+    group: usize,
+    /// Elements of the transformed images in a block.
+    block: usize,
+}
+
+const FORWARD: Sizes = Sizes { group: 16, block: BLOCK };
+
 impl Plan {
-    fn new(n: usize, source: Map, target: Map, pad: isize, room: usize) -> Plan {
+    fn new(n: usize, source: Map, target: Map, pad: isize, sizes: Sizes) -> Plan {
         let mut plan = Plan { source, target, pad, group: 1, block: 1 };
-        plan.group = (16 / plan.tiles()).clamp(1, n);
+        plan.group = (sizes.group / plan.tiles()).clamp(1, n);
         let per_image = POSITIONS * (source.c + target.c) * plan.tiles();
-        let images = (room / per_image).max(96usize.div_ceil(plan.tiles())).min(n);
+        let images = (sizes.block / per_image).max(96usize.div_ceil(plan.tiles())).min(n);
         // Equal blocks.
         plan.block = n.div_ceil(n.div_ceil(images)).next_multiple_of(plan.group);
         plan

@@ -16,7 +16,7 @@ pub(super) enum Step<'a> {
     /// Products to images.
     Output { map: Map, m: &'a [f32], pitch: usize, target: &'a mut [f32] },
     /// Images of derivatives to panels `[position][panel][tile][16]`, each with room for `tiles`.
-    Derivative { map: Map, dy: &'a [f32], to: &'a mut [f32], tiles: usize },
+    Derivative { map: Map, dy: &'a [f32], to: &'a mut [f32], tiles: usize, pitch: usize },
     /// Nine panels to 36.
     Weights { taps: &'a [f32], u: &'a mut [f32] },
     /// Summed products to the derivatives of nine taps.
@@ -52,7 +52,7 @@ impl Step<'_> {
             match self {
                 Step::Input { map, x, v, pitch } => input::<V>(map, x, v, pitch),
                 Step::Output { map, m, pitch, target } => output::<V>(map, m, pitch, target),
-                Step::Derivative { map, dy, to, tiles } => derivative::<V>(map, dy, to, tiles),
+                Step::Derivative { map, dy, to, tiles, pitch } => derivative::<V>(map, dy, to, tiles, pitch),
                 Step::Weights { taps, u } => weights::<V>(taps, u),
                 Step::Kernel { sums, pitch, dw } => kernel::<V>(sums, pitch, dw),
             }
@@ -102,9 +102,9 @@ unsafe fn output<V: Vector<Scalar = f32>>(map: Map, m: &[f32], pitch: usize, tar
 /// # Safety
 /// The processor has the instructions of `V`.
 #[inline(always)]
-unsafe fn derivative<V: Vector<Scalar = f32>>(map: Map, dy: &[f32], to: &mut [f32], tiles: usize) {
+unsafe fn derivative<V: Vector<Scalar = f32>>(map: Map, dy: &[f32], to: &mut [f32], tiles: usize, pitch: usize) {
     let (down, across) = (map.h.div_ceil(OUT), map.w.div_ceil(OUT));
-    let write = Square::positions(tiles * map.c);
+    let write = Square::positions(pitch);
     for (n, image) in dy.chunks_exact(map.len()).enumerate() {
         for tile in 0..down * across {
             let (y, x) = (tile / across * OUT, tile % across * OUT);

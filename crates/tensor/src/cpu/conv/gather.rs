@@ -1,0 +1,107 @@
+//! Input adjoint to few channels, as in the first layer of an encoder.
+//!
+//! A panel of the kernel would be nearly empty there, because its columns are the channels of the input. So the pixels of
+//! `dy` are multiplied by all elements of the kernel at once, `P[q, (tap, c)] = Σ_o dy[q, o] · w[tap, c, o]`, and each pixel
+//! of the input gathers what belongs to it.
+use super::Geometry;
+use super::image::{Cut, Tile};
+use crate::cpu::gemm::kernel::{Block, Row, Run};
+use crate::cpu::gemm::{DEPTH, Element, Scratch, Strides, pack_panel, parts};
+use crate::cpu::threads::Threads;
+
+/// Whether the panels of the other way would be at least three quarters empty.
+pub(super) fn chosen<T: Element>(g: &Geometry) -> bool {
+    g.groups == 1 && 4 * g.c_in <= T::LANES && g.kh * g.kw > 1
+}
+
+/// Elements of the products of a tile at most: a quarter of a second-level cache of 512 KiB.
+const TILE: usize = 1 << 15;
+
+pub(super) fn input_adjoint<T: Element>(t: &Threads, g: &Geometry, dy: &[T], w: &[T], dx: &mut [T], s: &Scratch) {
+    if dx.is_empty() {
+        return;
+    }
+    if dy.is_empty() || w.is_empty() {
+        return dx.fill(T::default());
+    }
+    let columns = g.kh * g.kw * g.c_in;
+    let panels = columns.div_ceil(T::LANES);
+    let pitch = panels * T::LANES;
+    let mut packed = s.take::<T>(pitch * g.c_out);
+    for (i, panel) in packed.chunks_exact_mut(g.c_out * T::LANES).enumerate() {
+        let first = i * T::LANES;
+        pack_panel(panel, &w[first * g.c_out..], Strides { k: 1, j: g.c_out }, T::LANES.min(columns - first));
+    }
+    let pixels = TILE / pitch * g.stride * g.stride;
+    let cut = Cut::new(g.n, g.h, g.w, 1, pixels.min(g.n * g.h * g.w / 32).max(1));
+    let most = cut.images * (cut.rows + g.kh).div_ceil(g.stride).min(g.out_h()) * g.out_w();
+    let mut rows = s.rows(most);
+    for (i, row) in rows.iter_mut().enumerate() {
+        *row = Row { a: i * g.c_out, c: i * pitch };
+    }
+    let mut products = s.take::<T>(most * pitch * t.count());
+    let mut rest = dx;
+    let tiles = cut.tiles(g.n, g.h).map(|tile| {
+        let len = tile.images * tile.rows * g.w * g.c_in;
+        (tile, rest.split_off_mut(..len).expect("the tiles cover the input"))
+    });
+    t.for_each_item_with(parts(&mut products, most * pitch), tiles, |products, (tile, dx)| {
+        let (first, count) = sources(g, &tile);
+        let len = tile.images * count * g.out_w();
+        let dy = &dy[(tile.image * g.out_h() + first) * g.out_w() * g.c_out..];
+        for (i, panel) in packed.chunks_exact(g.c_out * T::LANES).enumerate() {
+            for k in (0..g.c_out).step_by(DEPTH) {
+                let depth = DEPTH.min(g.c_out - k);
+                let block = Block {
+                    level: s.level,
+                    a: dy,
+                    step: 1,
+                    rows: &rows[..len],
+                    runs: &[Run { a: k, len: depth }],
+                    b: &panel[k * T::LANES..],
+                    width: T::LANES,
+                    add: k > 0,
+                };
+                T::multiply(&block, &mut products[i * T::LANES..]);
+            }
+        }
+        for (i, dx) in dx.chunks_exact_mut(g.w * g.c_in).enumerate() {
+            let (image, row) = (i / tile.rows, tile.row + i % tile.rows);
+            dx.fill(T::default());
+            for a in 0..g.kh {
+                let at = (row + g.pad).wrapping_sub(a);
+                let source = (at / g.stride).wrapping_sub(first);
+                if row + g.pad >= a && at.is_multiple_of(g.stride) && source < count {
+                    let from = &products[(image * count + source) * g.out_w() * pitch..][..g.out_w() * pitch];
+                    gather(g, &from[a * g.kw * g.c_in..], pitch, dx);
+                }
+            }
+        }
+    });
+}
+
+/// The first row of `dy` that a tile needs of each image, and how many.
+fn sources(g: &Geometry, tile: &Tile) -> (usize, usize) {
+    let first = (tile.row + g.pad).saturating_sub(g.kh - 1).div_ceil(g.stride).min(g.out_h());
+    let end = ((tile.row + tile.rows - 1 + g.pad) / g.stride + 1).min(g.out_h());
+    (first, end.saturating_sub(first))
+}
+
+/// Adds to a row of `dx` the products of a row of `dy` with one row of the kernel.
+fn gather<T: Element>(g: &Geometry, from: &[T], pitch: usize, dx: &mut [T]) {
+    for b in 0..g.kw {
+        // Pixels `j·stride + b − pad` of the input lie between 0 and `w`.
+        let first = g.pad.saturating_sub(b).div_ceil(g.stride);
+        let end = (g.w + g.pad).saturating_sub(b).div_ceil(g.stride).min(g.out_w());
+        if first >= end {
+            continue;
+        }
+        let to = &mut dx[(first * g.stride + b - g.pad) * g.c_in..];
+        let from = from[first * pitch..].chunks(pitch).take(end - first);
+        for (to, from) in to.chunks_mut(g.stride * g.c_in).zip(from) {
+            for (to, from) in to.iter_mut().take(g.c_in).zip(&from[b * g.c_in..]) {
+                *to += *from;
+            }
+        }
+    }
+}
