@@ -1,0 +1,153 @@
+//! Applying a draw to an image.
+
+use super::draw::Draw;
+use super::resample::{Taps, resample};
+use super::{blur, color};
+
+/// Turns bytes of one image into pixels of one view, image after image in the same working memory.
+#[derive(Debug)]
+pub struct Painter {
+    shape: (usize, usize, usize),
+    taps: Taps,
+    planes: Vec<f32>,
+    spare: Vec<f32>,
+}
+
+impl Painter {
+    /// A painter of images `(h, w, c)`, c = 1 or 3.
+    ///
+    /// # Panics
+    /// If there is no pixel or another number of channels.
+    #[track_caller]
+    pub fn new(shape: (usize, usize, usize)) -> Painter {
+        let (height, width, channels) = shape;
+        assert!(height * width > 0 && [1, 3].contains(&channels), "Painter::new: images of shape {shape:?}");
+        let planes = vec![0.0; height * width * channels];
+        Painter { shape, taps: Taps::default(), planes, spare: Vec::new() }
+    }
+
+    /// Writes the view of `image` that `draw` describes to `out`, both `(h, w, c)` in row-major order;
+    /// pixels are in [0, 1].
+    ///
+    /// # Panics
+    /// If a slice has another length than h·w·c, or the draw does not suit the shape.
+    #[track_caller]
+    pub fn paint(&mut self, image: &[u8], draw: &Draw, out: &mut [f32]) {
+        let (height, width, channels) = self.shape;
+        assert!(
+            image.len() == self.planes.len() && out.len() == self.planes.len(),
+            "Painter::paint: an image of {} bytes into {} pixels of shape {:?}",
+            image.len(),
+            out.len(),
+            self.shape
+        );
+        // One plane is already in the order of the result.
+        let planes = if channels == 1 { &mut out[..] } else { &mut self.planes[..] };
+        resample(image, self.shape, (draw.window, draw.flip), &mut self.taps, planes);
+        if let Some(change) = &draw.jitter {
+            color::jitter(planes, channels, change);
+        }
+        if draw.grayscale && channels == 3 {
+            color::grayscale(planes);
+        }
+        if let Some(gaussian) = draw.blur {
+            blur::blur(planes, (height, width), gaussian, &mut self.spare);
+        }
+        if draw.solarize {
+            color::solarize(planes);
+        }
+        if channels == 3 {
+            let (r, rest) = self.planes.split_at(height * width);
+            let (g, b) = rest.split_at(height * width);
+            for (((pixel, r), g), b) in out.chunks_exact_mut(3).zip(r).zip(g).zip(b) {
+                pixel.copy_from_slice(&[*r, *g, *b]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::draw::{Gaussian, Window};
+    use super::super::recipe::{Blur, Recipe, View};
+    use super::*;
+    use proptest::prelude::*;
+    use tarrl_tensor::Key;
+
+    fn plain((height, width, _): (usize, usize, usize)) -> Draw {
+        let window = Window::whole(height, width);
+        Draw { window, flip: false, jitter: None, grayscale: false, blur: None, solarize: false }
+    }
+
+    fn noise((height, width, channels): (usize, usize, usize), seed: u64) -> Vec<u8> {
+        let mut stream = Key::new(seed).stream();
+        (0..height * width * channels).map(|_| stream.below(256) as u8).collect()
+    }
+
+    fn view(shape: (usize, usize, usize), image: &[u8], draw: &Draw) -> Vec<f32> {
+        let mut out = vec![f32::NAN; image.len()];
+        Painter::new(shape).paint(image, draw, &mut out);
+        out
+    }
+
+    #[test]
+    fn the_clean_view_is_the_image_itself() {
+        for shape in [(28, 28, 1), (5, 7, 3)] {
+            let image = noise(shape, 1);
+            let draw = Draw::new(&View::Clean.recipe(shape), shape, Key::new(0));
+            assert_eq!(draw, plain(shape));
+            let want: Vec<f32> = image.iter().map(|&b| f32::from(b) / 255.0).collect();
+            assert_eq!(view(shape, &image, &draw), want);
+        }
+    }
+
+    #[test]
+    fn mirroring_mirrors_every_row() {
+        let shape = (4, 6, 3);
+        let image = noise(shape, 2);
+        let mirrored: Vec<u8> =
+            image.chunks(18).flat_map(|row| row.chunks(3).rev().flatten().copied()).collect();
+        let flip = Draw { flip: true, ..plain(shape) };
+        assert_eq!(view(shape, &image, &flip), view(shape, &mirrored, &plain(shape)));
+        assert_eq!(view(shape, &mirrored, &flip), view(shape, &image, &plain(shape)));
+    }
+
+    #[test]
+    fn the_order_is_gray_then_blur_then_solarize() {
+        let shape = (3, 3, 3);
+        let image = noise(shape, 3);
+        let gaussian = Gaussian { sigma: 1.0, kernel: 3 };
+        let all = Draw { grayscale: true, blur: Some(gaussian), solarize: true, ..plain(shape) };
+        let without = view(shape, &image, &Draw { solarize: false, ..all });
+        let want: Vec<f32> = without.iter().map(|&x| if x >= 0.5 { 1.0 - x } else { x }).collect();
+        assert_eq!(view(shape, &image, &all), want);
+        assert!(want.chunks(3).all(|p| p[0] == p[1] && p[1] == p[2]));
+        assert!(without.iter().any(|&x| x >= 0.5), "the image must be one that solarizing changes");
+    }
+
+    #[test]
+    #[should_panic(expected = "an image of 784 bytes into 783 pixels")]
+    fn a_short_output_is_a_bug() {
+        Painter::new((28, 28, 1)).paint(&[0; 784], &plain((28, 28, 1)), &mut [0.0; 783]);
+    }
+
+    proptest! {
+        /// Whatever is drawn, pixels stay in [0, 1], and what was painted before leaves no trace.
+        #[test]
+        fn views_are_in_range_and_repeatable(seed: u64, colour: bool) {
+            let shape = if colour { (32, 32, 3) } else { (28, 28, 1) };
+            let strong = View::Strong.recipe(shape);
+            let blur = Blur { probability: 0.5, sigma: [0.1, 2.0], kernel: 5 };
+            let recipe = Recipe { blur, solarize: 0.3, ..strong };
+            let mut painter = Painter::new(shape);
+            let mut out = vec![0.0; shape.0 * shape.1 * shape.2];
+            for i in 0..3u64 {
+                let image = noise(shape, seed ^ i);
+                let draw = Draw::new(&recipe, shape, Key::new(seed).fold(i));
+                painter.paint(&image, &draw, &mut out);
+                prop_assert!(out.iter().all(|x| (0.0..=1.0 + f32::EPSILON).contains(x)));
+                prop_assert_eq!(&out, &view(shape, &image, &draw));
+            }
+        }
+    }
+}

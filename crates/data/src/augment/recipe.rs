@@ -1,0 +1,329 @@
+//! What may happen to an image, and how likely: the configuration of an augmentation.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, setting};
+
+/// A view of an image: a named recipe that suits its shape, or one spelled out.
+///
+/// In a configuration file, `"strong"`, `"weak"`, `"clean"` or `{ custom = { … } }`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum View {
+    /// What contrastive learning asks for: crops of very different size, colours changed.
+    Strong,
+    /// What supervised training uses: small shifts and mirror images.
+    Weak,
+    /// The image itself.
+    #[default]
+    Clean,
+    /// Any other recipe.
+    Custom(Recipe),
+}
+
+/// The distribution of a random augmentation. The default does nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recipe {
+    /// Which part of the image is seen.
+    pub crop: Crop,
+    /// Probability of the mirror image.
+    pub flip: f64,
+    /// Random changes of colour.
+    pub jitter: Jitter,
+    /// Probability of losing all colour.
+    pub grayscale: f64,
+    /// Random loss of sharpness.
+    pub blur: Blur,
+    /// Probability of turning every pixel x ≥ ½ into 1 − x.
+    pub solarize: f64,
+}
+
+/// Which part of the image is seen; the result always has the size of the image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Crop {
+    /// All of it.
+    #[default]
+    Whole,
+    /// A window of random area and aspect ratio, enlarged to the size of the image.
+    Resized {
+        /// Smallest and largest share of the image's area.
+        scale: [f64; 2],
+        /// Smallest and largest ratio of width to height, uniform in its logarithm.
+        #[serde(default = "usual_ratio")]
+        ratio: [f64; 2],
+    },
+    /// A window of the image's size, anywhere in the image with a black frame around it.
+    Padded {
+        /// Width of the frame in pixels.
+        pixels: usize,
+    },
+}
+
+/// Random changes of colour, applied together with some probability in a random order.
+///
+/// Factors of brightness, contrast and saturation are uniform in [max(0, 1 − x), 1 + x]; hue turns by
+/// a share of the circle uniform in [−x, x]. Saturation and hue leave one-channel images alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Jitter {
+    /// Probability that any of it happens.
+    pub probability: f64,
+    /// Reach of the factor on all pixels.
+    pub brightness: f64,
+    /// Reach of the factor on the distance from the mean grey of the image.
+    pub contrast: f64,
+    /// Reach of the factor on the distance from each pixel's grey.
+    pub saturation: f64,
+    /// Reach of the turn of the colour circle, at most ½.
+    pub hue: f64,
+}
+
+/// Random loss of sharpness.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Blur {
+    /// Probability that it happens.
+    pub probability: f64,
+    /// Smallest and largest σ in pixels, uniform between.
+    pub sigma: [f64; 2],
+    /// Width of the kernel in pixels, odd.
+    pub kernel: usize,
+}
+
+impl Default for Blur {
+    fn default() -> Self {
+        Blur { probability: 0.0, sigma: [0.1, 2.0], kernel: 3 }
+    }
+}
+
+impl View {
+    /// The recipe of this view for images `(h, w, c)`.
+    ///
+    /// Colour images get SimCLR's CIFAR setting (Chen et al. 2020, colour strength ½, no blur) and the
+    /// usual shifts by an eighth of the side. Grey images get milder crops, brightness and contrast.
+    /// Mirror images are part of both; where they change the meaning, as with digits, use
+    /// `Recipe { flip: 0.0, ..view.recipe(shape) }`.
+    pub fn recipe(&self, (height, width, channels): (usize, usize, usize)) -> Recipe {
+        let grey = channels == 1;
+        match self {
+            View::Clean => Recipe::default(),
+            View::Custom(recipe) => recipe.clone(),
+            View::Weak => {
+                let pixels = if grey { 2 } else { height.min(width) / 8 };
+                Recipe { crop: Crop::Padded { pixels }, flip: 0.5, ..Recipe::default() }
+            }
+            View::Strong if grey => Recipe {
+                crop: Crop::Resized { scale: [0.3, 1.0], ratio: usual_ratio() },
+                flip: 0.5,
+                jitter: Jitter {
+                    probability: 0.8,
+                    brightness: 0.4,
+                    contrast: 0.4,
+                    saturation: 0.0,
+                    hue: 0.0,
+                },
+                ..Recipe::default()
+            },
+            View::Strong => Recipe {
+                crop: Crop::Resized { scale: [0.08, 1.0], ratio: usual_ratio() },
+                flip: 0.5,
+                jitter: Jitter {
+                    probability: 0.8,
+                    brightness: 0.4,
+                    contrast: 0.4,
+                    saturation: 0.4,
+                    hue: 0.1,
+                },
+                grayscale: 0.2,
+                ..Recipe::default()
+            },
+        }
+    }
+}
+
+impl Recipe {
+    /// The recipe at a strength between 0 (the crop is whole, nothing happens) and 1 (as written):
+    /// reaches, probabilities and the missing area shrink in proportion, for annealed schedules.
+    ///
+    /// # Panics
+    /// If `strength` is outside [0, 1].
+    #[track_caller]
+    pub fn at_strength(&self, strength: f64) -> Recipe {
+        assert!((0.0..=1.0).contains(&strength), "Recipe::at_strength: {strength} is outside [0, 1]");
+        let toward_one = |x: f64| x + (1.0 - x) * (1.0 - strength);
+        let crop = match self.crop {
+            Crop::Whole => Crop::Whole,
+            Crop::Resized { scale, ratio } => {
+                Crop::Resized { scale: scale.map(toward_one), ratio: ratio.map(|r| r.powf(strength)) }
+            }
+            Crop::Padded { pixels } => Crop::Padded { pixels: (pixels as f64 * strength).round() as usize },
+        };
+        let Jitter { probability, brightness, contrast, saturation, hue } = self.jitter;
+        Recipe {
+            crop,
+            flip: self.flip * strength,
+            jitter: Jitter {
+                probability,
+                brightness: brightness * strength,
+                contrast: contrast * strength,
+                saturation: saturation * strength,
+                hue: hue * strength,
+            },
+            grayscale: self.grayscale * strength,
+            blur: Blur { probability: self.blur.probability * strength, ..self.blur },
+            solarize: self.solarize * strength,
+        }
+    }
+
+    /// Checks that the numbers make sense for images `(h, w, c)`.
+    ///
+    /// # Errors
+    /// With the first setting that does not.
+    pub fn check(&self, (height, width, channels): (usize, usize, usize)) -> Result<()> {
+        let Jitter { probability, brightness, contrast, saturation, hue } = self.jitter;
+        for (name, p) in [
+            ("flip", self.flip),
+            ("grayscale", self.grayscale),
+            ("solarize", self.solarize),
+            ("jitter.probability", probability),
+            ("blur.probability", self.blur.probability),
+        ] {
+            demand((0.0..=1.0).contains(&p), name, p, "a probability between 0 and 1")?;
+        }
+        for (name, reach, most) in [
+            ("jitter.brightness", brightness, f64::MAX),
+            ("jitter.contrast", contrast, f64::MAX),
+            ("jitter.saturation", saturation, f64::MAX),
+            ("jitter.hue", hue, 0.5),
+        ] {
+            demand((0.0..=most).contains(&reach), name, reach, "a reach of 0 or more, for hue at most 0.5")?;
+        }
+        match self.crop {
+            Crop::Whole => {}
+            Crop::Resized { scale: [s0, s1], ratio: [r0, r1] } => {
+                demand(
+                    0.0 < s0 && s0 <= s1 && s1 <= 1.0,
+                    "crop.scale",
+                    [s0, s1],
+                    "0 < smallest ≤ largest ≤ 1",
+                )?;
+                let fits = 0.0 < r0 && r0 <= r1 && r1.is_finite();
+                demand(fits, "crop.ratio", [r0, r1], "0 < smallest ≤ largest")?;
+            }
+            Crop::Padded { pixels } => {
+                demand(
+                    pixels <= height.min(width),
+                    "crop.pixels",
+                    pixels,
+                    "a frame no wider than the image",
+                )?;
+            }
+        }
+        let Blur { sigma: [s0, s1], kernel, .. } = self.blur;
+        let fits = 0.0 < s0 && s0 <= s1 && s1.is_finite();
+        demand(fits, "blur.sigma", [s0, s1], "0 < smallest ≤ largest")?;
+        let fits = kernel % 2 == 1 && (self.blur.probability == 0.0 || kernel / 2 < height.min(width));
+        demand(fits, "blur.kernel", kernel, "an odd width, half of which is smaller than the image")?;
+        demand(
+            channels == 1 || channels == 3,
+            "images",
+            format!("{channels} channels"),
+            "one channel or three",
+        )
+    }
+}
+
+fn usual_ratio() -> [f64; 2] {
+    [3.0 / 4.0, 4.0 / 3.0]
+}
+
+fn demand(fits: bool, name: &str, value: impl std::fmt::Debug, wanted: &str) -> Result<()> {
+    if fits {
+        return Ok(());
+    }
+    Err(setting(
+        format!("augmentation {name} = {value:?}"),
+        "the value is out of range",
+        format!("give {wanted}"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GREY: (usize, usize, usize) = (28, 28, 1);
+    const COLOUR: (usize, usize, usize) = (32, 32, 3);
+
+    #[derive(Deserialize)]
+    struct File {
+        views: Vec<View>,
+    }
+
+    #[test]
+    fn views_are_read_by_name_or_in_full() {
+        let text = r#"views = ["strong", "clean", { custom = { flip = 0.5, crop = { kind = "resized", scale = [0.5, 1.0] }, blur = { probability = 0.1 } } }]"#;
+        let views = toml::from_str::<File>(text).unwrap().views;
+        assert_eq!(views[..2], [View::Strong, View::Clean]);
+        let recipe = views[2].recipe(COLOUR);
+        assert_eq!(recipe.crop, Crop::Resized { scale: [0.5, 1.0], ratio: [3.0 / 4.0, 4.0 / 3.0] });
+        assert_eq!((recipe.flip, recipe.blur.kernel, recipe.solarize), (0.5, 3, 0.0));
+    }
+
+    #[test]
+    fn unknown_keys_and_names_are_errors() {
+        for (text, word) in [
+            (r#"views = ["stronk"]"#, "stronk"),
+            ("views = [{ custom = { flop = 0.5 } }]", "flop"),
+            (r#"views = [{ custom = { crop = { kind = "padded", pixels = 4, fill = 1 } } }]"#, "fill"),
+            ("views = [{ custom = { jitter = { colour = 0.5 } } }]", "colour"),
+            ("views = [{ custom = { blur = { radius = 1 } } }]", "radius"),
+        ] {
+            let message = toml::from_str::<File>(text).err().expect(text).to_string();
+            assert!(message.contains(word), "{message}");
+        }
+    }
+
+    #[test]
+    fn presets_pass_and_nonsense_does_not() {
+        for view in [View::Strong, View::Weak, View::Clean] {
+            view.recipe(GREY).check(GREY).unwrap();
+            view.recipe(COLOUR).check(COLOUR).unwrap();
+        }
+        let bad = |change: fn(&mut Recipe)| {
+            let mut recipe = Recipe::default();
+            change(&mut recipe);
+            recipe.check(GREY).unwrap_err().to_string()
+        };
+        for (message, key) in [
+            (bad(|r| r.flip = 1.5), "flip = 1.5"),
+            (bad(|r| r.jitter.hue = 0.6), "jitter.hue = 0.6"),
+            (bad(|r| r.jitter.contrast = f64::NAN), "jitter.contrast = NaN"),
+            (bad(|r| r.crop = Crop::Resized { scale: [0.0, 1.0], ratio: [1.0, 1.0] }), "crop.scale"),
+            (bad(|r| r.crop = Crop::Resized { scale: [0.5, 1.0], ratio: [2.0, 1.0] }), "crop.ratio"),
+            (bad(|r| r.crop = Crop::Padded { pixels: 29 }), "crop.pixels = 29"),
+            (bad(|r| r.blur.kernel = 4), "blur.kernel = 4"),
+            (bad(|r| r.blur.sigma = [0.0, 1.0]), "blur.sigma"),
+        ] {
+            assert!(message.contains(key) && message.contains("give "), "{message}");
+        }
+    }
+
+    #[test]
+    fn strength_goes_from_nothing_to_all() {
+        for shape in [GREY, COLOUR] {
+            let strong = View::Strong.recipe(shape);
+            assert_eq!(strong.at_strength(1.0), strong);
+            let none = strong.at_strength(0.0);
+            assert_eq!(none.crop, Crop::Resized { scale: [1.0, 1.0], ratio: [1.0, 1.0] });
+            assert_eq!(
+                (none.flip, none.jitter.brightness, none.jitter.hue, none.grayscale),
+                (0.0, 0.0, 0.0, 0.0)
+            );
+        }
+        let half = View::Strong.recipe(COLOUR).at_strength(0.5);
+        assert_eq!((half.jitter.hue, half.grayscale), (0.05, 0.1));
+    }
+}

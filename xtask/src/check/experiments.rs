@@ -1,0 +1,87 @@
+//! The experiment files have to be readable before anybody waits for them.
+
+use std::path::Path;
+
+use super::Violation;
+use crate::config::read_toml;
+use crate::profile::{Profile, toml_files};
+
+/// Reads every profile and every method in `folder`, and finds profiles that name a method which is not there.
+///
+/// # Errors
+/// Fails if a folder cannot be listed.
+pub fn experiments(folder: &Path) -> anyhow::Result<Vec<Violation>> {
+    let mut violations = Vec::new();
+    let mut methods = Vec::new();
+    for path in toml_files(&folder.join("methods"))? {
+        methods.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+        if let Err(error) = read_toml::<toml::Table>(&path) {
+            violations.push(Violation {
+                place: "methods".to_owned(),
+                line: None,
+                message: error.to_string(),
+            });
+        }
+    }
+    let profiles = folder.join("profiles");
+    for name in Profile::names(&profiles)? {
+        let violation = |message| Violation { place: format!("profile {name}"), line: None, message };
+        match Profile::read(&profiles, &name) {
+            Err(error) => violations.push(violation(format!("{error:#}"))),
+            Ok(profile) => {
+                let missing = profile.methods.iter().filter(|method| !methods.contains(method));
+                violations.extend(missing.map(|method| {
+                    violation(format!(
+                        "names the method `{method}`, but there is no experiments/methods/{method}.toml"
+                    ))
+                }));
+            }
+        }
+    }
+    Ok(violations)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn check(methods: &[(&str, &str)], profile: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, files) in [("methods", methods), ("profiles", &[("smoke", profile)])] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+            for (file, text) in files {
+                fs::write(folder.path().join(name).join(format!("{file}.toml")), text).unwrap();
+            }
+        }
+        experiments(folder.path()).unwrap().iter().map(Violation::to_string).collect()
+    }
+
+    /// The project's own smoke profile, reduced to one method.
+    fn profile(method: &str) -> String {
+        let path = crate::workspace_root().join("experiments/profiles/smoke.toml");
+        let text = fs::read_to_string(path).unwrap();
+        let start = text.find("methods = ").unwrap();
+        let end = start + text[start..].find('\n').unwrap();
+        format!("{}methods = [{method:?}]{}", &text[..start], &text[end..])
+    }
+
+    #[test]
+    fn sound_files_pass() {
+        assert_eq!(check(&[("simclr", "title = \"SimCLR\"")], &profile("simclr")), [""; 0]);
+    }
+
+    #[test]
+    fn a_method_that_is_missing_or_faulty_is_found() {
+        let found = check(&[("simclr", "title = ")], &profile("tarr"));
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("simclr.toml:1: "), "{found:?}");
+        assert!(found[1].contains("profile smoke: names the method `tarr`"), "{found:?}");
+    }
+
+    #[test]
+    fn a_faulty_profile_is_found() {
+        let found = check(&[("simclr", "")], &profile("simclr").replace("seeds", "sedes"));
+        assert!(found[0].contains("unknown key `sedes`; did you mean `seeds`?"), "{found:?}");
+    }
+}

@@ -1,0 +1,89 @@
+//! The commands and their options.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask reproduce                    the whole study, about a quarter of an hour on two cores
+  cargo xtask reproduce --profile smoke    every part once at toy size, under a minute
+  cargo xtask reproduce --dry-run          what would run, and for how long
+  cargo xtask data list                    the datasets and where they are
+  cargo xtask check                        formatting, lints, documentation and the rules of the house
+
+`cargo xtask help COMMAND` explains a command and shows examples of it.";
+
+/// Task-agnostic robust representation learning: train encoders without labels, attack them, check the bound.
+#[derive(Debug, Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Reproduce(commands::reproduce::Reproduce),
+    Data(commands::data::Data),
+    Check(commands::check::Check),
+}
+
+/// Reads the command line of the process and does what it says.
+///
+/// # Errors
+/// Fails with the one message that the user should see. Faulty options end the process with clap's own message.
+pub fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Reproduce(command) => command.run(),
+        Command::Data(command) => command.run(),
+        Command::Check(command) => command.run(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn error(line: &str) -> String {
+        Cli::try_parse_from(line.split_whitespace()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn misspelt_words_are_answered_with_the_nearest() {
+        assert!(error("xtask reproduec").contains("'reproduce'"));
+        assert!(error("xtask reproduce --sedes 3").contains("'--seeds'"));
+        assert!(error("xtask reproduce --device cpv").contains("'cpu'"));
+        assert!(error("xtask data vrify").contains("'verify'"));
+    }
+
+    #[test]
+    fn senseless_numbers_are_refused() {
+        for line in
+            ["reproduce --seeds 0", "reproduce --threads 0", "reproduce --only", "reproduce --only T1,"]
+        {
+            assert!(Cli::try_parse_from(format!("xtask {line}").split_whitespace()).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn tables_are_taken_in_any_case_and_separated_by_commas() {
+        let cli = Cli::try_parse_from(["xtask", "reproduce", "--only", "t1,F1"]).unwrap();
+        let Command::Reproduce(command) = cli.command else { panic!("another command") };
+        assert_eq!(command.only, [crate::tables::Table::T1, crate::tables::Table::F1]);
+    }
+
+    #[test]
+    fn every_command_explains_itself_with_examples() {
+        for command in Cli::command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Examples:\n  cargo xtask "), "{help}");
+        }
+    }
+}

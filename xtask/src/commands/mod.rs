@@ -1,0 +1,5 @@
+//! One file per command: its options and what it does.
+
+pub(crate) mod check;
+pub(crate) mod data;
+pub(crate) mod reproduce;

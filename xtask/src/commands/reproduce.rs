@@ -1,0 +1,98 @@
+//! `cargo xtask reproduce`
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use tarrl_data::Catalog;
+
+use crate::jobs::{Display, Plan, Runs, count, execute};
+use crate::profile::Profile;
+use crate::study::Study;
+use crate::tables::Table;
+use crate::{machine, workspace_root};
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask reproduce                            the default study
+  cargo xtask reproduce --profile smoke            every part once at toy size
+  cargo xtask reproduce --only T1 --seeds 5        one table, five seeds
+  cargo xtask reproduce --dry-run                  the jobs, their states and the expected time
+  cargo xtask reproduce --out /scratch/tarrl       keep the runs elsewhere
+
+A study is a graph of jobs. The key of a job is a hash of everything that determines its result, and its files are in
+OUT/PROFILE/jobs/KEY. Finished jobs are skipped, so the same command again takes seconds; interrupted ones go on from
+their last checkpoint; after a failure everything else is finished and kept, and the exit code is not zero.";
+
+/// Run the study: train every method, put heads on, attack them, check the bound, write the report
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples.")]
+pub(crate) struct Reproduce {
+    /// How large: a file of experiments/profiles without its ending (smoke, default, full, or your own)
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    profile: String,
+
+    /// Only these tables and figures, and what they need
+    #[arg(long, value_name = "TABLE,..", value_enum, value_delimiter = ',', ignore_case = true)]
+    pub(crate) only: Vec<Table>,
+
+    /// Number of seeds, instead of the profile's; cells become mean ± half-width over them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    seeds: Option<u32>,
+
+    /// Print the jobs with their states and the expected time, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Number of threads [default: all cores]; results are the same bits for any number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+
+    /// Folder for the runs; each profile has a folder of its own in it
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    out: PathBuf,
+
+    /// Folder for datasets that were fetched or imported
+    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("data"), hide_default_value = true)]
+    data: PathBuf,
+
+    /// Where tensors are computed
+    #[arg(long, value_enum, default_value = "cpu", hide_possible_values = true)]
+    device: Device,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Device {
+    /// All cores of this machine
+    Cpu,
+}
+
+impl Reproduce {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let Device::Cpu = self.device;
+        let mut profile = Profile::read(&workspace_root().join("experiments/profiles"), &self.profile)?;
+        profile.seeds = self.seeds.unwrap_or(profile.seeds);
+        let catalog = Catalog::new(workspace_root().join("datasets"), &self.data);
+        let study = Study::new(&profile, &catalog)?.only(&self.only)?;
+        let runs = Runs::new(&self.out, &self.profile);
+        if self.dry_run {
+            print!("{}", Plan::new(&study.graph, &runs).table());
+            return Ok(());
+        }
+        if let Some(threads) = self.threads {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
+            pool.build_global().context("cannot start the threads")?;
+        }
+        let lock = runs.open()?;
+        let plan = Plan::new(&study.graph, &runs);
+        let done = plan.jobs.len() - plan.open().count();
+        eprintln!("{}", profile.title);
+        eprintln!("{}, {done} done already, in {}", count(plan.jobs.len()), runs.root().display());
+        let display = Display::stderr(&plan);
+        let outcome = execute(&plan, &runs, &lock, &machine::provenance(workspace_root()), &display);
+        drop(display);
+        let finished = outcome.into_result()?;
+        eprintln!("everything is done: {}", count(finished.len()));
+        Ok(())
+    }
+}

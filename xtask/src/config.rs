@@ -1,0 +1,217 @@
+//! Reading TOML files so that a mistake is answered with its place and its remedy.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+/// Why a configuration file could not be used. Every message names the file, the cause and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is missing or unreadable.
+    #[error("cannot read {}: {source}; check the path and its permissions", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A key, or the name of a choice, that nobody knows.
+    #[error(
+        "{}:{line}: unknown {what} `{found}`; {}known: {}",
+        path.display(),
+        nearest.as_ref().map_or(String::new(), |n| format!("did you mean `{n}`? ")),
+        known.join(", ")
+    )]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// Line of the mistake, counted from one.
+        line: usize,
+        /// `key` or `value`.
+        what: &'static str,
+        /// What stands in the file.
+        found: String,
+        /// The closest of `known`, if one is close enough to be meant.
+        nearest: Option<String>,
+        /// Everything that may stand there.
+        known: Vec<String>,
+    },
+    /// Anything else: syntax, a missing key, a value of the wrong type or out of range.
+    #[error("{}:{line}: {message}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Line of the mistake, counted from one.
+        line: usize,
+        /// The parser's own words.
+        message: String,
+    },
+}
+
+/// Reads `path` into `T`, which should be marked `#[serde(deny_unknown_fields)]`.
+///
+/// # Errors
+/// Returns [`ConfigError`] for an unreadable file, bad syntax, a missing or mistyped value, and for an unknown
+/// key or choice, in which case the error also names the nearest known one.
+pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
+    parse_toml(&text, path)
+}
+
+/// Parses `text`, which stands in `path`; see [`read_toml`].
+///
+/// # Errors
+/// As [`read_toml`], except that nothing is read.
+pub fn parse_toml<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|error| explain(&error, text, path))
+}
+
+/// The candidate closest to `word`, if it is close enough that a slip of the keyboard explains the difference:
+/// at most one edit in three letters, and always at least one. Ties go to the first candidate.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let allowed = (word.chars().count() / 3).max(1);
+    candidates
+        .into_iter()
+        .map(|candidate| (edit_distance(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Optimal string alignment: insertions, deletions, substitutions and swaps of neighbours, each at cost one.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) =
+        (a.to_lowercase().chars().collect(), b.to_lowercase().chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let substitution = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = substitution.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+/// serde reports unknown names as text only (``unknown field `a`, expected one of `b`, `c` ``), so the names are
+/// taken from the back-quotes of its sentence.
+fn explain(error: &toml::de::Error, text: &str, path: &Path) -> ConfigError {
+    let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    let message = error.message();
+    for (prefix, what) in [("unknown field `", "key"), ("unknown variant `", "value")] {
+        if let Some(rest) = message.strip_prefix(prefix) {
+            let mut quoted = rest.split('`').step_by(2).map(str::to_owned);
+            let found = quoted.next().unwrap_or_default();
+            let known: Vec<String> = rest.split('`').skip(2).step_by(2).map(str::to_owned).collect();
+            let nearest = nearest(&found, known.iter().map(String::as_str)).map(str::to_owned);
+            return ConfigError::Unknown { path: path.to_path_buf(), line, what, found, nearest, known };
+        }
+    }
+    ConfigError::Invalid { path: path.to_path_buf(), line, message: message.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Outer {
+        epochs: u32,
+        inner: Option<Inner>,
+    }
+
+    #[derive(Debug, serde::Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        kind: Kind,
+    }
+
+    #[derive(Debug, serde::Deserialize, PartialEq)]
+    #[serde(rename_all = "kebab-case")]
+    enum Kind {
+        Pgd,
+        Fgsm,
+    }
+
+    fn message(text: &str) -> String {
+        parse_toml::<Outer>(text, Path::new("methods/tarr.toml")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_correct_file_is_read() {
+        let parsed: Outer = parse_toml("epochs = 3\n[inner]\nkind = \"fgsm\"", Path::new("x")).unwrap();
+        assert_eq!(parsed, Outer { epochs: 3, inner: Some(Inner { kind: Kind::Fgsm }) });
+    }
+
+    #[test]
+    fn an_unknown_key_names_file_line_key_and_neighbour() {
+        assert_eq!(
+            message("# a comment\nepohcs = 3"),
+            "methods/tarr.toml:2: unknown key `epohcs`; did you mean `epochs`? known: epochs, inner"
+        );
+        assert_eq!(
+            message("epochs = 3\n\n[inner]\nknid = \"pgd\""),
+            "methods/tarr.toml:4: unknown key `knid`; did you mean `kind`? known: kind"
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_far_from_everything_lists_what_is_known() {
+        assert_eq!(
+            message("temperature = 3"),
+            "methods/tarr.toml:1: unknown key `temperature`; known: epochs, inner"
+        );
+    }
+
+    #[test]
+    fn an_unknown_choice_names_its_neighbour() {
+        assert_eq!(
+            message("epochs = 1\ninner = { kind = \"pdg\" }"),
+            "methods/tarr.toml:2: unknown value `pdg`; did you mean `pgd`? known: pgd, fgsm"
+        );
+    }
+
+    #[test]
+    fn other_mistakes_name_file_and_line() {
+        assert!(message("\nepochs = \"many\"").starts_with("methods/tarr.toml:2: invalid type"));
+        assert!(message("epochs = ").starts_with("methods/tarr.toml:1: "));
+        assert!(message("[inner]\nkind = \"pgd\"").contains("missing field `epochs`"));
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = read_toml::<Outer>(Path::new("/nowhere/at/all.toml")).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read /nowhere/at/all.toml: "), "{error}");
+    }
+
+    #[test]
+    fn distances_count_single_slips() {
+        for (a, b, distance) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("weight", "wieght", 1),
+            ("weight", "wight", 1),
+            ("weight", "weights", 1),
+            ("weight", "waight", 1),
+            ("kitten", "sitting", 3),
+            ("Epochs", "epochs", 0),
+        ] {
+            assert_eq!(edit_distance(a, b), distance, "{a} {b}");
+            assert_eq!(edit_distance(b, a), distance, "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_found_only_when_near() {
+        assert_eq!(nearest("smok", ["default", "smoke", "full"]), Some("smoke"));
+        assert_eq!(nearest("x", ["default", "smoke", "full"]), None);
+        assert_eq!(nearest("t2", ["T1", "T5"]), Some("T1"));
+    }
+}

@@ -1,0 +1,184 @@
+//! Running a graph.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, anyhow};
+use serde_json::Value;
+
+use super::display::{Display, Ending};
+use super::{
+    FileRecord, Finished, Job, JobContext, JobFolder, Key, Lock, Manifest, Plan, PlannedJob, Runs, State,
+};
+use crate::machine;
+
+/// What came of a run.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Results of all finished jobs, those of earlier runs included.
+    pub finished: BTreeMap<Key, Finished>,
+    /// How many jobs ran to their end this time.
+    pub ran: usize,
+    /// Jobs that failed.
+    pub failures: Vec<Failure>,
+    /// Names of the jobs that could not run because another failed.
+    pub blocked: Vec<String>,
+}
+
+/// A job that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// Kind and name of the job.
+    pub job: String,
+    /// Its folder, with the log and whatever it had written.
+    pub folder: PathBuf,
+    /// What went wrong.
+    pub cause: String,
+}
+
+/// Runs what `plan` leaves to do, one job after the other; each job may use all threads itself.
+///
+/// A finished job is not run again but its result is loaded. A job that fails or panics takes its dependants with it,
+/// and nothing else. `provenance` is copied into every manifest. The lock shows that nobody else writes to `runs`.
+pub fn execute(plan: &Plan<'_>, runs: &Runs, _lock: &Lock, provenance: &Value, display: &Display) -> Outcome {
+    let mut outcome = Outcome::default();
+    for PlannedJob { job, state } in &plan.jobs {
+        let (spec, folder) = (job.spec(), runs.job(job.key()));
+        let finished = |output| Finished { key: job.key(), output, folder: folder.path().to_path_buf() };
+        if let State::Done(manifest) = state {
+            outcome.finished.insert(job.key(), finished(manifest.output.clone()));
+            continue;
+        }
+        if let Some(missing) = spec.inputs.iter().find(|input| !outcome.finished.contains_key(input)) {
+            let missing =
+                plan.jobs.iter().find(|p| p.job.key() == *missing).map_or("", |p| &p.job.spec().name);
+            display.end(spec, Ending::Blocked(missing));
+            outcome.blocked.push(label(job));
+            continue;
+        }
+        match state {
+            State::Stale(reason) => display.say(&format!("again: {}, because {reason}", label(job))),
+            State::Interrupted => display.say(&format!("resumed: {}", label(job))),
+            State::Done(_) | State::New => {}
+        }
+        display.begin(spec);
+        match run_job(job, state, &folder, &outcome.finished, provenance, display) {
+            Ok(manifest) => {
+                display.end(spec, Ending::Done { seconds: manifest.seconds, resumed: manifest.resumed });
+                outcome.finished.insert(job.key(), finished(manifest.output));
+                outcome.ran += 1;
+            }
+            Err(error) => {
+                display.end(spec, Ending::Failed);
+                let cause = format!("{error:#}");
+                outcome.failures.push(Failure {
+                    job: label(job),
+                    folder: folder.path().to_path_buf(),
+                    cause,
+                });
+            }
+        }
+    }
+    outcome
+}
+
+impl Outcome {
+    /// Everything that is finished, or the message that ends the run.
+    ///
+    /// # Errors
+    /// Fails if any job failed; the message names each of them with its folder and cause.
+    pub fn into_result(self) -> anyhow::Result<BTreeMap<Key, Finished>> {
+        if self.failures.is_empty() { Ok(self.finished) } else { Err(anyhow!("{self}")) }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Failure { job, folder, cause } in &self.failures {
+            writeln!(f, "job failed: {job}\n  cause:  {cause}\n  folder: {}", folder.display())?;
+        }
+        if !self.blocked.is_empty() {
+            writeln!(f, "not run, because they need it: {}", self.blocked.join("; "))?;
+        }
+        write!(
+            f,
+            "what is finished is kept ({}); run the same command again to go on",
+            count(self.finished.len())
+        )
+    }
+}
+
+/// `1 job`, `2 jobs`.
+pub fn count(jobs: usize) -> String {
+    format!("{jobs} {}", if jobs == 1 { "job" } else { "jobs" })
+}
+
+fn label(job: &Job) -> String {
+    format!("{} {}", job.spec().stage.kind, job.spec().name)
+}
+
+fn run_job(
+    job: &Job,
+    state: &State,
+    folder: &JobFolder,
+    finished: &BTreeMap<Key, Finished>,
+    provenance: &Value,
+    display: &Display,
+) -> anyhow::Result<Manifest> {
+    let (spec, resumed) = (job.spec(), *state == State::Interrupted);
+    folder.prepare(job, state)?;
+    let inputs = spec.inputs.iter().map(|input| &finished[input]).collect();
+    let context = JobContext::new(folder, spec.seed, inputs, display).context("cannot open the log")?;
+    context.log(if resumed { "resumed" } else { "started" });
+    machine::reset_peak_rss();
+    let started = Instant::now();
+    let result = catch_unwind(AssertUnwindSafe(|| job.run(&context)))
+        .unwrap_or_else(|panic| Err(anyhow!("panicked: {}", panic_message(&*panic))))
+        .and_then(|output| {
+            let manifest = Manifest {
+                key: job.key(),
+                name: spec.name.clone(),
+                kind: spec.stage.kind.to_owned(),
+                output,
+                files: record_files(&context)?,
+                seconds: started.elapsed().as_secs_f64(),
+                resumed,
+                peak_rss_bytes: machine::peak_rss(),
+                finished_unix: SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .map_or(0, |since| since.as_secs()),
+                provenance: provenance.clone(),
+            };
+            context.remove_scratch().context("cannot remove a file that only served to resume")?;
+            manifest.write(folder.path()).with_context(|| format!("cannot write {}", Manifest::FILE))?;
+            Ok(manifest)
+        });
+    match &result {
+        Ok(_) => context.log("finished"),
+        Err(error) => context.log(&format!("failed: {error:#}")),
+    }
+    result
+}
+
+/// The files that the job promised, and its metrics if it kept any.
+fn record_files(context: &JobContext<'_>) -> anyhow::Result<Vec<FileRecord>> {
+    const METRICS: &str = "metrics.jsonl";
+    let mut names = context.outputs();
+    if !names.iter().any(|name| name == METRICS) && fs::exists(context.folder().join(METRICS))? {
+        names.push(METRICS.to_owned());
+    }
+    let record = |name: &String| {
+        FileRecord::take(context.folder(), name)
+            .with_context(|| format!("the output file {name} cannot be read"))
+    };
+    names.iter().map(record).collect()
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
+}

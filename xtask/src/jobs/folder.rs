@@ -1,0 +1,151 @@
+//! Where runs live on disk.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use super::manifest::write_atomic;
+use super::{Job, Key, Lock, Manifest};
+
+/// The folder of one profile, `OUT/PROFILE`, with one folder per job in `jobs`.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    root: PathBuf,
+}
+
+impl Runs {
+    /// The runs of `profile` below `out`. Nothing is touched.
+    pub fn new(out: &Path, profile: &str) -> Self {
+        Self { root: out.join(profile) }
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of a job, whether it exists or not.
+    pub fn job(&self, key: Key) -> JobFolder {
+        JobFolder { path: self.root.join("jobs").join(key.to_string()), key }
+    }
+
+    /// Creates the folder, makes sure that files can be written into it, and takes its lock.
+    ///
+    /// # Errors
+    /// Fails if the folder cannot be created or written, or if another process works in it.
+    pub fn open(&self) -> anyhow::Result<Lock> {
+        let jobs = self.root.join("jobs");
+        let remedy = || {
+            format!(
+                "cannot write to {}; free the place, or choose another with --out DIR",
+                self.root.display()
+            )
+        };
+        fs::create_dir_all(&jobs).with_context(remedy)?;
+        let probe = self.root.join("probe.tmp");
+        fs::File::create(&probe).and_then(|mut file| file.write_all(b"probe")).with_context(remedy)?;
+        fs::remove_file(&probe).with_context(remedy)?;
+        Lock::take(&self.root)
+    }
+}
+
+/// The folder of one job.
+#[derive(Clone, Debug)]
+pub struct JobFolder {
+    path: PathBuf,
+    key: Key,
+}
+
+/// What a job's folder says about the job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// Finished and whole.
+    Done(Box<Manifest>),
+    /// Once finished, but no longer to be trusted, for the reason given; it starts afresh.
+    Stale(String),
+    /// Begun and not finished; it goes on from its own checkpoint, if it has one.
+    Interrupted,
+    /// Never begun.
+    New,
+}
+
+impl JobFolder {
+    /// Name of the file that holds what the key is the hash of.
+    pub const CONFIG: &str = "config.json";
+    /// Name of the file that holds what happened, in words.
+    pub const LOG: &str = "log.txt";
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Looks at the folder without touching it.
+    pub fn state(&self) -> State {
+        match Manifest::read(&self.path, self.key) {
+            Ok(Some(manifest)) => State::Done(Box::new(manifest)),
+            Err(reason) => State::Stale(reason),
+            Ok(None) if self.path.is_dir() => State::Interrupted,
+            Ok(None) => State::New,
+        }
+    }
+
+    /// Makes the folder ready for `job` to run in. What an interrupted run left is kept for it to go on from;
+    /// a stale folder is emptied but for its log.
+    ///
+    /// # Errors
+    /// Fails if the folder cannot be created, emptied or written.
+    pub fn prepare(&self, job: &Job, state: &State) -> anyhow::Result<()> {
+        let path = self.path.display();
+        match state {
+            State::Done(_) => bail!("{path} holds a finished job, which is never run again"),
+            State::Stale(_) => self.clear().with_context(|| format!("cannot empty {path}"))?,
+            State::Interrupted | State::New => {}
+        }
+        fs::create_dir_all(&self.path).with_context(|| format!("cannot create {path}"))?;
+        let config = serde_json::to_vec_pretty(&job.spec().identity())?;
+        write_atomic(&self.path.join(Self::CONFIG), &config)
+            .with_context(|| format!("cannot write to {path}"))
+    }
+
+    fn clear(&self) -> std::io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else if entry.file_name() != Self::LOG {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unwritable_place_is_one_clear_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, b"").unwrap();
+        let error = format!("{:#}", Runs::new(&file, "smoke").open().unwrap_err());
+        let place = file.join("smoke");
+        assert!(error.starts_with(&format!("cannot write to {}; ", place.display())), "{error}");
+        assert!(error.contains("--out DIR"), "{error}");
+    }
+
+    #[test]
+    fn opening_leaves_nothing_but_the_lock_and_the_folder_of_jobs() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs = Runs::new(folder.path(), "smoke");
+        let lock = runs.open().unwrap();
+        let mut names: Vec<_> = fs::read_dir(runs.root()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["jobs", "lock"]);
+        drop(lock);
+    }
+}

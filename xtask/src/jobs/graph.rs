@@ -1,0 +1,225 @@
+//! Jobs and the graph that they form.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::{JobContext, Key};
+
+/// A kind of job and the version of the code behind it.
+///
+/// Raise `version` whenever the stage's code changes what it computes: the keys of all its jobs, and of everything
+/// that rests on them, change with it and nothing outdated is reused.
+#[derive(Clone, Copy, Debug)]
+pub struct Stage {
+    /// One word, for example `pretrain`.
+    pub kind: &'static str,
+    /// Counts the changes of meaning.
+    pub version: u32,
+}
+
+/// What a job is, apart from the code that runs it.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// For people; not part of the key, so that two tables may call one job by different names.
+    pub name: String,
+    /// The code that computes it.
+    pub stage: Stage,
+    /// Seed of all its randomness.
+    pub seed: u64,
+    /// Everything else that determines the result: the stage's own options, and the checksum of data that it reads.
+    pub config: Value,
+    /// Jobs whose results it uses, in the order in which the code asks for them.
+    pub inputs: Vec<Key>,
+    /// Estimated cost in seconds on two cores, for the plan and the first guess of the time left.
+    pub seconds: f64,
+}
+
+impl Spec {
+    /// What the key is the hash of: stage, version, seed, config and the keys of the inputs.
+    pub fn identity(&self) -> Value {
+        json!({
+            "kind": self.stage.kind,
+            "version": self.stage.version,
+            "seed": self.seed,
+            "config": self.config,
+            "inputs": self.inputs,
+        })
+    }
+}
+
+/// One unit of work with its key.
+pub struct Job {
+    spec: Spec,
+    key: Key,
+    run: Box<RunFn>,
+}
+
+type RunFn = dyn Fn(&JobContext<'_>) -> anyhow::Result<Value>;
+
+impl Job {
+    /// A job; `run` returns its result as JSON and may write files through its context.
+    pub fn new(spec: Spec, run: impl Fn(&JobContext<'_>) -> anyhow::Result<Value> + 'static) -> Self {
+        let key = Key::of(&spec.identity());
+        Self { spec, key, run: Box::new(run) }
+    }
+
+    /// What the job is.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Its address.
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    pub(super) fn run(&self, context: &JobContext<'_>) -> anyhow::Result<Value> {
+        (self.run)(context)
+    }
+}
+
+/// Jobs in an order in which every job stands behind its inputs.
+#[derive(Default)]
+pub struct Graph {
+    jobs: Vec<Job>,
+    places: BTreeMap<Key, usize>,
+}
+
+impl Graph {
+    /// Adds a job and returns its key. A job with the same key as an earlier one is that job and is not added again.
+    ///
+    /// Inputs have to be added first. So no graph has a cycle, and the order of adding is topological.
+    ///
+    /// # Panics
+    /// Panics if an input is not in the graph.
+    #[track_caller]
+    pub fn add(&mut self, job: Job) -> Key {
+        for input in &job.spec.inputs {
+            assert!(
+                self.places.contains_key(input),
+                "add: job `{}` needs {input}, which was not added",
+                job.spec.name
+            );
+        }
+        let key = job.key;
+        self.places.entry(key).or_insert_with(|| {
+            self.jobs.push(job);
+            self.jobs.len() - 1
+        });
+        key
+    }
+
+    /// All jobs, inputs before their users.
+    pub fn jobs(&self) -> &[Job] {
+        &self.jobs
+    }
+
+    /// The part of the graph that `targets` need, themselves included, in the same order.
+    ///
+    /// # Panics
+    /// Panics if a target is not in the graph.
+    #[track_caller]
+    pub fn only(self, targets: impl IntoIterator<Item = Key>) -> Self {
+        let mut open: Vec<Key> = targets.into_iter().collect();
+        let mut needed = BTreeSet::new();
+        while let Some(key) = open.pop() {
+            let place = *self.places.get(&key).unwrap_or_else(|| panic!("only: {key} is not in the graph"));
+            if needed.insert(key) {
+                open.extend(&self.jobs[place].spec.inputs);
+            }
+        }
+        let mut part = Self::default();
+        for job in self.jobs.into_iter().filter(|job| needed.contains(&job.key)) {
+            part.add(job);
+        }
+        part
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAGE: Stage = Stage { kind: "pretrain", version: 1 };
+
+    fn spec() -> Spec {
+        Spec {
+            name: "simclr".into(),
+            stage: STAGE,
+            seed: 3,
+            config: json!({"epochs": 8, "objective": {"kind": "nt-xent", "temperature": 0.5}}),
+            inputs: vec![Key::of(&json!("data")), Key::of(&json!("other"))],
+            seconds: 10.0,
+        }
+    }
+
+    fn key(change: impl Fn(&mut Spec)) -> Key {
+        let mut spec = spec();
+        change(&mut spec);
+        Key::of(&spec.identity())
+    }
+
+    fn job(name: &str, inputs: &[Key]) -> Job {
+        let spec = Spec { name: name.into(), config: json!(name), inputs: inputs.to_vec(), ..spec() };
+        Job::new(spec, |_| Ok(Value::Null))
+    }
+
+    #[test]
+    fn every_field_that_matters_changes_the_key() {
+        let changes: Vec<(&str, Key)> = vec![
+            ("nothing", key(|_| ())),
+            ("kind", key(|s| s.stage.kind = "probe")),
+            ("version", key(|s| s.stage.version = 2)),
+            ("seed", key(|s| s.seed = 4)),
+            ("a config value", key(|s| s.config["epochs"] = json!(9))),
+            ("a nested value", key(|s| s.config["objective"]["temperature"] = json!(0.25))),
+            ("a new config key", key(|s| s.config["width"] = json!(1))),
+            ("an input", key(|s| s.inputs[0] = Key::of(&json!("data 2")))),
+            ("the order of inputs", key(|s| s.inputs.reverse())),
+            ("the number of inputs", key(|s| s.inputs.truncate(1))),
+        ];
+        for (i, (a, key_a)) in changes.iter().enumerate() {
+            for (b, key_b) in &changes[..i] {
+                assert_ne!(key_a, key_b, "{a} against {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_determine_the_result_leaves_the_key() {
+        assert_eq!(key(|s| s.name = "another name".into()), key(|_| ()));
+        assert_eq!(key(|s| s.seconds = 99.0), key(|_| ()));
+        let reordered = json!({"objective": {"temperature": 0.5, "kind": "nt-xent"}, "epochs": 8});
+        assert_eq!(key(|s| s.config = reordered.clone()), key(|_| ()));
+    }
+
+    #[test]
+    fn equal_jobs_are_one_and_the_order_is_topological() {
+        let mut graph = Graph::default();
+        let a = graph.add(job("a", &[]));
+        let b = graph.add(job("b", &[a]));
+        assert_eq!(graph.add(job("a", &[])), a);
+        let c = graph.add(job("c", &[b, a]));
+        let order: Vec<Key> = graph.jobs().iter().map(Job::key).collect();
+        assert_eq!(order, [a, b, c]);
+    }
+
+    #[test]
+    fn a_part_holds_the_targets_and_what_they_need() {
+        let mut graph = Graph::default();
+        let a = graph.add(job("a", &[]));
+        let b = graph.add(job("b", &[a]));
+        let other = graph.add(job("other", &[a]));
+        let c = graph.add(job("c", &[b]));
+        assert!(graph.jobs().iter().any(|job| job.key() == other));
+        let part = graph.only([c]);
+        assert_eq!(part.jobs().iter().map(Job::key).collect::<Vec<_>>(), [a, b, c]);
+    }
+
+    #[test]
+    #[should_panic(expected = "was not added")]
+    fn an_input_has_to_be_there_first() {
+        Graph::default().add(job("b", &[Key::of(&json!("nobody"))]));
+    }
+}

@@ -1,0 +1,88 @@
+//! One process per run folder.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+/// Holds `folder/lock` until it is dropped or the process ends.
+///
+/// The operating system gives the lock back when its holder dies, however it dies. So a file left by a killed run
+/// never blocks the next one; the process number in it only tells people who holds it.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock of `folder`.
+    ///
+    /// # Errors
+    /// Fails at once, without waiting, if another process holds it, and if the file system has no locks.
+    pub fn take(folder: &Path) -> anyhow::Result<Self> {
+        let path = folder.join("lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // Some systems do not let others read a locked file; the message then does without the number.
+                let _ = file.read_to_string(&mut holder);
+                let holder = holder.trim();
+                bail!(
+                    "another run{} is writing to {}; wait for it, stop it, or choose another folder with --out DIR",
+                    if holder.is_empty() { String::new() } else { format!(" (process {holder})") },
+                    folder.display(),
+                );
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| {
+                    format!("cannot lock {}; choose a folder on a local disk with --out DIR", path.display())
+                });
+            }
+        }
+        file.set_len(0)?;
+        file.seek(SeekFrom::Start(0))?;
+        writeln!(file, "{}", std::process::id())?;
+        Ok(Self { file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file would do; a failure to unlock leaves nothing that the end of the process does not undo.
+        let _ = self.file.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_run_is_refused_and_told_who_holds_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = Lock::take(folder.path()).unwrap();
+        let error = Lock::take(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        assert!(error.contains(&folder.path().display().to_string()), "{error}");
+        drop(held);
+        Lock::take(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn the_file_of_a_dead_run_does_not_block() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("lock"), "4294967294 and some longer rubbish\n").unwrap();
+        let _lock = Lock::take(folder.path()).unwrap();
+        let text = std::fs::read_to_string(folder.path().join("lock")).unwrap();
+        assert_eq!(text, format!("{}\n", std::process::id()));
+    }
+}

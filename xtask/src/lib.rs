@@ -1,0 +1,51 @@
+//! The command line of TARRL: it reads the experiment files, turns a study into a graph of jobs, and runs it.
+//!
+//! The jobs minimise `SSL loss + λ R` and then measure both sides of
+//! `adversarial loss ≤ clean loss + C(h) · R(f)`; this crate only decides which of them run, in what order, and where
+//! their results stay. The engine in [`jobs`] can be used with any work:
+//!
+//! ```
+//! use serde_json::{Value, json};
+//! use xtask::jobs::{Display, Graph, Job, Plan, Runs, Spec, Stage, execute};
+//!
+//! # let out = std::env::temp_dir().join(format!("xtask-doc-{}", std::process::id()));
+//! let spec = Spec {
+//!     name: "six by seven".into(),
+//!     stage: Stage { kind: "product", version: 1 },
+//!     seed: 0,
+//!     config: json!({"a": 6, "b": 7}),
+//!     inputs: vec![],
+//!     seconds: 0.1,
+//! };
+//! let mut graph = Graph::default();
+//! let key = graph.add(Job::new(spec, |_| Ok(json!(6 * 7))));
+//!
+//! let runs = Runs::new(&out, "doc");
+//! let lock = runs.open()?;
+//! let plan = Plan::new(&graph, &runs);
+//! let display = Display::lines(&plan, Box::new(std::io::sink()));
+//! let results = execute(&plan, &runs, &lock, &Value::Null, &display).into_result()?;
+//! assert_eq!(results[&key].output, 42);
+//! # std::fs::remove_dir_all(&out)?;
+//! # Ok::<(), anyhow::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod cli;
+mod commands;
+pub mod config;
+pub mod jobs;
+pub mod machine;
+pub mod pixels;
+pub mod profile;
+pub mod stages;
+pub mod study;
+pub mod tables;
+
+use std::path::Path;
+
+/// The root of the workspace that this program was built from.
+pub fn workspace_root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies inside the workspace")
+}

@@ -1,0 +1,266 @@
+//! Profiles: how large a study is. One file each in `experiments/profiles`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{nearest, read_toml};
+use crate::pixels::Pixels;
+use crate::tables::Table;
+
+/// The size of a study: what is trained on what, how long, and how hard it is attacked.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Profile {
+    /// One line for people.
+    pub title: String,
+    /// Name of the dataset, as `cargo xtask data list` shows it.
+    pub dataset: String,
+    /// How many images of it to use.
+    #[serde(default)]
+    pub subset: Subset,
+    /// Number of seeds; every cell is computed for the seeds `0..seeds`.
+    pub seeds: u32,
+    /// Names of the files in `experiments/methods`, without their ending, in the order of the tables.
+    pub methods: Vec<String>,
+    /// Tables and figures to make.
+    pub tables: Vec<Table>,
+    /// The encoder.
+    pub encoder: Encoder,
+    /// Pre-training.
+    pub pretrain: Pretrain,
+    /// The attack of the evaluation, PGD.
+    pub attack: Attack,
+}
+
+/// How many images of each split are used. `None` is all of them.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subset {
+    /// Training images, balanced over the classes.
+    pub train: Option<usize>,
+    /// Test images, balanced over the classes.
+    pub test: Option<usize>,
+}
+
+/// Which encoder.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Encoder {
+    /// Its architecture.
+    pub kind: EncoderKind,
+    /// Channels of the first convolution; the others grow with it.
+    pub width: usize,
+}
+
+/// The architectures.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EncoderKind {
+    /// Four convolutions for 28×28 images.
+    ConvSmall,
+    /// The residual network of 18 layers in its form for 32×32 images.
+    Resnet18,
+}
+
+/// How long encoders are trained.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pretrain {
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images per step.
+    pub batch: usize,
+}
+
+/// How hard the evaluation attacks.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attack {
+    /// Radii ε of the l∞ ball, in pixels.
+    pub epsilons: Vec<Pixels>,
+    /// Steps of PGD.
+    pub steps: usize,
+    /// Random restarts; the best point of all of them counts.
+    pub restarts: usize,
+}
+
+impl Profile {
+    /// Reads the profile `name` from `folder`.
+    ///
+    /// # Errors
+    /// Fails if there is no such profile, naming the nearest one, and if the file is faulty.
+    pub fn read(folder: &Path, name: &str) -> anyhow::Result<Self> {
+        let names = Self::names(folder)?;
+        if !names.iter().any(|known| known == name) {
+            let near = nearest(name, names.iter().map(String::as_str));
+            let hint = near.map_or(String::new(), |near| format!("did you mean `{near}`? "));
+            bail!(
+                "there is no profile `{name}`; {hint}known: {} (in {})",
+                names.join(", "),
+                folder.display()
+            );
+        }
+        let path = folder.join(format!("{name}.toml"));
+        let profile: Self = read_toml(&path)?;
+        profile.check().map_err(|problem| anyhow::anyhow!("{}: {problem}", path.display()))?;
+        Ok(profile)
+    }
+
+    /// The names of all profiles in `folder`, sorted.
+    ///
+    /// # Errors
+    /// Fails if the folder cannot be listed.
+    pub fn names(folder: &Path) -> anyhow::Result<Vec<String>> {
+        let mut names: Vec<String> = toml_files(folder)?
+            .iter()
+            .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// What no type can rule out: values that would make an empty or senseless study.
+    fn check(&self) -> Result<(), String> {
+        let counts = [
+            ("seeds", self.seeds as usize, 1),
+            ("encoder.width", self.encoder.width, 1),
+            ("pretrain.epochs", self.pretrain.epochs, 1),
+            ("pretrain.batch", self.pretrain.batch, 2),
+            ("attack.steps", self.attack.steps, 1),
+            ("attack.restarts", self.attack.restarts, 1),
+            ("methods", self.methods.len(), 1),
+            ("tables", self.tables.len(), 1),
+            ("attack.epsilons", self.attack.epsilons.len(), 1),
+            ("subset.train", self.subset.train.unwrap_or(usize::MAX), self.pretrain.batch),
+            ("subset.test", self.subset.test.unwrap_or(usize::MAX), 1),
+        ];
+        if let Some((key, found, least)) = counts.into_iter().find(|(_, found, least)| found < least) {
+            return Err(format!("`{key}` is {found} and has to be at least {least}"));
+        }
+        if let Some(twice) = repeated(&self.methods) {
+            return Err(format!("`methods` names `{twice}` twice; remove one"));
+        }
+        if let Some(twice) = repeated(&self.tables) {
+            return Err(format!("`tables` names {} twice; remove one", twice.id()));
+        }
+        if !self.attack.epsilons.is_sorted_by(|a, b| a < b) || self.attack.epsilons[0].value() == 0.0 {
+            return Err(
+                "`attack.epsilons` has to rise, from above 0; accuracy at 0 is measured anyway".to_owned()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// All files `*.toml` in a folder, sorted.
+///
+/// # Errors
+/// Fails if the folder cannot be listed.
+pub fn toml_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let list = || format!("cannot list {}", folder.display());
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(list)? {
+        let path = entry.with_context(list)?.path();
+        if path.extension().is_some_and(|ending| ending == "toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
+    items.iter().enumerate().find(|(i, item)| items[..*i].contains(item)).map(|(_, item)| item)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+title = "A test"
+dataset = "fashion-mnist-sample"
+seeds = 2
+methods = ["simclr", "tarr"]
+tables = ["T1", "F1"]
+[subset]
+train = 512
+[encoder]
+kind = "conv-small"
+width = 8
+[pretrain]
+epochs = 1
+batch = 128
+[attack]
+epsilons = ["8/255", 0.1]
+steps = 20
+restarts = 1
+"#;
+
+    fn read(text: &str) -> Result<Profile, String> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("test.toml"), text).unwrap();
+        Profile::read(folder.path(), "test").map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn a_profile_is_read_with_its_defaults() {
+        let profile = read(GOOD).unwrap();
+        assert_eq!(profile.subset, Subset { train: Some(512), test: None });
+        assert_eq!(profile.attack.epsilons[0].value(), 8.0 / 255.0);
+        assert_eq!(profile.tables, [Table::T1, Table::F1]);
+    }
+
+    #[test]
+    fn a_slip_in_any_place_is_answered_with_file_key_and_remedy() {
+        for (from, to, expected) in [
+            ("epochs = 1", "epoch = 1", "test.toml:13: unknown key `epoch`; did you mean `epochs`?"),
+            (
+                "conv-small",
+                "conv-smal",
+                "test.toml:10: unknown value `conv-smal`; did you mean `conv-small`?",
+            ),
+            ("\"T1\"", "\"T11\"", "unknown value `T11`; did you mean `T1`?"),
+            ("0.1", "10.0", "10 is not a radius in pixels"),
+            ("0.1", "0.01", "`attack.epsilons` has to rise"),
+            ("\"8/255\"", "0.0", "`attack.epsilons` has to rise"),
+            ("steps = 20\n", "", "missing field `steps`"),
+            ("seeds = 2", "seeds = 0", "test.toml: `seeds` is 0 and has to be at least 1"),
+            ("train = 512", "train = 100", "`subset.train` is 100 and has to be at least 128"),
+            ("\"tarr\"", "\"simclr\"", "`methods` names `simclr` twice"),
+            ("\"F1\"", "\"T1\"", "`tables` names T1 twice"),
+        ] {
+            assert!(GOOD.contains(from), "{from}");
+            let error = read(&GOOD.replace(from, to)).unwrap_err();
+            assert!(error.contains(expected), "{from} -> {to}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_profile_is_answered_with_its_neighbour() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["smoke", "default"] {
+            std::fs::write(folder.path().join(format!("{name}.toml")), GOOD).unwrap();
+        }
+        let error = Profile::read(folder.path(), "smok").unwrap_err().to_string();
+        assert!(
+            error.starts_with("there is no profile `smok`; did you mean `smoke`? known: default, smoke"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_profiles_of_the_project_are_sound() {
+        let folder = crate::workspace_root().join("experiments/profiles");
+        let names = Profile::names(&folder).unwrap();
+        assert!(
+            ["default", "full", "smoke"].iter().all(|name| names.iter().any(|known| known == name)),
+            "{names:?}"
+        );
+        for name in names {
+            Profile::read(&folder, &name).unwrap();
+        }
+    }
+}

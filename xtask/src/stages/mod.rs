@@ -1,0 +1,3 @@
+//! The kinds of jobs that a study is made of, one file each.
+
+pub mod data;

@@ -1,0 +1,80 @@
+//! The program itself: exit codes and messages, as a user meets them.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn xtask(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_xtask")).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn a_dry_run_prints_the_jobs_and_creates_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("runs");
+    let output = xtask(&["reproduce", "--profile", "smoke", "--dry-run", "--out", path(&out)]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("data  fashion-mnist-sample  to do"), "{}", text(&output.stdout));
+    assert!(!out.exists());
+}
+
+#[test]
+fn an_unwritable_place_is_refused_before_any_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let output = xtask(&["reproduce", "--profile", "smoke", "--out", path(&file)]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(
+        message.starts_with(&format!("error: cannot write to {}", file.join("smoke").display())),
+        "{message}"
+    );
+    assert_eq!(message.lines().count(), 1, "{message}");
+}
+
+#[test]
+fn a_misspelt_profile_is_answered_with_its_neighbour() {
+    let output = xtask(&["reproduce", "--profile", "defualt"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("did you mean `default`?"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn faulty_options_have_an_exit_code_of_their_own() {
+    assert_eq!(xtask(&["reproduce", "--seeds", "0"]).status.code(), Some(2));
+    assert_eq!(xtask(&["reproduce", "--only", "T9"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_datasets_are_listed() {
+    let output = xtask(&["data", "list"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stdout).contains("10000 + 2000 images of 28×28×1, 10 classes"),
+        "{}",
+        text(&output.stdout)
+    );
+}
+
+#[test]
+fn an_import_says_what_it_misses() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = xtask(&["data", "import", path(folder.path())]);
+    assert!(
+        text(&output.stderr).contains("say which it is with --as, one of cifar10"),
+        "{}",
+        text(&output.stderr)
+    );
+    let data = folder.path().join("data");
+    let output = xtask(&["data", "--data", path(&data), "import", path(folder.path()), "--as", "mnist"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!data.exists());
+}
