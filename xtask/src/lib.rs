@@ -34,11 +34,11 @@
 pub mod check;
 pub mod cli;
 mod commands;
-pub mod config;
 pub mod jobs;
 pub mod machine;
 pub mod pixels;
 pub mod profile;
+mod report;
 pub mod stages;
 pub mod study;
 pub mod tables;

@@ -7,8 +7,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 /// What a manifest records about versions and machine, so that a figure can be traced: version and commit of this
-/// project, compiler, processor, threads and memory. What cannot be found out is `null`.
-pub fn provenance(root: &Path) -> Value {
+/// project, compiler, processor, device of the tensors and memory. What cannot be found out is `null`.
+pub fn provenance(root: &Path, device: &str) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "commit": commit(root),
@@ -16,7 +16,7 @@ pub fn provenance(root: &Path) -> Value {
         "os": std::env::consts::OS,
         "arch": std::env::consts::ARCH,
         "cpu": field("/proc/cpuinfo", "model name"),
-        "threads": rayon::current_num_threads(),
+        "device": device,
         "memory_bytes": kibibytes("/proc/meminfo", "MemTotal"),
     })
 }

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{nearest, read_toml};
+use tarrl_encoders::Arch;
+use tarrl_train::OptimizerConfig;
+use tarrl_train::config::{nearest, read_toml};
+
 use crate::pixels::Pixels;
 use crate::tables::Table;
 
@@ -32,6 +35,8 @@ pub struct Profile {
     pub pretrain: Pretrain,
     /// The attack of the evaluation, PGD.
     pub attack: Attack,
+    /// How the bound is measured, at the radii of the attack.
+    pub bound: Bound,
 }
 
 /// How many images of each split are used. `None` is all of them.
@@ -49,29 +54,23 @@ pub struct Subset {
 #[serde(deny_unknown_fields)]
 pub struct Encoder {
     /// Its architecture.
-    pub kind: EncoderKind,
-    /// Channels of the first convolution; the others grow with it.
-    pub width: usize,
-}
-
-/// The architectures.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EncoderKind {
-    /// Four convolutions for 28×28 images.
-    ConvSmall,
-    /// The residual network of 18 layers in its form for 32×32 images.
-    Resnet18,
+    pub arch: Arch,
+    /// Multiplies the channels of every layer; 1 is the published width.
+    pub width: f64,
 }
 
 /// How long encoders are trained.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Pretrain {
     /// Passes over the training images.
     pub epochs: usize,
     /// Images per step.
     pub batch: usize,
+    /// Epochs of linear warm-up of the learning rate.
+    pub warmup_epochs: f64,
+    /// How gradients become steps.
+    pub optimizer: OptimizerConfig,
 }
 
 /// How hard the evaluation attacks.
@@ -80,10 +79,21 @@ pub struct Pretrain {
 pub struct Attack {
     /// Radii ε of the l∞ ball, in pixels.
     pub epsilons: Vec<Pixels>,
+    /// More radii for the curves of F1.
+    #[serde(default)]
+    pub curve: Vec<Pixels>,
     /// Steps of PGD.
     pub steps: usize,
     /// Random restarts; the best point of all of them counts.
     pub restarts: usize,
+}
+
+/// How the bound is measured.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bound {
+    /// Test images, balanced over the classes.
+    pub samples: usize,
 }
 
 impl Profile {
@@ -125,7 +135,6 @@ impl Profile {
     fn check(&self) -> Result<(), String> {
         let counts = [
             ("seeds", self.seeds as usize, 1),
-            ("encoder.width", self.encoder.width, 1),
             ("pretrain.epochs", self.pretrain.epochs, 1),
             ("pretrain.batch", self.pretrain.batch, 2),
             ("attack.steps", self.attack.steps, 1),
@@ -134,6 +143,7 @@ impl Profile {
             ("tables", self.tables.len(), 1),
             ("attack.epsilons", self.attack.epsilons.len(), 1),
             ("subset.train", self.subset.train.unwrap_or(usize::MAX), self.pretrain.batch),
+            ("bound.samples", self.bound.samples, 10),
             ("subset.test", self.subset.test.unwrap_or(usize::MAX), 1),
         ];
         if let Some((key, found, least)) = counts.into_iter().find(|(_, found, least)| found < least) {
@@ -188,15 +198,19 @@ tables = ["T1", "F1"]
 [subset]
 train = 512
 [encoder]
-kind = "conv-small"
-width = 8
+arch = "conv-small"
+width = 0.25
 [pretrain]
 epochs = 1
 batch = 128
+warmup-epochs = 0.5
+optimizer = { kind = "adamw", lr = 0.002 }
 [attack]
 epsilons = ["8/255", 0.1]
 steps = 20
 restarts = 1
+[bound]
+samples = 100
 "#;
 
     fn read(text: &str) -> Result<Profile, String> {

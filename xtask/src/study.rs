@@ -1,13 +1,14 @@
 //! From a profile to the graph of jobs behind its tables.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::bail;
-use tarrl_data::Catalog;
+use tarrl_train::Method;
 
 use crate::jobs::{Graph, Key};
-use crate::profile::Profile;
-use crate::stages;
+use crate::stages::{self, Lab};
 use crate::tables::Table;
 
 /// The jobs of a study, and which of them each table shows.
@@ -16,18 +17,67 @@ pub struct Study {
     pub graph: Graph,
     /// The jobs whose results a table reads.
     pub tables: BTreeMap<Table, Vec<Key>>,
+    /// The methods in the order of the tables, each with its jobs for every seed.
+    pub rows: Vec<Row>,
+}
+
+/// One method of a study.
+pub struct Row {
+    /// Name of its file, without the ending.
+    pub name: String,
+    /// What it is.
+    pub method: Method,
+    /// Its jobs, seed by seed.
+    pub seeds: Vec<RowJobs>,
+}
+
+/// The jobs of one method with one seed.
+#[derive(Clone, Copy, Debug)]
+pub struct RowJobs {
+    /// Trains the encoder.
+    pub pretrain: Key,
+    /// Fits the head.
+    pub head: Key,
+    /// Attacks both together.
+    pub attack: Key,
+    /// Measures the bound.
+    pub bound: Key,
 }
 
 impl Study {
-    /// Lays out the study that `profile` describes.
+    /// Lays out the study of a profile, with the methods in the folder `methods`.
     ///
     /// # Errors
     /// Fails if a dataset or a method that the profile names is missing or faulty.
-    pub fn new(profile: &Profile, catalog: &Catalog) -> anyhow::Result<Self> {
+    pub fn new(lab: &Arc<Lab>, methods: &Path) -> anyhow::Result<Self> {
+        let profile = &lab.profile;
+        let manifest = lab.catalog.manifest(&profile.dataset)?;
         let mut graph = Graph::default();
-        let data = graph.add(stages::data::job(catalog, &profile.dataset)?);
-        let tables = profile.tables.iter().map(|table| (*table, vec![data])).collect();
-        Ok(Self { graph, tables })
+        let data = graph.add(stages::data::job(&lab.catalog, &profile.dataset)?);
+        let mut rows = Vec::new();
+        for name in &profile.methods {
+            let method = Method::read(&methods.join(format!("{name}.toml")))?;
+            let mut row = Row { name: name.clone(), method, seeds: Vec::new() };
+            for seed in 0..u64::from(profile.seeds) {
+                let title = format!("{name}, seed {seed}");
+                let pretrain = graph.add(stages::pretrain::job(lab, data, &manifest, &row.method, &title, seed));
+                let head = graph.add(stages::head::job(lab, pretrain, &title, seed));
+                let attack = graph.add(stages::attack::job(lab, [pretrain, head], &title, seed));
+                let bound = graph.add(stages::bound::job(lab, pretrain, &manifest, &title, seed));
+                row.seeds.push(RowJobs { pretrain, head, attack, bound });
+            }
+            rows.push(row);
+        }
+        let jobs = |of: fn(&RowJobs) -> Vec<Key>| -> Vec<Key> {
+            rows.iter().flat_map(|row| row.seeds.iter().flat_map(of)).collect()
+        };
+        let needs = |table: &Table| match table {
+            Table::T1 => jobs(|job| vec![job.head, job.attack]),
+            Table::T5 => jobs(|job| vec![job.bound]),
+            Table::F1 => jobs(|job| vec![job.attack]),
+        };
+        let tables = profile.tables.iter().map(|table| (*table, needs(table))).collect();
+        Ok(Self { graph, tables, rows })
     }
 
     /// Keeps the tables `chosen` and the jobs that they need; nothing chosen keeps everything.
@@ -44,7 +94,7 @@ impl Study {
         }
         self.tables.retain(|table, _| chosen.contains(table));
         let graph = self.graph.only(self.tables.values().flatten().copied());
-        Ok(Self { graph, tables: self.tables })
+        Ok(Self { graph, tables: self.tables, rows: self.rows })
     }
 }
 
@@ -66,7 +116,7 @@ mod tests {
         let encoder = graph.add(job("encoder", &[]));
         let attack = graph.add(job("attack", &[encoder]));
         let bound = graph.add(job("bound", &[encoder]));
-        Study { graph, tables: [(Table::T1, vec![attack]), (Table::T5, vec![bound])].into() }
+        Study { graph, tables: [(Table::T1, vec![attack]), (Table::T5, vec![bound])].into(), rows: vec![] }
     }
 
     fn names(study: &Study) -> Vec<&str> {

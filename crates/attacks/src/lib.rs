@@ -1,1 +1,52 @@
 //! Threat models and adversarial attacks: closures in, perturbed inputs out.
+//!
+//! An attack looks, for each sample `x` of a batch, for the worst point of a ball:
+//!
+//! ```text
+//! max_{u ∈ B(x)} value(u),    B(x) = { u : ‖u − x‖ ≤ ε } ∩ box
+//! ```
+//!
+//! where `value` is any function of one sample: a label loss, a margin, the displacement of a
+//! representation. It is a closure over tensors; an encoder of any origin fits.
+//!
+//! ```
+//! use tarrl_attacks::{Pgd, Threat, pgd};
+//! use tarrl_tensor::{Key, Tensor, cpu};
+//!
+//! let x = Tensor::new(&cpu(), [2, 2], &[0.5f32, 0.5, 0.2, 0.9]); // (n, d), values in [0, 1]
+//! let w = Tensor::new(&cpu(), [2, 1], &[1.0f32, -2.0]);
+//! let rise = |u: &Tensor, rows: &[usize]| u.matmul(&w).reshape([rows.len()]);
+//! let config = Pgd { steps: 4, step_size: 0.05, ..Pgd::default() };
+//! let found = pgd(&x, &rise, &Threat::linf(0.1), &config, &[Key::new(7), Key::new(8)]);
+//! assert!((found.value[0] - (0.6 - 2.0 * 0.4)).abs() < 1e-6); // ε‖w‖₁ above the clean −0.5
+//! assert!((found.value[1] - (0.3 - 2.0 * 0.8)).abs() < 1e-6);
+//! ```
+//!
+//! - A [`Threat`] has three verbs on the [`Ball`] around a batch: start, step, project. Its points are
+//!   inside in exact arithmetic, never a rounding error outside.
+//! - [`ascend`] is the one engine; [`pgd`], [`fgsm`] and [`attack_classifier`] are what they say on it.
+//!   The best point seen is kept, finished samples leave the batch, and passes are counted per sample.
+//! - Randomness is one key per sample, so that a result depends neither on the size nor on the order
+//!   of the batch, given a model whose rows do not depend on each other.
+//! - Gradients are taken in the input alone: an attack on a frozen model computes no weight gradient.
+
+#![forbid(unsafe_code)]
+
+mod ball;
+mod classifier;
+mod engine;
+pub mod fraction;
+mod outcome;
+mod pgd;
+mod round;
+mod threat;
+
+#[cfg(test)]
+mod tests;
+
+pub use ball::Ball;
+pub use classifier::{ClassifierOutcome, LabelLoss, attack_classifier, margins};
+pub use engine::{Evaluate, Evaluation, Verdict, ascend};
+pub use outcome::{Closest, Flags, Outcome};
+pub use pgd::{Objective, Pgd, Start, fgsm, pgd};
+pub use threat::{Norm, Threat};

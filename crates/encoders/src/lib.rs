@@ -1,1 +1,59 @@
-//! Layers, encoders, projectors and checkpoints.
+//! Encoders, projectors, the layers that they are made of, and checkpoints of them.
+//!
+//! An [`Encoder`] is `f(x) = pool(… relu(norm(W ∗ (x − mean)/std)) …)`: from pixels in `[0, 1]` to
+//! representations `(n, d)`. Batch norm is `γ·(x − μ)/√(σ² + ε) + β`, with `μ, σ²` of the batch in a
+//! training [`Pass`], which collects them, and the running ones else; [`Module::absorb`] then moves
+//! `r ← (1 − m)·r + m·batch`. So a forward pass changes nothing, and nothing is hidden.
+//!
+//! ```
+//! use tarrl_encoders::{BATCH_NORM_MOMENTUM, Encoder, EncoderConfig, Module, Pass, parameters, track};
+//! use tarrl_tensor::{DType, Key, Random, Tensor, cpu, grad, value_and_grad};
+//!
+//! let (device, key) = (cpu(), Key::new(1));
+//! let config = EncoderConfig { width: 0.25, ..Default::default() };
+//! let mut encoder = Encoder::new(&config, &device, key);
+//! let x = Tensor::random(&device, Random::Uniform, &[key.fold(0usize), key.fold(1usize)], &[28, 28, 1], DType::F32);
+//!
+//! track(&mut encoder); // every parameter is a variable now
+//! let mut pass = Pass::train();
+//! let loss = encoder.forward(&x, &mut pass).square().sum_all();
+//! let weights = parameters(&encoder);
+//! let gradients = grad(&loss, &weights.iter().collect::<Vec<_>>());
+//! encoder.absorb(&pass, BATCH_NORM_MOMENTUM);
+//! assert_eq!(gradients.len(), 4 * 3); // four units: weights, scale, shift
+//!
+//! let frozen = encoder.frozen(); // for attacks: inference, and differentiable in the input alone
+//! let (_, slope) = value_and_grad(&x, |x| frozen.forward(x).square().sum_all());
+//! assert_eq!(slope.shape(), x.shape());
+//! ```
+//!
+//! - [`Arch`] names the networks: `conv-small` and `resnet18-cifar`, at any width.
+//! - A [`Module`] is a list of named tensors with a [`Role`] each: what optimisers, averages and
+//!   [`checkpoint`]s need to know of a network. Own networks implement it, from the same layers or others.
+//! - Initial values depend on the seed and the name of the layer ([`Site`]), on nothing else.
+#![forbid(unsafe_code)]
+
+mod backbone;
+pub mod checkpoint;
+mod config;
+mod conv_small;
+mod encoder;
+mod frozen;
+mod layers;
+mod module;
+mod pass;
+mod projector;
+mod resnet;
+mod site;
+
+pub use config::{Arch, ConfigError, EncoderConfig, ProjectorConfig};
+pub use encoder::Encoder;
+pub use frozen::Frozen;
+pub use layers::{
+    Activation, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, BatchNorm, Conv2d, ConvConfig, ConvNorm, Linear,
+    LinearBias,
+};
+pub use module::{Module, Role, cast, detach, parameter_count, parameters, set_parameters, track};
+pub use pass::{BatchStatistics, Pass};
+pub use projector::Projector;
+pub use site::Site;

@@ -143,7 +143,7 @@ impl RngCore for Stream {
 }
 
 /// A random word as a number in `[0, 1)`: its upper 24 bits, exact in f32.
-pub const fn unit(word: u32) -> f32 {
+pub(crate) const fn unit(word: u32) -> f32 {
     (word >> 8) as f32 * (1.0 / (1u32 << 24) as f32)
 }
 

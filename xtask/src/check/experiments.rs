@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Violation;
-use crate::config::read_toml;
+use tarrl_train::config::read_toml;
 use crate::profile::{Profile, toml_files};
 
 /// Reads every profile and every method in `folder`, and finds profiles that name a method which is not there.

@@ -1,13 +1,17 @@
 //! `cargo xtask reproduce`
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use anyhow::Context;
 use clap::{Args, ValueEnum};
 use tarrl_data::Catalog;
+use tarrl_report::write;
+use tarrl_tensor::Cpu;
 
 use crate::jobs::{Display, Plan, Runs, count, execute};
 use crate::profile::Profile;
+use crate::report::Results;
+use crate::stages::Lab;
 use crate::study::Study;
 use crate::tables::Table;
 use crate::{machine, workspace_root};
@@ -70,29 +74,40 @@ enum Device {
 impl Reproduce {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let Device::Cpu = self.device;
-        let mut profile = Profile::read(&workspace_root().join("experiments/profiles"), &self.profile)?;
+        let experiments = workspace_root().join("experiments");
+        let mut profile = Profile::read(&experiments.join("profiles"), &self.profile)?;
         profile.seeds = self.seeds.unwrap_or(profile.seeds);
+        let title = profile.title.clone();
         let catalog = Catalog::new(workspace_root().join("datasets"), &self.data);
-        let study = Study::new(&profile, &catalog)?.only(&self.only)?;
+        let device = Cpu { threads: self.threads.map_or(0, usize::from), ..Cpu::default() }.open();
+        let lab = Arc::new(Lab::new(profile, catalog, device));
+        let study = Study::new(&lab, &experiments.join("methods"))?.only(&self.only)?;
         let runs = Runs::new(&self.out, &self.profile);
         if self.dry_run {
             print!("{}", Plan::new(&study.graph, &runs).table());
             return Ok(());
         }
-        if let Some(threads) = self.threads {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
-            pool.build_global().context("cannot start the threads")?;
-        }
         let lock = runs.open()?;
         let plan = Plan::new(&study.graph, &runs);
         let done = plan.jobs.len() - plan.open().count();
-        eprintln!("{}", profile.title);
+        eprintln!("{title}");
         eprintln!("{}, {done} done already, in {}", count(plan.jobs.len()), runs.root().display());
         let display = Display::stderr(&plan);
-        let outcome = execute(&plan, &runs, &lock, &machine::provenance(workspace_root()), &display);
+        let provenance = machine::provenance(workspace_root(), &lab.device.name());
+        let outcome = execute(&plan, &runs, &lock, &provenance, &display);
         drop(display);
         let finished = outcome.into_result()?;
-        eprintln!("everything is done: {}", count(finished.len()));
+        let results = Results { lab: &lab, study: &study, finished: &finished, provenance: &provenance };
+        let report = results.report()?;
+        let folder = runs.root().join("report");
+        write(&report, &folder)?;
+        for table in &report.tables {
+            println!("{}", tarrl_report::markdown::table(table));
+        }
+        for finding in &report.findings {
+            println!("- {finding}");
+        }
+        println!("\nThe report: {}", folder.join("index.html").display());
         Ok(())
     }
 }

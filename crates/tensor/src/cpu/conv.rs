@@ -19,42 +19,42 @@ use super::threads::Threads;
 
 /// The shape of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Geometry {
+pub(crate) struct Geometry {
     /// Images.
-    pub n: usize,
+    pub(crate) n: usize,
     /// Height of the input in pixels.
-    pub h: usize,
+    pub(crate) h: usize,
     /// Width of the input in pixels.
-    pub w: usize,
+    pub(crate) w: usize,
     /// Channels of the input, a multiple of `groups`.
-    pub c_in: usize,
+    pub(crate) c_in: usize,
     /// Height of the kernel.
-    pub kh: usize,
+    pub(crate) kh: usize,
     /// Width of the kernel.
-    pub kw: usize,
+    pub(crate) kw: usize,
     /// Channels of the output, a multiple of `groups`.
-    pub c_out: usize,
+    pub(crate) c_out: usize,
     /// Distance of the windows in both directions, at least 1.
-    pub stride: usize,
+    pub(crate) stride: usize,
     /// Zeros on each of the four sides.
-    pub pad: usize,
+    pub(crate) pad: usize,
     /// Groups of channels, at least 1.
-    pub groups: usize,
+    pub(crate) groups: usize,
 }
 
 impl Geometry {
     /// Height of the output; 0 if the kernel is higher than the padded input.
-    pub fn out_h(&self) -> usize {
+    pub(crate) fn out_h(&self) -> usize {
         windows(self.h + 2 * self.pad, self.kh, self.stride)
     }
 
     /// Width of the output; 0 if the kernel is wider than the padded input.
-    pub fn out_w(&self) -> usize {
+    pub(crate) fn out_w(&self) -> usize {
         windows(self.w + 2 * self.pad, self.kw, self.stride)
     }
 
     /// Multiply-adds of the definition, padding included. Each adjoint has as many.
-    pub fn macs(&self) -> usize {
+    pub(crate) fn macs(&self) -> usize {
         self.n * self.out_h() * self.out_w() * self.w_len()
     }
 
@@ -87,53 +87,81 @@ fn windows(size: usize, kernel: usize, stride: usize) -> usize {
 
 /// `y = x ⋆ w`. Panics if a slice does not have the length that `g` says.
 #[track_caller]
-pub fn forward_f32(t: &Threads, g: &Geometry, x: &[f32], w: &[f32], y: &mut [f32], s: &Scratch) {
+pub(crate) fn forward_f32(t: &Threads, g: &Geometry, x: &[f32], w: &[f32], y: &mut [f32], s: &Scratch) {
     g.check("convolution", x.len(), w.len(), y.len());
     if winograd::chosen(g, s) {
-        return winograd::forward(t, g, x, w, y, s);
+        return winograd::forward(t.worth(g.macs()), g, x, w, y, s);
     }
-    sweep::forward(t, g, x, w, y, s);
+    sweep::forward(t.worth(g.macs()), g, x, w, y, s);
 }
 
 /// `dx` with `⟨x ⋆ w, dy⟩ = ⟨x, dx⟩` for all `x`. Panics if a slice does not have the length that `g` says.
 #[track_caller]
-pub fn input_adjoint_f32(t: &Threads, g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32], s: &Scratch) {
+pub(crate) fn input_adjoint_f32(
+    t: &Threads,
+    g: &Geometry,
+    dy: &[f32],
+    w: &[f32],
+    dx: &mut [f32],
+    s: &Scratch,
+) {
     g.check("input adjoint of convolution", dx.len(), w.len(), dy.len());
     if winograd::chosen(g, s) {
-        return winograd::input_adjoint(t, g, dy, w, dx, s);
+        return winograd::input_adjoint(t.worth(g.macs()), g, dy, w, dx, s);
     }
-    direct_input_adjoint(t, g, dy, w, dx, s);
+    direct_input_adjoint(t.worth(g.macs()), g, dy, w, dx, s);
 }
 
 /// `dw` with `⟨x ⋆ w, dy⟩ = ⟨w, dw⟩` for all `w`. Panics if a slice does not have the length that `g` says.
 #[track_caller]
-pub fn weight_adjoint_f32(t: &Threads, g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32], s: &Scratch) {
+pub(crate) fn weight_adjoint_f32(
+    t: &Threads,
+    g: &Geometry,
+    x: &[f32],
+    dy: &[f32],
+    dw: &mut [f32],
+    s: &Scratch,
+) {
     g.check("weight adjoint of convolution", x.len(), dw.len(), dy.len());
     if winograd::chosen(g, s) {
-        return winograd::weight_adjoint(t, g, x, dy, dw, s);
+        return winograd::weight_adjoint(t.worth(g.macs()), g, x, dy, dw, s);
     }
-    weight::weight_adjoint(t, g, x, dy, dw, s);
+    weight::weight_adjoint(t.worth(g.macs()), g, x, dy, dw, s);
 }
 
 /// [`forward_f32`] in double precision.
 #[track_caller]
-pub fn forward_f64(t: &Threads, g: &Geometry, x: &[f64], w: &[f64], y: &mut [f64], s: &Scratch) {
+pub(crate) fn forward_f64(t: &Threads, g: &Geometry, x: &[f64], w: &[f64], y: &mut [f64], s: &Scratch) {
     g.check("convolution", x.len(), w.len(), y.len());
-    sweep::forward(t, g, x, w, y, s);
+    sweep::forward(t.worth(g.macs()), g, x, w, y, s);
 }
 
 /// [`input_adjoint_f32`] in double precision.
 #[track_caller]
-pub fn input_adjoint_f64(t: &Threads, g: &Geometry, dy: &[f64], w: &[f64], dx: &mut [f64], s: &Scratch) {
+pub(crate) fn input_adjoint_f64(
+    t: &Threads,
+    g: &Geometry,
+    dy: &[f64],
+    w: &[f64],
+    dx: &mut [f64],
+    s: &Scratch,
+) {
     g.check("input adjoint of convolution", dx.len(), w.len(), dy.len());
-    direct_input_adjoint(t, g, dy, w, dx, s);
+    direct_input_adjoint(t.worth(g.macs()), g, dy, w, dx, s);
 }
 
 /// [`weight_adjoint_f32`] in double precision.
 #[track_caller]
-pub fn weight_adjoint_f64(t: &Threads, g: &Geometry, x: &[f64], dy: &[f64], dw: &mut [f64], s: &Scratch) {
+pub(crate) fn weight_adjoint_f64(
+    t: &Threads,
+    g: &Geometry,
+    x: &[f64],
+    dy: &[f64],
+    dw: &mut [f64],
+    s: &Scratch,
+) {
     g.check("weight adjoint of convolution", x.len(), dw.len(), dy.len());
-    weight::weight_adjoint(t, g, x, dy, dw, s);
+    weight::weight_adjoint(t.worth(g.macs()), g, x, dy, dw, s);
 }
 
 fn direct_input_adjoint<T: Element>(t: &Threads, g: &Geometry, dy: &[T], w: &[T], dx: &mut [T], s: &Scratch) {

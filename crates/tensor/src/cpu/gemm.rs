@@ -5,35 +5,36 @@ mod scratch;
 pub(crate) mod vector;
 
 pub(crate) use element::Element;
-pub use scratch::{Arithmetic, Scratch};
+pub use scratch::Arithmetic;
+pub(crate) use scratch::Scratch;
 
 use super::threads::Threads;
 use kernel::{Block, ROWS, Row, Run};
 
 /// The product `c (m, n) = op(a) op(b)` with a sum over `k`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Product {
+pub(crate) struct Product {
     /// Rows of `c`.
-    pub m: usize,
+    pub(crate) m: usize,
     /// Columns of `c`.
-    pub n: usize,
+    pub(crate) n: usize,
     /// Length of each sum.
-    pub k: usize,
+    pub(crate) k: usize,
     /// `a` is stored as `(k, m)` instead of `(m, k)`.
-    pub ta: bool,
+    pub(crate) ta: bool,
     /// `b` is stored as `(n, k)` instead of `(k, n)`.
-    pub tb: bool,
+    pub(crate) tb: bool,
 }
 
 /// Single precision; overwrites `c`. Panics if a slice does not have the length that `p` says.
 #[track_caller]
-pub fn gemm_f32(t: &Threads, p: &Product, a: &[f32], b: &[f32], c: &mut [f32], s: &Scratch) {
+pub(crate) fn gemm_f32(t: &Threads, p: &Product, a: &[f32], b: &[f32], c: &mut [f32], s: &Scratch) {
     gemm(t, p, a, b, c, s);
 }
 
 /// Double precision; overwrites `c`. Panics if a slice does not have the length that `p` says.
 #[track_caller]
-pub fn gemm_f64(t: &Threads, p: &Product, a: &[f64], b: &[f64], c: &mut [f64], s: &Scratch) {
+pub(crate) fn gemm_f64(t: &Threads, p: &Product, a: &[f64], b: &[f64], c: &mut [f64], s: &Scratch) {
     gemm(t, p, a, b, c, s);
 }
 
@@ -59,6 +60,7 @@ fn gemm<T: Element>(t: &Threads, p: &Product, a: &[T], b: &[T], c: &mut [T], s: 
     if k == 0 {
         return c.fill(T::default());
     }
+    let t = t.worth(m * n * k);
     let panels = n.div_ceil(T::LANES);
     let mut packed = s.take::<T>(panels * k * T::LANES);
     let per_panel = k * T::LANES;
@@ -71,7 +73,7 @@ fn gemm<T: Element>(t: &Threads, p: &Product, a: &[T], b: &[T], c: &mut [T], s: 
             pack_panel(panel, &b[first * outer..], Strides { k: inner, j: outer }, width);
         }
     });
-    let rows_at_once = m.div_ceil(8).next_multiple_of(ROWS).clamp(2 * ROWS, MAX_ROWS);
+    let rows_at_once = (m / 4).min(MAX_ROWS / 2).max(m / 8).next_multiple_of(ROWS).clamp(2 * ROWS, MAX_ROWS);
     // A copy of the left factor pays when many panels read it.
     let copy = panels > 4;
     let (row_step, step) = if ta { (1, m) } else { (k, 1) };
@@ -126,10 +128,12 @@ pub(crate) fn pack_panel<T: Element>(panel: &mut [T], from: &[T], strides: Strid
     if width < T::LANES {
         panel.fill(T::default());
     }
-    if strides.j == 1 {
-        for (k, line) in panel.chunks_exact_mut(T::LANES).enumerate() {
-            line[..width].copy_from_slice(&from[k * strides.k..][..width]);
-        }
+    let lines = panel.chunks_exact_mut(T::LANES).enumerate();
+    if strides.j == 1 && width == T::LANES {
+        // Of known length, and so without a call for each line.
+        lines.for_each(|(k, line)| line.copy_from_slice(&from[k * strides.k..][..T::LANES]));
+    } else if strides.j == 1 {
+        lines.for_each(|(k, line)| line[..width].copy_from_slice(&from[k * strides.k..][..width]));
     } else {
         // Small squares, so that reads and writes both stay within few cache lines.
         for (i, square) in panel.chunks_mut(16 * T::LANES).enumerate() {
@@ -143,23 +147,21 @@ pub(crate) fn pack_panel<T: Element>(panel: &mut [T], from: &[T], strides: Strid
     }
 }
 
-/// `left[r / 6][k][r % 6] = from[k·strides.k + r·strides.j]`, each group of six rows `DEPTH` deep.
+/// `left[r / 6][k][r % 6] = from[k·strides.k + r·strides.j]`, each group of six rows `DEPTH` deep. One of the strides is 1.
 fn pack_left<T: Element>(left: &mut [T], from: &[T], strides: Strides, rows: usize, depth: usize) {
     for (i, group) in left.chunks_exact_mut(ROWS * DEPTH).enumerate().take(rows.div_ceil(ROWS)) {
         let first = i * ROWS;
         let width = ROWS.min(rows - first);
         let from = &from[first * strides.j..];
-        if strides.j == 1 {
-            for (k, line) in group.chunks_exact_mut(ROWS).enumerate().take(depth) {
-                line[..width].copy_from_slice(&from[k * strides.k..][..width]);
-            }
+        let lines = group.as_chunks_mut::<ROWS>().0.iter_mut().enumerate().take(depth);
+        if strides.j == 1 && width == ROWS {
+            lines.for_each(|(k, line)| line.copy_from_slice(&from[k * strides.k..][..ROWS]));
+        } else if strides.j == 1 {
+            lines.for_each(|(k, line)| line[..width].copy_from_slice(&from[k * strides.k..][..width]));
         } else {
-            for r in 0..width {
-                let row = &from[r * strides.j..];
-                for (k, line) in group.chunks_exact_mut(ROWS).enumerate().take(depth) {
-                    line[r] = row[k * strides.k];
-                }
-            }
+            let row = |r: usize| &from[r.min(width - 1) * strides.j..][..depth];
+            let rows: [&[T]; ROWS] = std::array::from_fn(row);
+            lines.for_each(|(k, line)| *line = std::array::from_fn(|r| rows[r][k]));
         }
     }
 }

@@ -10,14 +10,14 @@ use std::thread::JoinHandle;
 /// So a busy core slows a kernel down by little, and the result has the same bits for any number of threads.
 /// A call allocates nothing. A call from inside a chunk, or while another caller holds the workers, runs on its own
 /// thread.
-pub struct Threads {
+pub(crate) struct Threads {
     count: usize,
     pool: Option<Pool>,
 }
 
 impl Threads {
     /// `n` threads, the caller included; `0` means one for each core.
-    pub fn new(n: usize) -> Threads {
+    pub(crate) fn new(n: usize) -> Threads {
         let count = match n {
             0 => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
             n => n,
@@ -25,30 +25,23 @@ impl Threads {
         Threads { count, pool: (count > 1).then(|| Pool::start(count - 1)) }
     }
 
+    /// These threads, or the caller alone if the work is so little that waking others would take longer.
+    pub(crate) fn worth(&self, multiply_adds: usize) -> &Threads {
+        if multiply_adds < SMALL { &ALONE } else { self }
+    }
+
     /// How many threads work on a kernel.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.count
     }
 
-    /// Runs `f(i)` for every `i` below `chunks`, in any order, and returns when all are done.
-    pub fn for_each(&self, chunks: usize, f: impl Fn(usize) + Sync) {
-        if chunks <= 1 || self.pool.is_none() {
-            return (0..chunks).for_each(f);
-        }
-        let next = AtomicUsize::new(0);
-        self.on_all(&|| {
-            loop {
-                let i = next.fetch_add(1, Ordering::Relaxed);
-                if i >= chunks {
-                    break;
-                }
-                f(i);
-            }
-        });
-    }
-
     /// Splits `out` into chunks of `size` elements, of which the last may be short, and runs `f(index, chunk)` on each.
-    pub fn for_each_chunk<T: Send>(&self, out: &mut [T], size: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    pub(crate) fn for_each_chunk<T: Send>(
+        &self,
+        out: &mut [T],
+        size: usize,
+        f: impl Fn(usize, &mut [T]) + Sync,
+    ) {
         if out.len() <= size || self.pool.is_none() {
             return out.chunks_mut(size).enumerate().for_each(|(i, chunk)| f(i, chunk));
         }
@@ -97,6 +90,12 @@ impl Threads {
         }
     }
 }
+
+/// Multiply-adds that one thread does in about the ten microseconds of a wake-up.
+/// Tests cut even small work.
+const SMALL: usize = if cfg!(test) { 1 } else { 1 << 19 };
+
+static ALONE: Threads = Threads { count: 1, pool: None };
 
 impl std::fmt::Debug for Threads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -243,7 +242,7 @@ mod tests {
             assert_eq!(threads.count(), n);
             for round in 0..200 {
                 let hits: Vec<AtomicUsize> = (0..round % 37).map(|_| AtomicUsize::new(0)).collect();
-                threads.for_each(hits.len(), |i| {
+                threads.for_each_item(0..hits.len(), |i| {
                     hits[i].fetch_add(1, Ordering::Relaxed);
                 });
                 assert!(hits.iter().all(|hit| hit.load(Ordering::Relaxed) == 1));
@@ -272,8 +271,8 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..50 {
-                        threads.for_each(6, |_| {
-                            threads.for_each(5, |i| {
+                        threads.for_each_item(0..6, |_| {
+                            threads.for_each_item(0..5, |i| {
                                 sum.fetch_add(i, Ordering::Relaxed);
                             })
                         });
@@ -289,12 +288,12 @@ mod tests {
         let threads = Threads::new(3);
         for _ in 0..20 {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                threads.for_each(64, |i| assert!(i % 16 != 3, "expected by the test"));
+                threads.for_each_item(0..64, |i| assert!(i % 16 != 3, "expected by the test"));
             }));
             assert!(outcome.is_err());
         }
         let count = AtomicUsize::new(0);
-        threads.for_each(64, |_| {
+        threads.for_each_item(0..64, |_| {
             count.fetch_add(1, Ordering::Relaxed);
         });
         assert_eq!(count.into_inner(), 64);

@@ -49,7 +49,7 @@ impl Axis {
 
     /// The kernel element below tap `a`.
     pub(super) fn kernel(&self, a: usize) -> usize {
-        self.kernel_first.strict_add_signed(self.kernel_step * a as isize)
+        (self.kernel_first as isize + self.kernel_step * a as isize) as usize
     }
 
     /// How many targets lie below `end`.

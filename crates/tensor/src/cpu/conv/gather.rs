@@ -17,7 +17,14 @@ pub(super) fn chosen<T: Element>(g: &Geometry) -> bool {
 /// Elements of the products of a tile at most: a quarter of a second-level cache of 512 KiB.
 const TILE: usize = 1 << 15;
 
-pub(super) fn input_adjoint<T: Element>(t: &Threads, g: &Geometry, dy: &[T], w: &[T], dx: &mut [T], s: &Scratch) {
+pub(super) fn input_adjoint<T: Element>(
+    t: &Threads,
+    g: &Geometry,
+    dy: &[T],
+    w: &[T],
+    dx: &mut [T],
+    s: &Scratch,
+) {
     if dx.is_empty() {
         return;
     }
@@ -89,6 +96,17 @@ fn sources(g: &Geometry, tile: &Tile) -> (usize, usize) {
 
 /// Adds to a row of `dx` the products of a row of `dy` with one row of the kernel.
 fn gather<T: Element>(g: &Geometry, from: &[T], pitch: usize, dx: &mut [T]) {
+    match g.c_in {
+        1 => gather_channels::<T, 1>(g, from, pitch, dx),
+        2 => gather_channels::<T, 2>(g, from, pitch, dx),
+        3 => gather_channels::<T, 3>(g, from, pitch, dx),
+        4 => gather_channels::<T, 4>(g, from, pitch, dx),
+        c => unreachable!("{c} channels are not gathered"),
+    }
+}
+
+fn gather_channels<T: Element, const C: usize>(g: &Geometry, from: &[T], pitch: usize, dx: &mut [T]) {
+    let dx = dx.as_chunks_mut::<C>().0;
     for b in 0..g.kw {
         // Pixels `j·stride + b − pad` of the input lie between 0 and `w`.
         let first = g.pad.saturating_sub(b).div_ceil(g.stride);
@@ -96,10 +114,10 @@ fn gather<T: Element>(g: &Geometry, from: &[T], pitch: usize, dx: &mut [T]) {
         if first >= end {
             continue;
         }
-        let to = &mut dx[(first * g.stride + b - g.pad) * g.c_in..];
-        let from = from[first * pitch..].chunks(pitch).take(end - first);
-        for (to, from) in to.chunks_mut(g.stride * g.c_in).zip(from) {
-            for (to, from) in to.iter_mut().take(g.c_in).zip(&from[b * g.c_in..]) {
+        let to = dx[first * g.stride + b - g.pad..].iter_mut().step_by(g.stride);
+        let from = from[first * pitch + b * C..].chunks(pitch);
+        for (to, from) in to.zip(from).take(end - first) {
+            for (to, from) in to.iter_mut().zip(&from[..C]) {
                 *to += *from;
             }
         }

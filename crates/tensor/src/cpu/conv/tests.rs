@@ -283,7 +283,7 @@ fn relative_error(got: &[f32], want: &[f64]) -> f64 {
 }
 
 #[test]
-fn winograd_errs_by_less_than_a_ten_thousandth_of_the_rms() {
+fn winograd_errs_by_less_than_one_in_twenty_thousand_of_the_rms() {
     let (threads, scratch, direct) = (Threads::new(2), Scratch::default(), Scratch::new(Arithmetic::Direct));
     for (i, g) in winograd_shapes().iter().enumerate() {
         let mut numbers = Numbers(i as u64);
@@ -298,8 +298,8 @@ fn winograd_errs_by_less_than_a_ten_thousandth_of_the_rms() {
             ("dw", got.dw, plain.dw, want.dw),
         ] {
             let (error, plain) = (relative_error(&got, &want), relative_error(&plain, &want));
-            println!("{what}: {error:.1e}, direct {plain:.1e}, {g:?}");
-            assert!(error < 1e-4 && plain < 1e-4, "{what}: {error:e}, direct {plain:e}, {g:?}");
+            // Measured: at most 1.7e-5 and 3e-6.
+            assert!(error < 5e-5 && plain < 1e-5, "{what}: {error:e}, direct {plain:e}, {g:?}");
         }
     }
 }

@@ -1,4 +1,6 @@
 //! Weight adjoint: for each element of the kernel the sum over all windows of input times output derivative.
+mod staged;
+
 use super::Geometry;
 use super::image::{Cut, Map, Tile, Window};
 use super::sweep::blocks;
@@ -27,37 +29,42 @@ pub(super) fn weight_adjoint<T: Element>(
     if x.is_empty() || dy.is_empty() {
         return dw.fill(T::default());
     }
+    if staged::chosen(g) {
+        return staged::weight_adjoint(t, g, x, dy, dw, s);
+    }
     let work = Work::new(g);
     let parts_of_batch = g.n.div_ceil(work.batch);
-    let rows = work.rows(s);
+    let rows = kernel_rows(g, s);
     let runs = work.runs(s);
     let per_thread = work.tile_len() + work.packed_len::<T>();
     let mut spaces = s.take::<T>(per_thread * t.count());
-    let mut partials = s.take::<T>(if parts_of_batch > 1 { parts_of_batch * dw.len() } else { 0 });
-    let direct = parts_of_batch == 1;
-    let mut rest = if direct { &mut *dw } else { &mut partials[..] };
-    let items = (0..parts_of_batch)
-        .flat_map(|part| (0..work.row_count()).step_by(work.slice).map(move |row| (part, row)));
-    let items = items.map(|(part, row)| {
-        let count = work.slice.min(work.row_count() - row);
-        (part, row, rest.split_off_mut(..count * g.c_out).expect("the slices cover the sums"))
-    });
-    t.for_each_item_with(parts(&mut spaces, per_thread), items, |space, (part, row, sums)| {
+    let mut partials = s.take::<T>(parts_of_batch * dw.len());
+    let sums = partials.chunks_exact_mut(dw.len()).enumerate();
+    t.for_each_item_with(parts(&mut spaces, per_thread), sums, |space, (part, sums)| {
         let (padded, packed) = space.split_at_mut(work.tile_len());
-        let rows = &rows[row..row + sums.len() / g.c_out];
-        work.sum(part, x, dy, Tables { rows, runs: &runs, padded, packed }, sums, s);
+        work.sum(part, x, dy, Tables { rows: &rows, runs: &runs, padded, packed }, sums, s);
     });
-    if !direct {
-        let len = dw.len();
-        t.for_each_chunk(dw, 1 << 13, |i, to| {
-            let at = i << 13;
-            to.copy_from_slice(&partials[at..at + to.len()]);
-            for part in 1..parts_of_batch {
-                let from = &partials[part * len + at..][..to.len()];
-                to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
-            }
-        });
+    let len = dw.len();
+    t.for_each_chunk(dw, 1 << 13, |i, to| {
+        let at = i << 13;
+        to.copy_from_slice(&partials[at..at + to.len()]);
+        for part in 1..parts_of_batch {
+            let from = &partials[part * len + at..][..to.len()];
+            to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
+        }
+    });
+}
+
+/// Elements of the kernel: where their windows begin in the padded tile, and where their sums are.
+fn kernel_rows<'s>(g: &Geometry, s: &'s Scratch) -> impl std::ops::Deref<Target = [Row]> + use<'s> {
+    let per_tap = g.c_in / g.groups;
+    let mut rows = s.rows(g.kh * g.kw * per_tap);
+    for (i, row) in rows.iter_mut().enumerate() {
+        let (tap, c) = (i / per_tap, i % per_tap);
+        let (y, x) = (tap / g.kw, tap % g.kw);
+        *row = Row { a: (y * tile_w(g) + x) * g.c_in + c, c: i * g.c_out };
     }
+    rows
 }
 
 struct Work<'a> {
@@ -66,8 +73,6 @@ struct Work<'a> {
     output: Map,
     /// Images in a part of the batch.
     batch: usize,
-    /// Rows of the kernel, as a matrix with `c_out` columns, that one item of work computes.
-    slice: usize,
     cut: Cut,
 }
 
@@ -85,17 +90,9 @@ impl<'a> Work<'a> {
         let output = Map { h: g.out_h(), w: g.out_w(), c: g.c_out };
         let most = (PARTIALS / g.w_len()).clamp(1, 16);
         let batch = g.n.div_ceil(most);
-        let parts = g.n.div_ceil(batch);
-        let row_count = g.kh * g.kw * g.c_in / g.groups;
-        let slices = 16usize.div_ceil(parts);
-        let slice = if g.groups == 1 { row_count.div_ceil(slices).next_multiple_of(48) } else { row_count };
         let per_pixel = (tile_h(g, output.h) * tile_w(g) * g.c_in).div_ceil(output.h * output.w);
         let cut = Cut::new(batch, output.h, output.w, 1, (TILE / per_pixel).clamp(48, 1024));
-        Work { g, input, output, batch, slice, cut }
-    }
-
-    fn row_count(&self) -> usize {
-        self.g.kh * self.g.kw * self.g.c_in / self.g.groups
+        Work { g, input, output, batch, cut }
     }
 
     fn panels<T: Element>(&self) -> usize {
@@ -108,18 +105,6 @@ impl<'a> Work<'a> {
 
     fn packed_len<T: Element>(&self) -> usize {
         self.panels::<T>() * self.cut.images * self.cut.rows * self.output.w * T::LANES
-    }
-
-    /// Elements of the kernel: where their windows begin in the padded tile, and where their sums are.
-    fn rows<'s>(&self, s: &'s Scratch) -> impl std::ops::Deref<Target = [Row]> + use<'s> {
-        let per_tap = self.g.c_in / self.g.groups;
-        let mut rows = s.rows(self.row_count());
-        for (i, row) in rows.iter_mut().enumerate() {
-            let (tap, c) = (i / per_tap, i % per_tap);
-            let (y, x) = (tap / self.g.kw, tap % self.g.kw);
-            *row = Row { a: (y * tile_w(self.g) + x) * self.input.c + c, c: i % self.slice * self.g.c_out };
-        }
-        rows
     }
 
     /// The rows of output pixels of a tile, cut where they are longer than [`DEPTH`].

@@ -4,8 +4,8 @@
 //! The 36 products are independent and each is done by one thread, so results have the same bits for any number of
 //! threads. Images are taken in blocks whose transforms stay in the third-level cache.
 //!
-//! Errors: measured against `f64`, the largest error over the root mean square of the result is between 2·10⁻⁶ and
-//! 3·10⁻⁵ for the layers of the encoders, about four times that of direct sums; the tests hold it below 10⁻⁴.
+//! Errors, the largest over the root mean square of the result, against `f64` for the layers of the encoders and uniform
+//! random data: 2·10⁻⁶ to 2·10⁻⁵, where direct sums have 1·10⁻⁶ to 3·10⁻⁶. The tests hold them below 5·10⁻⁵.
 mod step;
 mod transform;
 
@@ -23,11 +23,16 @@ const LANES: usize = <f32 as Element>::LANES;
 const BLOCK: usize = 3 << 19;
 
 /// Whether this algorithm is allowed for a convolution, and quicker there than direct sums.
+///
+/// Measured on an AVX2 machine for 32 to 512 channels, with the transform of the kernels: from 24 tiles on that are at
+/// least half full it is 1.4 to 3.5 times as fast in all three directions, mostly above 2. With fewer tiles that transform
+/// weighs too much, and maps of 5×5 fill two fifths of their tiles.
 pub(super) fn chosen(g: &Geometry, s: &Scratch) -> bool {
     let shape = g.kh == 3 && g.kw == 3 && g.stride == 1 && g.groups == 1;
-    let channels = g.c_in >= 32 && g.c_out >= 32 && g.c_in % LANES == 0 && g.c_out % LANES == 0;
+    let channels = [g.c_in, g.c_out].iter().all(|c| *c >= 32 && c.is_multiple_of(LANES));
     let tiles = g.n * g.out_h().div_ceil(OUT) * g.out_w().div_ceil(OUT);
-    s.arithmetic == Arithmetic::Fast && shape && channels && g.out_h() > 2 && g.out_w() > 2 && tiles >= 24
+    let pixels = g.n * g.out_h() * g.out_w();
+    s.arithmetic == Arithmetic::Fast && shape && channels && tiles >= 24 && 2 * pixels >= tiles * OUT * OUT
 }
 
 pub(super) fn forward(t: &Threads, g: &Geometry, x: &[f32], w: &[f32], y: &mut [f32], s: &Scratch) {
@@ -68,7 +73,10 @@ pub(super) fn weight_adjoint(t: &Threads, g: &Geometry, x: &[f32], dy: &[f32], d
             let at = i * plan.group;
             let images = plan.group.min(images - at);
             let dy = &dy[(first + at) * target.len()..][..images * target.len()];
-            at_level(s.level, Step::Derivative { map: target, dy, to: m, tiles: plan.group_tiles(), pitch: pitch_dy });
+            at_level(
+                s.level,
+                Step::Derivative { map: target, dy, to: m, tiles: plan.group_tiles(), pitch: pitch_dy },
+            );
         });
         t.for_each_chunk(&mut sums, source.c * target.c, |position, sums| {
             for panel in 0..target.c / LANES {
@@ -256,4 +264,3 @@ impl Plan {
         });
     }
 }
-

@@ -95,9 +95,10 @@ fn check<T: Element>(block: &Block<'_, T>, c: &[T]) {
         a_last = a_last.max(row.a);
         c_last = c_last.max(row.c);
     }
-    assert!(block.width <= T::LANES && depth * T::LANES <= block.b.len(), "the panel is too short");
+    assert!((1..=T::LANES).contains(&block.width), "the panel is narrower");
+    assert!(depth * T::LANES <= block.b.len(), "the panel is too short");
     if !block.rows.is_empty() {
-        assert!(depth == 0 || a_last + a_end <= block.a.len(), "a row of the left factor leaves its buffer");
+        assert!(a_last + a_end <= block.a.len(), "a row of the left factor leaves its buffer");
         assert!(c_last + block.width <= c.len(), "a row of the product leaves its buffer");
     }
 }
@@ -134,6 +135,10 @@ unsafe fn tile<V: Vector, const R: usize>(block: &Block<'_, V::Scalar>, rows: &[
     // SAFETY: every offset below is at most the one that `check` has compared with the length of its buffer.
     unsafe {
         let base: [*const V::Scalar; R] = std::array::from_fn(|r| block.a.as_ptr().add(rows[r].a));
+        for row in rows {
+            V::prefetch(c.add(row.c));
+            V::prefetch(c.add(row.c + block.width - 1));
+        }
         let mut b = block.b.as_ptr();
         for run in block.runs {
             let mut at = run.a;

@@ -17,7 +17,7 @@ pub enum Arithmetic {
 /// Workspaces of the kernels (packed weights, padded tiles, partial sums), kept from call to call: after the first call
 /// with some shapes, calls with these shapes allocate nothing. Also knows the processor and the [`Arithmetic`] asked for.
 #[derive(Debug, Default)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     pub(crate) level: Level,
     pub(crate) arithmetic: Arithmetic,
     pub(super) singles: Pool<f32>,
@@ -28,12 +28,13 @@ pub struct Scratch {
 
 impl Scratch {
     /// Empty workspaces for kernels that compute as `arithmetic` allows.
-    pub fn new(arithmetic: Arithmetic) -> Scratch {
+    pub(crate) fn new(arithmetic: Arithmetic) -> Scratch {
         Scratch { arithmetic, ..Scratch::default() }
     }
 
     /// Bytes held at present by workspaces that no call is using.
-    pub fn bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
         self.singles.bytes() + self.doubles.bytes() + self.rows.bytes() + self.runs.bytes()
     }
 
@@ -80,6 +81,7 @@ impl<T: Copy + Default> Pool<T> {
         Lease { pool: self, buffer, start, len }
     }
 
+    #[cfg(test)]
     fn bytes(&self) -> usize {
         let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         idle.iter().map(|buffer| size_of_val(&buffer[..])).sum()

@@ -15,6 +15,8 @@ pub(crate) trait Vector: Copy {
     /// # Safety
     /// `LEN` scalars can be written at `to`.
     unsafe fn store(self, to: *mut Self::Scalar);
+    /// Fetches the cache line at `at`, which need not exist.
+    fn prefetch(at: *const Self::Scalar);
     fn constant(value: Self::Scalar) -> Self;
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
@@ -58,6 +60,9 @@ pub(crate) mod portable {
                     // SAFETY: the caller grants `LEN` scalars.
                     unsafe { to.cast::<[$scalar; $len]>().write_unaligned(self.0) }
                 }
+
+                #[inline(always)]
+                fn prefetch(_at: *const $scalar) {}
 
                 #[inline(always)]
                 fn constant(value: $scalar) -> Self {
@@ -129,6 +134,12 @@ pub(crate) mod avx2 {
                 unsafe fn store(self, to: *mut $scalar) {
                     // SAFETY: as above, and the caller grants `LEN` scalars.
                     unsafe { $store(to, self.0) }
+                }
+
+                #[inline(always)]
+                fn prefetch(at: *const $scalar) {
+                    // SAFETY: a prefetch cannot fault.
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
                 }
 
                 #[inline(always)]

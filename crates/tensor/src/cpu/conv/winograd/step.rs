@@ -93,7 +93,9 @@ unsafe fn output<V: Vector<Scalar = f32>>(map: Map, m: &[f32], pitch: usize, tar
             assert!(read.end(SIDE, map.c) <= m.len() && write.end(OUT, map.c) <= image.len());
             for c in (0..map.c).step_by(V::LEN) {
                 // SAFETY: as in `input`.
-                unsafe { both::<V, Output, SIDE, OUT>(m.as_ptr().add(c), read, image.as_mut_ptr().add(c), write) };
+                unsafe {
+                    both::<V, Output, SIDE, OUT>(m.as_ptr().add(c), read, image.as_mut_ptr().add(c), write)
+                };
             }
         }
     }
@@ -102,7 +104,13 @@ unsafe fn output<V: Vector<Scalar = f32>>(map: Map, m: &[f32], pitch: usize, tar
 /// # Safety
 /// The processor has the instructions of `V`.
 #[inline(always)]
-unsafe fn derivative<V: Vector<Scalar = f32>>(map: Map, dy: &[f32], to: &mut [f32], tiles: usize, pitch: usize) {
+unsafe fn derivative<V: Vector<Scalar = f32>>(
+    map: Map,
+    dy: &[f32],
+    to: &mut [f32],
+    tiles: usize,
+    pitch: usize,
+) {
     let (down, across) = (map.h.div_ceil(OUT), map.w.div_ceil(OUT));
     let write = Square::positions(pitch);
     for (n, image) in dy.chunks_exact(map.len()).enumerate() {
@@ -116,7 +124,9 @@ unsafe fn derivative<V: Vector<Scalar = f32>>(map: Map, dy: &[f32], to: &mut [f3
                 let to = &mut to[at..];
                 assert!(write.end(SIDE, V::LEN) <= to.len());
                 // SAFETY: both squares were compared with the lengths; `LEN` divides the number of channels.
-                unsafe { both::<V, OutputAdjoint, OUT, SIDE>(image.as_ptr().add(c), read, to.as_mut_ptr(), write) };
+                unsafe {
+                    both::<V, OutputAdjoint, OUT, SIDE>(image.as_ptr().add(c), read, to.as_mut_ptr(), write)
+                };
             }
         }
     }
@@ -132,7 +142,12 @@ unsafe fn weights<V: Vector<Scalar = f32>>(taps: &[f32], u: &mut [f32]) {
     for at in (0..from).step_by(V::LEN) {
         // SAFETY: nine parts of `from` elements are read, 36 of `to` are written, each up to `at + LEN` ≤ `from`.
         unsafe {
-            both::<V, Kernel, 3, SIDE>(taps.as_ptr().add(at), read, u.as_mut_ptr().add(at), Square::positions(to));
+            both::<V, Kernel, 3, SIDE>(
+                taps.as_ptr().add(at),
+                read,
+                u.as_mut_ptr().add(at),
+                Square::positions(to),
+            );
         }
     }
 }
@@ -145,10 +160,17 @@ unsafe fn kernel<V: Vector<Scalar = f32>>(sums: &[f32], pitch: usize, mut dw: [&
     let write = Square { down: 3 * V::LEN, across: V::LEN, rows: 3, columns: 3 };
     for at in (0..dw[0].len()).step_by(V::LEN) {
         let sums = &sums[at..];
-        assert!(Square::positions(pitch).end(SIDE, V::LEN) <= sums.len() && write.end(3, V::LEN) <= line.len());
+        assert!(
+            Square::positions(pitch).end(SIDE, V::LEN) <= sums.len() && write.end(3, V::LEN) <= line.len()
+        );
         // SAFETY: both squares were compared with the lengths.
         unsafe {
-            both::<V, KernelAdjoint, SIDE, 3>(sums.as_ptr(), Square::positions(pitch), line.as_mut_ptr(), write);
+            both::<V, KernelAdjoint, SIDE, 3>(
+                sums.as_ptr(),
+                Square::positions(pitch),
+                line.as_mut_ptr(),
+                write,
+            );
         }
         for (dw, line) in dw.iter_mut().zip(line.chunks_exact(V::LEN)) {
             dw[at..at + V::LEN].copy_from_slice(line);

@@ -36,6 +36,14 @@ pub enum ConfigError {
         /// Everything that may stand there.
         known: Vec<String>,
     },
+    /// Every value is fine by itself, but not together with the others.
+    #[error("{}: {reason}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Why, and what would do.
+        reason: String,
+    },
     /// Anything else: syntax, a missing key, a value of the wrong type or out of range.
     #[error("{}:{line}: {message}", path.display())]
     Invalid {

@@ -1,0 +1,16 @@
+//! Tests of the theorems; those of one file stand in it.
+
+mod golden;
+mod regularizer;
+mod theorems;
+
+use tarrl_tensor::{DType, Key, Random, Tensor, cpu};
+
+fn keys(seed: u64, n: usize) -> Vec<Key> {
+    (0..n).map(|i| Key::new(seed).fold("sample").fold(i)).collect()
+}
+
+/// Normal numbers `(n, d)` in f64.
+fn normal(seed: u64, n: usize, d: usize) -> Tensor {
+    Tensor::random(&cpu(), Random::Normal, &keys(seed, n), &[d], DType::F64)
+}

@@ -1,0 +1,89 @@
+//! What can be wrong with a checkpoint.
+
+use super::file::FORMAT;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A checkpoint that could not be written or read: which file, why, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("checkpoint {}: {fault}", path.display())]
+pub struct CheckpointError {
+    path: PathBuf,
+    #[source]
+    fault: Fault,
+}
+
+impl CheckpointError {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The cause.
+    pub fn fault(&self) -> &Fault {
+        &self.fault
+    }
+}
+
+/// The cause of a [`CheckpointError`].
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The operating system refused to write.
+    #[error("cannot be written: {0}; choose a folder that exists, is writable and has space left")]
+    Write(#[source] io::Error),
+    /// The operating system refused to read.
+    #[error("cannot be read: {0}; check the path and its permissions")]
+    Read(#[source] io::Error),
+    /// Not a whole safetensors file, or its content is not what was written.
+    #[error("is damaged: {0}; delete it and restore a copy or write it again")]
+    Damaged(String),
+    /// Whole, but not written by this library.
+    #[error("has no tarrl metadata: it was not written by this program; read it with `checkpoint::import`")]
+    Foreign,
+    /// Written in another version of the format.
+    #[error("has format version {0}, but this program reads version {FORMAT}; use the version that wrote it")]
+    Version(u64),
+    /// A value is infinite or not a number.
+    #[error(
+        "tensor `{0}` has a value that is not finite: training diverged; go back to an earlier checkpoint"
+    )]
+    NotFinite(String),
+    /// Tensors that the network has and the file has not.
+    #[error("lacks {0}; it belongs to another network: use the configuration that it was written with")]
+    Missing(String),
+    /// Tensors that the file has and the network has not.
+    #[error("has also {0}; it belongs to another network: use the configuration that it was written with")]
+    Unexpected(String),
+    /// A tensor of another type or shape.
+    #[error(
+        "tensor `{name}` is {found}, but the network has {expected}; use the configuration that it was written with"
+    )]
+    Misfit {
+        /// The tensor.
+        name: String,
+        /// Type and shape in the file.
+        found: String,
+        /// Type and shape in the network.
+        expected: String,
+    },
+    /// The metadata describes no encoder.
+    #[error("describes no encoder: {0}; load it into a network of known configuration, or use another file")]
+    NoEncoder(String),
+}
+
+impl Fault {
+    /// This fault, in the file at `path`.
+    pub fn at(self, path: &Path) -> CheckpointError {
+        CheckpointError { path: path.to_path_buf(), fault: self }
+    }
+}
+
+/// The first few of some names, and how many more there are.
+pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut names = names.into_iter();
+    let shown: Vec<String> = names.by_ref().take(3).map(|name| format!("`{name}`")).collect();
+    match names.count() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

@@ -1,0 +1,251 @@
+//! The file itself: its bytes, its checksum, and how it reaches the disk.
+
+use super::error::{CheckpointError, Fault};
+use super::{Metadata, Stored, Tensors};
+use safetensors::SafeTensors;
+use safetensors::tensor::View;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// The version of the format that this program writes and reads.
+pub const FORMAT: u64 = 1;
+
+/// The one entry of the safetensors metadata. It holds everything as JSON, because safetensors writes
+/// several entries in random order, and the same content shall give the same bytes.
+const ENTRY: &str = "tarrl";
+
+/// What every version of the format has.
+#[derive(Deserialize)]
+struct Version {
+    format: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    format: u64,
+    /// BLAKE3 of [`checksum`].
+    checksum: String,
+    metadata: Metadata,
+}
+
+/// Writes named tensors and metadata: beside the file, then synced, then renamed.
+///
+/// # Errors
+/// If the file cannot be written or a value is not finite; what was under `path` before is untouched.
+pub fn save_tensors(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<(), CheckpointError> {
+    let bytes = encode(tensors, metadata).map_err(|fault| fault.at(path))?;
+    write_atomically(path, &bytes).map_err(|error| Fault::Write(error).at(path))
+}
+
+/// Reads what [`save_tensors`] wrote, to the bit.
+///
+/// # Errors
+/// If the file cannot be read, or is not what was written.
+pub fn load_tensors(path: &Path) -> Result<(Tensors, Metadata), CheckpointError> {
+    decode(&read(path)?).map_err(|fault| fault.at(path))
+}
+
+/// Reads a safetensors file of any origin, without checksum and version.
+pub(super) fn load_plain(path: &Path) -> Result<Tensors, CheckpointError> {
+    decode_plain(&read(path)?).map_err(|fault| fault.at(path))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CheckpointError> {
+    std::fs::read(path).map_err(|error| Fault::Read(error).at(path))
+}
+
+fn encode(tensors: &Tensors, metadata: &Metadata) -> Result<Vec<u8>, Fault> {
+    check_finite(tensors)?;
+    let metadata = metadata.clone();
+    let envelope = Envelope { format: FORMAT, checksum: checksum(tensors, &metadata), metadata };
+    let json = serde_json::to_string(&envelope).expect("strings and numbers are JSON");
+    let entry = HashMap::from([(ENTRY.to_string(), json)]);
+    safetensors::serialize(tensors, Some(entry)).map_err(|error| Fault::Write(io::Error::other(error)))
+}
+
+fn decode(bytes: &[u8]) -> Result<(Tensors, Metadata), Fault> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    let json = header.metadata().as_ref().and_then(|entries| entries.get(ENTRY)).ok_or(Fault::Foreign)?;
+    let version: Version = serde_json::from_str(json).map_err(damaged)?;
+    if version.format != FORMAT {
+        return Err(Fault::Version(version.format));
+    }
+    let envelope: Envelope = serde_json::from_str(json).map_err(damaged)?;
+    let tensors = decode_plain(bytes)?;
+    if checksum(&tensors, &envelope.metadata) != envelope.checksum {
+        return Err(Fault::Damaged("its content does not match its checksum".into()));
+    }
+    Ok((tensors, envelope.metadata))
+}
+
+fn decode_plain(bytes: &[u8]) -> Result<Tensors, Fault> {
+    let mut tensors = Tensors::new();
+    for (name, view) in SafeTensors::deserialize(bytes).map_err(damaged)?.iter() {
+        tensors.insert(name.to_string(), Stored::from_view(name, &view)?);
+    }
+    check_finite(&tensors)?;
+    Ok(tensors)
+}
+
+fn damaged(error: impl std::fmt::Display) -> Fault {
+    Fault::Damaged(error.to_string())
+}
+
+fn check_finite(tensors: &Tensors) -> Result<(), Fault> {
+    match tensors.iter().find(|(_, stored)| !stored.is_finite()) {
+        Some((name, _)) => Err(Fault::NotFinite(name.clone())),
+        None => Ok(()),
+    }
+}
+
+/// The hash of metadata, names, types, shapes and values, each with its length before it.
+fn checksum(tensors: &Tensors, metadata: &Metadata) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    part(&(metadata.len() as u64).to_le_bytes());
+    for text in metadata.iter().flat_map(|(name, value)| [name, value]) {
+        part(text.as_bytes());
+    }
+    for (name, stored) in tensors {
+        part(name.as_bytes());
+        part(stored.describe().as_bytes());
+        part(&stored.data());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".checkpoint-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // Temporary files are private by default; a checkpoint is as readable as any other file.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    // The rename is durable once the folder is.
+    #[cfg(unix)]
+    std::fs::File::open(folder)?.sync_all()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Values;
+    use proptest::prelude::*;
+
+    fn content() -> (Tensors, Metadata) {
+        let tensors = Tensors::from([
+            ("conv1.weight".into(), Stored::new(&[2, 1, 2, 1], Values::F32(vec![0.5, -1.25, 3.0, 1e-7]))),
+            ("loss".into(), Stored::new(&[], Values::F64(vec![0.1]))),
+            ("bn1.num_batches_tracked".into(), Stored::new(&[], Values::I64(vec![-7]))),
+            ("key".into(), Stored::new(&[2], Values::U64(vec![u64::MAX, 0]))),
+            ("empty".into(), Stored::new(&[0, 3], Values::F32(vec![]))),
+        ]);
+        (tensors, Metadata::from([("epoch".into(), "3".into()), ("note".into(), "a \"b\" ∂".into())]))
+    }
+
+    #[test]
+    fn content_comes_back_and_has_one_encoding() {
+        let (tensors, metadata) = content();
+        let bytes = encode(&tensors, &metadata).unwrap();
+        assert_eq!(decode(&bytes).unwrap(), (tensors.clone(), metadata.clone()));
+        for _ in 0..20 {
+            assert_eq!(encode(&tensors, &metadata).unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn every_truncation_and_every_flipped_bit_is_found() {
+        let (tensors, metadata) = content();
+        let bytes = encode(&tensors, &metadata).unwrap();
+        for len in 0..bytes.len() {
+            assert!(decode(&bytes[..len]).is_err(), "the first {len} of {} bytes were accepted", bytes.len());
+        }
+        for bit in 0..8 * bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&damaged).is_err(), "bit {bit} of {} flipped was accepted", 8 * bytes.len());
+        }
+    }
+
+    proptest! {
+        /// Larger damage may keep the meaning (a space that becomes a newline) but never change it.
+        #[test]
+        fn damage_is_found_or_harmless(
+            at in prop::collection::vec((0.0f64..1.0, any::<u8>()), 1..8),
+            cut in 0.0f64..1.0,
+            insert in prop::collection::vec(any::<u8>(), 0..16),
+        ) {
+            let (tensors, metadata) = content();
+            let mut bytes = encode(&tensors, &metadata).unwrap();
+            for (place, byte) in at {
+                let i = (place * bytes.len() as f64) as usize;
+                bytes[i] = byte;
+            }
+            let i = (cut * bytes.len() as f64) as usize;
+            bytes.splice(i..i, insert);
+            if let Ok(read) = decode(&bytes) {
+                prop_assert_eq!(read, (tensors, metadata));
+            }
+        }
+
+        #[test]
+        fn noise_is_no_checkpoint(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
+            prop_assert!(decode(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn values_that_are_not_finite_are_neither_written_nor_read() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let tensors = Tensors::from([("w".into(), Stored::new(&[2], Values::F32(vec![1.0, bad])))]);
+            assert!(matches!(encode(&tensors, &Metadata::new()), Err(Fault::NotFinite(name)) if name == "w"));
+            let sealed = Envelope {
+                format: FORMAT,
+                checksum: checksum(&tensors, &Metadata::new()),
+                metadata: Metadata::new(),
+            };
+            let bytes = with_entry(&tensors, &serde_json::to_string(&sealed).unwrap());
+            assert!(matches!(decode(&bytes), Err(Fault::NotFinite(name)) if name == "w"));
+        }
+    }
+
+    #[test]
+    fn other_formats_are_told_from_damage() {
+        let (tensors, _) = content();
+        let plain = safetensors::serialize(&tensors, None).unwrap();
+        assert!(matches!(decode(&plain), Err(Fault::Foreign)));
+        let later = with_entry(&tensors, r#"{"format": 2, "parts": []}"#);
+        assert!(matches!(decode(&later), Err(Fault::Version(2))));
+        let other_type =
+            safetensors::tensor::TensorView::new(safetensors::Dtype::BF16, vec![1], &[0, 0]).unwrap();
+        let sealed = serde_json::to_string(&Envelope {
+            format: FORMAT,
+            checksum: String::new(),
+            metadata: Metadata::new(),
+        });
+        let entry = HashMap::from([(ENTRY.to_string(), sealed.unwrap())]);
+        let bytes = safetensors::serialize([("w", other_type)], Some(entry)).unwrap();
+        let error = decode(&bytes).unwrap_err().to_string();
+        assert!(error.contains("`w`") && error.contains("BF16"), "{error}");
+    }
+
+    fn with_entry(tensors: &Tensors, json: &str) -> Vec<u8> {
+        safetensors::serialize(tensors, Some(HashMap::from([(ENTRY.to_string(), json.to_string())]))).unwrap()
+    }
+}

@@ -1,0 +1,72 @@
+//! Between the tensors of a network and those of a file.
+
+use super::error::{Fault, list};
+use super::{Stored, Tensors};
+use crate::module::{Module, Role};
+use tarrl_tensor::Tensor;
+
+/// The tensors of a network under their names, in PyTorch's orders.
+///
+/// Several networks, and the state of an optimiser, may go into one file if their names differ.
+pub fn state(module: &dyn Module) -> Tensors {
+    let mut tensors = Tensors::new();
+    module.visit(&mut |name, role, tensor| {
+        let twice = tensors.insert(name.to_string(), Stored::from_tensor(&to_file(role, tensor)));
+        assert!(twice.is_none(), "two tensors of one network are called {name}");
+    });
+    tensors
+}
+
+/// Moves the tensors of a network out of `tensors` into it, as constants; the others stay.
+///
+/// # Errors
+/// If one is missing or has another type or shape; the network and `tensors` are then as before.
+pub fn restore(module: &mut dyn Module, tensors: &mut Tensors) -> Result<(), Fault> {
+    let mut found = Vec::new();
+    let mut missing = Vec::new();
+    let mut misfit = None;
+    module.visit(&mut |name, role, tensor| match tensors.get(name) {
+        None => missing.push(name.to_string()),
+        Some(stored) => match from_file(role, tensor, stored) {
+            Some(value) => found.push(value),
+            None => {
+                misfit.get_or_insert_with(|| Fault::Misfit {
+                    name: name.to_string(),
+                    found: stored.describe(),
+                    expected: Stored::from_tensor(&to_file(role, tensor)).describe(),
+                });
+            }
+        },
+    });
+    if !missing.is_empty() {
+        return Err(Fault::Missing(list(missing.iter().map(String::as_str))));
+    }
+    if let Some(misfit) = misfit {
+        return Err(misfit);
+    }
+    let mut found = found.into_iter();
+    module.visit_mut(&mut |name, _, tensor| {
+        tensors.remove(name);
+        *tensor = found.next().expect("both visits see the same tensors");
+    });
+    Ok(())
+}
+
+/// A tensor of a network in the order of a file.
+fn to_file(role: Role, tensor: &Tensor) -> Tensor {
+    let tensor = tensor.detach();
+    if is_kernel(role, &tensor) { tensor.permute(&[3, 2, 0, 1]) } else { tensor }
+}
+
+/// A tensor of a file in the order of the network; `None` if it does not fit in `place`.
+fn from_file(role: Role, place: &Tensor, stored: &Stored) -> Option<Tensor> {
+    let tensor = stored.to_tensor(place.device())?;
+    let same_rank = tensor.shape().rank() == place.shape().rank();
+    let tensor = if same_rank && is_kernel(role, place) { tensor.permute(&[2, 3, 1, 0]) } else { tensor };
+    (tensor.dtype() == place.dtype() && tensor.shape() == place.shape()).then_some(tensor)
+}
+
+/// `(kh, kw, in, out)` here, `(out, in, kh, kw)` there.
+fn is_kernel(role: Role, tensor: &Tensor) -> bool {
+    role == Role::Weight && tensor.shape().rank() == 4
+}

@@ -1,0 +1,95 @@
+//! The encoder: normalisation of the pixels, then a network.
+
+use crate::backbone::Backbone;
+use crate::config::{Arch, EncoderConfig};
+use crate::frozen::Frozen;
+use crate::layers::ConvNorm;
+use crate::module::{Module, Role};
+use crate::pass::Pass;
+use crate::site::Site;
+use crate::{conv_small, resnet};
+use tarrl_tensor::{Device, Key, Tensor};
+
+/// `f`: from pixels in `[0, 1]` to representations.
+///
+/// The pixels are normalised inside, so perturbations are measured in pixels wherever the encoder is used.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    config: EncoderConfig,
+    backbone: Backbone<ConvNorm>,
+}
+
+impl Encoder {
+    /// An encoder with initial values drawn from `key`, as F32 constants; see [`track`](crate::track).
+    ///
+    /// # Panics
+    /// If [`EncoderConfig::check`] finds a fault.
+    #[track_caller]
+    pub fn new(config: &EncoderConfig, device: &Device, key: Key) -> Self {
+        if let Err(error) = config.check() {
+            panic!("Encoder::new: {error}");
+        }
+        Encoder { config: config.clone(), backbone: Backbone::new(config, &Site::new(device, key)) }
+    }
+
+    /// From images `(n, h, w, c)` with pixels in `[0, 1]` to representations `(n, d)`.
+    ///
+    /// # Panics
+    /// If the images have another number of channels or another element type than the parameters.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
+        self.backbone.forward(&normalize(x, &self.config), &mut |unit, x| unit.forward(x, pass))
+    }
+
+    /// The dimension d of the representations.
+    pub fn dim(&self) -> usize {
+        match self.config.arch {
+            Arch::ConvSmall => conv_small::dim(&self.config),
+            Arch::ResNet18Cifar => resnet::dim(&self.config),
+        }
+    }
+
+    /// What it was built from.
+    pub fn config(&self) -> &EncoderConfig {
+        &self.config
+    }
+
+    /// A copy for attacks and evaluation: inference only, constants only, batch norm folded away.
+    pub fn frozen(&self) -> Frozen {
+        Frozen::new(&self.config, &self.backbone)
+    }
+}
+
+impl Module for Encoder {
+    fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
+        for unit in self.backbone.units() {
+            unit.visit(f);
+        }
+    }
+
+    fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        for unit in self.backbone.units_mut() {
+            unit.visit_mut(f);
+        }
+    }
+}
+
+/// `(x − mean) / std` for each channel.
+#[track_caller]
+pub(crate) fn normalize(x: &Tensor, config: &EncoderConfig) -> Tensor {
+    let c = config.in_channels;
+    assert!(
+        x.shape().rank() == 4 && x.shape()[3] == c,
+        "encoder {}: images {:?}, expected (n, h, w, {c})",
+        config.arch.name(),
+        x.shape()
+    );
+    if config.mean.is_empty() && config.std.is_empty() {
+        return x.clone();
+    }
+    let value = |values: &[f64], i: usize, absent: f64| values.get(i).copied().unwrap_or(absent);
+    let scale: Vec<f64> = (0..c).map(|i| 1.0 / value(&config.std, i, 1.0)).collect();
+    let shift: Vec<f64> = (0..c).map(|i| -value(&config.mean, i, 0.0) * scale[i]).collect();
+    let vector = |values: &[f64]| Tensor::new(x.device(), [c], values).cast(x.dtype());
+    x.channel_affine(&vector(&scale), &vector(&shift), false)
+}

@@ -1,0 +1,59 @@
+//! Linear maps.
+
+use crate::module::Role;
+use crate::site::Site;
+use std::sync::Arc;
+use tarrl_tensor::{Tensor, Transpose};
+
+/// `x·Wᵀ + b` with `W` of `(outputs, inputs)`.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    name: Arc<str>,
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+/// Whether a [`Linear`] adds a bias. Before a batch norm it would be subtracted again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinearBias {
+    /// It does.
+    With,
+    /// It does not.
+    Without,
+}
+
+impl Linear {
+    /// Weights and bias from U(−1/√inputs, 1/√inputs).
+    pub fn new(site: &Site, [inputs, outputs]: [usize; 2], bias: LinearBias) -> Self {
+        let limit = (1.0 / (inputs as f64).sqrt()) as f32;
+        let weight = site.uniform("weight", &[outputs, inputs], limit);
+        let bias = (bias == LinearBias::With).then(|| site.uniform("bias", &[outputs], limit));
+        Linear { name: site.name().into(), weight, bias }
+    }
+
+    /// From `(n, inputs)` to `(n, outputs)`.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let y = x.matmul_with(&self.weight, Transpose::RIGHT);
+        match &self.bias {
+            Some(bias) => &y + bias,
+            None => y,
+        }
+    }
+
+    /// Calls `f` with the weights and the bias, if there is one.
+    pub fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
+        f(&format!("{}.weight", self.name), Role::Weight, &self.weight);
+        if let Some(bias) = &self.bias {
+            f(&format!("{}.bias", self.name), Role::Bias, bias);
+        }
+    }
+
+    /// Calls `f` with the weights and the bias, to replace them.
+    pub fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        f(&format!("{}.weight", self.name), Role::Weight, &mut self.weight);
+        if let Some(bias) = &mut self.bias {
+            f(&format!("{}.bias", self.name), Role::Bias, bias);
+        }
+    }
+}

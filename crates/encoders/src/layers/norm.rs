@@ -1,0 +1,109 @@
+//! Batch normalisation, its running statistics explicit.
+
+use crate::module::Role;
+use crate::pass::{BatchStatistics, Pass};
+use crate::site::Site;
+use std::sync::Arc;
+use tarrl_tensor::{Norm, Tensor};
+
+/// Added to the variance.
+pub const BATCH_NORM_EPS: f64 = 1e-5;
+
+/// The usual weight of a batch in the running statistics.
+pub const BATCH_NORM_MOMENTUM: f64 = 0.1;
+
+/// `γ·(x − mean) / √(variance + eps) + β` for each channel (Ioffe & Szegedy 2015).
+///
+/// In training, mean and biased variance of the batch; else the running ones, which only
+/// [`Module::absorb`](crate::Module::absorb) changes.
+#[derive(Clone, Debug)]
+pub struct BatchNorm {
+    name: Arc<str>,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    num_batches_tracked: Tensor,
+}
+
+/// What follows the normalisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// max(x, 0), in the same pass over memory as the normalisation.
+    Relu,
+    /// Nothing: a sum with another branch follows.
+    None,
+}
+
+/// What a batch norm does with running statistics: `x·scale + shift`.
+pub(crate) struct Affine {
+    /// `(c)`
+    pub(crate) scale: Tensor,
+    /// `(c)`
+    pub(crate) shift: Tensor,
+}
+
+impl BatchNorm {
+    /// γ = 1, β = 0, running mean 0 and variance 1.
+    pub fn new(site: &Site, channels: usize) -> Self {
+        BatchNorm {
+            name: site.name().into(),
+            weight: site.full(channels, 1.0),
+            bias: site.full(channels, 0.0),
+            running_mean: site.full(channels, 0.0),
+            running_var: site.full(channels, 1.0),
+            num_batches_tracked: site.zero_count(),
+        }
+    }
+
+    /// Normalises `(…, c)`, then applies the activation.
+    ///
+    /// # Panics
+    /// In training, if there is only one value per channel: it has no variance.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor, activation: Activation, pass: &mut Pass) -> Tensor {
+        let relu = activation == Activation::Relu;
+        if !pass.is_train() {
+            let Affine { scale, shift } = self.affine();
+            return x.channel_affine(&scale, &shift, relu);
+        }
+        let out = x.batch_norm(&self.weight, &self.bias, Norm { eps: BATCH_NORM_EPS, relu });
+        let count = x.array().len() / self.weight.array().len();
+        assert!(
+            count > 1,
+            "batch norm {}: one value per channel in {:?} has no variance",
+            self.name,
+            x.shape()
+        );
+        let layer = self.name.clone();
+        pass.collect(BatchStatistics { layer, mean: out.mean, variance: out.variance, count });
+        out.y
+    }
+
+    /// The map that inference applies.
+    pub(crate) fn affine(&self) -> Affine {
+        let scale = &self.weight / &self.running_var.add_scalar(BATCH_NORM_EPS).sqrt();
+        let shift = &self.bias - &(&self.running_mean * &scale);
+        Affine { scale, shift }
+    }
+
+    /// Calls `f` with scale, shift and running statistics.
+    pub fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
+        let name = |part| format!("{}.{part}", self.name);
+        f(&name("weight"), Role::NormScale, &self.weight);
+        f(&name("bias"), Role::NormShift, &self.bias);
+        f(&name("running_mean"), Role::Buffer, &self.running_mean);
+        f(&name("running_var"), Role::Buffer, &self.running_var);
+        f(&name("num_batches_tracked"), Role::Buffer, &self.num_batches_tracked);
+    }
+
+    /// Calls `f` with scale, shift and running statistics, to replace them.
+    pub fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        let name = |part| format!("{}.{part}", self.name);
+        f(&name("weight"), Role::NormScale, &mut self.weight);
+        f(&name("bias"), Role::NormShift, &mut self.bias);
+        f(&name("running_mean"), Role::Buffer, &mut self.running_mean);
+        f(&name("running_var"), Role::Buffer, &mut self.running_var);
+        f(&name("num_batches_tracked"), Role::Buffer, &mut self.num_batches_tracked);
+    }
+}

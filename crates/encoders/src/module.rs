@@ -1,0 +1,114 @@
+//! The tensors of a network, by name and role.
+
+use crate::pass::Pass;
+use tarrl_tensor::{DType, Tensor};
+
+/// What a tensor of a network is for. Optimisers decide by it what decays and what adapts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The weights of a convolution or a linear map.
+    Weight,
+    /// The bias of a linear map.
+    Bias,
+    /// The scale of a normalisation.
+    NormScale,
+    /// The shift of a normalisation.
+    NormShift,
+    /// Not trained: running statistics, and the number of batches in them as a U32 scalar.
+    Buffer,
+}
+
+impl Role {
+    /// Whether an optimiser changes it.
+    pub fn is_parameter(self) -> bool {
+        self != Role::Buffer
+    }
+}
+
+/// A network as a list of named tensors, in a fixed order.
+///
+/// Names are PyTorch's, with dots: `layer1.0.bn2.running_mean`. Convolution weights are
+/// `(kh, kw, c_in, c_out)`, linear weights `(out, in)`.
+pub trait Module {
+    /// Calls `f` with every tensor.
+    fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor));
+
+    /// Calls `f` with every tensor, to replace it.
+    fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor));
+
+    /// Moves the running statistics towards those that a training `pass` through this network has
+    /// collected: `r ← (1 − momentum)·r + momentum·batch`, with the unbiased variance of the batch.
+    ///
+    /// A pass that went through a layer several times counts as so many batches, in their order.
+    /// Statistics of layers that this network has not are left to the network that has them.
+    fn absorb(&mut self, pass: &Pass, momentum: f64) {
+        self.visit_mut(&mut |name, role, tensor| {
+            if role == Role::Buffer {
+                *tensor = pass.absorbed(name, tensor, momentum);
+            }
+        });
+    }
+}
+
+/// The parameters (all but buffers) in the order of [`Module::visit`].
+pub fn parameters(module: &dyn Module) -> Vec<Tensor> {
+    let mut found = Vec::new();
+    module.visit(&mut |_, role, tensor| {
+        if role.is_parameter() {
+            found.push(tensor.clone());
+        }
+    });
+    found
+}
+
+/// Replaces the parameters, in the order of [`parameters`].
+///
+/// # Panics
+/// If there are not as many, or one has another shape.
+#[track_caller]
+pub fn set_parameters(module: &mut dyn Module, values: &[Tensor]) {
+    let expected = parameters(module).len();
+    assert_eq!(values.len(), expected, "set_parameters: {} tensors for {expected}", values.len());
+    let mut values = values.iter();
+    module.visit_mut(&mut |name, role, tensor| {
+        if let Some(value) = role.is_parameter().then(|| values.next()).flatten() {
+            assert!(
+                value.shape() == tensor.shape() && value.dtype() == tensor.dtype(),
+                "set_parameters: {name} is {:?}{:?}, got {:?}{:?}",
+                tensor.dtype(),
+                tensor.shape(),
+                value.dtype(),
+                value.shape()
+            );
+            *tensor = value.clone();
+        }
+    });
+}
+
+/// Makes every parameter a variable of its own, without history, so that gradients in it can be asked for.
+pub fn track(module: &mut dyn Module) {
+    module.visit_mut(&mut |_, role, tensor| {
+        if role.is_parameter() {
+            *tensor = tensor.detach().tracked();
+        }
+    });
+}
+
+/// Makes every tensor a constant.
+pub fn detach(module: &mut dyn Module) {
+    module.visit_mut(&mut |_, _, tensor| *tensor = tensor.detach());
+}
+
+/// Changes the element type of every float tensor: F64 for gradient checks and certificates.
+pub fn cast(module: &mut dyn Module, dtype: DType) {
+    module.visit_mut(&mut |_, _, tensor| {
+        if tensor.dtype() != DType::U32 {
+            *tensor = tensor.cast(dtype);
+        }
+    });
+}
+
+/// The number of trained values.
+pub fn parameter_count(module: &dyn Module) -> usize {
+    parameters(module).iter().map(|tensor| tensor.array().len()).sum()
+}

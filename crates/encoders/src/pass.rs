@@ -1,0 +1,86 @@
+//! One way through a network: with running statistics, or with those of the batch.
+
+use std::sync::Arc;
+use tarrl_tensor::{Array, DType, Tensor};
+
+/// One way through a network, and what batch norm has seen on it.
+///
+/// In training the layers normalise with the statistics of the batch and leave them here; nothing in
+/// the network changes until [`Module::absorb`](crate::Module::absorb). One pass may lead through several
+/// networks, encoder and projector, if their layers have different names.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    mode: Mode,
+    statistics: Vec<BatchStatistics>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Train,
+    Eval,
+}
+
+/// What one batch norm saw of one batch.
+#[derive(Clone, Debug)]
+pub struct BatchStatistics {
+    /// The name of the layer.
+    pub layer: Arc<str>,
+    /// `(c)`: the mean.
+    pub mean: Array,
+    /// `(c)`: the biased variance.
+    pub variance: Array,
+    /// Values per channel: images times positions.
+    pub count: usize,
+}
+
+impl Pass {
+    /// Normalise with running statistics: the result of an image does not depend on the others.
+    pub fn eval() -> Self {
+        Pass { mode: Mode::Eval, statistics: Vec::new() }
+    }
+
+    /// Normalise with the statistics of the batch, and collect them.
+    pub fn train() -> Self {
+        Pass { mode: Mode::Train, statistics: Vec::new() }
+    }
+
+    /// Whether batches are normalised with their own statistics.
+    pub fn is_train(&self) -> bool {
+        self.mode == Mode::Train
+    }
+
+    /// What was collected, in the order of the layers.
+    pub fn statistics(&self) -> &[BatchStatistics] {
+        &self.statistics
+    }
+
+    pub(crate) fn collect(&mut self, seen: BatchStatistics) {
+        self.statistics.push(seen);
+    }
+
+    /// The value of the buffer `name` after this pass.
+    pub(crate) fn absorbed(&self, name: &str, buffer: &Tensor, momentum: f64) -> Tensor {
+        let Some((layer, buffer_of_layer)) = name.rsplit_once('.') else { return buffer.clone() };
+        let seen = self.statistics.iter().filter(|seen| *seen.layer == *layer);
+        seen.fold(buffer.detach(), |buffer, seen| match buffer_of_layer {
+            "running_mean" => towards(&buffer, &seen.mean, momentum),
+            "running_var" => towards(&buffer, &unbiased(seen), momentum),
+            "num_batches_tracked" => one_more(&buffer),
+            _ => buffer,
+        })
+    }
+}
+
+fn towards(running: &Tensor, batch: &Array, momentum: f64) -> Tensor {
+    &(running * (1.0 - momentum)) + &(&Tensor::from(batch.clone()) * momentum)
+}
+
+fn unbiased(seen: &BatchStatistics) -> Array {
+    let n = seen.count as f64;
+    (&Tensor::from(seen.variance.clone()) * (n / (n - 1.0))).array().clone()
+}
+
+fn one_more(count: &Tensor) -> Tensor {
+    debug_assert_eq!(count.dtype(), DType::U32);
+    Tensor::new(count.device(), [], &[count.item() as u32 + 1])
+}

@@ -1,0 +1,72 @@
+//! What became of a sample of images under attack.
+
+use serde::{Deserialize, Serialize};
+
+/// The accuracy of one encoder and head at one ε, sample by sample.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Robust {
+    /// Radius of the ball, in pixels.
+    pub epsilon: f64,
+    /// What became of each image.
+    pub samples: Vec<Attacked>,
+    /// The first images and their attacked forms.
+    pub examples: Vec<Example>,
+}
+
+/// What became of one image.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attacked {
+    /// Whether the clean image is misclassified.
+    pub wrong: bool,
+    /// Whether a point of the ball is known to be misclassified; true if the clean image is.
+    pub broken: bool,
+    /// The smallest margin `z_y − max_{i≠y} z_i` seen in the ball.
+    pub margin: f64,
+    /// The largest loss seen; for a broken sample the search ended at the first success.
+    pub loss: f64,
+    /// Forward passes so far.
+    pub forward: u32,
+    /// Backward passes so far.
+    pub backward: u32,
+}
+
+/// An image before and after, for figures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Example {
+    /// Position in the sample.
+    pub index: usize,
+    /// The label.
+    pub label: u32,
+    /// What is predicted for the clean image.
+    pub said: u32,
+    /// What is predicted for the attacked one.
+    pub said_attacked: u32,
+    /// Height, width, channels.
+    pub shape: [usize; 3],
+    /// The clean pixels, in [0, 1], row-major.
+    pub clean: Vec<f32>,
+    /// The attacked pixels: the point of the smallest margin seen.
+    pub attacked: Vec<f32>,
+}
+
+impl Robust {
+    /// Clean images that are classified correctly.
+    pub fn clean_correct(&self) -> usize {
+        self.samples.iter().filter(|s| !s.wrong).count()
+    }
+
+    /// Images that no attack broke.
+    pub fn robust_correct(&self) -> usize {
+        self.samples.iter().filter(|s| !s.broken).count()
+    }
+
+    /// Share of the clean images that are classified correctly.
+    pub fn clean_accuracy(&self) -> f64 {
+        self.clean_correct() as f64 / self.samples.len() as f64
+    }
+
+    /// Share of the images that no attack broke: an upper bound of the true robust accuracy.
+    pub fn robust_accuracy(&self) -> f64 {
+        self.robust_correct() as f64 / self.samples.len() as f64
+    }
+}

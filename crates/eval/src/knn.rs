@@ -1,0 +1,171 @@
+//! Heads without training: weighted nearest neighbours and nearest centroids.
+
+use crate::probe::check;
+use serde::{Deserialize, Serialize};
+use tarrl_bound::LinearHead;
+use tarrl_tensor::{Tensor, Transpose};
+
+/// Weighted nearest neighbours by cosine (Wu et al., arXiv 1805.01978): each of the `k` nearest samples
+/// of a bank votes for its label with weight `exp(cosine / temperature)`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Knn {
+    /// Neighbours that vote; all of the bank if it is smaller.
+    pub k: usize,
+    /// Cosines are divided by this before the exponential.
+    pub temperature: f64,
+}
+
+impl Knn {
+    /// Twenty neighbours at temperature 0.07.
+    pub const NEAR: Knn = Knn { k: 20, temperature: 0.07 };
+    /// Two hundred neighbours at temperature 0.1.
+    pub const WIDE: Knn = Knn { k: 200, temperature: 0.1 };
+
+    /// The label of each query `(m, d)` by the bank `(n, d)` and its `labels (n)`.
+    ///
+    /// The lowest label wins a tie of votes, the lowest index a tie of cosines.
+    ///
+    /// # Panics
+    /// If the shapes do not fit or `k` is zero.
+    #[track_caller]
+    pub fn predict(&self, bank: &Tensor, labels: &[u32], queries: &Tensor) -> Vec<u32> {
+        self.votes(bank, labels, queries)
+            .iter()
+            .map(|votes| {
+                (0..votes.len()).rev().max_by(|&a, &b| votes[a].total_cmp(&votes[b])).unwrap_or(0) as u32
+            })
+            .collect()
+    }
+
+    /// The votes of each query for each label.
+    #[track_caller]
+    pub fn votes(&self, bank: &Tensor, labels: &[u32], queries: &Tensor) -> Vec<Vec<f64>> {
+        let classes = labels.iter().max().map_or(0, |&top| top as usize + 1);
+        check(bank, labels, classes);
+        assert!(self.k > 0, "Knn: no neighbour to vote");
+        let (n, m) = (labels.len(), queries.shape()[0]);
+        let k = self.k.min(n);
+        let (bank, queries) = (bank.l2_normalize(NORM_FLOOR), queries.l2_normalize(NORM_FLOOR));
+        let mut votes = Vec::with_capacity(m);
+        for start in (0..m).step_by(QUERIES) {
+            let part = queries.slice(0, start, QUERIES.min(m - start));
+            let cosines = part.matmul_with(&bank, Transpose { a: false, b: true }).to_vec::<f32>();
+            votes.extend(cosines.chunks(n).map(|row| {
+                let mut order: Vec<usize> = (0..n).collect();
+                let nearer = |&a: &usize, &b: &usize| row[b].total_cmp(&row[a]).then(a.cmp(&b));
+                order.select_nth_unstable_by(k - 1, nearer);
+                // Sorted, so that the sum has the same bits whatever the selection did.
+                order[..k].sort_unstable();
+                let mut votes = vec![0.0; classes];
+                for &i in &order[..k] {
+                    votes[labels[i] as usize] += (f64::from(row[i]) / self.temperature).exp();
+                }
+                votes
+            }));
+        }
+        votes
+    }
+}
+
+/// The head that picks the class with the nearest mean: `w_c = 2 μ_c`, `b_c = −‖μ_c‖²`, which is
+/// linear, so that the bound speaks of it (Theorem B4, docs/theory.md).
+///
+/// # Panics
+/// If the shapes do not fit or a class has no sample.
+#[track_caller]
+pub fn nearest_centroid(features: &Tensor, labels: &[u32], classes: usize) -> LinearHead {
+    check(features, labels, classes);
+    let d = features.shape()[1];
+    let mut sums = vec![0.0; classes * d];
+    let mut counts = vec![0usize; classes];
+    for (row, &label) in features.array().to_f64().chunks(d).zip(labels) {
+        counts[label as usize] += 1;
+        let sum = &mut sums[label as usize * d..][..d];
+        sum.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+    }
+    if let Some(class) = counts.iter().position(|&count| count == 0) {
+        panic!("nearest_centroid: class {class} of {classes} has no sample");
+    }
+    let weight: Vec<f64> = sums.iter().enumerate().map(|(i, s)| 2.0 * s / counts[i / d] as f64).collect();
+    let bias = weight.chunks(d).map(|w| -0.25 * w.iter().map(|v| v * v).sum::<f64>()).collect();
+    LinearHead::new(classes, d, weight, bias)
+}
+
+/// Queries whose cosines are in memory at a time.
+const QUERIES: usize = 256;
+
+/// Rows shorter than this are divided by it instead of by their norm.
+const NORM_FLOOR: f64 = 1e-12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tarrl_tensor::{Cpu, Device};
+
+    fn device() -> Device {
+        Cpu { threads: 1, ..Cpu::default() }.open()
+    }
+
+    /// Values by hand: cosines .995037, .975441, .292714 of the three nearest.
+    #[test]
+    fn one_near_neighbour_outvotes_two() {
+        let device = device();
+        let bank = Tensor::new(&device, [4, 2], &[1.0f32, 0.0, 0.9, 0.3, 0.0, 1.0, 0.2, 1.0]);
+        let query = Tensor::new(&device, [1, 2], &[1.0f32, 0.1]);
+        let votes = Knn { k: 3, temperature: 0.1 }.votes(&bank, &[0, 1, 1, 1], &query).remove(0);
+        // An f32 cosine is within 1e-7, times the exponent's 1/0.1.
+        assert!((votes[0] / 20960.016 - 1.0).abs() < 2e-6, "{votes:?}");
+        assert!((votes[1] / 17248.721 - 1.0).abs() < 2e-6, "{votes:?}");
+        assert_eq!(Knn { k: 3, temperature: 0.1 }.predict(&bank, &[0, 1, 1, 1], &query), [0]);
+        assert_eq!(Knn { k: 3, temperature: 1e3 }.predict(&bank, &[0, 1, 1, 1], &query), [1]);
+    }
+
+    #[test]
+    fn ties_go_to_the_lowest_label() {
+        let device = device();
+        let bank = Tensor::new(&device, [2, 1], &[1.0f32, 1.0]);
+        assert_eq!(Knn::NEAR.predict(&bank, &[1, 0], &bank), [0, 0]);
+        assert_eq!(Knn { k: 1, temperature: 1.0 }.predict(&bank, &[1, 0], &bank), [1, 1]);
+    }
+
+    #[test]
+    #[should_panic(expected = "class 1 of 3 has no sample")]
+    fn a_class_without_centroid_is_refused() {
+        nearest_centroid(&Tensor::new(&device(), [2, 1], &[1.0f32, 2.0]), &[0, 2], 3);
+    }
+
+    proptest! {
+        #[test]
+        fn a_sample_is_its_own_nearest_neighbour(seed: u64, n in 1usize..600) {
+            let mut s = tarrl_tensor::Key::new(seed).stream();
+            let x: Vec<f32> = (0..n * 5).map(|_| s.normal() as f32).collect();
+            let labels: Vec<u32> = (0..n).map(|_| s.below(7) as u32).collect();
+            let x = Tensor::new(&device(), [n, 5], &x);
+            prop_assert_eq!(Knn { k: 1, temperature: 0.1 }.predict(&x, &labels, &x), labels);
+        }
+
+        /// Against the distances themselves.
+        #[test]
+        fn the_centroid_head_picks_the_nearest(seed: u64) {
+            let mut s = tarrl_tensor::Key::new(seed).stream();
+            let x: Vec<f32> = (0..24).map(|_| s.normal() as f32).collect();
+            let labels = [0, 1, 2, 0, 1, 2, 0, 0];
+            let head = nearest_centroid(&Tensor::new(&device(), [8, 3], &x), &labels, 3);
+            let mean = |c: u32, j: usize| {
+                let own: Vec<f64> = (0..8).filter(|&i| labels[i] == c).map(|i| f64::from(x[i * 3 + j])).collect();
+                own.iter().sum::<f64>() / own.len() as f64
+            };
+            for row in x.chunks(3) {
+                let z: Vec<f64> = row.iter().map(|&v| f64::from(v)).collect();
+                let logit = |c: usize| head.logits(&z)[c];
+                let far = |c: usize| (0..3).map(|j| (f64::from(row[j]) - mean(c as u32, j)).powi(2)).sum::<f64>();
+                for (a, b) in [(0, 1), (1, 2), (0, 2)] {
+                    // ‖z − μ‖² = ‖z‖² − logit.
+                    prop_assert!(((logit(a) - logit(b)) - (far(b) - far(a))).abs() < 1e-10);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The linear probe: multinomial logistic regression on cached features.
+
+use crate::features::rows;
+use crate::lbfgs::{Lbfgs, Minimum, minimise};
+use crate::split::stratified;
+use crate::standard::Standardizer;
+use serde::{Deserialize, Serialize};
+use tarrl_bound::LinearHead;
+use tarrl_tensor::{Array, Key, Tensor, grad};
+
+/// How [`linear_probe`] works.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProbeConfig {
+    /// Weights of the squared norm to choose from, in units of the mean cross-entropy.
+    pub l2: Vec<f64>,
+    /// Share of each class of the training set that chooses among them.
+    pub validation: f64,
+    /// The optimiser.
+    pub solver: Lbfgs,
+}
+
+impl Default for ProbeConfig {
+    /// Thirteen weights from 1 to 1e-6, half a decade apart; a tenth for validation.
+    fn default() -> Self {
+        let l2 = (0..13).map(|i| 10f64.powf(-0.5 * f64::from(i))).collect();
+        ProbeConfig { l2, validation: 0.1, solver: Lbfgs::default() }
+    }
+}
+
+/// A fitted probe and how it came about.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// The head on the features as they are: the standardisation is folded in, so that its constants
+    /// speak of displacements of the encoder itself.
+    pub head: LinearHead,
+    /// The weight of the squared norm that was chosen.
+    pub l2: f64,
+    /// What was tried, strongest regularisation first.
+    pub path: Vec<Candidate>,
+    /// Mean cross-entropy plus penalty at the end, in nats.
+    pub objective: f64,
+    /// Largest entry of its gradient at the end: below the tolerance unless the solver ran out of steps.
+    pub gradient_norm: f64,
+    /// Steps of all fits together.
+    pub iterations: usize,
+}
+
+/// One weight of the squared norm and how it did on the validation part.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The weight.
+    pub l2: f64,
+    /// Mean cross-entropy on the validation part, in nats.
+    pub loss: f64,
+    /// Accuracy on the validation part.
+    pub accuracy: f64,
+}
+
+/// Fits `mean cross-entropy + l2/2 · ‖W‖²` on standardised features `(n, d)` with `labels (n)`.
+///
+/// The weight `l2` is the one with the smallest cross-entropy on a part of the training set that is
+/// stratified by class and drawn by `key`; the head is then fitted on all of it. Test data is not an
+/// argument. Weights are tried from strong to weak, each warm-started from the last, until two in a row
+/// are worse than the best: from there on the fit only follows the noise closer. The bias is not
+/// penalised. The problem is convex and solved in f64, so that the result does not depend on the
+/// optimiser; it has the same bits for any number of threads. This is the protocol "standard linear
+/// finetuning": frozen encoder, head trained on clean, un-augmented images.
+///
+/// # Panics
+/// If the shapes do not fit, a label is not below `classes`, or the list of weights is empty.
+#[track_caller]
+pub fn linear_probe(
+    features: &Tensor,
+    labels: &[u32],
+    classes: usize,
+    config: &ProbeConfig,
+    key: Key,
+) -> Probe {
+    check(features, labels, classes);
+    let mut weights = config.l2.clone();
+    assert!(!weights.is_empty(), "linear_probe: no weight of the squared norm to choose from");
+    weights.sort_by(|a, b| b.total_cmp(a));
+
+    let d = features.shape()[1];
+    let mut theta = vec![0.0; (d + 1) * classes];
+    let (mut path, mut iterations) = (Vec::new(), 0);
+    let mut best = (weights[0], theta.clone());
+    if weights.len() > 1 {
+        let (fit, held) = stratified(labels, config.validation, key);
+        let standard = Standardizer::of(&rows(features, &fit));
+        let part = |indices: &[usize]| {
+            let labels: Vec<u32> = indices.iter().map(|&i| labels[i]).collect();
+            Logistic::new(standard.design(&rows(features, indices)), &labels, classes)
+        };
+        let (fit, held) = (part(&fit), part(&held));
+        // Candidates differ in the second digit of the loss; the last fit is the one to be exact.
+        let rough = Lbfgs { tolerance: 10.0 * config.solver.tolerance, ..config.solver };
+        let (mut least, mut worse) = (f64::INFINITY, 0);
+        for &l2 in &weights {
+            let min = fit.minimise(l2, theta, &rough);
+            iterations += min.iterations;
+            theta = min.point;
+            let candidate = held.judge(l2, &theta);
+            path.push(candidate);
+            worse += 1;
+            if candidate.loss < least {
+                (least, worse) = (candidate.loss, 0);
+                best = (l2, theta.clone());
+            }
+            if worse == PATIENCE {
+                break;
+            }
+        }
+    }
+    let (l2, start) = best;
+    let standard = Standardizer::of(features);
+    let min = Logistic::new(standard.design(features), labels, classes).minimise(l2, start, &config.solver);
+    let (weight, bias) = standard.fold(&min.point);
+    Probe {
+        head: LinearHead::new(classes, d, weight, bias),
+        l2,
+        path,
+        objective: min.value,
+        gradient_norm: min.gradient_norm,
+        iterations: iterations + min.iterations,
+    }
+}
+
+/// Weights in a row that are worse than the best before weaker ones are not tried.
+const PATIENCE: usize = 2;
+
+/// The objective on a design `(n, d + 1)` whose last column is 1.
+struct Logistic {
+    design: Tensor,
+    /// The design turned once, so that no gradient has to turn it again.
+    turned: Tensor,
+    labels: Array,
+    classes: usize,
+}
+
+impl Logistic {
+    fn new(design: Tensor, labels: &[u32], classes: usize) -> Logistic {
+        let labels = Array::new(design.device(), [labels.len()], labels);
+        Logistic { turned: design.t(), design, labels, classes }
+    }
+
+    fn minimise(&self, l2: f64, start: Vec<f64>, solver: &Lbfgs) -> Minimum {
+        minimise(&mut |theta| self.value_and_gradient(l2, theta), start, solver)
+    }
+
+    fn value_and_gradient(&self, l2: f64, theta: &[f64]) -> (f64, Vec<f64>) {
+        let logits = self.design.matmul(&self.coefficients(theta)).tracked();
+        let loss = logits.cross_entropy(&self.labels).mean_all();
+        let mut gradient = self.turned.matmul(&grad(&loss, &[&logits]).remove(0)).to_vec::<f64>();
+        let weights = theta.len() - self.classes;
+        gradient[..weights].iter_mut().zip(theta).for_each(|(g, w)| *g += l2 * w);
+        let penalty: f64 = theta[..weights].iter().map(|w| w * w).sum();
+        (loss.item() + 0.5 * l2 * penalty, gradient)
+    }
+
+    fn judge(&self, l2: f64, theta: &[f64]) -> Candidate {
+        let logits = self.design.matmul(&self.coefficients(theta));
+        let loss = logits.cross_entropy(&self.labels).mean_all().item();
+        let (said, truth) = (logits.argmax(1).to_vec::<u32>(), self.labels.to_vec::<u32>());
+        let right = said.iter().zip(&truth).filter(|(a, b)| a == b).count();
+        Candidate { l2, loss, accuracy: right as f64 / truth.len() as f64 }
+    }
+
+    fn coefficients(&self, theta: &[f64]) -> Tensor {
+        Tensor::new(self.design.device(), [theta.len() / self.classes, self.classes], theta)
+    }
+}
+
+#[track_caller]
+pub(crate) fn check(features: &Tensor, labels: &[u32], classes: usize) {
+    assert!(
+        features.shape().rank() == 2 && features.shape()[0] == labels.len() && !labels.is_empty(),
+        "a head: features {:?} but {} labels",
+        features.shape(),
+        labels.len()
+    );
+    let top = labels.iter().max().copied().unwrap_or(0);
+    assert!((top as usize) < classes, "a head: label {top} of {classes} classes");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tarrl_tensor::{Cpu, Device};
+
+    fn device(threads: usize) -> Device {
+        Cpu { threads, ..Cpu::default() }.open()
+    }
+
+    /// Clouds around random centres; features of different scale and mean, some negative ones cut off.
+    fn clouds(device: &Device, (n, d, k): (usize, usize, usize), noise: f64) -> (Tensor, Vec<u32>) {
+        let mut s = Key::new(11).stream();
+        let centres: Vec<f64> = (0..k * d).map(|_| s.normal()).collect();
+        let labels: Vec<u32> = (0..n).map(|i| (i % k) as u32).collect();
+        let value = |(i, j): (usize, usize), s: &mut tarrl_tensor::Stream| {
+            ((centres[i % k * d + j] + noise * s.normal()).max(-0.5) * (1 << (j % 4)) as f64 + j as f64)
+                as f32
+        };
+        let x: Vec<f32> = (0..n * d).map(|cell| value((cell / d, cell % d), &mut s)).collect();
+        (Tensor::new(device, [n, d], &x), labels)
+    }
+
+    fn logits(head: &LinearHead, row: &[f32]) -> Vec<f64> {
+        head.logits(&row.iter().map(|&v| f64::from(v)).collect::<Vec<_>>())
+    }
+
+    fn accuracy(head: &LinearHead, x: &Tensor, labels: &[u32]) -> f64 {
+        let said = x
+            .to_vec::<f32>()
+            .chunks(head.features())
+            .map(|row| {
+                let z = logits(head, row);
+                (0..z.len()).max_by(|&a, &b| z[a].total_cmp(&z[b])).unwrap() as u32
+            })
+            .collect::<Vec<_>>();
+        said.iter().zip(labels).filter(|(a, b)| a == b).count() as f64 / labels.len() as f64
+    }
+
+    fn only(l2: f64) -> ProbeConfig {
+        ProbeConfig { l2: vec![l2], ..ProbeConfig::default() }
+    }
+
+    /// Against gradient descent in plain loops, on features standardised here once more, with the step
+    /// 1/L of the largest possible curvature.
+    #[test]
+    fn the_optimum_of_another_optimiser() {
+        let (n, d, k, l2) = (90, 4, 3, 0.05);
+        let (x, labels) = clouds(&device(1), (n, d, k), 1.5);
+        let probe = linear_probe(&x, &labels, k, &only(l2), Key::new(0));
+        assert!(probe.gradient_norm < 1e-5, "{probe:?}");
+
+        let raw: Vec<f64> = x.array().to_f64();
+        let mut rows = vec![vec![1.0; d + 1]; n];
+        for j in 0..d {
+            let column: Vec<f64> = (0..n).map(|i| raw[i * d + j]).collect();
+            let mean = column.iter().sum::<f64>() / n as f64;
+            let sd = (column.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n as f64).sqrt();
+            (0..n).for_each(|i| rows[i][j] = (column[i] - mean) / sd);
+        }
+        let mut theta = vec![vec![0.0; d + 1]; k];
+        let (mut loss, mut size) = (0.0, f64::INFINITY);
+        for _ in 0..20_000 {
+            if size < 1e-9 {
+                break;
+            }
+            let mut gradient = vec![vec![0.0; d + 1]; k];
+            loss = 0.0;
+            for (row, &y) in rows.iter().zip(&labels) {
+                let z: Vec<f64> = theta.iter().map(|t| t.iter().zip(row).map(|(t, r)| t * r).sum()).collect();
+                let total: f64 = z.iter().map(|v| v.exp()).sum();
+                loss += (total.ln() - z[y as usize]) / n as f64;
+                for c in 0..k {
+                    let p = z[c].exp() / total - f64::from(u8::from(c == y as usize));
+                    gradient[c].iter_mut().zip(row).for_each(|(g, r)| *g += p * r / n as f64);
+                }
+            }
+            for c in 0..k {
+                loss += 0.5 * l2 * theta[c][..d].iter().map(|w| w * w).sum::<f64>();
+                (0..d).for_each(|j| gradient[c][j] += l2 * theta[c][j]);
+            }
+            size = gradient.iter().flatten().fold(0.0, |m: f64, g| m.max(g.abs()));
+            // Curvature: at most ½·(mean square of a row, d + 1) + l2.
+            let step = 1.0 / (0.5 * (d + 1) as f64 + l2);
+            theta.iter_mut().flatten().zip(gradient.iter().flatten()).for_each(|(t, g)| *t -= step * g);
+        }
+        assert!(size < 1e-9, "the reference did not converge: {size}");
+        assert!((probe.objective - loss).abs() < 1e-6, "{} {loss}", probe.objective);
+        // The same function of the raw features: the standardisation is folded in.
+        let head = logits(&probe.head, &x.to_vec::<f32>()[..d]);
+        let want: Vec<f64> = theta.iter().map(|t| t.iter().zip(&rows[0]).map(|(t, r)| t * r).sum()).collect();
+        for c in 1..k {
+            // Gradients of 1e-5 at a curvature of at least l2 leave 2e-4 per coefficient.
+            assert!(((head[c] - head[0]) - (want[c] - want[0])).abs() < 5e-3, "{head:?} {want:?}");
+        }
+    }
+
+    #[test]
+    fn separable_classes_are_separated() {
+        let (x, labels) = clouds(&device(1), (120, 8, 4), 0.02);
+        let probe = linear_probe(&x, &labels, 4, &ProbeConfig::default(), Key::new(1));
+        assert_eq!(accuracy(&probe.head, &x, &labels), 1.0);
+        assert!(probe.gradient_norm < 1e-5);
+        assert!(probe.head.weight().iter().chain(probe.head.bias()).all(|v| v.is_finite()));
+    }
+
+    #[test]
+    fn a_class_without_samples_is_never_predicted() {
+        let (x, labels) = clouds(&device(1), (60, 5, 3), 0.5);
+        let labels: Vec<u32> = labels.iter().map(|&y| if y == 1 { 3 } else { y }).collect();
+        let probe = linear_probe(&x, &labels, 4, &ProbeConfig::default(), Key::new(1));
+        assert!(probe.gradient_norm < 1e-5 && probe.head.bias().iter().all(|b| b.is_finite()), "{probe:?}");
+        for row in x.to_vec::<f32>().chunks(5) {
+            let z = logits(&probe.head, row);
+            assert!(z[1] < z[0] || z[1] < z[2] || z[1] < z[3]);
+        }
+    }
+
+    #[test]
+    fn the_validation_part_chooses() {
+        let (x, labels) = clouds(&device(1), (200, 30, 2), 6.0);
+        let probe = linear_probe(&x, &labels, 2, &ProbeConfig::default(), Key::new(1));
+        let least = probe.path.iter().min_by(|a, b| a.loss.total_cmp(&b.loss)).unwrap();
+        assert_eq!(probe.l2, least.l2);
+        assert!(probe.path.windows(2).all(|w| w[0].l2 > w[1].l2));
+        // Noise this large needs regularisation, and the path ends before the weakest.
+        assert!(probe.l2 > 1e-3 && probe.path.len() < 13, "{:?}", probe.path);
+    }
+
+    #[test]
+    fn same_bits_for_any_number_of_threads() {
+        let fit = |threads| {
+            let (x, labels) = clouds(&device(threads), (1500, 24, 5), 2.0);
+            let probe = linear_probe(&x, &labels, 5, &only(1e-3), Key::new(1));
+            probe.head.weight().iter().chain(probe.head.bias()).map(|v| v.to_bits()).collect::<Vec<_>>()
+        };
+        let one = fit(1);
+        assert!(one == fit(2) && one == fit(3));
+    }
+
+    #[test]
+    fn rescaled_features_give_the_same_head() {
+        let (x, labels) = clouds(&device(1), (150, 4, 3), 1.0);
+        let big = x.mul_scalar(64.0);
+        let (a, b) = (
+            linear_probe(&x, &labels, 3, &only(0.01), Key::new(1)),
+            linear_probe(&big, &labels, 3, &only(0.01), Key::new(1)),
+        );
+        // A power of two changes no bit of the standardised features.
+        for (a, b) in a.head.weight().iter().zip(b.head.weight()) {
+            assert!((a - 64.0 * b).abs() <= 1e-9 * a.abs().max(1e-3), "{a} {b}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "label 3 of 3 classes")]
+    fn a_label_out_of_range_is_a_bug() {
+        linear_probe(&Tensor::new(&device(1), [1, 1], &[1.0f32]), &[3], 3, &only(1.0), Key::new(0));
+    }
+}

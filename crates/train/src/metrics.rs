@@ -1,0 +1,122 @@
+//! What a training says about itself: lines of JSON, and events for a progress display.
+
+use serde::{Deserialize, Serialize};
+
+/// A line of `metrics.jsonl`. Lines are in the order of their steps; `step` counts finished steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Record {
+    /// Some steps have one.
+    Step(StepRecord),
+    /// Every epoch has one.
+    Epoch(EpochRecord),
+    /// Something is wrong, but not so that the training must end.
+    Warning(WarningRecord),
+}
+
+/// One step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Finished steps, this one included.
+    pub step: u64,
+    /// The epoch, from 0.
+    pub epoch: u64,
+    /// What is minimised: objective + λ·regularizer.
+    pub loss: f64,
+    /// The self-supervised loss.
+    pub objective: f64,
+    /// R of the batch, in training mode and at the ε of this step; 0 without a regularizer.
+    pub regularizer: f64,
+    /// The learning rate.
+    pub lr: f64,
+    /// ε of this step as a share of its final value; 0 without a regularizer.
+    pub epsilon_scale: f64,
+    /// Euclidean norm of the gradient of the loss in all parameters.
+    pub gradient_norm: f64,
+    /// √d times the mean over dimensions of the standard deviation of the normalised embeddings: near 1 if
+    /// they fill the sphere, 0 at collapse.
+    pub embedding_std: f64,
+    /// The same for the representations. Being positive they fill less of the sphere.
+    pub feature_std: f64,
+    /// Mean distance of the representations from their mean: the scale that R is relative to.
+    pub feature_spread: f64,
+}
+
+/// One epoch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// Finished steps.
+    pub step: u64,
+    /// The epoch, from 0.
+    pub epoch: u64,
+    /// Mean loss of the steps.
+    pub loss: f64,
+    /// Mean self-supervised loss.
+    pub objective: f64,
+    /// Mean R.
+    pub regularizer: f64,
+    /// Images that went forward through the encoder, views and points of attacks counted one by one.
+    pub forward: u64,
+    /// Images that a gradient went back through.
+    pub backward: u64,
+    /// Wall time in seconds, since the epoch began or was resumed.
+    pub seconds: f64,
+    /// Images of the dataset per second in that time.
+    pub images_per_second: f64,
+    /// Most memory that the process has held so far, in bytes, where the system says.
+    pub peak_memory: Option<u64>,
+}
+
+/// Something is wrong.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WarningRecord {
+    /// Finished steps.
+    pub step: u64,
+    /// Its name.
+    pub name: String,
+    /// What was seen, and what may help.
+    pub message: String,
+}
+
+/// What a progress display may show.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// The training begins, or goes on, after `step` of `total` steps.
+    Began {
+        /// Finished steps.
+        step: u64,
+        /// Steps in all.
+        total: u64,
+        /// Steps of an epoch.
+        steps_per_epoch: u64,
+    },
+    /// A step is done.
+    Stepped {
+        /// What it was like.
+        record: &'a StepRecord,
+        /// Steps in all.
+        total: u64,
+        /// Seconds since this call began; with the steps since then, what the rest will take.
+        seconds: f64,
+    },
+    /// An epoch is done.
+    Epoch(&'a EpochRecord),
+    /// A checkpoint has been written.
+    Saved {
+        /// Finished steps in it.
+        step: u64,
+    },
+    /// Something is wrong.
+    Warning(&'a WarningRecord),
+}
+
+impl Record {
+    /// Finished steps.
+    pub fn step(&self) -> u64 {
+        match self {
+            Record::Step(r) => r.step,
+            Record::Epoch(r) => r.step,
+            Record::Warning(r) => r.step,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Everything that a training carries from step to step, and its way to the disk and back.
+
+use crate::error::TrainError;
+use crate::model::Model;
+use crate::optimizer::Optimizer;
+use crate::train_config::TrainConfig;
+use serde_json::Value;
+use std::path::Path;
+use tarrl_data::Dataset;
+use tarrl_encoders::checkpoint::{self, Fault, Metadata, Stored, Tensors, Values};
+use tarrl_encoders::track;
+use tarrl_tensor::Device;
+
+/// A training between two steps. Random numbers need no state: their keys follow from seed and step.
+pub(crate) struct State {
+    /// With tracked parameters.
+    pub(crate) model: Model,
+    pub(crate) optimizer: Optimizer,
+    /// Finished steps.
+    pub(crate) step: u64,
+    /// Of the epoch so far.
+    pub(crate) sums: Sums,
+}
+
+/// What the line of an epoch needs of its steps.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Sums {
+    /// Of loss, objective and R.
+    pub(crate) losses: [f64; 3],
+    /// Images forward and backward.
+    pub(crate) passes: [u64; 2],
+}
+
+/// What a checkpoint must agree with: the settings and the images, as text.
+pub(crate) struct Identity(Metadata);
+
+const OPTIMIZER: &str = "optimizer";
+const STEP: &str = "training.step";
+const LOSSES: &str = "training.losses";
+const PASSES: &str = "training.passes";
+
+impl Identity {
+    pub(crate) fn new(config: &TrainConfig, data: &Dataset) -> Self {
+        let settings = serde_json::to_string(config).expect("checked settings are JSON");
+        let pixels = data.images.as_slice().expect("Dataset keeps standard layout");
+        let images = format!("{:?} {}", data.images.dim(), blake3::hash(pixels).to_hex());
+        Identity(Metadata::from([("settings".into(), settings), ("images".into(), images)]))
+    }
+}
+
+impl State {
+    /// The state before the first step.
+    pub(crate) fn new(config: &TrainConfig, device: &Device) -> Self {
+        let mut model = Model::new(config, device);
+        let optimizer = Optimizer::new(&config.optimizer, &model.described());
+        track(&mut model);
+        State { model, optimizer, step: 0, sums: Sums::default() }
+    }
+
+    /// Replaces the state by that of a checkpoint.
+    pub(crate) fn load(
+        &mut self,
+        path: &Path,
+        device: &Device,
+        identity: &Identity,
+    ) -> Result<(), TrainError> {
+        let resume = |source| TrainError::Resume { source };
+        let (mut tensors, metadata) = checkpoint::load_tensors(path).map_err(resume)?;
+        if let Some(cause) = difference(&metadata, &identity.0) {
+            return Err(TrainError::Foreign { path: path.to_path_buf(), cause });
+        }
+        checkpoint::restore(&mut self.model, &mut tensors).map_err(|fault| resume(fault.at(path)))?;
+        track(&mut self.model);
+        let lacks = |what: String| resume(Fault::Missing(what).at(path));
+        (self.step, self.sums) =
+            position(&tensors).ok_or_else(|| lacks("the position in the training".into()))?;
+        let stored = |name: &str| tensors.get(&format!("{OPTIMIZER}.{name}"))?.to_tensor(device);
+        self.optimizer.restore(self.step, &stored).map_err(lacks)
+    }
+
+    /// Writes a checkpoint in place of the old one, which stays if that fails.
+    pub(crate) fn save(&self, path: &Path, identity: &Identity) -> Result<(), TrainError> {
+        let mut tensors: Tensors = checkpoint::state(&self.model);
+        for (name, tensor) in self.optimizer.state() {
+            tensors.insert(format!("{OPTIMIZER}.{name}"), Stored::from_tensor(&tensor));
+        }
+        tensors.insert(STEP.into(), Stored::new(&[1], Values::U64(vec![self.step])));
+        tensors.insert(LOSSES.into(), Stored::new(&[3], Values::F64(self.sums.losses.to_vec())));
+        tensors.insert(PASSES.into(), Stored::new(&[2], Values::U64(self.sums.passes.to_vec())));
+        checkpoint::save_tensors(path, &tensors, &identity.0).map_err(TrainError::Save)
+    }
+}
+
+/// The finished steps and the sums of the epoch, if they are there.
+fn position(tensors: &Tensors) -> Option<(u64, Sums)> {
+    let whole = |name: &str| match tensors.get(name)?.values() {
+        Values::U64(values) => Some(values),
+        _ => None,
+    };
+    let Values::F64(losses) = tensors.get(LOSSES)?.values() else { return None };
+    let sums = Sums { losses: losses[..].try_into().ok()?, passes: whole(PASSES)?[..].try_into().ok()? };
+    Some((*whole(STEP)?.first()?, sums))
+}
+
+/// The first thing in which a checkpoint's training differs from this one, in words.
+fn difference(found: &Metadata, expected: &Metadata) -> Option<String> {
+    if found == expected {
+        return None;
+    }
+    let parse = |notes: &Metadata| notes.get("settings").and_then(|text| serde_json::from_str(text).ok());
+    let Some(old) = parse(found) else { return Some("it is not the checkpoint of a training".into()) };
+    let new: Value = parse(expected).unwrap_or_default();
+    let cause = match first_difference("", &old, &new) {
+        Some((key, old, new)) => format!("it was written with {key} = {old}, but now {key} is {new}"),
+        None => "it was written with other images".into(),
+    };
+    Some(cause)
+}
+
+/// The path of the first value in which two JSON values differ, and both values there.
+fn first_difference(path: &str, old: &Value, new: &Value) -> Option<(String, Value, Value)> {
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
+            keys.into_iter().find_map(|key| {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let of = |side: &serde_json::Map<String, Value>| side.get(key).cloned().unwrap_or_default();
+                first_difference(&path, &of(a), &of(b))
+            })
+        }
+        _ => (old != new).then(|| (path.to_string(), old.clone(), new.clone())),
+    }
+}

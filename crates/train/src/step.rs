@@ -1,0 +1,188 @@
+//! Losses and gradients of one step.
+
+use crate::method::Method;
+use crate::model::Model;
+use tarrl_bound::Regularizer;
+use tarrl_encoders::{Pass, parameters};
+use tarrl_tensor::{Key, Tensor, grad};
+
+/// What a step works on.
+pub(crate) struct StepInput<'a> {
+    /// The views of [`Method::all_views`], each `(n, h, w, c)` in [0, 1].
+    pub(crate) views: &'a [Tensor],
+    /// ε of the inner maximiser as a share of its final value.
+    pub(crate) epsilon_scale: f64,
+    /// One key for each image, for the inner maximiser.
+    pub(crate) keys: &'a [Key],
+}
+
+/// What a step found.
+pub(crate) struct StepOutput {
+    /// The self-supervised loss.
+    pub(crate) objective: f64,
+    /// R, unweighted.
+    pub(crate) regularizer: f64,
+    /// λ, or 0 without a regularizer.
+    pub(crate) weight: f64,
+    /// Of the whole loss, in the order of the model's parameters.
+    pub(crate) gradients: Vec<Tensor>,
+    /// What batch norm saw of the objective's views.
+    pub(crate) pass: Pass,
+    /// Representations `(v·n, d)` of the objective's views, a constant.
+    pub(crate) features: Tensor,
+    /// Their embeddings `(v·n, out)`, a constant.
+    pub(crate) embeddings: Tensor,
+    /// Images that went forward through the encoder.
+    pub(crate) forward: u64,
+    /// Images that a gradient went back through.
+    pub(crate) backward: u64,
+}
+
+/// Losses and gradients of a model whose parameters are tracked.
+///
+/// All views of the objective go through the network together, so that batch norm cannot tell them
+/// apart. The anchor and its attacked points go through together as well, for the same reason, but apart
+/// from the views: statistics of attacked points must not enter those of the objective. Only the views'
+/// statistics are to be absorbed; the attack and every later use of the encoder run on those.
+pub(crate) fn step(model: &Model, method: &Method, input: &StepInput<'_>) -> StepOutput {
+    let trained = parameters(model);
+    let trained: Vec<&Tensor> = trained.iter().collect();
+    let views: Vec<&Tensor> = input.views[..method.views.len()].iter().collect();
+    let images = (views.len() * views[0].shape()[0]) as u64;
+
+    let mut pass = Pass::train();
+    let h = model.encoder.forward(&Tensor::concat(&views, 0), &mut pass); // (v·n, d)
+    let z = model.projector.forward(&h, &mut pass); // (v·n, out)
+    let objective = over_pairs(method, &z, views.len());
+    let mut output = StepOutput {
+        objective: objective.item(),
+        regularizer: 0.0,
+        weight: 0.0,
+        gradients: grad(&objective, &trained),
+        pass,
+        features: h.detach(),
+        embeddings: z.detach(),
+        forward: images,
+        backward: images,
+    };
+    // The recording of the objective goes before that of the regularizer comes: half the memory.
+    drop((h, z, objective));
+
+    if let (Some(regularizer), Some(anchor)) = (&method.regularizer, input.views.get(views.len())) {
+        regularize(model, regularizer, anchor, input, &mut output);
+    }
+    output
+}
+
+/// The mean objective over all pairs of views of the embeddings `z` `(v·n, out)`.
+fn over_pairs(method: &Method, z: &Tensor, views: usize) -> Tensor {
+    let n = z.shape()[0] / views;
+    let part = |view: usize| z.slice(0, view * n, n);
+    let pairs = (0..views).flat_map(|i| (i + 1..views).map(move |j| (i, j)));
+    let losses: Vec<Tensor> = pairs.map(|(i, j)| method.objective.loss(&part(i), &part(j))).collect();
+    let sum = losses[1..].iter().fold(losses[0].clone(), |sum, loss| &sum + loss);
+    if losses.len() == 1 { sum } else { &sum * (1.0 / losses.len() as f64) }
+}
+
+/// Adds λ R and its gradient: x' is found on the encoder at rest, then x and x' are seen in training.
+fn regularize(
+    model: &Model,
+    regularizer: &Regularizer,
+    anchor: &Tensor,
+    input: &StepInput<'_>,
+    output: &mut StepOutput,
+) {
+    let frozen = model.encoder.frozen();
+    let encoder = |u: &Tensor| frozen.forward(u);
+    let found = regularizer.inner_maximum(&encoder, anchor, input.epsilon_scale, input.keys);
+
+    let n = anchor.shape()[0];
+    let both = model.encoder.forward(&Tensor::concat(&[anchor, &found.best], 0), &mut Pass::train()); // (2n, d)
+    let r = regularizer.value(&both.slice(0, 0, n), &both.slice(0, n, n));
+    let trained = parameters(&model.encoder);
+    let gradients = grad(&r, &trained.iter().collect::<Vec<_>>());
+    // The encoder's parameters are the first of the model's.
+    for (sum, g) in output.gradients.iter_mut().zip(&gradients) {
+        *sum = &*sum + &(g * regularizer.weight());
+    }
+    output.regularizer = r.item();
+    output.weight = regularizer.weight();
+    let total = |passes: &[u32]| passes.iter().map(|&p| u64::from(p)).sum::<u64>();
+    // Beside what the attack counts: the reference of the displacement, then x and x' in training.
+    output.forward += total(&found.forward) + 3 * n as u64;
+    output.backward += total(&found.backward) + 2 * n as u64;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train_config::TrainConfig;
+    use tarrl_encoders::{EncoderConfig, ProjectorConfig, track};
+    use tarrl_tensor::{DType, Random, cpu};
+
+    fn method(views: usize, weight: Option<f64>) -> Method {
+        let regularizer = weight.map_or(String::new(), |w| format!("[regularizer]\nweight = {w:?}\n"));
+        let views = vec!["strong"; views];
+        let text =
+            format!("title = 't'\nviews = {views:?}\nobjective = {{ kind = 'nt-xent' }}\n{regularizer}");
+        Method {
+            projector: ProjectorConfig { hidden: 8, out: 4, layers: 2 },
+            ..toml::from_str(&text).unwrap()
+        }
+    }
+
+    fn output(method: &Method, views: &[usize]) -> StepOutput {
+        let device = cpu();
+        let encoder = EncoderConfig { width: 0.125, ..EncoderConfig::default() };
+        let mut model = Model::new(&TrainConfig { encoder, ..TrainConfig::new(method.clone()) }, &device);
+        track(&mut model);
+        let keys: Vec<Key> = (0..6usize).map(|i| Key::new(2).fold(i)).collect();
+        let view = |&view: &usize| {
+            let keys: Vec<Key> = keys.iter().map(|key| key.fold(view)).collect();
+            Tensor::random(&device, Random::Uniform, &keys, &[8, 8, 1], DType::F32)
+        };
+        let views: Vec<Tensor> = views.iter().map(view).collect();
+        step(&model, method, &StepInput { views: &views, epsilon_scale: 1.0, keys: &keys })
+    }
+
+    /// The attack does not depend on λ, so that the gradient is linear in it, and the projector's is constant.
+    #[test]
+    fn the_gradient_is_that_of_objective_plus_weighted_regularizer() {
+        let [plain, zero, one, three] =
+            [None, Some(0.0), Some(1.0), Some(3.0)].map(|weight| output(&method(2, weight), &[0, 1, 2]));
+        assert_eq!((plain.regularizer, plain.weight), (0.0, 0.0));
+        assert!(three.regularizer > 0.0 && three.regularizer == one.regularizer);
+        assert_eq!(plain.objective, three.objective);
+        let parameters = plain.gradients.len();
+        // The projector's, at the end: two linear maps, the second with a bias, and a batch norm of two.
+        let encoder = parameters - 5;
+        let mut moved = 0;
+        for i in 0..parameters {
+            let [p, z, a, b] = [&plain, &zero, &one, &three].map(|o| o.gradients[i].array().to_f64());
+            let scale = b.iter().fold(1e-6, |m: f64, v| m.max(v.abs()));
+            for j in 0..p.len() {
+                assert!((p[j] - z[j]).abs() <= 1e-6 * scale);
+                // Three roundings of f32 on values up to `scale`.
+                assert!((b[j] - p[j] - 3.0 * (a[j] - p[j])).abs() <= 1e-5 * scale, "parameter {i}[{j}]");
+            }
+            moved += usize::from(a != p);
+            if i >= encoder {
+                assert_eq!(p, b, "the regularizer has no part in the projector");
+            }
+        }
+        assert!(moved > 4, "the regularizer moved {moved} of {parameters} parameters");
+    }
+
+    /// Batch norm sees all views together, so that swapping two of them changes only the order of rounding.
+    #[test]
+    fn views_are_exchangeable_and_pairs_are_averaged() {
+        let two = output(&method(2, None), &[0, 1]);
+        let swapped = output(&method(2, None), &[1, 0]);
+        assert!((two.objective - swapped.objective).abs() < 1e-5, "{} {}", two.objective, swapped.objective);
+        let three = output(&method(3, None), &[0, 1, 2]);
+        let rotated = output(&method(3, None), &[1, 2, 0]);
+        assert!((three.objective - rotated.objective).abs() < 1e-5);
+        assert_eq!((two.forward, three.forward), (12, 18));
+        assert_eq!(three.embeddings.shape()[..], [18, 4]);
+    }
+}

@@ -1,0 +1,333 @@
+//! Whole trainings on small synthetic images.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use ndarray::Array4;
+use tarrl_attacks::{Pgd, Threat, pgd};
+use tarrl_bound::Divergence;
+use tarrl_data::Dataset;
+use tarrl_encoders::{Encoder, EncoderConfig, ProjectorConfig};
+use tarrl_tensor::{Array, Cpu, Device, Key, Tensor};
+use tarrl_train::{
+    AdamW, EpochRecord, Event, Finish, Method, OptimizerConfig, Options, Pretraining, Record, StepRecord,
+    TrainConfig, Trained, pretrain,
+};
+
+/// 256 grey images of 12×12: a bright bar at one of four angles, somewhere, in noise.
+fn images() -> Arc<Dataset> {
+    let (n, side) = (256, 12);
+    let mut stream = Key::new(11).fold("bars").stream();
+    let mut images = Array4::zeros((n, side, side, 1));
+    let labels: Vec<u16> = (0..n).map(|i| (i % 4) as u16).collect();
+    for (i, &label) in labels.iter().enumerate() {
+        let angle = f64::from(label) * std::f64::consts::FRAC_PI_4 + stream.uniform(-0.2, 0.2);
+        let (cx, cy) = (stream.uniform(4.5, 6.5), stream.uniform(4.5, 6.5));
+        for (y, x) in (0..side).flat_map(|y| (0..side).map(move |x| (y, x))) {
+            let across = (x as f64 - cx) * angle.sin() - (y as f64 - cy) * angle.cos();
+            let value = 40.0 * stream.uniform(0.0, 1.0) + if across.abs() < 1.3 { 180.0 } else { 0.0 };
+            images[[i, y, x, 0]] = value as u8;
+        }
+    }
+    Arc::new(Dataset::new("bars", images, labels, (0..4).map(|c| c.to_string()).collect()))
+}
+
+fn method(name: &str) -> Method {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/methods");
+    Method::read(&Path::new(folder).join(format!("{name}.toml"))).unwrap()
+}
+
+/// Eight steps an epoch, small enough for a test.
+fn config(name: &str, epochs: usize) -> TrainConfig {
+    let mut method = method(name);
+    method.projector = ProjectorConfig { hidden: 32, out: 16, layers: 2 };
+    TrainConfig {
+        encoder: EncoderConfig { width: 0.25, ..EncoderConfig::default() },
+        epochs,
+        batch: 32,
+        warmup_epochs: 0.5,
+        seed: 3,
+        ..TrainConfig::new(method)
+    }
+}
+
+fn device(threads: usize) -> Device {
+    Cpu { threads, ..Cpu::default() }.open()
+}
+
+fn run(config: &TrainConfig, folder: &Path, threads: usize, options: Options) -> Result<Finish, String> {
+    let (data, device) = (images(), device(threads));
+    let training = Pretraining { config, data: &data, device: &device, folder, options };
+    training.run(&mut |_| {}).map_err(|error| error.to_string())
+}
+
+fn train(config: &TrainConfig, folder: &Path) -> Result<Trained, String> {
+    pretrain(config, &images(), &device(2), folder, &mut |_| {}).map_err(|error| error.to_string())
+}
+
+fn hash(folder: &Path) -> [blake3::Hash; 2] {
+    ["checkpoint.safetensors", "encoder.safetensors"]
+        .map(|f| blake3::hash(&fs::read(folder.join(f)).unwrap()))
+}
+
+fn records(folder: &Path) -> Vec<Record> {
+    let text = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The records without what a clock or the system says.
+fn timeless(folder: &Path) -> Vec<Record> {
+    let strip = |record| match record {
+        Record::Epoch(epoch) => {
+            Record::Epoch(EpochRecord { seconds: 0.0, images_per_second: 0.0, peak_memory: None, ..epoch })
+        }
+        other => other,
+    };
+    records(folder).into_iter().map(strip).collect()
+}
+
+fn step_records(folder: &Path) -> Vec<StepRecord> {
+    let step = |record| match record {
+        Record::Step(step) => Some(step),
+        _ => None,
+    };
+    records(folder).into_iter().filter_map(step).collect()
+}
+
+#[test]
+fn killed_anywhere_and_resumed_on_any_number_of_threads_ends_with_the_same_bits() {
+    let config = config("tarr", 2);
+    let whole = tempfile::tempdir().unwrap();
+    run(&config, whole.path(), 1, Options { log_every: 1, ..Options::default() }).unwrap();
+    // Checkpoints fall on steps 3, 6, 8, 9, 12, 15 and 16; kills on steps before, at and after them.
+    for (threads, kills) in [(2, vec![1, 4, 5]), (3, vec![3, 7]), (1, vec![8, 2, 1])] {
+        let folder = tempfile::tempdir().unwrap();
+        for stop in kills {
+            let options = Options {
+                log_every: 1,
+                checkpoint_every_steps: Some(3),
+                loader_threads: threads,
+                stop_after_steps: Some(stop),
+                ..Options::default()
+            };
+            assert!(matches!(run(&config, folder.path(), threads, options), Ok(Finish::Stopped { .. })));
+        }
+        let options = Options { log_every: 1, loader_threads: threads, ..Options::default() };
+        assert!(matches!(run(&config, folder.path(), threads, options), Ok(Finish::Trained(_))));
+        assert_eq!(hash(folder.path()), hash(whole.path()), "{threads} threads");
+        assert_eq!(timeless(folder.path()), timeless(whole.path()), "{threads} threads");
+    }
+    let steps: Vec<u64> = step_records(whole.path()).iter().map(|r| r.step).collect();
+    assert_eq!(steps, (1..=16).collect::<Vec<u64>>());
+}
+
+#[test]
+fn every_optimizer_resumes_and_other_seeds_differ() {
+    for kind in ["sgd", "lars", "adamw"] {
+        let optimizer: OptimizerConfig = toml::from_str(&format!("kind = '{kind}'")).unwrap();
+        let config = TrainConfig { optimizer, ..config("simclr", 1) };
+        let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        train(&config, whole.path()).unwrap();
+        let options =
+            Options { checkpoint_every_steps: Some(5), stop_after_steps: Some(6), ..Options::default() };
+        run(&config, parts.path(), 2, options).unwrap();
+        train(&config, parts.path()).unwrap();
+        assert_eq!(hash(whole.path()), hash(parts.path()), "{kind}");
+        let other = tempfile::tempdir().unwrap();
+        train(&TrainConfig { seed: 4, ..config }, other.path()).unwrap();
+        assert_ne!(hash(whole.path()), hash(other.path()));
+    }
+}
+
+#[test]
+fn a_finished_training_is_not_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config("simclr", 1);
+    let first = train(&config, folder.path()).unwrap();
+    let before = (hash(folder.path()), records(folder.path()));
+    let mut steps = 0;
+    let count = &mut |event: &Event<'_>| steps += usize::from(matches!(event, Event::Stepped { .. }));
+    let again = pretrain(&config, &images(), &device(1), folder.path(), count).unwrap();
+    assert_eq!(steps, 0);
+    assert_eq!(before, (hash(folder.path()), records(folder.path())));
+    assert_eq!(first.last, again.last);
+    assert!(first.last.is_some_and(|epoch| epoch.step == 8 && epoch.forward == 8 * 64));
+}
+
+/// Mean relative displacement under PGD-10 at ε = 0.1, with running statistics.
+fn robustness(encoder: &Encoder) -> f64 {
+    let (data, device) = (images(), device(2));
+    let indices: Vec<usize> = (0..data.len()).collect();
+    // The encoder lives on a device of its own; the CPU reads the memory of any CPU device.
+    let x = Tensor::from(Array::from_ndarray(&device, &data.batch(&indices)));
+    let frozen = encoder.frozen();
+    let z = frozen.forward(&x);
+    let away = |u: &Tensor, _: &[usize]| Divergence::L2.inner(&z, &frozen.forward(u));
+    let attack = Pgd { steps: 10, step_size: 0.025, include_clean: false, ..Pgd::default() };
+    let keys: Vec<Key> = indices.iter().map(|&i| Key::new(1).fold(i)).collect();
+    let worst = pgd(&x, &away, &Threat::linf(0.1), &attack, &keys).best;
+    Divergence::RelativeL2.mean(&z, &frozen.forward(&worst)).item()
+}
+
+#[test]
+fn training_lowers_the_loss_and_the_regularizer_lowers_r() {
+    let mut found = Vec::new();
+    for name in ["simclr", "tarr", "tarr-strong"] {
+        let folder = tempfile::tempdir().unwrap();
+        let config = TrainConfig {
+            optimizer: OptimizerConfig::AdamW(AdamW { lr: 5e-3, ..AdamW::default() }),
+            ..config(name, 10)
+        };
+        let trained = train(&config, folder.path()).unwrap();
+        let epochs: Vec<EpochRecord> = records(folder.path())
+            .into_iter()
+            .filter_map(|r| if let Record::Epoch(e) = r { Some(e) } else { None })
+            .collect();
+        assert_eq!(epochs.len(), 10);
+        // ln(2·32 − 1) = 4.143 is the loss of a network that tells no image from another.
+        let (first, last) = (epochs[0].objective, epochs[9].objective);
+        assert!(last < first - 0.1 && last < 4.0, "{name}: objective {first} -> {last}");
+        found.push(robustness(&trained.encoder));
+    }
+    println!("R of SimCLR, TARR and strong TARR: {found:?}");
+    assert!(found[1] < 0.6 * found[0] && found[2] < found[1], "{found:?}");
+}
+
+#[test]
+fn passes_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let trained = train(&config("tarr", 1), folder.path()).unwrap();
+    let epoch = trained.last.unwrap();
+    // For each image two views; then the reference, five steps and the last point of the attack; then x and x'.
+    assert_eq!(epoch.forward, 256 * (2 + 7 + 2));
+    assert_eq!(epoch.backward, 256 * (2 + 5 + 2));
+    assert!(epoch.seconds > 0.0 && epoch.images_per_second > 0.0);
+    let steps = step_records(folder.path());
+    let last = steps.last().unwrap();
+    assert_eq!(last.epsilon_scale, 1.0);
+    assert!((last.loss - (last.objective + 3.0 * last.regularizer)).abs() < 1e-12);
+    assert!(last.regularizer > 0.0 && last.feature_spread > 0.0 && last.gradient_norm > 0.0);
+}
+
+#[test]
+fn a_damaged_or_foreign_checkpoint_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = config("simclr", 1);
+    train(&good, folder.path()).unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    let whole = fs::read(&path).unwrap();
+
+    for change in [
+        |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2),
+        |bytes: &mut Vec<u8>| {
+            let last = bytes.len() - 1;
+            bytes[last] ^= 1;
+        },
+    ] {
+        let mut bytes = whole.clone();
+        change(&mut bytes);
+        fs::write(&path, &bytes).unwrap();
+        let error = train(&good, folder.path()).unwrap_err();
+        assert!(error.contains("checkpoint.safetensors: is damaged") && error.contains("delete"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+
+    fs::write(&path, &whole).unwrap();
+    let other = TrainConfig { epochs: 2, ..good.clone() };
+    let error = train(&other, folder.path()).unwrap_err();
+    assert!(error.contains("written with epochs = 1, but now epochs is 2"), "{error}");
+    let mut pixels = (*images()).clone();
+    pixels.images[[0, 0, 0, 0]] ^= 1;
+    let error = pretrain(&good, &Arc::new(pixels), &device(1), folder.path(), &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("written with other images"), "{error}");
+    fs::copy(folder.path().join("encoder.safetensors"), &path).unwrap();
+    let error = train(&good, folder.path()).unwrap_err();
+    assert!(error.contains("not the checkpoint of a training"), "{error}");
+}
+
+#[test]
+fn a_training_that_diverges_ends_with_the_step_and_keeps_its_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let optimizer = OptimizerConfig::AdamW(AdamW { lr: 1e30, ..AdamW::default() });
+    let config = TrainConfig { optimizer, warmup_epochs: 0.0, ..config("simclr", 1) };
+    let first = Options { checkpoint_every_steps: Some(1), stop_after_steps: Some(1), ..Options::default() };
+    run(&config, folder.path(), 1, first).unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    let kept = fs::read(&path).unwrap();
+
+    let error = run(&config, folder.path(), 1, Options::default()).unwrap_err();
+    for part in ["diverged in step 1 (epoch 0)", "is NaN", "lower optimizer.lr", "checkpoint.safetensors"] {
+        assert!(error.contains(part), "`{part}` is not in: {error}");
+    }
+    assert_eq!(fs::read(&path).unwrap(), kept);
+
+    let fresh = tempfile::tempdir().unwrap();
+    let error = run(&config, fresh.path(), 1, Options::default()).unwrap_err();
+    assert!(error.contains("the last finite loss was ") && !error.contains("checkpoint"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_written_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("encoder.safetensors/in the way")).unwrap();
+    let config = config("simclr", 1);
+    let error = train(&config, folder.path()).unwrap_err();
+    assert!(error.contains("encoder.safetensors") && error.contains("cannot be written"), "{error}");
+    // Nothing finished is lost: with the obstacle gone, only that file is left to write.
+    fs::remove_dir_all(folder.path().join("encoder.safetensors")).unwrap();
+    train(&config, folder.path()).unwrap();
+
+    let file = folder.path().join("metrics.jsonl");
+    let error = train(&config, &file.join("run")).unwrap_err();
+    assert!(error.contains("metrics.jsonl/run: cannot create the folder"), "{error}");
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = config("simclr", 1);
+    let mut one_view = good.clone();
+    one_view.method.views.truncate(1);
+    let colour = EncoderConfig { in_channels: 3, ..good.encoder.clone() };
+    for (config, reason) in [
+        (TrainConfig { epochs: 0, ..good.clone() }, "epochs = 0"),
+        (TrainConfig { batch: 1, ..good.clone() }, "batch = 1"),
+        (TrainConfig { batch: 257, ..good.clone() }, "has 256 images"),
+        (TrainConfig { warmup_epochs: 2.0, ..good.clone() }, "warmup_epochs = 2"),
+        (TrainConfig { encoder: colour, ..good.clone() }, "set encoder.in_channels = 1"),
+        (
+            TrainConfig { optimizer: toml::from_str("kind = 'sgd'\nlr = -1.0").unwrap(), ..good.clone() },
+            "lr = -1",
+        ),
+        (one_view, "`views` names 1"),
+    ] {
+        let error = train(&config, folder.path()).unwrap_err();
+        assert!(error.contains(reason), "`{reason}` is not in: {error}");
+    }
+}
+
+#[test]
+fn a_collapse_is_announced() {
+    let folder = tempfile::tempdir().unwrap();
+    // One image, over and over: there is nothing to tell apart, and clean views are all the same.
+    let mut data = (*images()).clone();
+    let image = data.images.slice(ndarray::s![0..1, .., .., ..]);
+    data.images = image.broadcast(data.images.dim()).unwrap().to_owned();
+    let mut config = config("simclr", 1);
+    config.method.views =
+        toml::from_str::<Method>("title = 'x'\nviews = ['clean', 'clean']\nobjective = { kind = 'nt-xent' }")
+            .unwrap()
+            .views;
+    let mut names = Vec::new();
+    let collect = &mut |event: &Event<'_>| {
+        if let Event::Warning(warning) = event {
+            names.push(warning.name.clone());
+        }
+    };
+    pretrain(&config, &Arc::new(data), &device(1), folder.path(), collect).unwrap();
+    assert_eq!(names, ["embedding-collapse", "feature-collapse"]);
+    assert!(
+        records(folder.path()).iter().any(|r| matches!(r, Record::Warning(w) if w.message.contains("lower")))
+    );
+}

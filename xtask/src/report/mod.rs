@@ -1,0 +1,115 @@
+//! From the results of a study to its report.
+
+mod examples;
+mod f1;
+mod t1;
+mod t5;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tarrl_eval::Interval;
+use tarrl_report::{Estimate, Job, Provenance, Report};
+
+use crate::jobs::{Finished, Key};
+use crate::stages::Lab;
+use crate::study::{Row, Study};
+use crate::tables::Table;
+
+/// Everything that tables and figures read.
+pub(crate) struct Results<'a> {
+    pub(crate) lab: &'a Lab,
+    pub(crate) study: &'a Study,
+    pub(crate) finished: &'a BTreeMap<Key, Finished>,
+    /// What machine and version made them.
+    pub(crate) provenance: &'a Value,
+}
+
+impl Results<'_> {
+    /// The report.
+    ///
+    /// # Errors
+    /// Fails if a result has an unexpected form.
+    pub(crate) fn report(&self) -> anyhow::Result<Report> {
+        let mut report = Report {
+            title: format!("TARRL: {}", self.lab.profile.title),
+            provenance: self.provenance(),
+            ..Report::default()
+        };
+        if self.has(Table::T1) {
+            let (table, findings) = t1::table(self)?;
+            report.tables.push(table);
+            report.findings.extend(findings);
+        }
+        if self.has(Table::T5) {
+            let (table, findings) = t5::table(self)?;
+            report.tables.push(table);
+            report.findings.extend(findings);
+        }
+        if self.has(Table::F1) {
+            report.figures.push(f1::figure(self)?);
+            report.figures.extend(examples::figure(self)?);
+        }
+        Ok(report)
+    }
+
+    fn has(&self, table: Table) -> bool {
+        self.study.tables.contains_key(&table)
+    }
+
+    /// The parsed results of one kind of job of a method, seed by seed.
+    fn of<T>(
+        &self,
+        row: &Row,
+        job: impl Fn(&crate::study::RowJobs) -> Key,
+        parse: impl Fn(&Finished) -> anyhow::Result<T>,
+    ) -> anyhow::Result<Vec<T>> {
+        row.seeds.iter().map(|jobs| parse(&self.finished[&job(jobs)])).collect()
+    }
+
+    fn provenance(&self) -> Provenance {
+        let text = |name: &str| match &self.provenance[name] {
+            Value::Null => "unknown".to_owned(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let jobs = self.study.graph.jobs().iter();
+        Provenance {
+            version: format!("{} (commit {})", text("version"), text("commit")),
+            machine: format!("{}, {}, {}", text("cpu"), text("device"), text("rustc")),
+            command: "cargo xtask reproduce".into(),
+            seeds: (0..u64::from(self.lab.profile.seeds)).collect(),
+            jobs: jobs
+                .map(|job| Job { key: job.key().to_string(), title: format!("{}: {}", job.spec().stage.kind, job.spec().name) })
+                .collect(),
+            facts: vec![("dataset".into(), self.lab.profile.dataset.clone())],
+        }
+    }
+}
+
+/// An accuracy in per cent from counts of correct images, one count for each seed: over seeds where there are
+/// several, else over the images of the one.
+fn accuracy(counts: &[(usize, usize)]) -> Estimate {
+    let interval = match counts {
+        [(correct, n)] => Interval::accuracy(*correct, *n),
+        _ => Interval::over_seeds(&counts.iter().map(|&(c, n)| c as f64 / n as f64).collect::<Vec<_>>()),
+    };
+    estimate(interval, 100.0)
+}
+
+fn estimate(interval: Interval, scale: f64) -> Estimate {
+    Estimate { mean: interval.mean * scale, half_width: Some(interval.half_width * scale), n: interval.n }
+}
+
+/// What the intervals of a report are over.
+fn interval_note(lab: &Lab) -> String {
+    match lab.profile.seeds {
+        1 => "One seed: ± is half of a 95 % interval over the test images, and says nothing about another training.".into(),
+        n => format!("Mean ± half of a 95 % interval over {n} seeds (Student's t)."),
+    }
+}
+
+/// A radius as tables show it.
+fn radius(epsilon: f64) -> String {
+    format!("ε = {}", (epsilon * 1e4).round() / 1e4)
+}

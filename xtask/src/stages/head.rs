@@ -1,0 +1,100 @@
+//! A linear head and nearest neighbours on the frozen representations.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tarrl_bound::LinearHead;
+use tarrl_eval::{Diagnostics, Knn, ProbeConfig, diagnose, features, linear_probe};
+use tarrl_tensor::Key as Random;
+
+use super::{Lab, labels};
+use crate::jobs::{Finished, Job, Key, Spec, Stage};
+
+const STAGE: Stage = Stage { kind: "head", version: 1 };
+
+/// What a head job gives.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Output {
+    /// The linear head for the classes of the dataset, trained on clean images.
+    pub head: Weights,
+    /// The chosen weight of its squared norm.
+    pub l2: f64,
+    /// Test images that twenty weighted neighbours classify correctly.
+    pub knn_correct: usize,
+    /// Test images.
+    pub n: usize,
+    /// How the representations of the test images are spread.
+    pub diagnostics: Diagnostics,
+}
+
+/// A linear head as plain numbers.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Weights {
+    /// Classes.
+    pub k: usize,
+    /// Features.
+    pub d: usize,
+    /// `(k, d)`, row-major.
+    pub weight: Vec<f64>,
+    /// `(k)`
+    pub bias: Vec<f64>,
+}
+
+impl Weights {
+    /// The numbers of `head`.
+    pub fn of(head: &LinearHead) -> Self {
+        let (weight, bias) = (head.weight().to_vec(), head.bias().to_vec());
+        Self { k: head.classes(), d: head.features(), weight, bias }
+    }
+
+    /// The head.
+    pub fn head(&self) -> LinearHead {
+        LinearHead::new(self.k, self.d, self.weight.clone(), self.bias.clone())
+    }
+}
+
+/// A job that fits the head of the encoder that `pretrain` leaves.
+pub fn job(lab: &Arc<Lab>, pretrain: Key, name: &str, seed: u64) -> Job {
+    let spec = Spec {
+        name: name.to_owned(),
+        stage: STAGE,
+        seed,
+        config: json!({"probe": ProbeConfig::default(), "subset": lab.profile.subset}),
+        inputs: vec![pretrain],
+        seconds: 4.0,
+    };
+    let lab = lab.clone();
+    Job::new(spec, move |context| {
+        let images = lab.images()?;
+        let encoder = lab.encoder(&context.input(0).folder)?;
+        let encode = |x: &_| encoder.forward(x);
+        let train = features(&encode, &images.train, &lab.device, BATCH);
+        let test = features(&encode, &images.test, &lab.device, BATCH);
+        let (train_labels, test_labels) = (labels(&images.train.labels), labels(&images.test.labels));
+        let key = Random::new(context.seed()).fold("probe");
+        let probe = linear_probe(&train, &train_labels, images.train.classes.len(), &ProbeConfig::default(), key);
+        context.log(&format!("linear head: l2 {:.1e}, {} iterations", probe.l2, probe.iterations));
+        let neighbours = Knn::NEAR.predict(&train, &train_labels, &test);
+        let output = Output {
+            head: Weights::of(&probe.head),
+            l2: probe.l2,
+            knn_correct: neighbours.iter().zip(&test_labels).filter(|(a, b)| a == b).count(),
+            n: test_labels.len(),
+            diagnostics: diagnose(&test),
+        };
+        serde_json::to_value(output).context("the head as JSON")
+    })
+}
+
+/// The output of a finished head job.
+///
+/// # Errors
+/// Fails if it has another form.
+pub fn parse(finished: &Finished) -> anyhow::Result<Output> {
+    finished.parse()
+}
+
+/// Images in memory at a time.
+pub const BATCH: usize = 250;
