@@ -75,9 +75,10 @@ mod tests {
 
     #[test]
     fn the_provenance_names_version_and_machine() {
-        let provenance = provenance(Path::new("/"));
+        let provenance = provenance(Path::new("/"), "a device");
         assert_eq!(provenance["version"], env!("CARGO_PKG_VERSION"));
         assert!(provenance["memory_bytes"].as_u64().unwrap() > 0);
+        assert_eq!(provenance["device"], "a device");
         assert_eq!(provenance["commit"], Value::Null);
     }
 }

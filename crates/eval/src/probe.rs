@@ -21,9 +21,9 @@ pub struct ProbeConfig {
 }
 
 impl Default for ProbeConfig {
-    /// Thirteen weights from 1 to 1e-6, half a decade apart; a tenth for validation.
+    /// Eleven weights from 1 to 1e-5, half a decade apart; a tenth for validation.
     fn default() -> Self {
-        let l2 = (0..13).map(|i| 10f64.powf(-0.5 * f64::from(i))).collect();
+        let l2 = (0..11).map(|i| 10f64.powf(-0.5 * f64::from(i))).collect();
         ProbeConfig { l2, validation: 0.1, solver: Lbfgs::default() }
     }
 }
@@ -59,13 +59,15 @@ pub struct Candidate {
 
 /// Fits `mean cross-entropy + l2/2 · ‖W‖²` on standardised features `(n, d)` with `labels (n)`.
 ///
-/// The weight `l2` is the one with the smallest cross-entropy on a part of the training set that is
-/// stratified by class and drawn by `key`; the head is then fitted on all of it. Test data is not an
-/// argument. Weights are tried from strong to weak, each warm-started from the last, until two in a row
-/// are worse than the best: from there on the fit only follows the noise closer. The bias is not
-/// penalised. The problem is convex and solved in f64, so that the result does not depend on the
-/// optimiser; it has the same bits for any number of threads. This is the protocol "standard linear
-/// finetuning": frozen encoder, head trained on clean, un-augmented images.
+/// The weight `l2` is chosen on a part of the training set that is stratified by class and drawn by
+/// `key`: the strongest one whose accuracy there lies within one standard error of the best. What more
+/// weight on the data would gain is then not distinguishable from chance, while the norm of the head,
+/// which multiplies every displacement of the representation (Theorem A1, docs/theory.md), keeps growing.
+/// The head is then fitted on all of the training set. Test data is not an argument. Weights are tried
+/// from strong to weak, each warm-started from the last, until two in a row have a larger cross-entropy
+/// than the best. The bias is not penalised. The problem is convex and solved in f64, so that the result
+/// does not depend on the optimiser; it has the same bits for any number of threads. This is the protocol
+/// "standard linear finetuning": frozen encoder, head trained on clean, un-augmented images.
 ///
 /// # Panics
 /// If the shapes do not fit, a label is not below `classes`, or the list of weights is empty.
@@ -85,7 +87,7 @@ pub fn linear_probe(
     let d = features.shape()[1];
     let mut theta = vec![0.0; (d + 1) * classes];
     let (mut path, mut iterations) = (Vec::new(), 0);
-    let mut best = (weights[0], theta.clone());
+    let mut chosen = (weights[0], theta.clone());
     if weights.len() > 1 {
         let (fit, held) = stratified(labels, config.validation, key);
         let standard = Standardizer::of(&rows(features, &fit));
@@ -97,23 +99,26 @@ pub fn linear_probe(
         // Candidates differ in the second digit of the loss; the last fit is the one to be exact.
         let rough = Lbfgs { tolerance: 10.0 * config.solver.tolerance, ..config.solver };
         let (mut least, mut worse) = (f64::INFINITY, 0);
+        let (count, mut points) = (held.labels.len(), Vec::new());
         for &l2 in &weights {
             let min = fit.minimise(l2, theta, &rough);
             iterations += min.iterations;
             theta = min.point;
             let candidate = held.judge(l2, &theta);
             path.push(candidate);
+            points.push(theta.clone());
             worse += 1;
             if candidate.loss < least {
                 (least, worse) = (candidate.loss, 0);
-                best = (l2, theta.clone());
             }
             if worse == PATIENCE {
                 break;
             }
         }
+        let at = strongest_within_one_error(&path, count);
+        chosen = (path[at].l2, points.swap_remove(at));
     }
-    let (l2, start) = best;
+    let (l2, start) = chosen;
     let standard = Standardizer::of(features);
     let min = Logistic::new(standard.design(features), labels, classes).minimise(l2, start, &config.solver);
     let (weight, bias) = standard.fold(&min.point);
@@ -127,8 +132,16 @@ pub fn linear_probe(
     }
 }
 
-/// Weights in a row that are worse than the best before weaker ones are not tried.
+/// Weights in a row whose loss is worse than the best before weaker ones are not tried.
 const PATIENCE: usize = 2;
+
+/// The position of the strongest regularisation whose accuracy on `count` held-out samples lies within one
+/// standard error of the best (Breiman et al. 1984, section 3.4.3).
+fn strongest_within_one_error(path: &[Candidate], count: usize) -> usize {
+    let best = path.iter().map(|c| c.accuracy).fold(0.0, f64::max);
+    let error = (best * (1.0 - best) / count as f64).sqrt();
+    path.iter().position(|c| c.accuracy >= best - error).unwrap_or(0)
+}
 
 /// The objective on a design `(n, d + 1)` whose last column is 1.
 struct Logistic {
@@ -305,11 +318,22 @@ mod tests {
     fn the_validation_part_chooses() {
         let (x, labels) = clouds(&device(1), (200, 30, 2), 6.0);
         let probe = linear_probe(&x, &labels, 2, &ProbeConfig::default(), Key::new(1));
-        let least = probe.path.iter().min_by(|a, b| a.loss.total_cmp(&b.loss)).unwrap();
-        assert_eq!(probe.l2, least.l2);
         assert!(probe.path.windows(2).all(|w| w[0].l2 > w[1].l2));
+        let best = probe.path.iter().map(|c| c.accuracy).fold(0.0, f64::max);
+        let error = (best * (1.0 - best) / 20.0).sqrt(); // a tenth of 200 samples are held out
+        let near = |c: &&Candidate| c.accuracy >= best - error;
+        assert_eq!(probe.l2, probe.path.iter().find(near).unwrap().l2);
         // Noise this large needs regularisation, and the path ends before the weakest.
-        assert!(probe.l2 > 1e-3 && probe.path.len() < 13, "{:?}", probe.path);
+        assert!(probe.l2 > 1e-3 && probe.path.len() < 11, "{:?}", probe.path);
+    }
+
+    #[test]
+    fn the_strongest_of_those_that_chance_cannot_tell_apart() {
+        let candidate = |accuracy| Candidate { l2: 1.0, loss: 1.0, accuracy };
+        let path = [0.60, 0.77, 0.79, 0.80, 0.78].map(candidate);
+        assert_eq!(strongest_within_one_error(&path, 100), 1); // one standard error is .04
+        assert_eq!(strongest_within_one_error(&path, 1_000), 2); // .0126
+        assert_eq!(strongest_within_one_error(&path, 100_000), 3); // .0013
     }
 
     #[test]

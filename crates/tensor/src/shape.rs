@@ -79,8 +79,8 @@ impl Shape {
         let rank = self.rank.max(other.rank);
         let mut out = Shape { dims: [1; MAX_RANK], rank };
         for i in 0..rank {
-            let a = self.from_end(i);
-            let b = other.from_end(i);
+            let a = self.nth_last(i);
+            let b = other.nth_last(i);
             out.dims[rank - 1 - i] = match (a, b) {
                 (a, b) if a == b => a,
                 (1, b) => b,
@@ -103,7 +103,7 @@ impl Shape {
         }
     }
 
-    fn from_end(&self, i: usize) -> usize {
+    fn nth_last(&self, i: usize) -> usize {
         if i < self.rank { self.dims[self.rank - 1 - i] } else { 1 }
     }
 }

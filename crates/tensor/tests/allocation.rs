@@ -2,7 +2,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tarrl_tensor::{grad, Array, Conv, Cpu, Key, Norm, Random, Tensor};
+use tarrl_tensor::{Array, Conv, Cpu, Key, Norm, Random, Tensor, grad};
 
 /// Allocations of at least this many bytes are counted. Nodes, shapes and closures of the graph are
 /// smaller; every activation and gradient of the step below is larger.
@@ -41,8 +41,8 @@ fn a_step_allocates_nothing_large_after_warm_up() {
         };
         let x = normal(0, [8, 14, 14, 16]);
         let labels = Array::new(&device, [8], &[0u32, 1, 2, 3, 4, 5, 6, 7]);
-        let mut weights =
-            [normal(1, [3, 3, 16, 32]), normal(2, [3, 3, 32, 32]), normal(3, [3, 3, 32, 64])].map(|w| &w * 0.05);
+        let mut weights = [normal(1, [3, 3, 16, 32]), normal(2, [3, 3, 32, 32]), normal(3, [3, 3, 32, 64])]
+            .map(|w| &w * 0.05);
         let (ones, zeros) = (|c| full(&device, c, 1.0), |c| full(&device, c, 0.0));
         let mut step = || {
             let tracked = weights.each_ref().map(Tensor::tracked);
@@ -67,7 +67,11 @@ fn a_step_allocates_nothing_large_after_warm_up() {
         for _ in 0..3 {
             last = step();
         }
-        assert_eq!(COUNT.load(Ordering::SeqCst) - before, 0, "large allocations in three steps, {threads} threads");
+        assert_eq!(
+            COUNT.load(Ordering::SeqCst) - before,
+            0,
+            "large allocations in three steps, {threads} threads"
+        );
         assert!(last < first, "the step does not learn: {first} to {last}");
     }
 }

@@ -28,6 +28,10 @@ pub(crate) struct Data {
     #[arg(long, global = true, value_name = "DIR", default_value_os_t = workspace_root().join("data"), hide_default_value = true)]
     data: PathBuf,
 
+    /// Folder with your own dataset manifests, instead of this project's
+    #[arg(long, global = true, value_name = "DIR", default_value_os_t = workspace_root().join("datasets"), hide_default_value = true)]
+    datasets: PathBuf,
+
     #[command(subcommand)]
     action: Action,
 }
@@ -58,7 +62,7 @@ enum Action {
 
 impl Data {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let catalog = Catalog::new(workspace_root().join("datasets"), &self.data);
+        let catalog = Catalog::new(&self.datasets, &self.data);
         match &self.action {
             Action::List => list(&catalog),
             Action::Verify { names } => verify(&catalog, names),

@@ -23,6 +23,7 @@ Examples:
   cargo xtask reproduce --only T1 --seeds 5        one table, five seeds
   cargo xtask reproduce --dry-run                  the jobs, their states and the expected time
   cargo xtask reproduce --out /scratch/tarrl       keep the runs elsewhere
+  cargo xtask reproduce --experiments ~/mine       methods and profiles of your own
 
 A study is a graph of jobs. The key of a job is a hash of everything that determines its result, and its files are in
 OUT/PROFILE/jobs/KEY. Finished jobs are skipped, so the same command again takes seconds; interrupted ones go on from
@@ -32,7 +33,7 @@ their last checkpoint; after a failure everything else is finished and kept, and
 #[derive(Args, Debug)]
 #[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples.")]
 pub(crate) struct Reproduce {
-    /// How large: a file of experiments/profiles without its ending (smoke, default, full, or your own)
+    /// How large: a file of EXPERIMENTS/profiles without its ending (smoke, default, full, or your own)
     #[arg(long, value_name = "NAME", default_value = "default")]
     profile: String,
 
@@ -60,6 +61,14 @@ pub(crate) struct Reproduce {
     #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("data"), hide_default_value = true)]
     data: PathBuf,
 
+    /// Folder with your own `methods` and `profiles`, instead of this project's
+    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("experiments"), hide_default_value = true)]
+    experiments: PathBuf,
+
+    /// Folder with your own dataset manifests, instead of this project's
+    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("datasets"), hide_default_value = true)]
+    datasets: PathBuf,
+
     /// Where tensors are computed
     #[arg(long, value_enum, default_value = "cpu", hide_possible_values = true)]
     device: Device,
@@ -74,14 +83,13 @@ enum Device {
 impl Reproduce {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let Device::Cpu = self.device;
-        let experiments = workspace_root().join("experiments");
-        let mut profile = Profile::read(&experiments.join("profiles"), &self.profile)?;
+        let mut profile = Profile::read(&self.experiments.join("profiles"), &self.profile)?;
         profile.seeds = self.seeds.unwrap_or(profile.seeds);
         let title = profile.title.clone();
-        let catalog = Catalog::new(workspace_root().join("datasets"), &self.data);
+        let catalog = Catalog::new(&self.datasets, &self.data);
         let device = Cpu { threads: self.threads.map_or(0, usize::from), ..Cpu::default() }.open();
         let lab = Arc::new(Lab::new(profile, catalog, device));
-        let study = Study::new(&lab, &experiments.join("methods"))?.only(&self.only)?;
+        let study = Study::new(&lab, &self.experiments.join("methods"))?.only(&self.only)?;
         let runs = Runs::new(&self.out, &self.profile);
         if self.dry_run {
             print!("{}", Plan::new(&study.graph, &runs).table());

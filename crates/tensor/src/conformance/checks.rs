@@ -198,7 +198,7 @@ impl Check<'_> {
             .iter()
             .zip(expected)
             .enumerate()
-            .filter(|(_, (a, b))| !((*a - *b).abs() <= tolerance))
+            .filter(|(_, (a, b))| (*a - *b).abs() > tolerance || (*a - *b).is_nan())
             .max_by(|(_, (a, b)), (_, (c, d))| (*a - *b).abs().total_cmp(&(*c - *d).abs()));
         if found.len() != expected.len() {
             let line =

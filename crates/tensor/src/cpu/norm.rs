@@ -73,7 +73,7 @@ pub(super) fn batch_norm_adjoint<R: Real>(
         shift[i] = s.bias[i] - s.mean[i] * scale[i];
     }
     let gated = |x: R, d: R, i: usize| {
-        if norm.relu && !(x * scale[i] + shift[i] > R::ZERO) { R::ZERO } else { d }
+        if !norm.relu || x * scale[i] + shift[i] > R::ZERO { d } else { R::ZERO }
     };
 
     // Σ dy and Σ dy·x̂ for each channel.

@@ -225,6 +225,6 @@ fn sign<R: Real>(x: R) -> R {
     } else if x < R::ZERO {
         -R::ONE
     } else {
-        x - x // zero, or the NaN that x is
+        x * R::ZERO // zero, or the NaN that x is
     }
 }

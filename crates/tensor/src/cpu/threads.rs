@@ -1,18 +1,16 @@
 //! The worker threads of a device, and how work is cut for them.
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::JoinHandle;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::{Mutex, MutexGuard};
 
 /// A fixed set of worker threads that run chunks of a kernel together with the caller.
 ///
 /// Kernels cut their work into chunks whose bounds depend on shapes alone; threads claim chunks as they become free.
 /// So a busy core slows a kernel down by little, and the result has the same bits for any number of threads.
-/// A call allocates nothing. A call from inside a chunk, or while another caller holds the workers, runs on its own
-/// thread.
 pub(crate) struct Threads {
     count: usize,
-    pool: Option<Pool>,
+    /// The workers beside the caller.
+    pool: Option<ThreadPool>,
 }
 
 impl Threads {
@@ -22,7 +20,12 @@ impl Threads {
             0 => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
             n => n,
         };
-        Threads { count, pool: (count > 1).then(|| Pool::start(count - 1)) }
+        let start = || {
+            let pool =
+                ThreadPoolBuilder::new().num_threads(count - 1).thread_name(|i| format!("tarrl-worker-{i}"));
+            pool.build().expect("the system gives a thread")
+        };
+        Threads { count, pool: (count > 1).then(start) }
     }
 
     /// These threads, or the caller alone if the work is so little that waking others would take longer.
@@ -82,12 +85,15 @@ impl Threads {
         });
     }
 
-    /// Runs `work` on the caller and on every worker that is free to join before the caller is done.
+    /// Runs `work` on the caller and on every worker.
     fn on_all(&self, work: &(dyn Fn() + Sync)) {
-        match &self.pool {
-            Some(pool) => pool.run(work),
-            None => work(),
-        }
+        let Some(pool) = &self.pool else { return work() };
+        pool.in_place_scope(|scope| {
+            for _ in 1..self.count {
+                scope.spawn(|_| work());
+            }
+            work();
+        });
     }
 }
 
@@ -103,129 +109,6 @@ impl std::fmt::Debug for Threads {
     }
 }
 
-struct Pool {
-    /// Held by the caller whose work the workers do.
-    turn: Mutex<()>,
-    shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
-}
-
-struct Shared {
-    state: Mutex<State>,
-    /// Counts the calls. Workers watch it for a moment before they sleep.
-    calls: AtomicUsize,
-    posted: Condvar,
-    finished: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    job: Option<&'static (dyn Fn() + Sync)>,
-    call: usize,
-    active: usize,
-    panicked: bool,
-    stop: bool,
-}
-
-/// How often a worker looks for the next call before it sleeps: some microseconds, about the time of a wake-up.
-const SPINS: usize = 2000;
-
-impl Pool {
-    fn start(workers: usize) -> Pool {
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            calls: AtomicUsize::new(0),
-            posted: Condvar::new(),
-            finished: Condvar::new(),
-        });
-        let spawn = |i: usize| {
-            let shared = Arc::clone(&shared);
-            std::thread::Builder::new()
-                .name(format!("tarrl-worker-{i}"))
-                .spawn(move || shared.serve())
-                .expect("the system gives a thread")
-        };
-        Pool { turn: Mutex::new(()), workers: (0..workers).map(spawn).collect(), shared }
-    }
-
-    fn run(&self, work: &(dyn Fn() + Sync)) {
-        let Ok(turn) = self.turn.try_lock() else { return work() };
-        // SAFETY: the lifetime is lengthened only for the workers, which take the job under the lock of `state` and
-        // count themselves as active; below, the job is withdrawn under the same lock and this function returns, also
-        // when `work` panics, only after the last active worker has left it.
-        let job = unsafe { std::mem::transmute::<&(dyn Fn() + Sync), &'static (dyn Fn() + Sync)>(work) };
-        let mut state = lock(&self.shared.state);
-        state.job = Some(job);
-        state.call = state.call.wrapping_add(1);
-        self.shared.calls.store(state.call, Ordering::Release);
-        drop(state);
-        self.shared.posted.notify_all();
-
-        let outcome = catch_unwind(AssertUnwindSafe(work));
-
-        let mut state = lock(&self.shared.state);
-        state.job = None;
-        while state.active > 0 {
-            state = self.shared.finished.wait(state).unwrap_or_else(|poison| poison.into_inner());
-        }
-        let panicked = std::mem::take(&mut state.panicked);
-        drop(state);
-        drop(turn);
-        if let Err(payload) = outcome {
-            resume_unwind(payload);
-        }
-        assert!(!panicked, "a worker thread panicked inside a kernel");
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        lock(&self.shared.state).stop = true;
-        self.shared.posted.notify_all();
-        for worker in self.workers.drain(..) {
-            // A worker cannot panic outside of a job, and those are caught.
-            let _ = worker.join();
-        }
-    }
-}
-
-impl Shared {
-    fn serve(&self) {
-        let mut seen = 0;
-        while let Some(job) = self.next_job(&mut seen) {
-            let outcome = catch_unwind(AssertUnwindSafe(job));
-            let mut state = lock(&self.state);
-            state.active -= 1;
-            state.panicked |= outcome.is_err();
-            if state.active == 0 {
-                self.finished.notify_one();
-            }
-        }
-    }
-
-    /// Waits for a call that this worker has not served; `None` when the pool ends.
-    fn next_job(&self, seen: &mut usize) -> Option<&'static (dyn Fn() + Sync)> {
-        for _ in 0..SPINS {
-            if self.calls.load(Ordering::Acquire) != *seen {
-                break;
-            }
-            std::hint::spin_loop();
-        }
-        let mut state = lock(&self.state);
-        loop {
-            if state.stop {
-                return None;
-            }
-            let fresh = state.call != std::mem::replace(seen, state.call);
-            if let (true, Some(job)) = (fresh, state.job) {
-                state.active += 1;
-                return Some(job);
-            }
-            state = self.posted.wait(state).unwrap_or_else(|poison| poison.into_inner());
-        }
-    }
-}
-
 /// The data behind these locks stays valid when a kernel panics, so poison is ignored.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poison| poison.into_inner())
@@ -234,6 +117,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn every_chunk_runs_once() {
