@@ -1,1 +1,39 @@
-//! Shapes and helpers shared by the benches.
+//! What is timed: steps of training, attack and inference on the real encoders, and how their work is counted.
+//!
+//! ```text
+//! GFLOP/s = 2 · multiply-adds of one image · images · passes / seconds / 10⁹
+//! ```
+//!
+//! The multiply-adds are those of the convolutions, read from the graph that the encoder itself records; passes
+//! are given by [`Activity::passes`]. So the figure is work that the mathematics asks for, whatever algorithm does
+//! it, and is comparable between programs.
+//!
+//! ```
+//! use tarrl_benches::{Step, Workload, median, time};
+//! use tarrl_tensor::cpu;
+//!
+//! let workload: Workload = "input-grad:conv-small".parse().unwrap();
+//! let mut step = Step::new(workload, 2, &cpu()); // two images
+//! assert_eq!(step.flops(), 2 * 14_676_480 * 2 * 2); // a multiply and an add, two images, there and back
+//! let seconds = median(&time(&mut step, 3));
+//! println!("{:.1} GFLOP/s", step.flops() as f64 / seconds / 1e9);
+//! ```
+//!
+//! - A [`Workload`] is an [`Activity`] on an encoder; a [`Step`] is a workload ready to run.
+//! - [`layers`] are the convolutions of an encoder, for the benches of single kernels.
+//! - `cargo xtask bench` prints one workload's speed and memory; `cargo bench -p tarrl-benches` runs criterion.
+
+#![forbid(unsafe_code)]
+
+mod layers;
+mod ssl;
+mod step;
+mod timing;
+mod values;
+mod workload;
+
+pub use layers::{convolutions, distinct, label, layers};
+pub use step::Step;
+pub use timing::{median, time};
+pub use values::uniform;
+pub use workload::{Activity, UnknownWorkload, Workload, encoder_config, image_shape};

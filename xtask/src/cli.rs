@@ -11,6 +11,7 @@ Examples:
   cargo xtask reproduce --dry-run          what would run, and for how long
   cargo xtask data list                    the datasets and where they are
   cargo xtask check                        formatting, lints, documentation and the rules of the house
+  cargo xtask bench --all                  the speed of training, attack and inference here
 
 `cargo xtask help COMMAND` explains a command and shows examples of it.";
 
@@ -27,6 +28,7 @@ enum Command {
     Reproduce(commands::reproduce::Reproduce),
     Data(commands::data::Data),
     Check(commands::check::Check),
+    Bench(commands::bench::Bench),
 }
 
 /// Reads the command line of the process and does what it says.
@@ -38,6 +40,7 @@ pub fn main() -> anyhow::Result<()> {
         Command::Reproduce(command) => command.run(),
         Command::Data(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Bench(command) => command.run(),
     }
 }
 
@@ -61,15 +64,26 @@ mod tests {
         assert!(error("xtask reproduce --sedes 3").contains("'--seeds'"));
         assert!(error("xtask reproduce --device cpv").contains("'cpu'"));
         assert!(error("xtask data vrify").contains("'verify'"));
+        assert!(error("xtask bench --workload tran:conv-small").contains("one of forward:conv-small, "));
     }
 
     #[test]
     fn senseless_numbers_are_refused() {
         for line in
-            ["reproduce --seeds 0", "reproduce --threads 0", "reproduce --only", "reproduce --only T1,"]
+            ["reproduce --seeds 0", "reproduce --threads 0", "reproduce --only", "reproduce --only T1,", "bench --all --batch 1"]
         {
             assert!(Cli::try_parse_from(format!("xtask {line}").split_whitespace()).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn options_of_bench_that_contradict_each_other_are_refused() {
+        let one = "xtask bench --workload train:conv-small";
+        assert!(error("xtask bench --json").contains("required"));
+        assert!(error(&format!("{one} --all")).contains("cannot be used with"));
+        assert!(error(&format!("{one} --markdown")).contains("--all"));
+        assert!(error("xtask bench --all --markdown --json").contains("cannot be used with"));
+        assert!(Cli::try_parse_from(one.split_whitespace()).is_ok());
     }
 
     #[test]

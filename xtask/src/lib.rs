@@ -36,6 +36,7 @@ pub mod cli;
 mod commands;
 pub mod jobs;
 pub mod machine;
+pub mod message;
 pub mod pixels;
 pub mod profile;
 mod report;

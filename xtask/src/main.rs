@@ -7,7 +7,7 @@ fn main() -> ExitCode {
     match xtask::cli::main() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", xtask::message::message(&error));
             ExitCode::FAILURE
         }
     }

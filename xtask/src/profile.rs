@@ -16,6 +16,9 @@ use crate::tables::Table;
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Profile {
+    /// The file that it was read from.
+    #[serde(skip)]
+    pub path: PathBuf,
     /// One line for people.
     pub title: String,
     /// Name of the dataset, as `cargo xtask data list` shows it.
@@ -115,7 +118,7 @@ impl Profile {
         let path = folder.join(format!("{name}.toml"));
         let profile: Self = read_toml(&path)?;
         profile.check().map_err(|problem| anyhow::anyhow!("{}: {problem}", path.display()))?;
-        Ok(profile)
+        Ok(Self { path, ..profile })
     }
 
     /// The names of all profiles in `folder`, sorted.

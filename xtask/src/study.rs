@@ -60,7 +60,8 @@ impl Study {
             let mut row = Row { name: name.clone(), method, seeds: Vec::new() };
             for seed in 0..u64::from(profile.seeds) {
                 let title = format!("{name}, seed {seed}");
-                let pretrain = graph.add(stages::pretrain::job(lab, data, &manifest, &row.method, &title, seed));
+                let pretrain =
+                    graph.add(stages::pretrain::job(lab, data, &manifest, &row.method, &title, seed));
                 let head = graph.add(stages::head::job(lab, pretrain, &title, seed));
                 let attack = graph.add(stages::attack::job(lab, [pretrain, head], &title, seed));
                 let bound = graph.add(stages::bound::job(lab, pretrain, &manifest, &title, seed));

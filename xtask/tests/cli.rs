@@ -21,7 +21,9 @@ fn a_dry_run_prints_the_jobs_and_creates_nothing() {
     let out = folder.path().join("runs");
     let output = xtask(&["reproduce", "--profile", "smoke", "--dry-run", "--out", path(&out)]);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(text(&output.stdout).contains("data  fashion-mnist-sample  to do"), "{}", text(&output.stdout));
+    let plan = text(&output.stdout);
+    let row = |line: &str| line.split_whitespace().skip(1).take(4).collect::<Vec<_>>().join(" ");
+    assert!(plan.lines().any(|line| row(line) == "data fashion-mnist-sample to do"), "{plan}");
     assert!(!out.exists());
 }
 
@@ -77,4 +79,34 @@ fn an_import_says_what_it_misses() {
     let output = xtask(&["data", "--data", path(&data), "import", path(folder.path()), "--as", "mnist"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(!data.exists());
+}
+
+#[test]
+fn a_workload_is_timed_and_reported_as_json() {
+    let options =
+        ["bench", "--workload", "train:conv-small", "--batch", "2", "--repeats", "2", "--threads", "1"];
+    let output = xtask(&[&options[..], &["--json"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let row: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&row["workload"], &row["batch"], &row["threads"]),
+        (&"train:conv-small".into(), &2.into(), &1.into())
+    );
+    let number = |name: &str| row[name].as_f64().unwrap();
+    let seconds = number("median_s");
+    assert!(seconds > 0.0);
+    let close = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-12;
+    assert!(close(number("images_per_s"), 2.0 / seconds));
+    assert!(close(number("gflops"), 2.0 * 3.0 * 2.0 * 14_676_480e-9 / seconds));
+}
+
+#[test]
+fn all_workloads_make_a_table() {
+    let output = xtask(&["bench", "--all", "--markdown", "--batch", "2", "--repeats", "1"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    let rows: Vec<_> =
+        table.lines().filter(|line| line.contains(":conv-small") || line.contains(":resnet18")).collect();
+    assert_eq!(rows.len(), 8, "{table}");
+    assert!(rows.iter().all(|row| row.matches('|').count() == 7 && row.contains("| 2 |")), "{table}");
 }

@@ -163,6 +163,7 @@ fn an_interrupted_job_finds_its_own_checkpoint() {
         let half = context.scratch("half.txt");
         if !half.exists() {
             fs::write(half, "step 5")?;
+            fs::write(context.folder().join(".half-x7.tmp"), "ste")?;
             bail!("the power went out");
         }
         Ok(json!(fs::read_to_string(half)?))
@@ -175,6 +176,7 @@ fn an_interrupted_job_finds_its_own_checkpoint() {
     let State::Done(manifest) = folder(out.path(), key).state() else { panic!("not done") };
     assert!(manifest.resumed);
     assert!(!folder(out.path(), key).path().join("half.txt").exists());
+    assert!(!folder(out.path(), key).path().join(".half-x7.tmp").exists());
 }
 
 #[test]

@@ -46,6 +46,7 @@
 
 pub mod config;
 mod error;
+mod health;
 mod method;
 mod metrics;
 mod model;
@@ -59,10 +60,11 @@ mod step;
 mod train_config;
 
 pub use error::TrainError;
+pub use health::{COLLAPSED_EMBEDDINGS, COLLAPSED_FEATURES};
 pub use method::Method;
 pub use metrics::{EpochRecord, Event, Record, StepRecord, WarningRecord};
 pub use model::Model;
 pub use optimizer::{AdamW, Lars, LarsForm, Optimizer, OptimizerConfig, Parameter, Sgd};
-pub use pretrain::{COLLAPSED_EMBEDDINGS, COLLAPSED_FEATURES, Finish, Pretraining, Trained, pretrain};
+pub use pretrain::{Finish, Pretraining, Trained, pretrain};
 pub use schedule::Schedule;
 pub use train_config::{Options, TrainConfig};

@@ -25,7 +25,8 @@ pub struct StepRecord {
     pub loss: f64,
     /// The self-supervised loss.
     pub objective: f64,
-    /// R of the batch, in training mode and at the ε of this step; 0 without a regularizer.
+    /// R of the batch at the ε of this step, with the statistics of the batch, so that it differs a little from
+    /// R of the finished encoder, which has running statistics; 0 without a regularizer.
     pub regularizer: f64,
     /// The learning rate.
     pub lr: f64,

@@ -1,12 +1,13 @@
 //! The pre-training loop.
 
 use crate::error::TrainError;
-use crate::metrics::{EpochRecord, Event, Record, StepRecord, WarningRecord};
+use crate::health::{gradient_norm, require_finite, warnings};
+use crate::metrics::{EpochRecord, Event, Record, StepRecord};
 use crate::run::{Run, peak_memory};
 use crate::schedule::Schedule;
 use crate::spread::directional_std;
-use crate::state::{Identity, State, Sums};
-use crate::step::{StepInput, StepOutput, step};
+use crate::state::{Identity, State};
+use crate::step::{StepInput, step};
 use crate::train_config::{Options, TrainConfig};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,12 +18,6 @@ use tarrl_encoders::{
     BATCH_NORM_MOMENTUM, Encoder, Module, Projector, detach, parameters, set_parameters, track,
 };
 use tarrl_tensor::{Array, Device, Key, Tensor};
-
-/// Below this [`StepRecord::embedding_std`] at the end of an epoch, embeddings are said to collapse.
-pub const COLLAPSED_EMBEDDINGS: f64 = 0.2;
-
-/// Below this [`StepRecord::feature_std`] at the end of an epoch, representations are said to collapse.
-pub const COLLAPSED_FEATURES: f64 = 0.02;
 
 /// What a training leaves.
 #[derive(Clone, Debug)]
@@ -92,74 +87,39 @@ impl Pretraining<'_> {
     /// As [`pretrain`].
     pub fn run(&self, on_event: &mut dyn FnMut(&Event<'_>)) -> Result<Finish, TrainError> {
         self.check()?;
-        let config = self.config;
-        let identity = Identity::new(config, self.data);
+        let identity = Identity::new(self.config, self.data);
         let mut run = Run::open(self.folder)?;
-        let mut state = State::new(config, self.device);
+        let mut state = State::new(self.config, self.device);
         if let Some(path) = run.existing_checkpoint() {
             state.load(&path, self.device, &identity)?;
         }
-        let mut last = run.rewind(state.step)?.into_iter().rev().find_map(|record| match record {
-            Record::Epoch(epoch) => Some(epoch),
-            _ => None,
-        });
+        let seen = Seen::of(run.rewind(state.step)?);
+        let steps_per_epoch = (self.data.len() / self.config.batch) as u64;
+        let total = steps_per_epoch * self.config.epochs as u64;
+        let began = state.step;
+        on_event(&Event::Began { step: began, total, steps_per_epoch });
 
-        let steps_per_epoch = (self.data.len() / config.batch) as u64;
-        let total = steps_per_epoch * config.epochs as u64;
-        on_event(&Event::Began { step: state.step, total, steps_per_epoch });
-        let clock = Clock::start();
-        let (mut epoch_clock, mut saved) = (Clock::start(), Instant::now());
-        let (mut epoch_images, mut last_loss) = (0, None);
-        let began_at = state.step;
-        for batch in self.loader(&state, steps_per_epoch)? {
-            let record = self.step(&mut state, &batch, total).map_err(|bad| TrainError::Diverged {
-                step: state.step,
-                epoch: batch.epoch as u64,
-                what: bad.what,
-                value: bad.value,
-                last: last_loss,
-                checkpoint: run.existing_checkpoint(),
-            })?;
-            last_loss = Some(record.loss);
-            epoch_images += batch.indices.len();
-            let ends_epoch = state.step.is_multiple_of(steps_per_epoch);
-            if ends_epoch || state.step.is_multiple_of(self.options.log_every.max(1)) {
-                run.append(&Record::Step(record.clone()))?;
-            }
-            on_event(&Event::Stepped { record: &record, total, seconds: clock.seconds() });
-            if ends_epoch {
-                for warning in warnings(&record) {
-                    on_event(&Event::Warning(&warning));
-                    run.append(&Record::Warning(warning))?;
-                }
-                let epoch = summarize(&record, &std::mem::take(&mut state.sums), steps_per_epoch);
-                let epoch = epoch_clock.timed(epoch, epoch_images);
-                run.append(&Record::Epoch(epoch.clone()))?;
-                on_event(&Event::Epoch(&epoch));
-                (epoch_clock, epoch_images, last) = (Clock::start(), 0, Some(epoch));
-            }
-            if ends_epoch || self.options.checkpoint_is_due(state.step, saved.elapsed().as_secs_f64()) {
-                run.sync()?;
-                state.save(&run.checkpoint(), &identity)?;
-                saved = Instant::now();
-                on_event(&Event::Saved { step: state.step });
-            }
-            if self.options.stop_after_steps.is_some_and(|most| state.step - began_at >= most)
-                && state.step < total
-            {
-                return Ok(Finish::Stopped { step: state.step });
+        let loader = self.loader(began, steps_per_epoch)?;
+        let mut session = Session {
+            training: self,
+            identity,
+            run,
+            state,
+            steps_per_epoch,
+            total,
+            seen,
+            began: Instant::now(),
+            epoch_began: (Instant::now(), began),
+            saved: Instant::now(),
+        };
+        for batch in loader {
+            session.advance(&batch, on_event)?;
+            let step = session.state.step;
+            if self.options.stop_after_steps.is_some_and(|most| step - began >= most) && step < total {
+                return Ok(Finish::Stopped { step });
             }
         }
-
-        let mut model = state.model;
-        detach(&mut model);
-        let notes = Metadata::from([
-            ("method".into(), config.method.title.clone()),
-            ("epochs".into(), config.epochs.to_string()),
-            ("seed".into(), config.seed.to_string()),
-        ]);
-        save_encoder(&run.encoder(), &model.encoder, &notes).map_err(TrainError::Save)?;
-        Ok(Finish::Trained(Box::new(Trained { encoder: model.encoder, projector: model.projector, last })))
+        session.finish()
     }
 
     fn check(&self) -> Result<(), TrainError> {
@@ -174,57 +134,185 @@ impl Pretraining<'_> {
         Ok(())
     }
 
-    fn loader(&self, state: &State, steps_per_epoch: u64) -> Result<Loader, TrainError> {
+    fn loader(&self, step: u64, steps_per_epoch: u64) -> Result<Loader, TrainError> {
         // Where the images do not fill a batch there is no step; the loader says so.
         let per_epoch = steps_per_epoch.max(1);
         let config = LoaderConfig {
             batch: self.config.batch,
             views: self.config.method.all_views(),
             epochs: self.config.epochs,
-            start: ((state.step / per_epoch) as usize, (state.step % per_epoch) as usize),
+            start: ((step / per_epoch) as usize, (step % per_epoch) as usize),
             threads: self.options.loader_threads.max(1),
             ..LoaderConfig::default()
         };
         Ok(Loader::new(self.data.clone(), Key::new(self.config.seed).fold("data"), &config)?)
     }
+}
 
-    /// One step: gradients, optimiser, running statistics.
-    fn step(&self, state: &mut State, batch: &Batch, total: u64) -> Result<StepRecord, NotFinite> {
-        let config = self.config;
-        let upload = |view| Tensor::from(Array::from_ndarray(self.device, view));
-        let views: Vec<Tensor> = batch.views.iter().map(|view| upload(view)).collect();
+/// A training under way.
+struct Session<'a> {
+    training: &'a Pretraining<'a>,
+    identity: Identity,
+    run: Run,
+    state: State,
+    steps_per_epoch: u64,
+    total: u64,
+    seen: Seen,
+    began: Instant,
+    /// When the present epoch began or was resumed, and the finished steps then.
+    epoch_began: (Instant, u64),
+    saved: Instant,
+}
+
+/// What the metrics so far say.
+#[derive(Default)]
+struct Seen {
+    epoch: Option<EpochRecord>,
+    loss: Option<f64>,
+}
+
+impl Session<'_> {
+    /// One step with everything that follows from it: metrics, events, a checkpoint.
+    fn advance(&mut self, batch: &Batch, on_event: &mut dyn FnMut(&Event<'_>)) -> Result<(), TrainError> {
+        let options = &self.training.options;
+        let record = self.step(batch)?;
+        let ends_epoch = self.state.step.is_multiple_of(self.steps_per_epoch);
+        if ends_epoch || self.state.step.is_multiple_of(options.log_every.max(1)) {
+            self.run.append(&Record::Step(record.clone()))?;
+        }
+        let seconds = self.began.elapsed().as_secs_f64();
+        on_event(&Event::Stepped { record: &record, total: self.total, seconds });
+        if ends_epoch {
+            self.end_epoch(&record, on_event)?;
+        }
+        if ends_epoch || options.checkpoint_is_due(self.state.step, self.saved.elapsed().as_secs_f64()) {
+            self.run.sync()?;
+            self.state.save(&self.run.checkpoint(), &self.identity)?;
+            self.saved = Instant::now();
+            on_event(&Event::Saved { step: self.state.step });
+        }
+        Ok(())
+    }
+
+    /// Gradients, optimiser, running statistics.
+    fn step(&mut self, batch: &Batch) -> Result<StepRecord, TrainError> {
+        let Pretraining { config, device, .. } = *self.training;
+        let views: Vec<Tensor> = batch.views.iter().map(|v| Array::from_ndarray(device, v).into()).collect();
         let key = Key::new(config.seed).fold("attack").fold(batch.epoch);
         let keys: Vec<Key> = batch.indices.iter().map(|&index| key.fold(index)).collect();
-        let epsilon_scale = epsilon_scale(config, state.step, total);
-        let output =
-            step(&state.model, &config.method, &StepInput { views: &views, epsilon_scale, keys: &keys });
+        let input = StepInput { views: &views, epsilon_scale: self.epsilon_scale(), keys: &keys };
+        let found = step(&self.state.model, &config.method, &input);
 
-        let loss = output.objective + output.weight * output.regularizer;
-        require_finite("objective", output.objective)?;
-        require_finite("regularizer", output.regularizer)?;
-        let gradient_norm = gradient_norm(&state.model, &output.gradients)?;
+        let diverged = |(what, value): (String, f64)| TrainError::Diverged {
+            step: self.state.step,
+            epoch: batch.epoch as u64,
+            what,
+            value,
+            last: self.seen.loss,
+            checkpoint: self.run.existing_checkpoint(),
+        };
+        require_finite("objective", found.objective).map_err(diverged)?;
+        require_finite("regularizer", found.regularizer).map_err(diverged)?;
+        let gradient_norm = gradient_norm(&self.state.model, &found.gradients).map_err(diverged)?;
 
-        let warmup = (config.warmup_epochs * (total as f64 / config.epochs as f64)).round() as u64;
-        let lr = Schedule::new(config.optimizer.lr(), warmup, total).at(state.step);
-        let moved = state.optimizer.step(&parameters(&state.model), &output.gradients, lr);
+        let lr = self.learning_rate();
+        let state = &mut self.state;
+        let moved = state.optimizer.step(&parameters(&state.model), &found.gradients, lr);
         set_parameters(&mut state.model, &moved);
         track(&mut state.model);
-        state.model.absorb(&output.pass, BATCH_NORM_MOMENTUM);
+        state.model.encoder.absorb(&found.encoder_pass, BATCH_NORM_MOMENTUM);
+        state.model.projector.absorb(&found.projector_pass, BATCH_NORM_MOMENTUM);
         state.step += 1;
-        state.sums.add(loss, &output);
+        state.sums.add(&found);
+        self.seen.loss = Some(found.loss());
         Ok(StepRecord {
             step: state.step,
             epoch: batch.epoch as u64,
-            loss,
-            objective: output.objective,
-            regularizer: output.regularizer,
+            loss: found.loss(),
+            objective: found.objective,
+            regularizer: found.regularizer,
             lr,
-            epsilon_scale,
+            epsilon_scale: input.epsilon_scale,
             gradient_norm,
-            embedding_std: directional_std(&output.embeddings),
-            feature_std: directional_std(&output.features),
-            feature_spread: tarrl_bound::spread(&output.features).item(),
+            embedding_std: directional_std(&found.embeddings),
+            feature_std: directional_std(&found.features),
+            feature_spread: tarrl_bound::spread(&found.features).item(),
         })
+    }
+
+    fn learning_rate(&self) -> f64 {
+        let config = self.training.config;
+        let warmup = (config.warmup_epochs * self.steps_per_epoch as f64).round() as u64;
+        Schedule::new(config.optimizer.lr(), warmup, self.total).at(self.state.step)
+    }
+
+    /// ε of the next step as a share of its final value. The ramp is read at the end of the step: at 0 there
+    /// would be nothing to attack.
+    fn epsilon_scale(&self) -> f64 {
+        let progress = (self.state.step + 1) as f64 / self.total as f64;
+        self.training.config.method.regularizer.as_ref().map_or(0.0, |r| r.epsilon_scale(progress))
+    }
+
+    fn end_epoch(
+        &mut self,
+        last: &StepRecord,
+        on_event: &mut dyn FnMut(&Event<'_>),
+    ) -> Result<(), TrainError> {
+        for warning in warnings(last) {
+            on_event(&Event::Warning(&warning));
+            self.run.append(&Record::Warning(warning))?;
+        }
+        let sums = std::mem::take(&mut self.state.sums);
+        let [loss, objective, regularizer] = sums.losses.map(|sum| sum / self.steps_per_epoch as f64);
+        let [forward, backward] = sums.passes;
+        let (clock, since) = self.epoch_began;
+        let seconds = clock.elapsed().as_secs_f64();
+        let images = (last.step - since) * self.training.config.batch as u64;
+        let epoch = EpochRecord {
+            step: last.step,
+            epoch: last.epoch,
+            loss,
+            objective,
+            regularizer,
+            forward,
+            backward,
+            seconds,
+            images_per_second: images as f64 / seconds,
+            peak_memory: peak_memory(),
+        };
+        self.run.append(&Record::Epoch(epoch.clone()))?;
+        on_event(&Event::Epoch(&epoch));
+        self.seen.epoch = Some(epoch);
+        self.epoch_began = (Instant::now(), last.step);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Finish, TrainError> {
+        let mut model = self.state.model;
+        detach(&mut model);
+        let config = self.training.config;
+        let notes = Metadata::from([
+            ("method".into(), config.method.title.clone()),
+            ("epochs".into(), config.epochs.to_string()),
+            ("seed".into(), config.seed.to_string()),
+        ]);
+        save_encoder(&self.run.encoder(), &model.encoder, &notes).map_err(TrainError::Save)?;
+        let (encoder, projector) = (model.encoder, model.projector);
+        Ok(Finish::Trained(Box::new(Trained { encoder, projector, last: self.seen.epoch })))
+    }
+}
+
+impl Seen {
+    fn of(records: Vec<Record>) -> Self {
+        let mut seen = Seen::default();
+        for record in records {
+            match record {
+                Record::Step(step) => seen.loss = Some(step.loss),
+                Record::Epoch(epoch) => seen.epoch = Some(epoch),
+                Record::Warning(_) => {}
+            }
+        }
+        seen
     }
 }
 
@@ -232,86 +320,5 @@ impl Options {
     fn checkpoint_is_due(&self, step: u64, seconds: f64) -> bool {
         self.checkpoint_every_steps.is_some_and(|every| step.is_multiple_of(every.max(1)))
             || self.checkpoint_every_seconds.is_some_and(|every| seconds >= every)
-    }
-}
-
-impl Sums {
-    fn add(&mut self, loss: f64, output: &StepOutput) {
-        for (sum, value) in self.losses.iter_mut().zip([loss, output.objective, output.regularizer]) {
-            *sum += value;
-        }
-        self.passes[0] += output.forward;
-        self.passes[1] += output.backward;
-    }
-}
-
-/// A quantity that must be finite and is not.
-struct NotFinite {
-    what: String,
-    value: f64,
-}
-
-fn require_finite(what: &str, value: f64) -> Result<(), NotFinite> {
-    if value.is_finite() { Ok(()) } else { Err(NotFinite { what: what.to_string(), value }) }
-}
-
-/// The Euclidean norm of all gradients together; one that is not finite is named.
-fn gradient_norm(model: &dyn Module, gradients: &[Tensor]) -> Result<f64, NotFinite> {
-    let squares: Vec<f64> = gradients.iter().map(|g| g.square().sum_all().item()).collect();
-    let mut result = Ok(());
-    let mut remaining = squares.iter();
-    model.visit(&mut |name, role, _| {
-        if let (true, true, Some(&square)) = (role.is_parameter(), result.is_ok(), remaining.next()) {
-            result = require_finite(&format!("squared gradient of {name}"), square);
-        }
-    });
-    result.map(|()| squares.iter().sum::<f64>().sqrt())
-}
-
-/// ε of a step as a share of its final value: a ramp that begins above zero, where attacks see nothing.
-fn epsilon_scale(config: &TrainConfig, step: u64, total: u64) -> f64 {
-    let regularizer = config.method.regularizer.as_ref();
-    regularizer.map_or(0.0, |r| r.epsilon_scale((step + 1) as f64 / total as f64))
-}
-
-fn summarize(record: &StepRecord, sums: &Sums, steps: u64) -> EpochRecord {
-    let [loss, objective, regularizer] = sums.losses.map(|sum| sum / steps as f64);
-    let [forward, backward] = sums.passes;
-    let (step, epoch) = (record.step, record.epoch);
-    EpochRecord { step, epoch, loss, objective, regularizer, forward, backward, ..EpochRecord::default() }
-}
-
-fn warnings(record: &StepRecord) -> Vec<WarningRecord> {
-    let alarms = [
-        ("embedding-collapse", "embeddings", record.embedding_std, COLLAPSED_EMBEDDINGS),
-        ("feature-collapse", "representations", record.feature_std, COLLAPSED_FEATURES),
-    ];
-    let fired = alarms.into_iter().filter(|(.., found, least)| found < least);
-    let describe = |(name, what, found, least): (&str, &str, f64, f64)| WarningRecord {
-        step: record.step,
-        name: name.to_string(),
-        message: format!(
-            "the {what} of different images point nearly the same way (spread {found:.3}, healthy above {least}); \
-             lower the weight of the regularizer or the learning rate"
-        ),
-    };
-    fired.map(describe).collect()
-}
-
-struct Clock(Instant);
-
-impl Clock {
-    fn start() -> Self {
-        Clock(Instant::now())
-    }
-
-    fn seconds(&self) -> f64 {
-        self.0.elapsed().as_secs_f64()
-    }
-
-    fn timed(&self, epoch: EpochRecord, images: usize) -> EpochRecord {
-        let seconds = self.seconds();
-        let images_per_second = images as f64 / seconds.max(f64::MIN_POSITIVE);
-        EpochRecord { seconds, images_per_second, peak_memory: peak_memory(), ..epoch }
     }
 }

@@ -3,6 +3,7 @@
 use crate::error::TrainError;
 use crate::model::Model;
 use crate::optimizer::Optimizer;
+use crate::step::StepOutput;
 use crate::train_config::TrainConfig;
 use serde_json::Value;
 use std::path::Path;
@@ -29,6 +30,16 @@ pub(crate) struct Sums {
     pub(crate) losses: [f64; 3],
     /// Images forward and backward.
     pub(crate) passes: [u64; 2],
+}
+
+impl Sums {
+    pub(crate) fn add(&mut self, found: &StepOutput) {
+        for (sum, value) in self.losses.iter_mut().zip([found.loss(), found.objective, found.regularizer]) {
+            *sum += value;
+        }
+        self.passes[0] += found.forward;
+        self.passes[1] += found.backward;
+    }
 }
 
 /// What a checkpoint must agree with: the settings and the images, as text.

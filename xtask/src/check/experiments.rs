@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::Violation;
-use tarrl_train::config::read_toml;
 use crate::profile::{Profile, toml_files};
+use tarrl_train::Method;
 
 /// Reads every profile and every method in `folder`, and finds profiles that name a method which is not there.
 ///
@@ -15,7 +15,7 @@ pub fn experiments(folder: &Path) -> anyhow::Result<Vec<Violation>> {
     let mut methods = Vec::new();
     for path in toml_files(&folder.join("methods"))? {
         methods.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
-        if let Err(error) = read_toml::<toml::Table>(&path) {
+        if let Err(error) = Method::read(&path) {
             violations.push(Violation {
                 place: "methods".to_owned(),
                 line: None,
@@ -57,6 +57,8 @@ mod tests {
         experiments(folder.path()).unwrap().iter().map(Violation::to_string).collect()
     }
 
+    const METHOD: &str = "title = \"SimCLR\"\nviews = [\"strong\", \"strong\"]\nobjective = { kind = \"nt-xent\" }\n";
+
     /// The project's own smoke profile, reduced to one method.
     fn profile(method: &str) -> String {
         let path = crate::workspace_root().join("experiments/profiles/smoke.toml");
@@ -68,7 +70,7 @@ mod tests {
 
     #[test]
     fn sound_files_pass() {
-        assert_eq!(check(&[("simclr", "title = \"SimCLR\"")], &profile("simclr")), [""; 0]);
+        assert_eq!(check(&[("simclr", METHOD)], &profile("simclr")), [""; 0]);
     }
 
     #[test]
@@ -81,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_faulty_profile_is_found() {
-        let found = check(&[("simclr", "")], &profile("simclr").replace("seeds", "sedes"));
+        let found = check(&[("simclr", METHOD)], &profile("simclr").replace("seeds", "sedes"));
         assert!(found[0].contains("unknown key `sedes`; did you mean `seeds`?"), "{found:?}");
     }
 }

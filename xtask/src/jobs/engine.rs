@@ -15,6 +15,7 @@ use super::{
     FileRecord, Finished, Job, JobContext, JobFolder, Key, Lock, Manifest, Plan, PlannedJob, Runs, State,
 };
 use crate::machine;
+use crate::message::message;
 
 /// What came of a run.
 #[derive(Debug, Default)]
@@ -74,7 +75,7 @@ pub fn execute(plan: &Plan<'_>, runs: &Runs, _lock: &Lock, provenance: &Value, d
             }
             Err(error) => {
                 display.end(spec, Ending::Failed);
-                let cause = format!("{error:#}");
+                let cause = message(&error);
                 outcome.failures.push(Failure {
                     job: label(job),
                     folder: folder.path().to_path_buf(),
@@ -159,7 +160,7 @@ fn run_job(
         });
     match &result {
         Ok(_) => context.log("finished"),
-        Err(error) => context.log(&format!("failed: {error:#}")),
+        Err(error) => context.log(&format!("failed: {}", message(error))),
     }
     result
 }

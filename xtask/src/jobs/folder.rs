@@ -93,7 +93,7 @@ impl JobFolder {
     }
 
     /// Makes the folder ready for `job` to run in. What an interrupted run left is kept for it to go on from;
-    /// a stale folder is emptied but for its log.
+    /// but for files that it was about to rename; a stale folder is emptied but for its log.
     ///
     /// # Errors
     /// Fails if the folder cannot be created, emptied or written.
@@ -102,12 +102,24 @@ impl JobFolder {
         match state {
             State::Done(_) => bail!("{path} holds a finished job, which is never run again"),
             State::Stale(_) => self.clear().with_context(|| format!("cannot empty {path}"))?,
-            State::Interrupted | State::New => {}
+            State::Interrupted => self.sweep().with_context(|| format!("cannot tidy {path}"))?,
+            State::New => {}
         }
         fs::create_dir_all(&self.path).with_context(|| format!("cannot create {path}"))?;
         let config = serde_json::to_vec_pretty(&job.spec().identity())?;
         write_atomic(&self.path.join(Self::CONFIG), &config)
             .with_context(|| format!("cannot write to {path}"))
+    }
+
+    /// Removes what was killed between a temporary name and the rename.
+    fn sweep(&self) -> std::io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|ending| ending == "tmp") {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
     }
 
     fn clear(&self) -> std::io::Result<()> {

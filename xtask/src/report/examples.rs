@@ -10,15 +10,20 @@ use crate::stages::attack::{EXAMPLES, Example};
 pub(super) fn figure(results: &Results<'_>) -> anyhow::Result<Option<Figure>> {
     let rows = &results.study.rows;
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(None) };
-    let Some(epsilon) = results.lab.profile.attack.epsilons.last().map(|e| e.value()) else { return Ok(None) };
+    let Some(epsilon) = results.lab.profile.attack.epsilons.last().map(|e| e.value()) else {
+        return Ok(None);
+    };
     let classes = results.lab.catalog.manifest(&results.lab.profile.dataset)?.classes;
     let mut grid = ImageGrid::default();
     for row in if rows.len() > 1 { vec![first, last] } else { vec![first] } {
         let path = results.finished[&row.seeds[0].attack].folder.join(EXAMPLES);
         let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let examples: Vec<Example> = serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))?;
+        let examples: Vec<Example> =
+            serde_json::from_slice(&text).with_context(|| format!("{}", path.display()))?;
         let examples: Vec<&Example> = examples.iter().filter(|e| e.epsilon == epsilon).collect();
-        let line = |label: &str, pixels: &dyn Fn(&Example) -> &Vec<u8>, caption: &dyn Fn(&Example) -> String| GridRow {
+        let line = |label: &str,
+                    pixels: &dyn Fn(&Example) -> &Vec<u8>,
+                    caption: &dyn Fn(&Example) -> String| GridRow {
             label: format!("{}: {label}", row.method.title),
             images: examples.iter().map(|e| (Picture::new(e.shape, pixels(e).clone()), caption(e))).collect(),
         };

@@ -80,7 +80,10 @@ impl Results<'_> {
             command: "cargo xtask reproduce".into(),
             seeds: (0..u64::from(self.lab.profile.seeds)).collect(),
             jobs: jobs
-                .map(|job| Job { key: job.key().to_string(), title: format!("{}: {}", job.spec().stage.kind, job.spec().name) })
+                .map(|job| Job {
+                    key: job.key().to_string(),
+                    title: format!("{}: {}", job.spec().stage.kind, job.spec().name),
+                })
                 .collect(),
             facts: vec![("dataset".into(), self.lab.profile.dataset.clone())],
         }

@@ -16,7 +16,13 @@ pub(super) fn table(results: &Results<'_>) -> anyhow::Result<(Table, Vec<String>
     };
     let pgd = format!("PGD-{}", profile.attack.steps);
     let mut columns = vec![column("linear head", "clean")];
-    columns.extend(profile.attack.epsilons.iter().map(|e| column("linear head", &format!("{pgd}, {}", radius(e.value())))));
+    columns.extend(
+        profile
+            .attack
+            .epsilons
+            .iter()
+            .map(|e| column("linear head", &format!("{pgd}, {}", radius(e.value())))),
+    );
     columns.push(column("nearest neighbours", "clean"));
     let mut table = Table {
         id: "T1".into(),

@@ -22,7 +22,8 @@ pub(super) fn table(results: &Results<'_>) -> anyhow::Result<(Table, Vec<String>
     let epsilons: Vec<f64> = profile.attack.epsilons.iter().map(|e| e.value()).collect();
     let mut columns = Vec::new();
     for &epsilon in &epsilons {
-        let column = |label: &str| Column { group: radius(epsilon), label: label.into(), best: None, decimals: 3 };
+        let column =
+            |label: &str| Column { group: radius(epsilon), label: label.into(), best: None, decimals: 3 };
         columns.push(column("R / spread"));
         columns.extend(QUANTITIES.iter().map(|(label, ..)| column(label)));
         columns.push(column("bound / attacked"));
@@ -61,7 +62,9 @@ pub(super) fn table(results: &Results<'_>) -> anyhow::Result<(Table, Vec<String>
                     epsilon: Some(epsilon),
                     metric: metric.into(),
                 };
-                let of = |pick: &dyn Fn(&Level) -> (f64, Option<(f64, usize)>)| over_seeds(at(i).map(pick), outputs.len());
+                let of = |pick: &dyn Fn(&Level) -> (f64, Option<(f64, usize)>)| {
+                    over_seeds(at(i).map(pick), outputs.len())
+                };
                 cells.push(Some(Cell::measured(moved(i), keys("relative-displacement"))));
                 for (_, metric, quantity) in QUANTITIES {
                     let mean = of(&|level| {
@@ -78,8 +81,14 @@ pub(super) fn table(results: &Results<'_>) -> anyhow::Result<(Table, Vec<String>
         }
     }
     let findings = vec![
-        format!("The bound holds at every one of {pairs} pairs of sample and task (a single violation would have stopped the study)."),
-        format!("Displacement relative to the spread at {}: {}.", radius(epsilons[0]), displacements.join(", ")),
+        format!(
+            "The bound holds at every one of {pairs} pairs of sample and task (a single violation would have stopped the study)."
+        ),
+        format!(
+            "Displacement relative to the spread at {}: {}.",
+            radius(epsilons[0]),
+            displacements.join(", ")
+        ),
     ];
     Ok((table, findings))
 }

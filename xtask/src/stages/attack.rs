@@ -74,7 +74,10 @@ pub fn job(lab: &Arc<Lab>, [pretrain, head]: [Key; 2], name: &str, seed: u64) ->
         seed,
         config: json!({"attack": config, "radii": radii, "subset": lab.profile.subset}),
         inputs: vec![pretrain, head],
-        seconds: 2e-4 * lab.profile.encoder.width.powi(2) * (test * config.pgd.steps * config.pgd.restarts) as f64 * 4.0,
+        seconds: 2e-4
+            * lab.profile.encoder.width.powi(2)
+            * (test * config.pgd.steps * config.pgd.restarts) as f64
+            * 4.0,
     };
     let lab = lab.clone();
     Job::new(spec, move |context| {
@@ -91,10 +94,12 @@ pub fn job(lab: &Arc<Lab>, [pretrain, head]: [Key; 2], name: &str, seed: u64) ->
             .flat_map(|level| level.examples.iter().map(|example| show(example, level.epsilon)))
             .collect();
         let path = context.output(EXAMPLES);
-        std::fs::write(&path, serde_json::to_vec(&examples)?).with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(&path, serde_json::to_vec(&examples)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
 
         let n = labels.len();
-        let mean = |passes: &dyn Fn(usize) -> u32| (0..n).map(|i| f64::from(passes(i))).sum::<f64>() / n as f64;
+        let mean =
+            |passes: &dyn Fn(usize) -> u32| (0..n).map(|i| f64::from(passes(i))).sum::<f64>() / n as f64;
         let levels = curve.iter().map(|level| Level {
             epsilon: level.epsilon,
             correct: level.robust_correct(),

@@ -8,7 +8,9 @@ use serde_json::json;
 use tarrl_attacks::{Pgd, Threat};
 use tarrl_bound::Chain;
 use tarrl_data::{Dataset, Grouping, Manifest, Task};
-use tarrl_eval::{BoundMeasurement, Downstream, MeasureConfig, ProbeConfig, features, linear_probe, measure_bound};
+use tarrl_eval::{
+    BoundMeasurement, Downstream, MeasureConfig, ProbeConfig, features, linear_probe, measure_bound,
+};
 use tarrl_tensor::Key as Random;
 
 use super::head::BATCH;
@@ -93,7 +95,10 @@ pub fn job(lab: &Arc<Lab>, pretrain: Key, manifest: &Manifest, name: &str, seed:
         let encoder = lab.encoder(&context.input(0).folder)?;
         let encode = |x: &_| encoder.forward(x);
         let train = features(&encode, &images.train, &lab.device, BATCH);
-        let sample = images.test.balanced_subset(n.min(images.test.len()) / images.test.classes.len(), Random::new(0).fold("bound"))?;
+        let sample = images.test.balanced_subset(
+            n.min(images.test.len()) / images.test.classes.len(),
+            Random::new(0).fold("bound"),
+        )?;
         let key = Random::new(context.seed()).fold("bound");
         let downstream: Vec<Downstream> = tasks(&images.train, &groupings)
             .into_iter()
@@ -134,7 +139,8 @@ fn tasks(data: &Dataset, groupings: &[Grouping]) -> Vec<Task> {
 fn groupings(manifest: &Manifest) -> Vec<Grouping> {
     let random = (1..=RANDOM_TASKS).map(|i| {
         let key = Random::new(i).fold("random task");
-        Grouping::random(manifest.classes.len(), GROUPS.min(manifest.classes.len()), key).named(format!("random {i}"))
+        Grouping::random(manifest.classes.len(), GROUPS.min(manifest.classes.len()), key)
+            .named(format!("random {i}"))
     });
     manifest.coarse.iter().cloned().chain(random).collect()
 }

@@ -74,7 +74,8 @@ pub fn job(lab: &Arc<Lab>, pretrain: Key, name: &str, seed: u64) -> Job {
         let test = features(&encode, &images.test, &lab.device, BATCH);
         let (train_labels, test_labels) = (labels(&images.train.labels), labels(&images.test.labels));
         let key = Random::new(context.seed()).fold("probe");
-        let probe = linear_probe(&train, &train_labels, images.train.classes.len(), &ProbeConfig::default(), key);
+        let probe =
+            linear_probe(&train, &train_labels, images.train.classes.len(), &ProbeConfig::default(), key);
         context.log(&format!("linear head: l2 {:.1e}, {} iterations", probe.l2, probe.iterations));
         let neighbours = Knn::NEAR.predict(&train, &train_labels, &test);
         let output = Output {

@@ -1,11 +1,12 @@
 //! Pre-training of one method with one seed.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
 use tarrl_data::Manifest;
 use tarrl_encoders::EncoderConfig;
-use tarrl_train::{Event, Finish, Method, Options, Pretraining, TrainConfig};
+use tarrl_train::{Event, Finish, Method, Options, Pretraining, TrainConfig, TrainError};
 
 use super::Lab;
 use crate::jobs::{Job, Key, Spec, Stage};
@@ -42,7 +43,11 @@ pub fn job(lab: &Arc<Lab>, data: Key, manifest: &Manifest, method: &Method, name
         let finish = training.run(&mut |event| match event {
             Event::Began { step, total, .. } => context.progress(*step, *total, ""),
             Event::Stepped { record, total, .. } => {
-                context.progress(record.step, *total, &format!("loss {:.3}, R {:.3}", record.objective, record.regularizer));
+                context.progress(
+                    record.step,
+                    *total,
+                    &format!("loss {:.3}, R {:.3}", record.objective, record.regularizer),
+                );
             }
             Event::Epoch(epoch) => context.log(&format!(
                 "epoch {}: loss {:.4}, objective {:.4}, R {:.4}, {:.0} images/s",
@@ -50,10 +55,18 @@ pub fn job(lab: &Arc<Lab>, data: Key, manifest: &Manifest, method: &Method, name
             )),
             Event::Warning(warning) => context.log(&format!("warning {}: {}", warning.name, warning.message)),
             Event::Saved { .. } => {}
-        })?;
+        });
+        let finish = finish.map_err(|error| located(error, &lab.profile.path))?;
         let Finish::Trained(trained) = finish else { anyhow::bail!("the training stopped before its end") };
         Ok(json!({"last": trained.last}))
     })
+}
+
+/// The error, with the file that its remedy speaks of.
+fn located(error: TrainError, profile: &Path) -> anyhow::Error {
+    let diverged = matches!(error, TrainError::Diverged { .. });
+    let error = anyhow::Error::new(error);
+    if diverged { error.context(format!("[pretrain] of {}", profile.display())) } else { error }
 }
 
 fn train_config(lab: &Lab, manifest: &Manifest, method: &Method, seed: u64) -> TrainConfig {

@@ -21,19 +21,13 @@ fn linear_margin_in_a_cube() {
             &config,
             &keys(3, n),
         );
-        for i in 0..n {
+        for (i, point) in x.to_vec::<f64>().chunks(d).enumerate() {
             let gap = gap_vector(&w.to_vec::<f64>(), labels[i]);
-            let point = &x.to_vec::<f64>()[i * d..(i + 1) * d];
             let clean: f64 = point.iter().zip(&gap).map(|(x, g)| x * g).sum();
             let fall: f64 = point.iter().zip(&gap).map(|(x, g)| g.abs() * room(*x, -g).min(epsilon)).sum();
-            assert!(
-                (found.margin[i] - (clean - fall)).abs() < 1e-12,
-                "{}: {} but {}",
-                i,
-                found.margin[i],
-                clean - fall
-            );
-            assert_eq!(found.success[i], found.margin[i] < 0.0);
+            let (margin, worst) = (found.margin[i], clean - fall);
+            assert!((margin - worst).abs() < 1e-12, "{i}: {margin} but {worst}");
+            assert_eq!(found.success[i], margin < 0.0);
         }
     }
 }

@@ -30,7 +30,7 @@ fn more_restarts_and_the_clean_point_never_lose() {
 #[test]
 fn the_best_point_is_kept_not_the_last() {
     let x = Tensor::new(&cpu(), [1, 1], &[0.5f32]);
-    // 2v − v with v = u − x and the first copy a constant of the graph: rises by value, falls by gradient.
+    // The value is −u; the gradient is +1, for the first copy of u is a constant of the graph.
     let objective = |u: &Tensor, _: &[usize]| (&u.detach().mul_scalar(2.0) - u).neg().reshape([1]);
     let config = Pgd { steps: 4, step_size: 0.1, start: Start::Clean, ..Pgd::default() };
     let found = pgd(&x, &objective, &Threat::linf(0.4), &config, &keys(1, 1));
@@ -52,8 +52,8 @@ fn the_gradient_of_a_displacement_is_zero_at_the_clean_point() {
     assert!(alive.value.iter().all(|v| *v > 0.0));
 }
 
-/// Two classes on one coordinate, the label's logit falling: the sample at 0.3 + 0.1·i is lost at step
-/// i, and the last two never within three steps of 0.1.
+/// Two classes on one coordinate, split at 0.5: in steps of 0.1 the samples are lost at once, after one,
+/// after two steps, and the last two not within three.
 #[test]
 fn passes_of_finished_samples_are_exact() {
     let x = Tensor::new(&cpu(), [5, 1], &[0.45f64, 0.55, 0.65, 0.85, 0.95]);

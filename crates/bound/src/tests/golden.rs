@@ -38,7 +38,7 @@ fn bounds_in_three_norms() {
         (
             LpNorm::L2,
             0.5,
-            [1.4142135623730951, 2.0],
+            [std::f64::consts::SQRT_2, 2.0],
             [1.5549569196419908, 1.1041306053367284, 0.9547393620338855],
         ),
         (LpNorm::Linf, 0.4, [2.0, 2.0], [1.3549569196419906, 0.9749569269138378, 0.9749569269138378]),
@@ -64,9 +64,10 @@ fn constants_of_the_head() {
     close(head.row_constant(LpNorm::L2), 2.0);
     // The rows sum to (0, 1): centring takes 1/3 from the second column, W_cᵀW_c = diag(2, 2/3).
     close(head.spectral_constant(), 2.0);
-    assert_eq!(LpNorm::ALL.map(|norm| head.label_constant(1, norm.dual())).len(), 3);
+    // From the second class: v = (1, −1) and (−1, −1).
     close(head.label_constant(1, LpNorm::Linf), 2.0);
     close(head.label_constant(1, LpNorm::L1), 1.0);
+    close(head.label_constant(1, LpNorm::L2), std::f64::consts::SQRT_2);
 }
 
 #[test]

@@ -1,0 +1,85 @@
+//! The convolutions of an encoder, read from the graph that it records.
+
+use crate::values::uniform;
+use crate::workload::{encoder_config, image_shape};
+use tarrl_encoders::{Arch, Encoder};
+use tarrl_tensor::{ConvShape, Cpu, Edge, Key, Op, Shape, Tensor, history};
+
+/// The convolutions on the way to `y`, in their order.
+///
+/// # Panics
+/// If a recorded convolution has operands of no convolution.
+pub fn convolutions(y: &Tensor) -> Vec<ConvShape> {
+    let mut found = Vec::new();
+    for node in history(y) {
+        if let (Op::Conv2d(conv), [x, w]) = (node.op(), node.edges()) {
+            let ([n, h, width, c_in], [kh, kw, _, c_out]) = (extents(x), extents(w));
+            found.push(ConvShape { n, h, w: width, c_in, kh, kw, c_out, conv: *conv });
+        }
+    }
+    found
+}
+
+/// The convolutions of an encoder for a batch, in their order.
+pub fn layers(arch: Arch, batch: usize) -> Vec<ConvShape> {
+    let device = Cpu { threads: 1, ..Cpu::default() }.open();
+    let encoder = Encoder::new(&encoder_config(arch), &device, Key::new(0));
+    let image = uniform(&device, &[&[1], &image_shape(arch)[..]].concat(), Key::new(1)).tracked();
+    let mut layers = convolutions(&encoder.frozen().forward(&image));
+    for layer in &mut layers {
+        layer.n = batch;
+    }
+    layers
+}
+
+/// Each shape once, where it comes first.
+pub fn distinct(layers: &[ConvShape]) -> Vec<ConvShape> {
+    let mut seen = Vec::new();
+    for layer in layers {
+        if !seen.contains(layer) {
+            seen.push(*layer);
+        }
+    }
+    seen
+}
+
+/// A short name of a convolution: kernel, stride, channels, and the map that comes in.
+///
+/// ```
+/// # use tarrl_benches::{label, layers};
+/// # use tarrl_encoders::Arch;
+/// assert_eq!(label(&layers(Arch::ConvSmall, 1)[1]), "3x3-s2-32-64@28x28");
+/// ```
+pub fn label(s: &ConvShape) -> String {
+    format!("{}x{}-s{}-{}-{}@{}x{}", s.kh, s.kw, s.conv.stride, s.c_in, s.c_out, s.h, s.w)
+}
+
+fn extents(edge: &Edge) -> [usize; 4] {
+    let shape: Shape = match edge {
+        Edge::Tracked(node) => *node.shape(),
+        Edge::Constant(array) => *array.shape(),
+    };
+    shape[..].try_into().unwrap_or_else(|_| panic!("convolutions: an operand of shape {shape:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By hand for ConvSmall: `h·w·c_out·9·c_in` of 28²·32·1, 14²·64·32, 14²·64·64 and 7²·128·64. The figure of
+    /// ResNet-18 is the usual 555.42 million of its CIFAR form, shortcuts included and no classifier.
+    #[test]
+    fn multiply_adds_are_those_of_the_published_networks() {
+        let count = |arch, batch| layers(arch, batch).iter().map(ConvShape::macs).sum::<usize>();
+        let by_hand = 9 * (784 * 32 + 196 * 64 * 32 + 196 * 64 * 64 + 49 * 128 * 64);
+        assert_eq!((count(Arch::ConvSmall, 1), by_hand), (14_676_480, 14_676_480));
+        assert_eq!(count(Arch::ResNet18Cifar, 1), 555_417_600);
+        assert_eq!(count(Arch::ConvSmall, 5), 5 * 14_676_480);
+    }
+
+    #[test]
+    fn repeated_layers_are_listed_once() {
+        let all = layers(Arch::ResNet18Cifar, 2);
+        assert_eq!((all.len(), distinct(&all).len()), (20, 11));
+    }
+}

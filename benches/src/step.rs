@@ -1,0 +1,126 @@
+//! Workloads ready to run.
+
+use crate::layers::convolutions;
+use crate::ssl::Ssl;
+use crate::values::uniform;
+use crate::workload::{Activity, Workload, encoder_config, image_shape};
+use tarrl_encoders::{Encoder, Frozen, Pass, parameters, track};
+use tarrl_tensor::{ConvShape, Device, Key, Tensor, grad, value_and_grad};
+
+/// A workload with its network and its images, ready to run.
+pub struct Step {
+    body: Body,
+    /// `(n, h, w, c)`: images, and for a self-supervised step their other views.
+    views: [Tensor; 2],
+    flops: u64,
+}
+
+enum Body {
+    Forward(Frozen),
+    Train(Encoder),
+    InputGrad(Frozen),
+    Ssl(Box<Ssl>),
+}
+
+impl Step {
+    /// A workload on `batch` random images and a network with random weights.
+    ///
+    /// # Panics
+    /// If `batch` is less than two: batch norm needs several values.
+    #[track_caller]
+    pub fn new(workload: Workload, batch: usize, device: &Device) -> Self {
+        assert!(batch > 1, "Step::new: {workload} on a batch of {batch}, not two or more");
+        let key = Key::new(0);
+        let shape = [&[batch], &image_shape(workload.arch)[..]].concat();
+        let views = ["first", "second"].map(|view| uniform(device, &shape, key.fold(view)));
+        let mut encoder = Encoder::new(&encoder_config(workload.arch), device, key.fold("encoder"));
+        let frozen = encoder.frozen();
+        let one = frozen.forward(&views[0].slice(0, 0, 1).tracked());
+        let multiply_adds: usize = convolutions(&one).iter().map(ConvShape::macs).sum();
+        let body = match workload.activity {
+            Activity::Forward => Body::Forward(frozen),
+            Activity::InputGrad => Body::InputGrad(frozen),
+            Activity::Train => {
+                track(&mut encoder);
+                Body::Train(encoder)
+            }
+            Activity::SslStep => Body::Ssl(Box::new(Ssl::new(encoder, device, key))),
+        };
+        let flops = 2 * multiply_adds as u64 * batch as u64 * workload.activity.passes();
+        Step { body, views, flops }
+    }
+
+    /// Runs it once and returns everything that it computed for: representations, or a loss with its gradients, or
+    /// a loss with the parameters after the update.
+    pub fn run(&mut self) -> Vec<Tensor> {
+        let x = &self.views[0];
+        match &mut self.body {
+            Body::Forward(encoder) => vec![encoder.forward(x)],
+            Body::InputGrad(encoder) => {
+                let (loss, slope) = value_and_grad(x, |x| mean_square(&encoder.forward(x)));
+                vec![loss, slope]
+            }
+            Body::Train(encoder) => {
+                let loss = mean_square(&encoder.forward(x, &mut Pass::train()));
+                let weights = parameters(encoder);
+                let mut results = grad(&loss, &weights.iter().collect::<Vec<_>>());
+                results.push(loss.detach());
+                results
+            }
+            Body::Ssl(ssl) => ssl.step(&self.views),
+        }
+    }
+
+    /// Floating-point operations of one run, by the counting of this crate.
+    pub fn flops(&self) -> u64 {
+        self.flops
+    }
+}
+
+/// `Σ z² / n` of representations `(n, d)`.
+fn mean_square(z: &Tensor) -> Tensor {
+    z.square().sum_all().mul_scalar(1.0 / z.shape()[0] as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tarrl_tensor::{Cpu, cpu};
+
+    #[test]
+    fn every_workload_gives_finite_numbers_that_are_not_all_zero() {
+        let device = cpu();
+        for workload in Workload::ALL {
+            let mut step = Step::new(workload, 2, &device);
+            // The second run of a step that learns starts where the first has ended.
+            for _ in 0..2 {
+                for (i, tensor) in step.run().iter().enumerate() {
+                    let values = tensor.array().to_f64();
+                    assert!(values.iter().all(|v| v.is_finite()), "{workload}: result {i}");
+                    assert!(values.iter().any(|v| *v != 0.0), "{workload}: result {i}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn work_is_counted_per_image_and_pass() {
+        let flops = |name: &str, batch| Step::new(name.parse().unwrap(), batch, &cpu()).flops();
+        assert_eq!(flops("forward:conv-small", 3), 2 * 14_676_480 * 3);
+        assert_eq!(flops("train:conv-small", 3), 3 * flops("forward:conv-small", 3));
+        assert_eq!(flops("ssl-step:conv-small", 3), 21 * flops("forward:conv-small", 3));
+        assert_eq!(flops("input-grad:resnet18-cifar", 2), 2 * 2 * 555_417_600 * 2);
+    }
+
+    #[test]
+    fn a_step_that_learns_changes_its_results_the_same_way_for_any_number_of_threads() {
+        let run = |threads| {
+            let device = Cpu { threads, ..Cpu::default() }.open();
+            let mut step = Step::new("ssl-step:conv-small".parse().unwrap(), 4, &device);
+            [step.run(), step.run()].map(|run| run.iter().map(|t| t.to_vec::<f32>()).collect::<Vec<_>>())
+        };
+        let [first, second] = run(1);
+        assert_ne!(first, second);
+        assert_eq!(run(3), [first, second]);
+    }
+}

@@ -1,0 +1,87 @@
+//! Signs that a training goes wrong: numbers that are not finite, and collapse.
+
+use crate::metrics::{StepRecord, WarningRecord};
+use tarrl_encoders::Module;
+use tarrl_tensor::Tensor;
+
+/// Below this [`StepRecord::embedding_std`] at the end of an epoch, embeddings are said to collapse.
+pub const COLLAPSED_EMBEDDINGS: f64 = 0.2;
+
+/// Below this [`StepRecord::feature_std`] at the end of an epoch, representations are said to collapse.
+pub const COLLAPSED_FEATURES: f64 = 0.02;
+
+/// `Err` with the name and the value of a quantity that is not finite.
+pub(crate) fn require_finite(what: &str, value: f64) -> Result<(), (String, f64)> {
+    if value.is_finite() { Ok(()) } else { Err((what.to_string(), value)) }
+}
+
+/// The Euclidean norm of the gradients in all parameters of `model` together; the first that is not finite
+/// is named.
+pub(crate) fn gradient_norm(model: &dyn Module, gradients: &[Tensor]) -> Result<f64, (String, f64)> {
+    let squares: Vec<f64> = gradients.iter().map(|g| g.square().sum_all().item()).collect();
+    let mut names = Vec::new();
+    model.visit(&mut |name, role, _| {
+        if role.is_parameter() {
+            names.push(name.to_string());
+        }
+    });
+    for (name, &square) in names.iter().zip(&squares) {
+        require_finite(&format!("squared length of the gradient of {name}"), square)?;
+    }
+    Ok(squares.iter().sum::<f64>().sqrt())
+}
+
+/// The alarms that the last step of an epoch sets off.
+pub(crate) fn warnings(record: &StepRecord) -> Vec<WarningRecord> {
+    let alarms = [
+        ("embedding-collapse", "embeddings", record.embedding_std, COLLAPSED_EMBEDDINGS),
+        ("feature-collapse", "representations", record.feature_std, COLLAPSED_FEATURES),
+    ];
+    let fired = alarms.into_iter().filter(|(.., found, least)| found < least);
+    let describe = |(name, what, found, least): (&str, &str, f64, f64)| WarningRecord {
+        step: record.step,
+        name: name.to_string(),
+        message: format!(
+            "the {what} of different images point nearly the same way (spread {found:.3}, healthy above {least}); \
+             lower the weight of the regularizer or the learning rate"
+        ),
+    };
+    fired.map(describe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Model;
+    use crate::train_config::TrainConfig;
+    use tarrl_encoders::parameters;
+    use tarrl_tensor::cpu;
+
+    #[test]
+    fn alarms_go_off_below_their_thresholds_only() {
+        let of = |embedding_std, feature_std| {
+            let record = StepRecord { embedding_std, feature_std, ..StepRecord::default() };
+            warnings(&record).into_iter().map(|warning| warning.name).collect::<Vec<_>>()
+        };
+        assert_eq!(of(0.9, 0.4), [""; 0]);
+        assert_eq!(of(0.19, 0.4), ["embedding-collapse"]);
+        assert_eq!(of(0.9, 0.019), ["feature-collapse"]);
+    }
+
+    #[test]
+    fn the_gradient_that_is_not_finite_is_named() {
+        let method =
+            toml::from_str("title = 't'\nviews = ['clean', 'clean']\nobjective = { kind = 'nt-xent' }");
+        let model = Model::new(&TrainConfig::new(method.unwrap()), &cpu());
+        let mut gradients: Vec<Tensor> = parameters(&model).iter().map(Tensor::zeros_like).collect();
+        assert_eq!(gradient_norm(&model, &gradients), Ok(0.0));
+        let first = &gradients[0] + 2.0;
+        let expected = 2.0 * (first.array().len() as f64).sqrt();
+        gradients[0] = first;
+        assert!((gradient_norm(&model, &gradients).unwrap() - expected).abs() < 1e-5);
+        gradients[2] = &gradients[2] + f64::NAN;
+        let (what, value) = gradient_norm(&model, &gradients).unwrap_err();
+        let name = &model.described()[2].name;
+        assert!(what.ends_with(&format!("gradient of {name}")) && value.is_nan(), "{what}");
+    }
+}

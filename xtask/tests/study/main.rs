@@ -1,0 +1,9 @@
+//! The program as a user meets it, on a study so small that it runs in seconds: what an interruption, a damaged file
+//! or another number of threads does to its results, and what it says.
+
+mod failures;
+mod interruption;
+mod repetition;
+mod report;
+mod stripes;
+mod world;

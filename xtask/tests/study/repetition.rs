@@ -1,0 +1,57 @@
+//! The same study again: nothing is computed twice, and the number of threads changes no bit.
+
+use std::collections::BTreeSet;
+
+use crate::world::{JOBS, World, reference};
+
+#[test]
+fn run_again_every_job_is_skipped() {
+    let world = World::finished();
+    let (kept, bits) = (world.kept(), world.bits());
+    let ran = world.run(&[]);
+    assert!(ran.stdout.contains("The report: "), "{}", ran.stdout);
+    ran.ran_nothing();
+    assert_eq!(world.kept(), kept);
+    assert_eq!(world.bits(), bits);
+    let plan = world.run(&["--dry-run"]).succeeded().stdout;
+    assert!(plan.contains(&format!("{JOBS} jobs: {JOBS} done, 0 to run\n")), "{plan}");
+}
+
+#[test]
+fn another_seed_runs_only_what_is_new() {
+    let world = World::finished();
+    world.edit("experiments/profiles/tiny.toml", "methods = [\"plain\", \"tarr\"]", "methods = [\"plain\"]");
+    let kept = world.kept();
+    let ran = world.run(&["--seeds", "2"]).succeeded();
+    let done: BTreeSet<&str> =
+        ran.stderr.lines().filter_map(|line| line.split("done: ").nth(1)?.split(", ").next()).collect();
+    assert_eq!(
+        done,
+        ["attack plain", "bound plain", "head plain", "pretrain plain"].into(),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        ran.stderr.contains("9 jobs, 5 done already") && !ran.stderr.contains("seed 0"),
+        "{}",
+        ran.stderr
+    );
+    let now = world.kept();
+    assert!(kept.iter().all(|(path, file)| now.get(path) == Some(file)));
+}
+
+#[test]
+fn one_thread_gives_the_bits_of_two() {
+    same_bits_on("1");
+}
+
+#[test]
+fn three_threads_give_the_bits_of_two() {
+    same_bits_on("3");
+}
+
+fn same_bits_on(threads: &str) {
+    let world = World::new();
+    world.run(&["--threads", threads]).succeeded();
+    assert_eq!(world.bits(), reference().bits());
+}
