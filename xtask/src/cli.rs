@@ -69,9 +69,13 @@ mod tests {
 
     #[test]
     fn senseless_numbers_are_refused() {
-        for line in
-            ["reproduce --seeds 0", "reproduce --threads 0", "reproduce --only", "reproduce --only T1,", "bench --all --batch 1"]
-        {
+        for line in [
+            "reproduce --seeds 0",
+            "reproduce --threads 0",
+            "reproduce --only",
+            "reproduce --only T1,",
+            "bench --all --batch 1",
+        ] {
             assert!(Cli::try_parse_from(format!("xtask {line}").split_whitespace()).is_err(), "{line}");
         }
     }

@@ -179,7 +179,7 @@ mod tests {
 \bottomrule
 \end{tabular}
 \par\smallskip
-{\footnotesize Mean $\pm$ half-width of the 95 \% interval; n = 2 seeds. $^{1}$\,R\&D}
+{\footnotesize Mean $\pm$ half-width of the 95 \% interval; n = 2. $^{1}$\,R\&D}
 \end{table}
 ";
         assert_eq!(super::table(&table), want);

@@ -70,14 +70,14 @@ pub enum Value {
     Published(Published),
 }
 
-/// A mean over `n` seeds with the half-width of its 95 % interval.
+/// A mean over `n` repetitions with the half-width of its 95 % interval.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Estimate {
     /// The mean; accuracies in per cent.
     pub mean: f64,
-    /// Half-width in the unit of the mean; `None` where one seed allows no interval.
+    /// Half-width in the unit of the mean; `None` where there is no interval.
     pub half_width: Option<f64>,
-    /// Number of seeds, at least 1.
+    /// Number of repetitions, at least 1: seeds, or the samples of one seed. A note of the table says which.
     pub n: usize,
 }
 
@@ -135,8 +135,8 @@ impl Table {
         others.len() > 1 && number(own, head.decimals) == number(top, head.decimals)
     }
 
-    /// The smallest and largest number of seeds behind the measured cells, if there are any.
-    pub(crate) fn seeds(&self) -> Option<(usize, usize)> {
+    /// The smallest and largest number of repetitions behind the measured cells, if there are any.
+    pub(crate) fn repetitions(&self) -> Option<(usize, usize)> {
         let cells = self.rows.iter().flat_map(|row| row.cells.iter().flatten());
         let counts = cells.filter_map(|cell| match &cell.value {
             Value::Measured(estimate) => Some(estimate.n),
@@ -173,16 +173,15 @@ impl Table {
         groups
     }
 
-    /// The sentences below a table: what ± means, how many seeds, the caller's notes.
+    /// The sentences below a table: what ± means, how many repetitions, the caller's notes.
     pub(crate) fn remarks(&self) -> Vec<String> {
         let what =
             if self.has_intervals() { "Mean ± half-width of the 95 % interval" } else { "No interval" };
-        let seeds = self.seeds().map(|range| match range {
-            (1, 1) => format!("{what}; n = 1 seed."),
-            (low, high) if low == high => format!("{what}; n = {low} seeds."),
-            (low, high) => format!("{what}; n = {low} to {high} seeds."),
+        let n = self.repetitions().map(|range| match range {
+            (low, high) if low == high => format!("{what}; n = {low}."),
+            (low, high) => format!("{what}; n = {low} to {high}."),
         });
-        seeds.into_iter().chain(self.notes.iter().cloned()).collect()
+        n.into_iter().chain(self.notes.iter().cloned()).collect()
     }
 
     fn has_intervals(&self) -> bool {

@@ -98,7 +98,7 @@ fn continues_word(chars: &[char], i: usize) -> bool {
     match i {
         0 => false,
         1 => word(0) && !matches!(chars[0], 'b' | 'c'),
-        _ => word(i - 1) && !(matches!(chars[i - 1], 'b' | 'c') && !word(i - 2)),
+        _ => word(i - 1) && (word(i - 2) || !matches!(chars[i - 1], 'b' | 'c')),
     }
 }
 

@@ -57,7 +57,8 @@ mod tests {
         experiments(folder.path()).unwrap().iter().map(Violation::to_string).collect()
     }
 
-    const METHOD: &str = "title = \"SimCLR\"\nviews = [\"strong\", \"strong\"]\nobjective = { kind = \"nt-xent\" }\n";
+    const METHOD: &str =
+        "title = \"SimCLR\"\nviews = [\"strong\", \"strong\"]\nobjective = { kind = \"nt-xent\" }\n";
 
     /// The project's own smoke profile, reduced to one method.
     fn profile(method: &str) -> String {

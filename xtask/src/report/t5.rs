@@ -6,6 +6,9 @@ use tarrl_report::{Cell, Column, Estimate, Keys, Table};
 use super::{Results, interval_note, radius};
 use crate::stages::bound::{Level, Mean, Output, TaskLevel};
 
+/// The value of one seed, the half-width of its interval over samples if it has one, and the number of samples.
+type Sampled = (f64, Option<f64>, usize);
+
 /// A quantity of a task: its column, its name in files, and where it is found.
 type Quantity = (&'static str, &'static str, fn(&TaskLevel) -> Mean);
 
@@ -49,7 +52,8 @@ pub(super) fn table(results: &Results<'_>) -> anyhow::Result<(Table, Vec<String>
     for row in &results.study.rows {
         let outputs: Vec<Output> = results.of(row, |jobs| jobs.bound, |f| f.parse())?;
         let at = |level: usize| outputs.iter().map(move |output| &output.levels[level]);
-        let moved = |level: usize| over_seeds(at(level).map(|l| (l.displacement, None)), outputs.len());
+        let moved =
+            |level: usize| over_seeds(at(level).map(|l| (l.displacement, None, l.tasks[0].n)), outputs.len());
         displacements.push(format!("{} {:.3}", row.method.title, moved(0).mean));
         for task in 0..outputs[0].levels[0].tasks.len() {
             let name = &outputs[0].levels[0].tasks[task].name;
@@ -62,18 +66,19 @@ pub(super) fn table(results: &Results<'_>) -> anyhow::Result<(Table, Vec<String>
                     epsilon: Some(epsilon),
                     metric: metric.into(),
                 };
-                let of = |pick: &dyn Fn(&Level) -> (f64, Option<(f64, usize)>)| {
-                    over_seeds(at(i).map(pick), outputs.len())
-                };
+                let of = |pick: &dyn Fn(&Level) -> Sampled| over_seeds(at(i).map(pick), outputs.len());
                 cells.push(Some(Cell::measured(moved(i), keys("relative-displacement"))));
                 for (_, metric, quantity) in QUANTITIES {
                     let mean = of(&|level| {
                         let Mean { mean, half_width } = quantity(&level.tasks[task]);
-                        (mean, Some((half_width, level.tasks[task].n)))
+                        (mean, Some(half_width), level.tasks[task].n)
                     });
                     cells.push(Some(Cell::measured(mean, keys(metric))));
                 }
-                let ratio = of(&|level| (level.tasks[task].gap.mean / level.tasks[task].attacked.mean, None));
+                let ratio = of(&|level| {
+                    let found = &level.tasks[task];
+                    (found.gap.mean / found.attacked.mean, None, found.n)
+                });
                 cells.push(Some(Cell::measured(ratio, keys("bound-over-attacked"))));
                 pairs += at(i).map(|level| level.tasks[task].n).sum::<usize>();
             }
@@ -94,11 +99,10 @@ pub(super) fn table(results: &Results<'_>) -> anyhow::Result<(Table, Vec<String>
 }
 
 /// The mean over seeds; of one seed the value itself, with its interval over samples if it has one.
-fn over_seeds(values: impl Iterator<Item = (f64, Option<(f64, usize)>)>, seeds: usize) -> Estimate {
+fn over_seeds(values: impl Iterator<Item = Sampled>, seeds: usize) -> Estimate {
     let values: Vec<_> = values.collect();
     match values[..] {
-        [(mean, Some((half_width, n)))] => Estimate { mean, half_width: Some(half_width), n },
-        [(mean, None)] => Estimate { mean, half_width: None, n: 1 },
+        [(mean, half_width, n)] => Estimate { mean, half_width, n },
         _ => {
             let interval = Interval::over_seeds(&values.iter().map(|v| v.0).collect::<Vec<_>>());
             Estimate { mean: interval.mean, half_width: Some(interval.half_width), n: seeds }
