@@ -5,6 +5,9 @@ use std::fs;
 use crate::stripes::{self, FILES};
 use crate::world::{World, ran};
 
+/// File, what happens to its bytes, cause and remedy.
+type Fault = (&'static str, fn(&mut Vec<u8>), &'static str, &'static str);
+
 const PROFILE: &str = "experiments/profiles/tiny.toml";
 
 #[test]
@@ -15,19 +18,19 @@ fn damaged_data_is_named_and_nothing_finished_is_lost() {
     let cut_in_header = |bytes: &mut Vec<u8>| bytes.truncate(6);
     let magic = |bytes: &mut Vec<u8>| bytes[2] = 13;
     let label = |bytes: &mut Vec<u8>| bytes[8 + 17] = 4;
-    let faults: [(&str, &dyn Fn(&mut Vec<u8>), &str, &str); 5] = [
+    let faults: [Fault; 5] = [
         (
             FILES[0],
-            &cut,
+            cut,
             "the file is cut off: 199704 bytes follow the header",
             "copy or download the file again",
         ),
-        (FILES[2], &cut_in_header, "the file ends inside its header", "copy or download the file again"),
-        (FILES[0], &magic, "the magic number is 3331, not 2051 (images)", "copy or download the file again"),
-        (FILES[3], &magic, "the magic number is 3329, not 2049 (labels)", "copy or download the file again"),
+        (FILES[2], cut_in_header, "the file ends inside its header", "copy or download the file again"),
+        (FILES[0], magic, "the magic number is 3331, not 2051 (images)", "copy or download the file again"),
+        (FILES[3], magic, "the magic number is 3329, not 2049 (labels)", "copy or download the file again"),
         (
             FILES[1],
-            &label,
+            label,
             "label 4 of image 17 is out of range, there are 4 classes",
             "check that file and class names",
         ),

@@ -48,9 +48,9 @@ fn images(split: &str, n: usize) -> Vec<u8> {
         let shift = noise.below(SIDE);
         for (y, x) in (0..SIDE * SIDE).map(|p| (p / SIDE, p % SIDE)) {
             let bright = match i % CLASSES {
-                0 => (y + shift) / 3 % 2 == 0,
-                1 => (x + shift) / 3 % 2 == 0,
-                2 => ((x + shift) / 7 + (y + shift) / 7) % 2 == 0,
+                0 => ((y + shift) / 3).is_multiple_of(2),
+                1 => ((x + shift) / 3).is_multiple_of(2),
+                2 => ((x + shift) / 7 + (y + shift) / 7).is_multiple_of(2),
                 _ => x.abs_diff(14).pow(2) + y.abs_diff(14).pow(2) < 50 + shift,
             };
             let level = if bright { 0.7 } else { 0.1 };
