@@ -15,12 +15,8 @@ pub struct Step {
     flops: u64,
 }
 
-enum Body {
-    Forward(Frozen),
-    Train(Encoder),
-    InputGrad(Frozen),
-    Ssl(Box<Ssl>),
-}
+/// From both views to everything that was computed for.
+type Body = Box<dyn FnMut(&[Tensor; 2]) -> Vec<Tensor>>;
 
 impl Step {
     /// A workload on `batch` random images and a network with random weights.
@@ -33,48 +29,54 @@ impl Step {
         let key = Key::new(0);
         let shape = [&[batch], &image_shape(workload.arch)[..]].concat();
         let views = ["first", "second"].map(|view| uniform(device, &shape, key.fold(view)));
-        let mut encoder = Encoder::new(&encoder_config(workload.arch), device, key.fold("encoder"));
-        let frozen = encoder.frozen();
-        let one = frozen.forward(&views[0].slice(0, 0, 1).tracked());
+        let encoder = Encoder::new(&encoder_config(workload.arch), device, key.fold("encoder"));
+        let one = encoder.frozen().forward(&views[0].slice(0, 0, 1).tracked());
         let multiply_adds: usize = convolutions(&one).iter().map(ConvShape::macs).sum();
-        let body = match workload.activity {
-            Activity::Forward => Body::Forward(frozen),
-            Activity::InputGrad => Body::InputGrad(frozen),
-            Activity::Train => {
-                track(&mut encoder);
-                Body::Train(encoder)
-            }
-            Activity::SslStep => Body::Ssl(Box::new(Ssl::new(encoder, device, key))),
-        };
         let flops = 2 * multiply_adds as u64 * batch as u64 * workload.activity.passes();
+        let body = match workload.activity {
+            Activity::Forward => forward(encoder.frozen()),
+            Activity::InputGrad => input_grad(encoder.frozen()),
+            Activity::Train => train(encoder),
+            Activity::SslStep => {
+                let mut ssl = Ssl::new(encoder, device, key);
+                Box::new(move |views: &[Tensor; 2]| ssl.step(views))
+            }
+        };
         Step { body, views, flops }
     }
 
-    /// Runs it once and returns everything that it computed for: representations, or a loss with its gradients, or
-    /// a loss with the parameters after the update.
+    /// Runs it once and returns what it computed: representations, or a loss with its gradients, or a loss with the
+    /// parameters after the update.
     pub fn run(&mut self) -> Vec<Tensor> {
-        let x = &self.views[0];
-        match &mut self.body {
-            Body::Forward(encoder) => vec![encoder.forward(x)],
-            Body::InputGrad(encoder) => {
-                let (loss, slope) = value_and_grad(x, |x| mean_square(&encoder.forward(x)));
-                vec![loss, slope]
-            }
-            Body::Train(encoder) => {
-                let loss = mean_square(&encoder.forward(x, &mut Pass::train()));
-                let weights = parameters(encoder);
-                let mut results = grad(&loss, &weights.iter().collect::<Vec<_>>());
-                results.push(loss.detach());
-                results
-            }
-            Body::Ssl(ssl) => ssl.step(&self.views),
-        }
+        (self.body)(&self.views)
     }
 
-    /// Floating-point operations of one run, by the counting of this crate.
+    /// Floating-point operations of one run, as this crate counts them.
     pub fn flops(&self) -> u64 {
         self.flops
     }
+}
+
+fn forward(encoder: Frozen) -> Body {
+    Box::new(move |[x, _]| vec![encoder.forward(x)])
+}
+
+fn input_grad(encoder: Frozen) -> Body {
+    Box::new(move |[x, _]| {
+        let (loss, slope) = value_and_grad(x, |x| mean_square(&encoder.forward(x)));
+        vec![loss, slope]
+    })
+}
+
+fn train(mut encoder: Encoder) -> Body {
+    track(&mut encoder);
+    let weights = parameters(&encoder);
+    Box::new(move |[x, _]| {
+        let loss = mean_square(&encoder.forward(x, &mut Pass::train()));
+        let mut results = grad(&loss, &weights.iter().collect::<Vec<_>>());
+        results.push(loss.detach());
+        results
+    })
 }
 
 /// `Σ z² / n` of representations `(n, d)`.

@@ -43,3 +43,8 @@ pub use head::LinearHead;
 pub use lp::LpNorm;
 pub use regularizer::{Anchor, InnerConfig, InnerKind, Regularizer, RegularizerConfig, RegularizerError};
 pub use report::{BoundReport, Chain, Sample};
+
+/// The example of the README is compiled with the tests of this crate.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

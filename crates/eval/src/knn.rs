@@ -69,7 +69,7 @@ impl Knn {
 }
 
 /// The head that picks the class with the nearest mean: `w_c = 2 μ_c`, `b_c = −‖μ_c‖²`, which is
-/// linear, so that the bound speaks of it (Theorem B4, docs/theory.md).
+/// linear, so that Theorem A2 (docs/theory.md) speaks of it.
 ///
 /// # Panics
 /// If the shapes do not fit or a class has no sample.

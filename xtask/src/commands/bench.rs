@@ -16,7 +16,7 @@ Examples:
   cargo xtask bench --workload train:conv-small                one workload at its usual batch
   cargo xtask bench --workload train:conv-small --batch 64 --threads 1
   cargo xtask bench --workload ssl-step:resnet18-cifar --json  one line of JSON, for scripts
-  cargo xtask bench --all --markdown                           the table of docs/performance.md, some minutes
+  cargo xtask bench --all --markdown                           the table of docs/performance.md, a minute or two
 
 A workload is ACTIVITY:ENCODER. Activities:
   forward     inference of the frozen encoder
@@ -58,8 +58,8 @@ pub(crate) struct Bench {
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
 
-    /// Print a table for a document
-    #[arg(long, requires = "all")]
+    /// Print a table for a document, of all workloads
+    #[arg(long, conflicts_with = "workload")]
     markdown: bool,
 }
 
