@@ -72,9 +72,8 @@ pub(super) fn batch_norm_adjoint<R: Real>(
         scale[i] = s.weight[i] * inverse[i];
         shift[i] = s.bias[i] - s.mean[i] * scale[i];
     }
-    let gated = |x: R, d: R, i: usize| {
-        if !norm.relu || x * scale[i] + shift[i] > R::ZERO { d } else { R::ZERO }
-    };
+    let floor = if norm.relu { R::ZERO } else { R::of(f64::NEG_INFINITY) };
+    let gate = Gate { scale: &scale, shift: &shift, mean: s.mean, floor };
 
     // Σ dy and Σ dy·x̂ for each channel.
     let pieces = rows.div_ceil(ROWS);
@@ -84,11 +83,7 @@ pub(super) fn batch_norm_adjoint<R: Real>(
         let (sum, dot) = out.split_at_mut(c);
         let range = piece * ROWS * c..((piece + 1) * ROWS * c).min(dy.len());
         for (x, dy) in s.x[range.clone()].chunks_exact(c).zip(dy[range].chunks_exact(c)) {
-            for i in 0..c {
-                let d = gated(x[i], dy[i], i);
-                sum[i] += d;
-                dot[i] += d * (x[i] - s.mean[i]);
-            }
+            gate.accumulate(x, dy, sum, dot);
         }
     });
     let mut d_weight = env.memory.block(c);
@@ -107,13 +102,47 @@ pub(super) fn batch_norm_adjoint<R: Real>(
         let range = first * c..first * c + out.len();
         let inputs = s.x[range.clone()].chunks_exact(c).zip(dy[range].chunks_exact(c));
         for (out, (x, dy)) in out.chunks_exact_mut(c).zip(inputs) {
-            for i in 0..c {
-                let d = gated(x[i], dy[i], i);
-                out[i] = scale[i] * (d - mean_dy[i] - (x[i] - s.mean[i]) * along[i]);
-            }
+            gate.input(x, dy, &mean_dy, &along, out);
         }
     });
     [dx, d_weight, d_bias]
+}
+
+/// The constants of the adjoint. Its loops are methods that take their results as arguments: those overlap with
+/// nothing, and the gradient is read whether it passes or not; without either the compiler uses no vectors.
+struct Gate<'a, R> {
+    scale: &'a [R],
+    shift: &'a [R],
+    mean: &'a [R],
+    /// The gradient passes where the output is above it.
+    floor: R,
+}
+
+impl<R: Real> Gate<'_, R> {
+    /// Adds a row of gradients to `sum`, and their products with the centred inputs to `dot`.
+    fn accumulate(&self, x: &[R], dy: &[R], sum: &mut [R], dot: &mut [R]) {
+        let c = x.len();
+        let (scale, shift, mean) = (&self.scale[..c], &self.shift[..c], &self.mean[..c]);
+        let (dy, sum, dot) = (&dy[..c], &mut sum[..c], &mut dot[..c]);
+        for i in 0..c {
+            let (y, d) = (x[i] * scale[i] + shift[i], dy[i]);
+            let d = if y > self.floor { d } else { R::ZERO };
+            sum[i] += d;
+            dot[i] += d * (x[i] - mean[i]);
+        }
+    }
+
+    /// A row of the adjoint in the input: `scale · (dy − mean of dy − (x − mean) · along)`.
+    fn input(&self, x: &[R], dy: &[R], mean_dy: &[R], along: &[R], out: &mut [R]) {
+        let c = x.len();
+        let (scale, shift, mean) = (&self.scale[..c], &self.shift[..c], &self.mean[..c]);
+        let (dy, mean_dy, along, out) = (&dy[..c], &mean_dy[..c], &along[..c], &mut out[..c]);
+        for i in 0..c {
+            let (y, d) = (x[i] * scale[i] + shift[i], dy[i]);
+            let d = if y > self.floor { d } else { R::ZERO };
+            out[i] = scale[i] * (d - mean_dy[i] - (x[i] - mean[i]) * along[i]);
+        }
+    }
 }
 
 /// Mean and biased variance of each channel: each piece about its own mean, pieces combined in order
