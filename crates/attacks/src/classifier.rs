@@ -23,7 +23,7 @@ pub enum LabelLoss {
 #[derive(Clone, Debug)]
 pub struct ClassifierOutcome {
     /// `(n, …)`: the misclassified point of least margin, or, where there is none, the point of least
-    /// margin seen. Never a placeholder: `success` says which it is.
+    /// margin seen; `success` says which it is.
     pub adversarial: Tensor,
     /// `(n)`: whether that point is misclassified.
     pub success: Vec<bool>,
