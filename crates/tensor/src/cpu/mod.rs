@@ -3,6 +3,7 @@
 mod conv;
 mod gemm;
 mod layout;
+mod matmul;
 mod memory;
 mod norm;
 mod pointwise;
@@ -215,47 +216,17 @@ impl Backend for CpuBackend {
     }
 
     fn matmul(&self, a: &Array, b: &Array, product: &Product) -> Buffer {
-        let one = gemm::Product {
-            m: product.m,
-            n: product.n,
-            k: product.k,
-            ta: product.transpose.a,
-            tb: product.transpose.b,
-        };
-        let (sa, sb, sc) = (one.m * one.k, one.k * one.n, one.m * one.n);
-        match a.dtype() {
-            DType::F32 => {
-                let (a, b) = (read::<f32>(a), read::<f32>(b));
-                let mut out = self.memory.block(product.batch * sc);
-                for (i, c) in out.chunks_exact_mut(sc.max(1)).enumerate() {
-                    gemm::gemm_f32(
-                        &self.threads,
-                        &one,
-                        &a[i * sa..][..sa],
-                        &b[i * sb..][..sb],
-                        c,
-                        &self.scratch,
-                    );
-                }
-                out.finish()
+        floats!("matmul", a, R => {
+            let Product { m, n, k, batch, transpose } = *product;
+            let one = matmul::Product { m, n, k, ta: transpose.a, tb: transpose.b };
+            let (a, b) = (read::<R>(a), read::<R>(b));
+            let mut out = self.memory.block(batch * m * n);
+            for i in 0..batch {
+                let (a, b) = (&a[i * m * k..][..m * k], &b[i * k * n..][..k * n]);
+                matmul::matmul(&self.threads, &one, a, b, &mut out[i * m * n..][..m * n]);
             }
-            DType::F64 => {
-                let (a, b) = (read::<f64>(a), read::<f64>(b));
-                let mut out = self.memory.block(product.batch * sc);
-                for (i, c) in out.chunks_exact_mut(sc.max(1)).enumerate() {
-                    gemm::gemm_f64(
-                        &self.threads,
-                        &one,
-                        &a[i * sa..][..sa],
-                        &b[i * sb..][..sb],
-                        c,
-                        &self.scratch,
-                    );
-                }
-                out.finish()
-            }
-            DType::U32 => panic!("matmul: indices have no arithmetic (cast them first)"),
-        }
+            out.finish()
+        })
     }
 
     fn strided(&self, x: &Array, shape: &Shape, view: &Strided) -> Buffer {
