@@ -34,6 +34,6 @@ mod workload;
 
 pub use layers::{convolutions, distinct, label, layers};
 pub use step::Step;
-pub use timing::{median, time};
+pub use timing::{median, time, time_once};
 pub use values::uniform;
 pub use workload::{Activity, UnknownWorkload, Workload, encoder_config, image_shape};

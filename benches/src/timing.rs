@@ -7,12 +7,14 @@ use std::time::Instant;
 /// The seconds of each of `repeats` runs, after one that is not counted: it fills the pools of memory.
 pub fn time(step: &mut Step, repeats: usize) -> Vec<f64> {
     black_box(step.run());
-    let once = |_| {
-        let clock = Instant::now();
-        black_box(step.run());
-        clock.elapsed().as_secs_f64()
-    };
-    (0..repeats).map(once).collect()
+    (0..repeats).map(|_| time_once(step)).collect()
+}
+
+/// The seconds of one run.
+pub fn time_once(step: &mut Step) -> f64 {
+    let clock = Instant::now();
+    black_box(step.run());
+    clock.elapsed().as_secs_f64()
 }
 
 /// The middle value, or the mean of the two in the middle.

@@ -22,7 +22,9 @@ const NORM_FLOOR: f64 = 1e-12;
 pub fn nt_xent(z1: &Tensor, z2: &Tensor, temperature: f64) -> Tensor {
     let n = check(z1, z2, temperature);
     let z = Tensor::concat(&[z1, z2], 0).l2_normalize(NORM_FLOOR); // (2n, d)
-    let similarities = z.mul_scalar(1.0 / temperature).matmul_with(&z, Transpose::RIGHT); // (2n, 2n)
+    // The temperature goes half into each factor, which then are one: their gradient is a single product.
+    let z = z.mul_scalar(temperature.powf(-0.5));
+    let similarities = z.matmul_with(&z, Transpose::RIGHT); // (2n, 2n)
     let masked = &similarities + &self_mask(&similarities, temperature);
     masked.cross_entropy(&other_view(&z, n)).mean_all()
 }

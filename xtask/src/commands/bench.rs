@@ -1,14 +1,16 @@
 //! `cargo xtask bench`
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use clap::{ArgGroup, Args};
 use serde::{Deserialize, Serialize};
-use tarrl_benches::{Step, Workload, median, time};
-use tarrl_tensor::Cpu;
+use tarrl_benches::{Step, Workload, median, time, time_once};
+use tarrl_tensor::{Cpu, Device};
 
+use super::peers;
 use crate::{machine, workspace_root};
 
 const EXAMPLES: &str = "\
@@ -17,6 +19,7 @@ Examples:
   cargo xtask bench --workload train:conv-small --batch 64 --threads 1
   cargo xtask bench --workload ssl-step:resnet18-cifar --json  one line of JSON, for scripts
   cargo xtask bench --all --markdown                           the table of docs/performance.md, a minute or two
+  cargo xtask bench --all --peers                              beside other programs, in turn, a quarter of an hour
 
 A workload is ACTIVITY:ENCODER. Activities:
   forward     inference of the frozen encoder
@@ -51,12 +54,20 @@ pub(crate) struct Bench {
     threads: Option<u16>,
 
     /// Runs that are timed, after one that is not
-    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u32).range(1..))]
     repeats: u32,
 
     /// Print one line of JSON for each workload
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
+
+    /// Let other programs (benches/peers) do the same in turn with ours, and print a table of ratios
+    #[arg(long, conflicts_with_all = ["json", "markdown"])]
+    peers: bool,
+
+    /// Run once for each line of standard input and print its seconds; at the end, the peak of memory
+    #[arg(long, hide = true, conflicts_with_all = ["all", "peers", "json", "markdown", "repeats"])]
+    in_turn: bool,
 
     /// Print a table for a document, of all workloads
     #[arg(long, conflicts_with = "workload")]
@@ -90,6 +101,12 @@ impl Bench {
             }
             None => &Workload::ALL[..],
         };
+        if self.in_turn {
+            return self.run_in_turn(workloads[0]);
+        }
+        if self.peers {
+            return self.run_beside_peers(workloads);
+        }
         for workload in workloads {
             let row = if self.all { self.in_own_process(*workload)? } else { self.measure(*workload) };
             match (self.json, self.markdown) {
@@ -101,11 +118,48 @@ impl Bench {
         Ok(())
     }
 
+    fn run_in_turn(&self, workload: Workload) -> anyhow::Result<()> {
+        let mut step = Step::new(workload, self.batch(workload), &self.device());
+        time(&mut step, 1);
+        println!("ready");
+        for line in std::io::stdin().lines() {
+            line?;
+            println!("{}", time_once(&mut step));
+        }
+        println!("{}", machine::peak_rss().map_or(f64::NAN, |bytes| bytes as f64 / 1e6));
+        Ok(())
+    }
+
+    fn run_beside_peers(&self, workloads: &[Workload]) -> anyhow::Result<()> {
+        println!("{}", peers::HEADING);
+        let mut absent = BTreeSet::new();
+        for &workload in workloads {
+            let (batch, pairs) = (self.batch(workload), self.repeats as usize);
+            let run = peers::Run { workload, batch, threads: self.threads(), pairs };
+            let note = &mut |what: String| {
+                if absent.insert(what.clone()) {
+                    eprintln!("left out: {what}");
+                }
+            };
+            for comparison in peers::compare(run, note)? {
+                println!("{comparison}");
+            }
+        }
+        Ok(())
+    }
+
+    fn device(&self) -> Device {
+        Cpu { threads: self.threads(), ..Cpu::default() }.open()
+    }
+
+    fn batch(&self, workload: Workload) -> usize {
+        self.batch.map_or(workload.usual_batch(), |batch| batch as usize)
+    }
+
     fn measure(&self, workload: Workload) -> Row {
-        let device = Cpu { threads: self.threads(), ..Cpu::default() }.open();
-        let batch = self.batch.map_or(workload.usual_batch(), |batch| batch as usize);
+        let batch = self.batch(workload);
         let repeats = self.repeats as usize;
-        let mut step = Step::new(workload, batch, &device);
+        let mut step = Step::new(workload, batch, &self.device());
         let seconds = median(&time(&mut step, repeats));
         Row {
             workload: workload.to_string(),

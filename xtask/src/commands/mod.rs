@@ -3,4 +3,5 @@
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod data;
+pub(crate) mod peers;
 pub(crate) mod reproduce;

@@ -11,6 +11,12 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(matmul(Transpose { a, b }));
     }
     cases.push(
+        Case::new("matmul", [Input::unit([4, 3])])
+            .op(|x| x[0].matmul_with(&x[0], Transpose::RIGHT))
+            .reference(|x| build(&[4, 4], |i| (0..3).map(|k| x[0][[i[0], k]] * x[0][[i[1], k]]).sum()))
+            .terms(3),
+    );
+    cases.push(
         Case::new("matmul_large", [Input::unit([70, 90]).fixed(), Input::unit([90, 50]).fixed()])
             .op(|x| x[0].matmul(&x[1]))
             .reference(|x| build(&[70, 50], |i| (0..90).map(|k| x[0][[i[0], k]] * x[1][[k, i[1]]]).sum()))

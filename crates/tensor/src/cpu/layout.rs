@@ -3,7 +3,7 @@
 use super::memory::{Block, Pooled};
 use super::pointwise::Env;
 use crate::backend::Strided;
-use crate::shape::{MAX_RANK, Shape, Split};
+use crate::shape::{Shape, Split};
 
 /// The elements of a strided view, row-major.
 pub(super) fn strided<E: Pooled>(env: &Env<'_>, x: &[E], shape: &Shape, view: &Strided) -> Block<E> {
@@ -13,16 +13,30 @@ pub(super) fn strided<E: Pooled>(env: &Env<'_>, x: &[E], shape: &Shape, view: &S
     }
     let width = shape[rank - 1];
     let step = view.strides[rank - 1];
-    env.fill_rows(shape.len() / width.max(1), width, |first, out| {
-        let mut index = [0; MAX_RANK];
-        let mut rest = first;
+    let outer = |mut row: usize| {
+        let mut start = view.offset;
         for axis in (0..rank - 1).rev() {
-            index[axis] = rest % shape[axis];
-            rest /= shape[axis];
+            start += row % shape[axis] * view.strides[axis];
+            row /= shape[axis];
         }
-        for row in out.chunks_exact_mut(width) {
-            let start =
-                view.offset + (0..rank - 1).map(|axis| index[axis] * view.strides[axis]).sum::<usize>();
+        start
+    };
+    let rows = shape.len() / width.max(1);
+    if rank > 1 && step > 1 && view.strides[rank - 2] == 1 {
+        let height = shape[rank - 2];
+        return env.fill_rows(rows, width, |first, out| {
+            let mut done = 0;
+            while done < out.len() / width {
+                let row = first + done;
+                let tall = LINE.min(height - row % height).min(out.len() / width - done);
+                transpose(&x[outer(row)..], step, &mut out[done * width..][..tall * width], width);
+                done += tall;
+            }
+        });
+    }
+    env.fill_rows(rows, width, |first, out| {
+        for (i, row) in out.chunks_exact_mut(width).enumerate() {
+            let start = outer(first + i);
             match step {
                 0 => row.fill(x[start]),
                 1 => row.copy_from_slice(&x[start..start + width]),
@@ -32,15 +46,28 @@ pub(super) fn strided<E: Pooled>(env: &Env<'_>, x: &[E], shape: &Shape, view: &S
                     }
                 }
             }
-            for axis in (0..rank - 1).rev() {
-                index[axis] += 1;
-                if index[axis] < shape[axis] {
-                    break;
-                }
-                index[axis] = 0;
-            }
         }
     })
+}
+
+/// Rows that are transposed together: so many neighbours share a cache line.
+const LINE: usize = 16;
+
+/// `out[i][j] = x[j·step + i]`, by squares: read and written along cache lines.
+fn transpose<E: Pooled>(x: &[E], step: usize, out: &mut [E], width: usize) {
+    let tall = out.len() / width;
+    for first in (0..width).step_by(LINE) {
+        let wide = LINE.min(width - first);
+        let mut square = [[E::default(); LINE]; LINE];
+        for (j, line) in square.iter_mut().enumerate().take(wide) {
+            line[..tall].copy_from_slice(&x[(first + j) * step..][..tall]);
+        }
+        for (i, row) in out.chunks_exact_mut(width).enumerate() {
+            for (y, line) in row[first..first + wide].iter_mut().zip(&square) {
+                *y = line[i];
+            }
+        }
+    }
 }
 
 /// Zeros with the parts placed at their starts.
@@ -80,8 +107,7 @@ pub(super) fn gather<E: Pooled>(env: &Env<'_>, x: &[E], index: &[u32], s: Split)
 /// Adds each row to its place; one thread, so that repeated indices add up in order.
 pub(super) fn scatter_add<R: super::real::Real>(env: &Env<'_>, x: &[R], index: &[u32], s: Split) -> Block<R> {
     check(index, s);
-    let mut out = env.memory.block(s.outer * s.extent * s.inner);
-    out.fill(R::ZERO);
+    let mut out = env.fill(s.outer * s.extent * s.inner, |_, out| out.fill(R::ZERO));
     if s.inner == 0 {
         return out;
     }

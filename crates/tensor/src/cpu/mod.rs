@@ -1,6 +1,7 @@
 //! The CPU backend.
 
 mod conv;
+mod exp;
 mod gemm;
 mod layout;
 mod matmul;
@@ -13,6 +14,7 @@ mod real;
 mod reduce;
 mod softmax;
 mod threads;
+mod wide;
 
 pub use gemm::Arithmetic;
 

@@ -37,6 +37,19 @@ impl Env<'_> {
         out
     }
 
+    /// A new block with one element for each row of `width`: `f(first row, elements)`.
+    pub(super) fn fill_per_row<E: Pooled>(
+        &self,
+        rows: usize,
+        width: usize,
+        f: impl Fn(usize, &mut [E]) + Sync,
+    ) -> Block<E> {
+        let mut out = self.memory.block(rows);
+        let run = (CHUNK / width.max(1)).max(1);
+        self.threads.for_each_chunk(&mut out, run, |i, chunk| f(i * run, chunk));
+        out
+    }
+
     fn map<E: Pooled>(&self, x: &[E], f: impl Fn(E) -> E + Sync) -> Block<E> {
         self.fill(x.len(), |start, out| {
             for (y, &x) in out.iter_mut().zip(&x[start..]) {

@@ -29,7 +29,7 @@ pub(super) trait Real:
 }
 
 macro_rules! real {
-    ($t:ty, $erf:path) => {
+    ($t:ty, $exp:path, $erf:path) => {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -39,8 +39,9 @@ macro_rules! real {
             fn f64(self) -> f64 {
                 f64::from(self)
             }
+            #[inline(always)]
             fn exp(self) -> Self {
-                self.exp()
+                $exp(self)
             }
             fn ln(self) -> Self {
                 self.ln()
@@ -66,5 +67,5 @@ macro_rules! real {
         }
     };
 }
-real!(f32, libm::erff);
-real!(f64, libm::erf);
+real!(f32, super::exp::exp, libm::erff);
+real!(f64, f64::exp, libm::erf);

@@ -54,8 +54,13 @@ pub(super) fn arg_extreme<R: Real>(
 }
 
 /// The sum of a slice.
+#[inline(always)]
 pub(super) fn total<R: Real>(x: &[R]) -> f64 {
-    x.chunks(BLOCK).map(|block| block_sum(block).f64()).sum()
+    let mut sum = 0.0;
+    for block in x.chunks(BLOCK) {
+        sum += block_sum(block).f64();
+    }
+    sum
 }
 
 fn sum_rows<R: Real>(env: &Env<'_>, x: &[R], s: Split) -> Block<R> {
@@ -69,14 +74,11 @@ fn sum_rows<R: Real>(env: &Env<'_>, x: &[R], s: Split) -> Block<R> {
         out[0] = R::of(partial.iter().sum());
         return out;
     }
-    let run = (super::pointwise::CHUNK / s.extent.max(1)).max(1);
-    let mut out = env.memory.block(s.outer);
-    env.threads.for_each_chunk(&mut out, run, |i, out: &mut [R]| {
+    env.fill_per_row(s.outer, s.extent, |first, out| {
         for (o, y) in out.iter_mut().enumerate() {
-            *y = R::of(total(&x[(i * run + o) * s.extent..][..s.extent]));
+            *y = R::of(total(&x[(first + o) * s.extent..][..s.extent]));
         }
-    });
-    out
+    })
 }
 
 /// Column sums of `(rows, width)`: fixed pieces of rows side by side, then the pieces in order.
@@ -124,6 +126,7 @@ fn column_sums<R: Real>(slab: &[R], out: &mut [R]) {
 }
 
 /// Sixteen running sums, so that the compiler can use vector registers.
+#[inline(always)]
 fn block_sum<R: Real>(x: &[R]) -> R {
     let mut lanes = [R::ZERO; 16];
     let mut chunks = x.chunks_exact(16);

@@ -6,6 +6,7 @@ use crate::backend::{Product, Transpose};
 use crate::op::Op;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use std::sync::Arc;
 
 impl Tensor {
     /// The product of matrices `(…, m, k) · (…, k, n)`; leading axes are equal.
@@ -24,6 +25,12 @@ impl Tensor {
         };
         let y = wrap(self, shape, self.dtype(), self.device().matmul(self.array(), other.array(), &product));
         let (a, b) = (Saved::new(self), Saved::new(other));
+        if transpose == Transpose::RIGHT && shape.rank() == 2 && same_node(self, other) {
+            // Of x·xᵀ both halves of the gradient are one product.
+            return Tensor::record(Op::Matmul(transpose), y, &[self, other], move |p| {
+                vec![p.need(0, || (p.dy() + &p.dy().t()).matmul(&p.get(&a))), None]
+            });
+        }
         Tensor::record(Op::Matmul(transpose), y, &[self, other], move |p| {
             let dy = p.dy();
             vec![
@@ -44,6 +51,10 @@ impl Tensor {
             ]
         })
     }
+}
+
+fn same_node(a: &Tensor, b: &Tensor) -> bool {
+    a.node().zip(b.node()).is_some_and(|(a, b)| Arc::ptr_eq(a, b))
 }
 
 fn extents(a: &Shape, b: &Shape, t: Transpose) -> Option<(Product, Shape)> {

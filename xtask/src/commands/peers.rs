@@ -1,0 +1,234 @@
+//! `cargo xtask bench --peers`: other programs on the same workloads, taking turns with ours.
+
+use std::fmt;
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, bail};
+use tarrl_benches::{Activity, Workload, median};
+
+use crate::workspace_root;
+
+/// How a workload is run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) workload: Workload,
+    pub(crate) batch: usize,
+    pub(crate) threads: usize,
+    /// Turns that each program takes.
+    pub(crate) pairs: usize,
+}
+
+/// Ours and a peer's, in turn.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    workload: String,
+    peer: String,
+    ours: Figures,
+    theirs: Figures,
+}
+
+#[derive(Debug)]
+struct Figures {
+    seconds: f64,
+    peak_mb: f64,
+}
+
+/// The workload beside each peer that is installed; of PyTorch's settings the quickest. `note` is told what is left out.
+pub(crate) fn compare(run: Run, note: &mut dyn FnMut(String)) -> anyhow::Result<Vec<Comparison>> {
+    let mut found = Vec::new();
+    match quickest_torch(run)? {
+        Some(setting) => {
+            let theirs = Peer::start(torch(run, setting))?;
+            found.push(take_turns(run, &format!("PyTorch, {setting}"), theirs)?);
+        }
+        None => note("PyTorch is not installed here (pip install torch)".to_owned()),
+    }
+    let knows = matches!(run.workload.activity, Activity::Forward | Activity::Train);
+    match candle(run) {
+        Some(command) if knows => found.push(take_turns(run, "candle", Peer::start(command)?)?),
+        Some(_) => {}
+        None => note(
+            "candle's peer is not built (cargo build --release --manifest-path benches/peers/candle/Cargo.toml)"
+                .to_owned(),
+        ),
+    }
+    Ok(found)
+}
+
+const TORCH_SETTINGS: [&str; 3] = ["eager", "tuned", "compiled"];
+
+/// The setting with the least median of three; `None` without PyTorch.
+fn quickest_torch(run: Run) -> anyhow::Result<Option<&'static str>> {
+    let installed = Command::new("python3").args(["-c", "import torch"]).stderr(Stdio::null()).status();
+    if !installed.is_ok_and(|status| status.success()) {
+        return Ok(None);
+    }
+    let mut best: Option<(f64, &'static str)> = None;
+    for setting in TORCH_SETTINGS {
+        let mut peer = Peer::start(torch(run, setting))?;
+        let seconds = (0..3).map(|_| peer.once()).collect::<anyhow::Result<Vec<_>>>()?;
+        peer.finish()?;
+        if best.is_none_or(|(least, _)| median(&seconds) < least) {
+            best = Some((median(&seconds), setting));
+        }
+    }
+    Ok(best.map(|(_, setting)| setting))
+}
+
+fn torch(run: Run, setting: &str) -> Command {
+    let mut command = Command::new("python3");
+    command.arg(workspace_root().join("benches/peers/torch_peer.py"));
+    command.args(["--workload", &run.workload.to_string(), "--setting", setting]);
+    command.args(["--batch", &run.batch.to_string(), "--threads", &run.threads.to_string()]);
+    if setting != "eager" {
+        // Memory is kept between steps, in huge pages.
+        let keep = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:\
+                    glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864";
+        command.env("GLIBC_TUNABLES", keep);
+    }
+    command
+}
+
+fn candle(run: Run) -> Option<Command> {
+    let folder = workspace_root().join("benches/peers/candle/target/release");
+    let program: PathBuf = folder.join(format!("candle-peer{}", std::env::consts::EXE_SUFFIX));
+    program.is_file().then(|| {
+        let mut command = Command::new(program);
+        command.args([run.workload.to_string(), run.batch.to_string()]);
+        command.env("RAYON_NUM_THREADS", run.threads.to_string());
+        command
+    })
+}
+
+fn take_turns(run: Run, name: &str, mut theirs: Peer) -> anyhow::Result<Comparison> {
+    let mut ours = Peer::start(this_program(run)?)?;
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for _ in 0..run.pairs {
+        a.push(ours.once()?);
+        b.push(theirs.once()?);
+    }
+    let figures = |seconds: &[f64], peak_mb| Figures { seconds: median(seconds), peak_mb };
+    Ok(Comparison {
+        workload: run.workload.to_string(),
+        peer: name.to_owned(),
+        ours: figures(&a, ours.finish()?),
+        theirs: figures(&b, theirs.finish()?),
+    })
+}
+
+fn this_program(run: Run) -> anyhow::Result<Command> {
+    let program = std::env::current_exe().context("cannot find this program to start it again")?;
+    let mut command = Command::new(program);
+    command.args(["bench", "--in-turn", "--workload", &run.workload.to_string()]);
+    command.args(["--batch", &run.batch.to_string(), "--threads", &run.threads.to_string()]);
+    Ok(command)
+}
+
+/// A program that runs once for each line it is given.
+struct Peer {
+    child: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    name: String,
+}
+
+impl Peer {
+    /// Returns when it has warmed up.
+    fn start(mut command: Command) -> anyhow::Result<Peer> {
+        let name = format!("{command:?}");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        let input = child.stdin.take().context("the peer has no input")?;
+        let output = BufReader::new(child.stdout.take().context("the peer has no output")?).lines();
+        let mut peer = Peer { child, input, output, name };
+        match peer.line()?.as_str() {
+            "ready" => Ok(peer),
+            other => bail!("{} said {other:?} instead of being ready", peer.name),
+        }
+    }
+
+    fn line(&mut self) -> anyhow::Result<String> {
+        self.output
+            .next()
+            .with_context(|| format!("{} ended early; see above", self.name))?
+            .context("reading a peer")
+    }
+
+    /// The seconds of one run.
+    fn once(&mut self) -> anyhow::Result<f64> {
+        writeln!(self.input).context("writing to a peer")?;
+        let line = self.line()?;
+        line.parse().with_context(|| format!("{} said {line:?}, not seconds", self.name))
+    }
+
+    /// The peak of its resident memory in millions of bytes.
+    fn finish(self) -> anyhow::Result<f64> {
+        let Peer { mut child, input, mut output, name } = self;
+        drop(input);
+        let line = output.next().with_context(|| format!("{name} ended early"))??;
+        child.wait()?;
+        let peak = line.split_whitespace().next().and_then(|word| word.parse().ok());
+        peak.with_context(|| format!("{name} said {line:?}, not its memory"))
+    }
+}
+
+/// The head of a Markdown table of comparisons.
+pub(crate) const HEADING: &str = "\
+| workload | peer | ours, s | peer, s | times as fast | ours, MB | peer, MB | share of its memory |\n\
+|---|---|---:|---:|---:|---:|---:|---:|";
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Comparison { workload, peer, ours, theirs } = self;
+        write!(
+            f,
+            "| {workload} | {peer} | {:.3} | {:.3} | {:.2} | {:.0} | {:.0} | {:.2} |",
+            ours.seconds,
+            theirs.seconds,
+            theirs.seconds / ours.seconds,
+            ours.peak_mb,
+            theirs.peak_mb,
+            ours.peak_mb / theirs.peak_mb
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn a_peer_takes_turns_and_tells_its_memory() {
+        let shell = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            command
+        };
+        let script = "echo ready; while read line; do echo 0.5; done; echo 12.5 a peer";
+        let mut peer = Peer::start(shell(script)).unwrap();
+        assert_eq!([peer.once().unwrap(), peer.once().unwrap()], [0.5, 0.5]);
+        assert_eq!(peer.finish().unwrap(), 12.5);
+        let Err(error) = Peer::start(shell("echo a problem")) else { panic!("it was never ready") };
+        assert!(error.to_string().contains("a problem"), "{error}");
+        let mut peer = Peer::start(shell("echo ready; read line; echo soon")).unwrap();
+        assert!(peer.once().unwrap_err().to_string().contains("soon"));
+    }
+
+    #[test]
+    fn a_ratio_above_one_says_that_ours_is_faster() {
+        let figures = |seconds, peak_mb| Figures { seconds, peak_mb };
+        let row = Comparison {
+            workload: "train:conv-small".into(),
+            peer: "candle".into(),
+            ours: figures(0.1, 200.0),
+            theirs: figures(0.25, 800.0),
+        };
+        assert_eq!(
+            row.to_string(),
+            "| train:conv-small | candle | 0.100 | 0.250 | 2.50 | 200 | 800 | 0.25 |"
+        );
+    }
+}
