@@ -40,7 +40,7 @@ pub use backend::{
     Backend, BatchNormSaved, BatchNormed, Binary, Conv, ConvShape, Device, Extreme, Norm, Pool, PoolShape,
     Product, Random, Strided, Transpose, Unary,
 };
-pub use cpu::{Arithmetic, Cpu, cpu};
+pub use cpu::{Arithmetic, Cpu, Limits, cpu};
 pub use graph::{Edge, Node, Vjp, history};
 pub use key::{Key, KeyPart, Stream};
 pub use op::Op;

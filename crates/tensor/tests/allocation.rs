@@ -62,7 +62,7 @@ fn a_step_allocates_nothing_large_after_warm_up() {
         let first = step();
         step();
         let before = COUNT.load(Ordering::SeqCst);
-        assert!(before > 10, "the counter sees nothing");
+        assert!(before > 1, "the counter sees nothing"); // the slabs of memory
         let mut last = first;
         for _ in 0..3 {
             last = step();

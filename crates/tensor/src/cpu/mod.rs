@@ -3,6 +3,7 @@
 mod conv;
 mod gemm;
 mod layout;
+mod limits;
 mod memory;
 mod norm;
 mod pointwise;
@@ -14,6 +15,7 @@ mod softmax;
 mod threads;
 
 pub use gemm::Arithmetic;
+pub use limits::Limits;
 
 use crate::array::{Array, Buffer, DType, HostSlice, HostVec};
 use crate::backend::{
@@ -50,11 +52,9 @@ pub struct Cpu {
 impl Cpu {
     /// Opens the device.
     pub fn open(self) -> Device {
-        Arc::new(CpuBackend {
-            threads: Threads::new(self.threads),
-            memory: Arc::new(Memory::default()),
-            scratch: Scratch::new(self.arithmetic),
-        })
+        let memory = Arc::new(Memory::default());
+        let scratch = Scratch::new(self.arithmetic).sharing(&memory);
+        Arc::new(CpuBackend { threads: Threads::new(self.threads), memory, scratch })
     }
 }
 

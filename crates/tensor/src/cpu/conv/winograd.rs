@@ -19,8 +19,8 @@ use transform::{OUT, POSITIONS};
 
 const LANES: usize = <f32 as Element>::LANES;
 
-/// Elements of the transformed images of a block, 6 MiB.
-const BLOCK: usize = 3 << 19;
+/// Elements of the transformed images and products of a block, 3 MiB: neighbours may fill the third-level cache.
+const BLOCK: usize = 3 << 18;
 
 /// Whether this algorithm is allowed for a convolution, and quicker there than direct sums.
 ///
@@ -54,7 +54,7 @@ pub(super) fn input_adjoint(t: &Threads, g: &Geometry, dy: &[f32], w: &[f32], dx
 pub(super) fn weight_adjoint(t: &Threads, g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32], s: &Scratch) {
     let source = Map { h: g.h, w: g.w, c: g.c_in };
     let target = Map { h: g.out_h(), w: g.out_w(), c: g.c_out };
-    let plan = Plan::new(g.n, source, target, g.pad as isize, Sizes { group: 128, block: 2 * BLOCK });
+    let plan = Plan::new(g.n, source, target, g.pad as isize, Sizes { group: 128, block: 4 * BLOCK });
     let per_group = plan.per_group(source.c);
     let pitch_dy = plan.pitch(target.c);
     let per_group_dy = plan.per_group(target.c);
