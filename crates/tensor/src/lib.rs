@@ -35,7 +35,7 @@ mod shape;
 mod tensor;
 
 pub use array::{Array, Buffer, DType, Element, HostSlice, HostVec};
-pub use autodiff::{Pullback, Recording, Saved, grad, grad_recorded, pull_back, value_and_grad};
+pub use autodiff::{Pullback, Recording, Saved, grad, grad_once, grad_recorded, pull_back, value_and_grad};
 pub use backend::{
     Backend, BatchNormSaved, BatchNormed, Binary, Conv, ConvShape, Device, Extreme, Norm, Pool, PoolShape,
     Product, Random, Strided, Transpose, Unary,

@@ -2,6 +2,7 @@
 
 mod arena;
 
+use super::deferred::Deferred;
 use crate::array::{Array, Buffer, Element};
 use arena::Arena;
 use std::marker::PhantomData;
@@ -11,6 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Blocks smaller than this many bytes live apart, so that a long-lived small one never splits room for a map.
 const SMALL: usize = 64 << 10;
+
+/// Address space of the larger blocks, where the system gives so much: 4 GiB, of which unused pages cost nothing.
+const SLAB: usize = if usize::BITS > 32 { 1 << 32 } else { 1 << 28 };
 
 /// All memory of a device: arrays and the workspaces of kernels share it, whatever their element type.
 #[derive(Debug)]
@@ -26,7 +30,7 @@ struct Arenas {
 
 impl Default for Memory {
     fn default() -> Self {
-        Memory { arenas: Mutex::new(Arenas { small: Arena::new(1 << 20), large: Arena::new(32 << 20) }) }
+        Memory { arenas: Mutex::new(Arenas { small: Arena::new(SLAB / 64), large: Arena::new(SLAB) }) }
     }
 }
 
@@ -53,7 +57,7 @@ impl Memory {
         Block { data, len, home: self.clone(), elements: PhantomData }
     }
 
-    /// Bytes that were asked of the system and not returned.
+    /// Bytes in use, with the gaps between them, at the time when they were most.
     #[cfg(test)]
     pub(super) fn reserved(&self) -> usize {
         let arenas = self.lock();
@@ -112,9 +116,11 @@ impl<E: Pooled> Drop for Block<E> {
 /// # Panics
 /// If the array lives on another kind of device or has another element type.
 pub(super) fn read<E: Pooled>(x: &Array) -> &[E] {
-    match x.buffer().downcast_ref::<Block<E>>() {
-        Some(block) => block,
-        None => panic!(
+    let buffer = x.buffer();
+    match (buffer.downcast_ref::<Block<E>>(), buffer.downcast_ref::<Deferred<E>>()) {
+        (Some(block), _) => block,
+        (None, Some(deferred)) => deferred.force(),
+        (None, None) => panic!(
             "a CPU kernel got an array of {:?} on {} (move it to the CPU first)",
             x.dtype(),
             x.device().name()

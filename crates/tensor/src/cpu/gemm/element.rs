@@ -5,7 +5,7 @@ use std::ops::{Add, AddAssign, Mul};
 
 /// A scalar that the kernels compute with: `f32` or `f64`.
 pub(crate) trait Element:
-    Pooled + PartialEq + Add<Output = Self> + AddAssign + Mul<Output = Self>
+    Pooled + PartialOrd + Add<Output = Self> + AddAssign + Mul<Output = Self>
 {
     /// How many fill a cache line, the width of a packed panel.
     const LANES: usize;

@@ -1,7 +1,9 @@
-//! Stretches of a few large slabs: the first free one that fits, joined with its neighbours when it comes back.
+//! Stretches of one large slab: of the free ones that are long enough the shortest, joined with its neighbours when it
+//! comes back.
 //!
-//! First fit keeps what is used together at the front, so that pages at the end of a slab are never touched and cost
-//! nothing. Kernels of one step ask in the same order every time, and so find the same room.
+//! The slab is address space, of which a page costs memory from its first use on. It is far longer than what is used,
+//! because a second slab would split the room: in a step of robust training of ResNet-18, arrays of 1,235 MB at the same
+//! time fill 1,280 MB of one slab and 1,800 MB of several that grow.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::BTreeMap;
@@ -10,15 +12,13 @@ use std::ptr::NonNull;
 /// Stretches begin and end at cache lines.
 const LINE: usize = 64;
 
-/// Slabs that nobody uses return to the system while more than this many bytes stay.
-const KEEP: usize = 3 << 29;
-
 /// Memory cut into stretches of any length.
 #[derive(Debug)]
 pub(super) struct Arena {
+    /// More than one only if more is used than the first holds.
     slabs: Vec<Slab>,
-    /// Bytes of the first slab. Later ones are as large as half of all before them.
-    first: usize,
+    /// Bytes that a slab has if the system gives them.
+    usual: usize,
 }
 
 #[derive(Debug)]
@@ -28,6 +28,8 @@ struct Slab {
     layout: Layout,
     start: usize,
     bytes: usize,
+    /// The end of the last stretch so far.
+    used: usize,
     /// Free stretches by offset from `start`; no two touch.
     free: BTreeMap<usize, usize>,
 }
@@ -36,8 +38,8 @@ struct Slab {
 unsafe impl Send for Slab {}
 
 impl Arena {
-    pub(super) fn new(first: usize) -> Arena {
-        Arena { slabs: Vec::new(), first }
+    pub(super) fn new(usual: usize) -> Arena {
+        Arena { slabs: Vec::new(), usual }
     }
 
     /// `bytes` bytes at the start of a cache line, zero or what their last user left.
@@ -46,7 +48,7 @@ impl Arena {
         if let Some(found) = self.slabs.iter_mut().find_map(|slab| slab.take(bytes)) {
             return found;
         }
-        let slab = Slab::new(bytes.max(self.first).max(self.reserved() / 2).next_multiple_of(LINE));
+        let slab = Slab::of(bytes, self.usual.max(bytes));
         self.slabs.push(slab);
         self.slabs
             .last_mut()
@@ -59,14 +61,12 @@ impl Arena {
         let address = data.as_ptr() as usize;
         let at = self.slabs.iter().position(|slab| slab.contains(address)).expect("a stretch of this arena");
         self.slabs[at].give(address, rounded(bytes));
-        if self.slabs[at].is_idle() && self.reserved() - self.slabs[at].bytes >= KEEP {
-            self.slabs.swap_remove(at);
-        }
     }
 
-    /// Bytes of all slabs.
+    /// Bytes up to the end of the last stretch so far.
+    #[cfg(test)]
     pub(super) fn reserved(&self) -> usize {
-        self.slabs.iter().map(|slab| slab.bytes).sum()
+        self.slabs.iter().map(|slab| slab.used).sum()
     }
 }
 
@@ -75,22 +75,38 @@ fn rounded(bytes: usize) -> usize {
 }
 
 impl Slab {
-    fn new(bytes: usize) -> Slab {
-        // Of small alignment, so that zeroed pages come from the system untouched.
-        let layout =
-            Layout::from_size_align(bytes + LINE, 16).expect("memory for arrays fits the address space");
-        // SAFETY: the layout is not empty.
-        let Some(base) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
-        let start = (base.as_ptr() as usize).next_multiple_of(LINE);
-        Slab { base, layout, start, bytes, free: BTreeMap::from([(0, bytes)]) }
+    /// A slab of `wanted` bytes, or of what the system gives, but at least `least`.
+    fn of(least: usize, mut wanted: usize) -> Slab {
+        loop {
+            // Of small alignment, so that zeroed pages come from the system untouched.
+            let layout = Layout::from_size_align(wanted + LINE, 16).expect("arrays fit the address space");
+            // SAFETY: the layout is not empty.
+            if let Some(base) = NonNull::new(unsafe { alloc_zeroed(layout) }) {
+                let start = (base.as_ptr() as usize).next_multiple_of(LINE);
+                return Slab {
+                    base,
+                    layout,
+                    start,
+                    bytes: wanted,
+                    used: 0,
+                    free: BTreeMap::from([(0, wanted)]),
+                };
+            }
+            if wanted == least {
+                handle_alloc_error(layout);
+            }
+            wanted = least.max(rounded(wanted / 2));
+        }
     }
 
     fn take(&mut self, bytes: usize) -> Option<NonNull<u8>> {
-        let (&at, &len) = self.free.iter().find(|(_, len)| **len >= bytes)?;
+        let fits = self.free.iter().filter(|(_, len)| **len >= bytes);
+        let (&at, &len) = fits.min_by_key(|(_, len)| **len)?;
         self.free.remove(&at);
         if len > bytes {
             self.free.insert(at + bytes, len - bytes);
         }
+        self.used = self.used.max(at + bytes);
         let offset = self.start - self.base.as_ptr() as usize + at;
         // SAFETY: the stretch lies in the slab.
         Some(unsafe { self.base.add(offset) })
@@ -112,10 +128,6 @@ impl Slab {
 
     fn contains(&self, address: usize) -> bool {
         (self.start..self.start + self.bytes).contains(&address)
-    }
-
-    fn is_idle(&self) -> bool {
-        self.free.get(&0) == Some(&self.bytes)
     }
 }
 
@@ -152,7 +164,7 @@ mod tests {
                     .any(|slab| slab.contains(*at) && at + bytes <= slab.start + slab.bytes)));
             }
             used.into_iter().flatten().for_each(|(data, bytes)| arena.give(data, bytes));
-            prop_assert!(arena.slabs.iter().all(Slab::is_idle));
+            prop_assert!(arena.slabs.iter().all(|slab| slab.free == BTreeMap::from([(0, slab.bytes)])));
         }
     }
 }
