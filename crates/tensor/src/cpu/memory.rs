@@ -16,7 +16,7 @@ const SMALL: usize = 64 << 10;
 /// Address space of the larger blocks, where the system gives so much: 4 GiB, of which unused pages cost nothing.
 const SLAB: usize = if usize::BITS > 32 { 1 << 32 } else { 1 << 28 };
 
-/// All memory of a device: arrays and the workspaces of kernels share it, whatever their element type.
+/// Memory of blocks of any length and element type.
 #[derive(Debug)]
 pub(super) struct Memory {
     arenas: Mutex<Arenas>,

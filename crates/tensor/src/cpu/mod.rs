@@ -55,7 +55,7 @@ impl Cpu {
     /// Opens the device.
     pub fn open(self) -> Device {
         let memory = Arc::new(Memory::default());
-        let scratch = Scratch::new(self.arithmetic).sharing(&memory);
+        let scratch = Scratch::new(self.arithmetic);
         Arc::new(CpuBackend { threads: Arc::new(Threads::new(self.threads)), memory, scratch })
     }
 }

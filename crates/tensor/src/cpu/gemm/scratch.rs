@@ -15,9 +15,9 @@ pub enum Arithmetic {
     Direct,
 }
 
-/// Workspaces of the kernels (packed weights, padded tiles, partial sums), which come from the memory of the device: after
-/// the first call with some shapes, calls with these shapes allocate nothing. Also knows the processor and the
-/// [`Arithmetic`] asked for.
+/// Workspaces of the kernels (packed weights, padded tiles, partial sums): after the first call with some shapes, calls with
+/// these shapes allocate nothing. They have a memory of their own, so that every call finds the lines that the one before it
+/// has left in the caches. Also knows the processor and the [`Arithmetic`] asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     pub(crate) level: Level,
@@ -31,11 +31,6 @@ impl Scratch {
     /// Workspaces for kernels that compute as `arithmetic` allows.
     pub(crate) fn new(arithmetic: Arithmetic) -> Scratch {
         Scratch { arithmetic, ..Scratch::default() }
-    }
-
-    /// The same, from memory that arrays live in too.
-    pub(crate) fn sharing(self, memory: &Arc<Memory>) -> Scratch {
-        Scratch { memory: memory.clone(), ..self }
     }
 
     /// Bytes held at present for workspaces.
