@@ -6,7 +6,7 @@ use tarrl_encoders::{
     track,
 };
 use tarrl_objectives::nt_xent;
-use tarrl_tensor::{Device, Key, Tensor, grad};
+use tarrl_tensor::{Device, Key, Tensor, grad_once};
 use tarrl_train::{Optimizer, OptimizerConfig, Parameter, Sgd};
 
 /// τ of NT-Xent.
@@ -38,23 +38,13 @@ impl Ssl {
 
     /// One step on two views `(n, h, w, c)` of the same images: the loss and the new parameters.
     pub(crate) fn step(&mut self, views: &[Tensor; 2]) -> Vec<Tensor> {
-        let n = views[0].shape()[0];
         track(&mut self.encoder);
         track(&mut self.projector);
         let mut pass = Pass::train();
-        let h = self.encoder.forward(&Tensor::concat(&[&views[0], &views[1]], 0), &mut pass); // (2n, d)
-        let z = self.projector.forward(&h, &mut pass); // (2n, out)
-        let objective = nt_xent(&z.slice(0, 0, n), &z.slice(0, n, n), TEMPERATURE);
-
-        let frozen = self.encoder.frozen();
-        let keys: Vec<Key> = (0..n).map(|image| self.key.fold(self.steps).fold(image)).collect();
-        let attacked = self.regularizer.attack(&|u| frozen.forward(u), &views[0], 1.0, &keys);
-        let h_attacked = self.encoder.forward(&attacked, &mut Pass::train()); // (n, d)
-        let displacement = self.regularizer.value(&h.slice(0, 0, n), &h_attacked);
-        let loss = &objective + &(&displacement * self.regularizer.weight());
-
+        let loss = self.loss(views, &mut pass);
+        let value = loss.detach();
         let weights = [parameters(&self.encoder), parameters(&self.projector)].concat();
-        let gradients = grad(&loss, &weights.iter().collect::<Vec<_>>());
+        let gradients = grad_once(loss, &weights.iter().collect::<Vec<_>>());
         let mut results = self.optimizer.step(&weights, &gradients, LEARNING_RATE);
         let (encoder, projector) = results.split_at(parameters(&self.encoder).len());
         set_parameters(&mut self.encoder, encoder);
@@ -62,8 +52,27 @@ impl Ssl {
         self.encoder.absorb(&pass, BATCH_NORM_MOMENTUM);
         self.projector.absorb(&pass, BATCH_NORM_MOMENTUM);
         self.steps += 1;
-        results.push(loss.detach());
+        results.push(value);
         results
+    }
+
+    /// NT-Xent of the views plus the regularizer of the first.
+    fn loss(&self, views: &[Tensor; 2], pass: &mut Pass) -> Tensor {
+        let n = views[0].shape()[0];
+        let h = self.encoder.forward(&Tensor::concat(&[&views[0], &views[1]], 0), pass); // (2n, d)
+        let z = self.projector.forward(&h, pass); // (2n, out)
+        let objective = nt_xent(&z.slice(0, 0, n), &z.slice(0, n, n), TEMPERATURE);
+        let attacked = self.attacked(&views[0]);
+        let h_attacked = self.encoder.forward(&attacked, &mut Pass::train()); // (n, d)
+        let displacement = self.regularizer.value(&h.slice(0, 0, n), &h_attacked);
+        &objective + &(&displacement * self.regularizer.weight())
+    }
+
+    /// The images around `x` whose representations the encoder at rest moves furthest.
+    fn attacked(&self, x: &Tensor) -> Tensor {
+        let frozen = self.encoder.frozen();
+        let keys: Vec<Key> = (0..x.shape()[0]).map(|image| self.key.fold(self.steps).fold(image)).collect();
+        self.regularizer.attack(&|u| frozen.forward(u), x, 1.0, &keys)
     }
 }
 

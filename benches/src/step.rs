@@ -5,7 +5,7 @@ use crate::ssl::Ssl;
 use crate::values::uniform;
 use crate::workload::{Activity, Workload, encoder_config, image_shape};
 use tarrl_encoders::{Encoder, Frozen, Pass, parameters, track};
-use tarrl_tensor::{ConvShape, Device, Key, Tensor, grad, value_and_grad};
+use tarrl_tensor::{ConvShape, Device, Key, Tensor, grad_once, value_and_grad};
 
 /// A workload with its network and its images, ready to run.
 pub struct Step {
@@ -73,8 +73,9 @@ fn train(mut encoder: Encoder) -> Body {
     let weights = parameters(&encoder);
     Box::new(move |[x, _]| {
         let loss = mean_square(&encoder.forward(x, &mut Pass::train()));
-        let mut results = grad(&loss, &weights.iter().collect::<Vec<_>>());
-        results.push(loss.detach());
+        let value = loss.detach();
+        let mut results = grad_once(loss, &weights.iter().collect::<Vec<_>>());
+        results.push(value);
         results
     })
 }

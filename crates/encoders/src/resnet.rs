@@ -71,7 +71,7 @@ impl<U> ResNet18<U> {
                 Some(unit) => apply(unit, &x),
                 None => x,
             };
-            x = (&y + &shortcut).relu();
+            x = y.add_relu(&shortcut);
         }
         x.global_avg_pool()
     }

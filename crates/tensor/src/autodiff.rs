@@ -18,6 +18,16 @@ pub fn grad(y: &Tensor, wrt: &[&Tensor]) -> Vec<Tensor> {
     pull_back(y, &one(y), wrt, Recording::Off)
 }
 
+/// As [`grad`], of a value that nobody needs any more: what its record holds is freed on the way, so that the gradients
+/// come into the room of the activations. Drop what else of the record you hold (embeddings, parts of the loss) before.
+#[track_caller]
+pub fn grad_once(y: Tensor, wrt: &[&Tensor]) -> Vec<Tensor> {
+    let dy = one(&y);
+    let nodes = history(&y);
+    drop(y);
+    walk(nodes, &dy, wrt, Recording::Off)
+}
+
 /// As [`grad`], with results that can be differentiated again.
 #[track_caller]
 pub fn grad_recorded(y: &Tensor, wrt: &[&Tensor]) -> Vec<Tensor> {
@@ -37,8 +47,8 @@ pub fn grad_recorded(y: &Tensor, wrt: &[&Tensor]) -> Vec<Tensor> {
 pub fn value_and_grad(x: &Tensor, f: impl Fn(&Tensor) -> Tensor) -> (Tensor, Tensor) {
     let x = x.detach().tracked();
     let y = f(&x);
-    let dx = grad(&y, &[&x]).remove(0);
-    (y.detach(), dx)
+    let value = y.detach();
+    (value, grad_once(y, &[&x]).remove(0))
 }
 
 /// Whether a pull-back is itself recorded.
@@ -57,7 +67,11 @@ pub enum Recording {
 #[track_caller]
 pub fn pull_back(y: &Tensor, dy: &Tensor, wrt: &[&Tensor], recording: Recording) -> Vec<Tensor> {
     assert_eq!(y.shape(), dy.shape(), "pull_back: output {:?} but gradient {:?}", y.shape(), dy.shape());
-    let nodes = history(y);
+    walk(history(y), dy, wrt, recording)
+}
+
+/// The backward pass over a history, whose nodes it lets go as soon as they are done.
+fn walk(nodes: Vec<Arc<Node>>, dy: &Tensor, wrt: &[&Tensor], recording: Recording) -> Vec<Tensor> {
     let position: HashMap<*const Node, usize> =
         nodes.iter().enumerate().map(|(i, node)| (Arc::as_ptr(node), i)).collect();
     let place = |node: &Arc<Node>| position.get(&Arc::as_ptr(node)).copied();
@@ -75,18 +89,20 @@ pub fn pull_back(y: &Tensor, dy: &Tensor, wrt: &[&Tensor], recording: Recording)
     if let Some(last) = gradients.last_mut() {
         *last = Some(dy.clone());
     }
-    for i in (0..nodes.len()).rev() {
-        let Some(vjp) = nodes[i].vjp().filter(|_| on_path[i]) else { continue };
+    let mut nodes = nodes;
+    while let Some(node) = nodes.pop() {
+        let i = nodes.len();
+        let Some(vjp) = node.vjp().filter(|_| on_path[i]) else { continue };
         let keep = targets.contains(&Some(i));
         let Some(dy) = (if keep { gradients[i].clone() } else { gradients[i].take() }) else { continue };
-        let needed: Vec<bool> = operands(&nodes[i], &place).map(|j| j.is_some_and(|j| on_path[j])).collect();
+        let needed: Vec<bool> = operands(&node, &place).map(|j| j.is_some_and(|j| on_path[j])).collect();
         if !needed.contains(&true) {
             continue;
         }
-        let pulled = vjp(&Pullback { node: &nodes[i], dy, needed: &needed, recording });
-        for (j, g) in operands(&nodes[i], &place).zip(pulled) {
+        let pulled = vjp(&Pullback { node: &node, dy, needed: &needed, recording });
+        for (j, g) in operands(&node, &place).zip(pulled) {
             if let (Some(j), Some(g)) = (j.filter(|&j| on_path[j]), g) {
-                debug_assert_eq!(g.shape(), nodes[j].shape(), "adjoint of {}", nodes[i].op().name());
+                debug_assert_eq!(g.shape(), nodes[j].shape(), "adjoint of {}", node.op().name());
                 gradients[j] = Some(match gradients[j].take() {
                     Some(sum) => &sum + &g,
                     None => g,
@@ -245,6 +261,27 @@ mod tests {
         let y = &s * &s; // 4x²
         assert_eq!(grad(&y, &[&x]).remove(0).item(), 24.0);
         assert_eq!(grad(&y, &[&s, &x]).iter().map(Tensor::item).collect::<Vec<_>>(), [12.0, 24.0]);
+    }
+
+    #[test]
+    fn a_gradient_taken_once_is_the_same_and_frees_on_the_way() {
+        let x = scalar(1.5).tracked();
+        let witness = Arc::new(());
+        let (alive, seen) = (Arc::downgrade(&witness), Arc::new(std::sync::Mutex::new(Vec::new())));
+        let probe = |input: &Tensor, held: Option<Arc<()>>| {
+            let (alive, seen) = (alive.clone(), seen.clone());
+            Tensor::record(crate::Op::Custom("probe"), input.array().clone(), &[input], move |p| {
+                seen.lock().unwrap().push((held.is_some(), alive.strong_count()));
+                vec![Some(p.dy().clone())]
+            })
+        };
+        let y = probe(&probe(&x.square(), None), Some(witness)).powf(3.0);
+        let whole = grad(&y, &[&x]).remove(0).item();
+        seen.lock().unwrap().clear();
+        let once = grad_once(y, &[&x]).remove(0).item();
+        assert_eq!((whole, once), (6.0 * 1.5f64.powi(5), whole));
+        // The later op had its witness; when the earlier one was reached, nothing of the later one was left.
+        assert_eq!(*seen.lock().unwrap(), [(true, 1), (false, 0)]);
     }
 
     #[test]

@@ -33,6 +33,11 @@ pub trait Backend: Debug + Send + Sync {
     fn unary(&self, op: Unary, x: &Array) -> Buffer;
     /// An elementwise function of two operands, broadcast to `shape`.
     fn binary(&self, op: Binary, a: &Array, b: &Array, shape: &Shape) -> Buffer;
+    /// `max(a + b, 0)` of two arrays of one shape: where a residual block ends.
+    fn add_relu(&self, a: &Array, b: &Array) -> Buffer {
+        let sum = self.binary(Binary::Add, a, b, a.shape());
+        self.unary(Unary::Relu, &Array::wrap(a.device(), *a.shape(), a.dtype(), sum))
+    }
     /// `a` where `condition` is not zero, else `b`; all of one shape.
     fn select(&self, condition: &Array, a: &Array, b: &Array) -> Buffer;
 

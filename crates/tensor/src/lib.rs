@@ -35,12 +35,12 @@ mod shape;
 mod tensor;
 
 pub use array::{Array, Buffer, DType, Element, HostSlice, HostVec};
-pub use autodiff::{Pullback, Recording, Saved, grad, grad_recorded, pull_back, value_and_grad};
+pub use autodiff::{Pullback, Recording, Saved, grad, grad_once, grad_recorded, pull_back, value_and_grad};
 pub use backend::{
     Backend, BatchNormSaved, BatchNormed, Binary, Conv, ConvShape, Device, Extreme, Norm, Pool, PoolShape,
     Product, Random, Strided, Transpose, Unary,
 };
-pub use cpu::{Arithmetic, Cpu, cpu};
+pub use cpu::{Arithmetic, Cpu, Limits, cpu};
 pub use graph::{Edge, Node, Vjp, history};
 pub use key::{Key, KeyPart, Stream};
 pub use op::Op;

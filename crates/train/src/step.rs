@@ -4,7 +4,7 @@ use crate::method::Method;
 use crate::model::Model;
 use tarrl_bound::Regularizer;
 use tarrl_encoders::{Pass, parameters};
-use tarrl_tensor::{Key, Tensor, grad};
+use tarrl_tensor::{Key, Tensor, grad_once};
 
 /// What a step works on.
 pub(crate) struct StepInput<'a> {
@@ -73,7 +73,7 @@ pub(crate) fn step(model: &Model, method: &Method, input: &StepInput<'_>) -> Ste
         objective: objective.item(),
         regularizer: 0.0,
         weight: 0.0,
-        gradients: grad(&objective, &trained),
+        gradients: Vec::new(),
         encoder_pass: pass.clone(),
         projector_pass: pass,
         features: h.detach(),
@@ -82,7 +82,8 @@ pub(crate) fn step(model: &Model, method: &Method, input: &StepInput<'_>) -> Ste
         backward: images,
     };
     // The recording of the objective goes before that of the regularizer comes: half the memory.
-    drop((h, z, objective));
+    drop((h, z));
+    output.gradients = grad_once(objective, &trained);
 
     if let (Some(regularizer), Some(anchor)) = (&method.regularizer, input.views.get(views.len())) {
         regularize(model, regularizer, anchor, input, &mut output);
@@ -117,12 +118,14 @@ fn regularize(
     let both = model.encoder.forward(&Tensor::concat(&[anchor, &found.best], 0), &mut pass); // (2n, d)
     let r = regularizer.value(&both.slice(0, 0, n), &both.slice(0, n, n));
     let trained = parameters(&model.encoder);
-    let gradients = grad(&r, &trained.iter().collect::<Vec<_>>());
+    let value = r.item();
+    drop(both);
+    let gradients = grad_once(r, &trained.iter().collect::<Vec<_>>());
     // The encoder's parameters are the first of the model's.
     for (sum, g) in output.gradients.iter_mut().zip(&gradients) {
         *sum = &*sum + &(g * regularizer.weight());
     }
-    output.regularizer = r.item();
+    output.regularizer = value;
     output.weight = regularizer.weight();
     output.encoder_pass = pass;
     let total = |passes: &[u32]| passes.iter().map(|&p| u64::from(p)).sum::<u64>();

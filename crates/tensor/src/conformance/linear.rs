@@ -34,6 +34,7 @@ pub(super) fn cases() -> Vec<Case> {
         cases.extend(convolution(hw, ci, k, co, conv));
     }
     cases.push(large_convolution());
+    cases.push(convolution_of_affine());
     for pool in [
         Pool { window: 2, stride: 2, pad: 0 },
         Pool { window: 3, stride: 2, pad: 1 },
@@ -118,6 +119,29 @@ fn large_convolution() -> Case {
         .op(move |t| t[0].conv2d(&t[1], conv))
         .reference(move |t| conv2d(&t[0], &t[1], conv))
         .terms(180)
+}
+
+/// A normalised map on its way into a convolution and a residual sum, which a backend may never write down.
+fn convolution_of_affine() -> Case {
+    let conv = Conv { stride: 1, pad: 1, groups: 1 };
+    let inputs = [
+        Input::distinct([1, 3, 3, 16]),
+        Input::away_from_zero([16]),
+        Input::range([16], 0.001, 0.003),
+        Input::unit([3, 3, 16, 16]).fixed(),
+    ];
+    let affine = |x: &Host, t: &[Host]| build(x.shape(), |i| x[i] * t[1][i[3]] + t[2][i[3]]);
+    Case::new("conv2d_of_channel_affine", inputs)
+        .op(move |t| {
+            let y = t[0].channel_affine(&t[1], &t[2], true).conv2d(&t[3], conv);
+            t[0].channel_affine(&t[1], &t[2], false).add_relu(&t[0]).add_scalar(1.0).maximum(&y)
+        })
+        .reference(move |t| {
+            let plain = affine(&t[0], t);
+            let y = conv2d(&plain.mapv(|v| v.max(0.0)), &t[3], conv);
+            build(y.shape(), |i| ((plain[i] + t[0][i]).max(0.0) + 1.0).max(y[i]))
+        })
+        .terms(144)
 }
 
 fn conv2d(x: &Host, w: &Host, conv: Conv) -> Host {

@@ -30,6 +30,9 @@ pub(super) fn cases() -> Vec<Case> {
         )
         .op(|x| x[0].greater(&x[0].zeros_like()).select(&x[1], &x[2]))
         .reference(|x| build(&[4, 3], |i| if x[0][i] > 0.0 { x[1][i] } else { x[2][i] })),
+        Case::new("add_relu", [Input::distinct([4, 3]), Input::range([4, 3], 0.001, 0.003)])
+            .op(|x| x[0].add_relu(&x[1]))
+            .reference(|x| (&x[0] + &x[1]).mapv(|v| v.max(0.0))),
         Case::new("cast", [Input::unit([4, 3])])
             .op(|x| x[0].cast(crate::DType::F64).mul_scalar(1.0))
             .reference(|x| x[0].clone())

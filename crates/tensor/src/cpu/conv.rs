@@ -14,6 +14,7 @@ mod sweep;
 mod weight;
 mod winograd;
 
+use super::deferred::Source;
 use super::gemm::{Element, Scratch};
 use super::threads::Threads;
 
@@ -87,8 +88,15 @@ fn windows(size: usize, kernel: usize, stride: usize) -> usize {
 
 /// `y = x ⋆ w`. Panics if a slice does not have the length that `g` says.
 #[track_caller]
-pub(crate) fn forward_f32(t: &Threads, g: &Geometry, x: &[f32], w: &[f32], y: &mut [f32], s: &Scratch) {
-    g.check("convolution", x.len(), w.len(), y.len());
+pub(crate) fn forward_f32(
+    t: &Threads,
+    g: &Geometry,
+    x: Source<'_, f32>,
+    w: &[f32],
+    y: &mut [f32],
+    s: &Scratch,
+) {
+    g.check("convolution", x.data.len(), w.len(), y.len());
     if winograd::chosen(g, s) {
         return winograd::forward(t.worth(g.macs()), g, x, w, y, s);
     }
@@ -117,12 +125,12 @@ pub(crate) fn input_adjoint_f32(
 pub(crate) fn weight_adjoint_f32(
     t: &Threads,
     g: &Geometry,
-    x: &[f32],
+    x: Source<'_, f32>,
     dy: &[f32],
     dw: &mut [f32],
     s: &Scratch,
 ) {
-    g.check("weight adjoint of convolution", x.len(), dw.len(), dy.len());
+    g.check("weight adjoint of convolution", x.data.len(), dw.len(), dy.len());
     if winograd::chosen(g, s) {
         return winograd::weight_adjoint(t.worth(g.macs()), g, x, dy, dw, s);
     }
@@ -131,8 +139,15 @@ pub(crate) fn weight_adjoint_f32(
 
 /// [`forward_f32`] in double precision.
 #[track_caller]
-pub(crate) fn forward_f64(t: &Threads, g: &Geometry, x: &[f64], w: &[f64], y: &mut [f64], s: &Scratch) {
-    g.check("convolution", x.len(), w.len(), y.len());
+pub(crate) fn forward_f64(
+    t: &Threads,
+    g: &Geometry,
+    x: Source<'_, f64>,
+    w: &[f64],
+    y: &mut [f64],
+    s: &Scratch,
+) {
+    g.check("convolution", x.data.len(), w.len(), y.len());
     sweep::forward(t.worth(g.macs()), g, x, w, y, s);
 }
 
@@ -155,12 +170,12 @@ pub(crate) fn input_adjoint_f64(
 pub(crate) fn weight_adjoint_f64(
     t: &Threads,
     g: &Geometry,
-    x: &[f64],
+    x: Source<'_, f64>,
     dy: &[f64],
     dw: &mut [f64],
     s: &Scratch,
 ) {
-    g.check("weight adjoint of convolution", x.len(), dw.len(), dy.len());
+    g.check("weight adjoint of convolution", x.data.len(), dw.len(), dy.len());
     weight::weight_adjoint(t.worth(g.macs()), g, x, dy, dw, s);
 }
 

@@ -1,59 +1,78 @@
-//! Buffers that return to a pool: a step of training allocates nothing large after warm-up.
+//! Memory that is kept from step to step: a step of training asks the system for nothing after warm-up.
 
+mod arena;
+
+use super::deferred::Deferred;
 use crate::array::{Array, Buffer, Element};
-use std::collections::HashMap;
+use arena::Arena;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Freed memory kept beyond this returns to the system.
-const KEEP_BYTES: usize = 3 << 29;
+/// Blocks smaller than this many bytes live apart, so that a long-lived small one never splits room for a map.
+const SMALL: usize = 64 << 10;
 
-/// Freed memory, by element type and capacity class.
-#[derive(Default)]
+/// Address space of the larger blocks, where the system gives so much: 4 GiB, of which unused pages cost nothing.
+const SLAB: usize = if usize::BITS > 32 { 1 << 32 } else { 1 << 28 };
+
+/// Memory of blocks of any length and element type.
+#[derive(Debug)]
 pub(super) struct Memory {
-    free: Mutex<Free>,
+    arenas: Mutex<Arenas>,
 }
 
-#[derive(Default)]
-pub(super) struct Free {
-    f32: HashMap<usize, Vec<Vec<f32>>>,
-    f64: HashMap<usize, Vec<Vec<f64>>>,
-    u32: HashMap<usize, Vec<Vec<u32>>>,
-    bytes: usize,
+#[derive(Debug)]
+struct Arenas {
+    small: Arena,
+    large: Arena,
 }
 
-/// Memory of `len` elements that goes back to its pool when the last array on it is dropped.
+impl Default for Memory {
+    fn default() -> Self {
+        Memory { arenas: Mutex::new(Arenas { small: Arena::new(SLAB / 64), large: Arena::new(SLAB) }) }
+    }
+}
+
+/// Memory of `len` elements that goes back when the last array on it is dropped. It starts at a cache line.
 pub(super) struct Block<E: Pooled> {
-    /// As long as its capacity class, so at least `len`; the rest is never read.
-    data: Vec<E>,
+    data: NonNull<u8>,
     len: usize,
     home: Arc<Memory>,
+    elements: PhantomData<E>,
 }
 
-/// An element type that the pool keeps.
-pub(super) trait Pooled: Element + Default {
-    fn shelves(free: &mut Free) -> &mut HashMap<usize, Vec<Vec<Self>>>;
-}
+/// An element type of which every pattern of bits is a value, so that memory can change its type.
+pub(super) trait Pooled: Element + Default {}
+
+impl Pooled for f32 {}
+impl Pooled for f64 {}
+impl Pooled for u32 {}
 
 impl Memory {
     /// A block of `len` elements with unspecified contents: the caller overwrites all of them.
     pub(super) fn block<E: Pooled>(self: &Arc<Self>, len: usize) -> Block<E> {
-        let class = capacity_class(len);
-        let recycled = {
-            let mut free = self.lock();
-            let found = E::shelves(&mut free).get_mut(&class).and_then(Vec::pop);
-            if found.is_some() {
-                free.bytes -= class * size_of::<E>();
-            }
-            found
-        };
-        let data = recycled.unwrap_or_else(|| vec![E::default(); class]);
-        Block { data, len, home: self.clone() }
+        let bytes = len * size_of::<E>();
+        let data = self.lock().of(bytes).take(bytes);
+        Block { data, len, home: self.clone(), elements: PhantomData }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Free> {
-        // A panic while the lock is held cannot leave the lists half-changed in a way that matters.
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Bytes in use, with the gaps between them, at the time when they were most.
+    #[cfg(test)]
+    pub(super) fn reserved(&self) -> usize {
+        let arenas = self.lock();
+        arenas.small.reserved() + arenas.large.reserved()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arenas> {
+        // Nothing in there can panic half-way but for want of memory.
+        self.arenas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Arenas {
+    fn of(&mut self, bytes: usize) -> &mut Arena {
+        if bytes < SMALL { &mut self.small } else { &mut self.large }
     }
 }
 
@@ -64,28 +83,31 @@ impl<E: Pooled> Block<E> {
     }
 }
 
+// SAFETY: a block owns its stretch of memory alone, and elements are plain numbers.
+unsafe impl<E: Pooled> Send for Block<E> {}
+// SAFETY: a shared block can only be read.
+unsafe impl<E: Pooled> Sync for Block<E> {}
+
 impl<E: Pooled> Deref for Block<E> {
     type Target = [E];
     fn deref(&self) -> &[E] {
-        &self.data[..self.len]
+        // SAFETY: the arena gave `len` elements at an aligned address to this block alone, zeroed at their birth and
+        // written since with numbers only; every pattern of bits is a value of `E`.
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr().cast(), self.len) }
     }
 }
 
 impl<E: Pooled> DerefMut for Block<E> {
     fn deref_mut(&mut self) -> &mut [E] {
-        &mut self.data[..self.len]
+        // SAFETY: as above, and this borrow is the only one.
+        unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr().cast(), self.len) }
     }
 }
 
 impl<E: Pooled> Drop for Block<E> {
     fn drop(&mut self) {
-        let data = std::mem::take(&mut self.data);
-        let bytes = data.len() * size_of::<E>();
-        let mut free = self.home.lock();
-        if bytes > 0 && free.bytes + bytes <= KEEP_BYTES {
-            free.bytes += bytes;
-            E::shelves(&mut free).entry(data.len()).or_default().push(data);
-        }
+        let bytes = self.len * size_of::<E>();
+        self.home.lock().of(bytes).give(self.data, bytes);
     }
 }
 
@@ -94,41 +116,15 @@ impl<E: Pooled> Drop for Block<E> {
 /// # Panics
 /// If the array lives on another kind of device or has another element type.
 pub(super) fn read<E: Pooled>(x: &Array) -> &[E] {
-    match x.buffer().downcast_ref::<Block<E>>() {
-        Some(block) => block,
-        None => panic!(
+    let buffer = x.buffer();
+    match (buffer.downcast_ref::<Block<E>>(), buffer.downcast_ref::<Deferred<E>>()) {
+        (Some(block), _) => block,
+        (None, Some(deferred)) => deferred.force(),
+        (None, None) => panic!(
             "a CPU kernel got an array of {:?} on {} (move it to the CPU first)",
             x.dtype(),
             x.device().name()
         ),
-    }
-}
-
-/// Capacities in steps of an eighth of a power of two, so that batches of shrinking size share memory
-/// and at most an eighth is unused.
-fn capacity_class(len: usize) -> usize {
-    if len <= 64 {
-        return len.next_power_of_two().max(1);
-    }
-    let step = (len.next_power_of_two() / 16).max(1);
-    len.div_ceil(step) * step
-}
-
-impl Pooled for f32 {
-    fn shelves(free: &mut Free) -> &mut HashMap<usize, Vec<Vec<Self>>> {
-        &mut free.f32
-    }
-}
-
-impl Pooled for f64 {
-    fn shelves(free: &mut Free) -> &mut HashMap<usize, Vec<Vec<Self>>> {
-        &mut free.f64
-    }
-}
-
-impl Pooled for u32 {
-    fn shelves(free: &mut Free) -> &mut HashMap<usize, Vec<Vec<Self>>> {
-        &mut free.u32
     }
 }
 
@@ -137,19 +133,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_reused_within_a_class() {
+    fn memory_is_reused_across_sizes_and_types() {
         let memory = Arc::new(Memory::default());
-        let block = memory.block::<f32>(1000);
-        let address = block.as_ptr();
+        let block = memory.block::<f32>(100_000);
+        let address = block.as_ptr() as usize;
         drop(block);
-        assert_eq!(memory.block::<f32>(990).as_ptr(), address);
+        let [a, b] = [memory.block::<f64>(20_000), memory.block::<f64>(20_000)];
+        assert_eq!(a.as_ptr() as usize, address);
+        assert_eq!(b.as_ptr() as usize, address + 160_000);
     }
 
     #[test]
-    fn classes_waste_at_most_an_eighth() {
-        for len in 65..5000usize {
-            let class = capacity_class(len);
-            assert!(class >= len && (class - len) * 8 <= len, "{len} -> {class}");
+    fn blocks_begin_at_cache_lines_and_keep_their_values() {
+        let memory = Arc::new(Memory::default());
+        let mut blocks: Vec<Block<f32>> = (0..200).map(|i| memory.block(i * i)).collect();
+        for round in 0..3 {
+            for (i, block) in blocks.iter_mut().enumerate() {
+                assert!(block.is_empty() || (block.as_ptr() as usize).is_multiple_of(64));
+                block.fill((1000 * round + i) as f32);
+            }
+            for (i, block) in blocks.iter().enumerate() {
+                assert!(block.iter().all(|&v| v == (1000 * round + i) as f32), "block {i}");
+            }
+            // New neighbours for those that stay.
+            for i in (round..200).step_by(3) {
+                blocks[i] = memory.block((i * 37) % 5000);
+            }
         }
+        let held = memory.reserved();
+        drop(blocks);
+        let again: Vec<Block<f32>> = (0..200).map(|i| memory.block(i * i)).collect();
+        assert_eq!(memory.reserved(), held);
+        drop(again);
     }
 }

@@ -1,9 +1,11 @@
 //! The CPU backend.
 
 mod conv;
+mod deferred;
 mod exp;
 mod gemm;
 mod layout;
+mod limits;
 mod matmul;
 mod memory;
 mod norm;
@@ -17,6 +19,7 @@ mod threads;
 mod wide;
 
 pub use gemm::Arithmetic;
+pub use limits::Limits;
 
 use crate::array::{Array, Buffer, DType, HostSlice, HostVec};
 use crate::backend::{
@@ -25,6 +28,7 @@ use crate::backend::{
 };
 use crate::key::Key;
 use crate::shape::{Shape, Split};
+use deferred::{Affine, Deferred, source};
 use gemm::Scratch;
 use memory::{Block, Memory, Pooled, read};
 use pointwise::{Env, Operand};
@@ -53,16 +57,14 @@ pub struct Cpu {
 impl Cpu {
     /// Opens the device.
     pub fn open(self) -> Device {
-        Arc::new(CpuBackend {
-            threads: Threads::new(self.threads),
-            memory: Arc::new(Memory::default()),
-            scratch: Scratch::new(self.arithmetic),
-        })
+        let memory = Arc::new(Memory::default());
+        let scratch = Scratch::new(self.arithmetic);
+        Arc::new(CpuBackend { threads: Arc::new(Threads::new(self.threads)), memory, scratch })
     }
 }
 
 struct CpuBackend {
-    threads: Threads,
+    threads: Arc<Threads>,
     memory: Arc<Memory>,
     scratch: Scratch,
 }
@@ -202,7 +204,14 @@ impl Backend for CpuBackend {
     }
 
     fn binary(&self, op: Binary, a: &Array, b: &Array, shape: &Shape) -> Buffer {
+        if op == Binary::Mask && a.shape() == b.shape() {
+            return floats!("binary", a, R => norm::mask::<R>(&self.env(), read(a), source(b)).finish());
+        }
         floats!("binary", a, R => self.binary_of::<R>(op, a, b, shape))
+    }
+
+    fn add_relu(&self, a: &Array, b: &Array) -> Buffer {
+        floats!("add_relu", a, R => norm::add_relu::<R>(&self.env(), source(a), source(b)).finish())
     }
 
     fn select(&self, condition: &Array, a: &Array, b: &Array) -> Buffer {
@@ -256,12 +265,12 @@ impl Backend for CpuBackend {
         match x.dtype() {
             DType::F32 => {
                 let mut y = self.memory.block(len);
-                conv::forward_f32(&self.threads, &g, read(x), read(w), &mut y, &self.scratch);
+                conv::forward_f32(&self.threads, &g, source(x), read(w), &mut y, &self.scratch);
                 y.finish()
             }
             _ => {
                 let mut y = self.memory.block(len);
-                conv::forward_f64(&self.threads, &g, read(x), read(w), &mut y, &self.scratch);
+                conv::forward_f64(&self.threads, &g, source(x), read(w), &mut y, &self.scratch);
                 y.finish()
             }
         }
@@ -290,12 +299,12 @@ impl Backend for CpuBackend {
         match x.dtype() {
             DType::F32 => {
                 let mut dw = self.memory.block(len);
-                conv::weight_adjoint_f32(&self.threads, &g, read(x), read(dy), &mut dw, &self.scratch);
+                conv::weight_adjoint_f32(&self.threads, &g, source(x), read(dy), &mut dw, &self.scratch);
                 dw.finish()
             }
             _ => {
                 let mut dw = self.memory.block(len);
-                conv::weight_adjoint_f64(&self.threads, &g, read(x), read(dy), &mut dw, &self.scratch);
+                conv::weight_adjoint_f64(&self.threads, &g, source(x), read(dy), &mut dw, &self.scratch);
                 dw.finish()
             }
         }
@@ -316,7 +325,8 @@ impl Backend for CpuBackend {
     fn batch_norm(&self, x: &Array, weight: &Array, bias: &Array, norm: Norm) -> BatchNormed {
         floats!("batch_norm", x, R => {
             let out = norm::batch_norm::<R>(&self.env(), read(x), read(weight), read(bias), norm);
-            BatchNormed { y: out.y.finish(), mean: out.mean.finish(), variance: out.variance.finish() }
+            let y = Deferred::new(&self.env(), x, out.scale, out.shift, norm.relu);
+            BatchNormed { y: Arc::new(y), mean: out.mean.finish(), variance: out.variance.finish() }
         })
     }
 
@@ -335,7 +345,17 @@ impl Backend for CpuBackend {
 
     fn channel_affine(&self, x: &Array, scale: &Array, shift: &Array, relu: bool) -> Buffer {
         floats!("channel_affine", x, R => {
-            norm::channel_affine::<R>(&self.env(), read(x), read(scale), read(shift), relu).finish()
+            let (scale, shift) = (read::<R>(scale), read::<R>(shift));
+            if scale.len() < norm::NARROW {
+                let affine = Affine { level: self.scratch.level, scale, shift, relu };
+                return norm::channel_affine(&self.env(), read(x), &affine).finish();
+            }
+            let own = |values: &[R]| {
+                let mut block = self.memory.block(values.len());
+                block.copy_from_slice(values);
+                block
+            };
+            Arc::new(Deferred::new(&self.env(), x, own(scale), own(shift), relu))
         })
     }
 

@@ -1,20 +1,29 @@
 //! Batch normalisation of `(rows, c)` and per-channel affine maps.
 
-use super::memory::Block;
+use super::deferred::{Affine, Source};
+use super::gemm::kernel::Level;
+use super::gemm::vector::wide;
+use super::memory::{Block, Pooled};
 use super::pointwise::Env;
 use super::real::Real;
 use crate::backend::Norm;
+use std::ops::{Add, Mul};
 
 /// Rows of one piece of the statistics; pieces are combined in order.
 const ROWS: usize = 512;
 
+/// Maps of fewer channels are too short for the loops of a row.
+pub(super) const NARROW: usize = 16;
+
+/// What the statistics of a batch make of a batch norm.
 pub(super) struct Stats<R: Real> {
-    pub(super) y: Block<R>,
+    pub(super) scale: Block<R>,
+    pub(super) shift: Block<R>,
     pub(super) mean: Block<R>,
     pub(super) variance: Block<R>,
 }
 
-/// Normalises with the statistics of the batch.
+/// The map that normalises with the statistics of the batch.
 pub(super) fn batch_norm<R: Real>(env: &Env<'_>, x: &[R], weight: &[R], bias: &[R], norm: Norm) -> Stats<R> {
     let c = weight.len();
     let (mean, variance) = moments(env, x, c);
@@ -24,26 +33,99 @@ pub(super) fn batch_norm<R: Real>(env: &Env<'_>, x: &[R], weight: &[R], bias: &[
         scale[i] = weight[i] * inverse_deviation(variance[i], norm.eps);
         shift[i] = bias[i] - mean[i] * scale[i];
     }
-    Stats { y: channel_affine(env, x, &scale, &shift, norm.relu), mean, variance }
+    Stats { scale, shift, mean, variance }
 }
 
-/// `x·scale + shift`, then ReLU if asked.
-pub(super) fn channel_affine<R: Real>(
-    env: &Env<'_>,
-    x: &[R],
-    scale: &[R],
-    shift: &[R],
-    relu: bool,
-) -> Block<R> {
-    let c = scale.len();
-    env.fill_rows(x.len() / c, c, |first, out| {
-        for (out, x) in out.chunks_exact_mut(c).zip(x[first * c..].chunks_exact(c)) {
-            for (((y, &x), &scale), &shift) in out.iter_mut().zip(x).zip(scale).zip(shift) {
-                let value = x * scale + shift;
-                *y = if relu && value < R::ZERO { R::ZERO } else { value };
+/// A map of all pixels of `x`.
+pub(super) fn channel_affine<R: Real>(env: &Env<'_>, x: &[R], affine: &Affine<'_, R>) -> Block<R> {
+    let c = affine.scale.len();
+    env.fill_rows(x.len() / c, c, |first, out| apply(affine, &x[first * c..][..out.len()], out))
+}
+
+/// A map of some whole pixels.
+pub(super) fn apply<R: Pooled + PartialOrd + Add<Output = R> + Mul<Output = R>>(
+    affine: &Affine<'_, R>,
+    from: &[R],
+    to: &mut [R],
+) {
+    wide!(affine.level, {
+        let c = affine.scale.len();
+        for (to, from) in to.chunks_exact_mut(c).zip(from.chunks_exact(c)) {
+            let values = from.iter().zip(affine.scale).zip(affine.shift).map(|((&x, &a), &b)| x * a + b);
+            if affine.relu {
+                to.iter_mut().zip(values).for_each(|(y, v)| *y = positive(v));
+            } else {
+                to.iter_mut().zip(values).for_each(|(y, v)| *y = v);
             }
         }
+    });
+}
+
+/// `max(a + b, 0)`
+pub(super) fn add_relu<R: Real>(env: &Env<'_>, a: Source<'_, R>, b: Source<'_, R>) -> Block<R> {
+    match (a.affine, b.affine) {
+        (None, None) => env.fill(a.data.len(), |start, out| {
+            wide!(Level::default(), {
+                let terms = a.data[start..].iter().zip(&b.data[start..]);
+                out.iter_mut().zip(terms).for_each(|(y, (&a, &b))| *y = positive(a + b));
+            });
+        }),
+        (None, Some(_)) => add_relu(env, b, a),
+        (Some(affine), _) => {
+            let c = affine.scale.len();
+            env.fill_rows(a.data.len() / c, c, |first, out| {
+                let range = first * c..first * c + out.len();
+                match &b.affine {
+                    None => out.copy_from_slice(&b.data[range.clone()]),
+                    Some(other) => apply(other, &b.data[range.clone()], out),
+                }
+                // What a ReLU cuts off is cut off before the sum.
+                let floor = if affine.relu { R::ZERO } else { R::of(f64::NEG_INFINITY) };
+                let x = &a.data[range];
+                wide!(affine.level, {
+                    for (out, x) in out.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+                        let values =
+                            x.iter().zip(affine.scale).zip(affine.shift).map(|((&x, &a), &b)| x * a + b);
+                        for (y, v) in out.iter_mut().zip(values) {
+                            *y = positive(if v < floor { floor } else { v } + *y);
+                        }
+                    }
+                });
+            })
+        }
+    }
+}
+
+/// `dy` where `y` is positive, else zero.
+pub(super) fn mask<R: Real>(env: &Env<'_>, dy: &[R], y: Source<'_, R>) -> Block<R> {
+    let Some(affine) = y.affine else {
+        return env.fill(dy.len(), |start, out| {
+            wide!(Level::default(), {
+                let pairs = dy[start..].iter().zip(&y.data[start..]);
+                out.iter_mut()
+                    .zip(pairs)
+                    .for_each(|(to, (&d, &y))| *to = if y > R::ZERO { d } else { R::ZERO });
+            });
+        });
+    };
+    let c = affine.scale.len();
+    env.fill_rows(dy.len() / c, c, |first, out| {
+        let (x, dy) = (&y.data[first * c..], &dy[first * c..]);
+        wide!(affine.level, {
+            for ((out, x), dy) in out.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(dy.chunks_exact(c)) {
+                let values = x.iter().zip(affine.scale).zip(affine.shift).map(|((&x, &a), &b)| x * a + b);
+                for ((to, &d), y) in out.iter_mut().zip(dy).zip(values) {
+                    *to = if y > R::ZERO { d } else { R::ZERO };
+                }
+            }
+        });
     })
+}
+
+/// Not `max`: a NaN must stay one.
+#[inline(always)]
+fn positive<R: Pooled + PartialOrd>(x: R) -> R {
+    if x < R::default() { R::default() } else { x }
 }
 
 /// What the adjoint needs of the forward pass.
@@ -82,9 +164,11 @@ pub(super) fn batch_norm_adjoint<R: Real>(
         out.fill(R::ZERO);
         let (sum, dot) = out.split_at_mut(c);
         let range = piece * ROWS * c..((piece + 1) * ROWS * c).min(dy.len());
-        for (x, dy) in s.x[range.clone()].chunks_exact(c).zip(dy[range].chunks_exact(c)) {
-            gate.accumulate(x, dy, sum, dot);
-        }
+        wide!(Level::default(), {
+            for (x, dy) in s.x[range.clone()].chunks_exact(c).zip(dy[range.clone()].chunks_exact(c)) {
+                gate.accumulate(x, dy, sum, dot);
+            }
+        });
     });
     let mut d_weight = env.memory.block(c);
     let mut d_bias = env.memory.block(c);
@@ -100,10 +184,13 @@ pub(super) fn batch_norm_adjoint<R: Real>(
     }
     let dx = env.fill_rows(rows, c, |first, out| {
         let range = first * c..first * c + out.len();
-        let inputs = s.x[range.clone()].chunks_exact(c).zip(dy[range].chunks_exact(c));
-        for (out, (x, dy)) in out.chunks_exact_mut(c).zip(inputs) {
-            gate.input(x, dy, &mean_dy, &along, out);
-        }
+        let (x, dy) = (&s.x[range.clone()], &dy[range]);
+        wide!(Level::default(), {
+            let inputs = x.chunks_exact(c).zip(dy.chunks_exact(c));
+            for (out, (x, dy)) in out.chunks_exact_mut(c).zip(inputs) {
+                gate.input(x, dy, &mean_dy, &along, out);
+            }
+        });
     });
     [dx, d_weight, d_bias]
 }
@@ -120,6 +207,7 @@ struct Gate<'a, R> {
 
 impl<R: Real> Gate<'_, R> {
     /// Adds a row of gradients to `sum`, and their products with the centred inputs to `dot`.
+    #[inline(always)]
     fn accumulate(&self, x: &[R], dy: &[R], sum: &mut [R], dot: &mut [R]) {
         let c = x.len();
         let (scale, shift, mean) = (&self.scale[..c], &self.shift[..c], &self.mean[..c]);
@@ -133,6 +221,7 @@ impl<R: Real> Gate<'_, R> {
     }
 
     /// A row of the adjoint in the input: `scale · (dy − mean of dy − (x − mean) · along)`.
+    #[inline(always)]
     fn input(&self, x: &[R], dy: &[R], mean_dy: &[R], along: &[R], out: &mut [R]) {
         let c = x.len();
         let (scale, shift, mean) = (&self.scale[..c], &self.shift[..c], &self.mean[..c]);
@@ -155,20 +244,12 @@ fn moments<R: Real>(env: &Env<'_>, x: &[R], c: usize) -> (Block<R>, Block<R>) {
         out.fill(R::ZERO);
         let (mean, spread) = out.split_at_mut(c);
         let x = &x[piece * ROWS * c..((piece + 1) * ROWS * c).min(x.len())];
-        for row in x.chunks_exact(c) {
-            for (m, &x) in mean.iter_mut().zip(row) {
-                *m += x;
-            }
-        }
+        wide!(Level::default(), { add_rows(x, mean) });
         let scale = R::of(c as f64 / x.len() as f64);
         for m in mean.iter_mut() {
             *m = *m * scale;
         }
-        for row in x.chunks_exact(c) {
-            for ((s, &m), &x) in spread.iter_mut().zip(mean.iter()).zip(row) {
-                *s += (x - m) * (x - m);
-            }
-        }
+        wide!(Level::default(), { add_squares(x, mean, spread) });
     });
     let mut mean = env.memory.block(c);
     let mut variance = env.memory.block(c);
@@ -186,6 +267,41 @@ fn moments<R: Real>(env: &Env<'_>, x: &[R], c: usize) -> (Block<R>, Block<R>) {
         variance[i] = R::of(spread / count);
     }
     (mean, variance)
+}
+
+/// Adds all rows of `x` to `sums`, four at a time, so that a sum waits for the one before it a quarter as often.
+#[inline(always)]
+fn add_rows<R: Real>(x: &[R], sums: &mut [R]) {
+    let c = sums.len();
+    let four = x.chunks_exact(4 * c);
+    for row in four.remainder().chunks_exact(c) {
+        sums.iter_mut().zip(row).for_each(|(s, &x)| *s += x);
+    }
+    for rows in four {
+        let (ab, de) = rows.split_at(2 * c);
+        let ((a, b), (d, e)) = (ab.split_at(c), de.split_at(c));
+        for ((((s, &a), &b), &d), &e) in sums.iter_mut().zip(a).zip(b).zip(d).zip(e) {
+            *s += (a + b) + (d + e);
+        }
+    }
+}
+
+/// Adds the squared distances of all rows of `x` from `mean`, four rows at a time.
+#[inline(always)]
+fn add_squares<R: Real>(x: &[R], mean: &[R], sums: &mut [R]) {
+    let c = sums.len();
+    let square = |x: R, m: R| (x - m) * (x - m);
+    let four = x.chunks_exact(4 * c);
+    for row in four.remainder().chunks_exact(c) {
+        sums.iter_mut().zip(mean).zip(row).for_each(|((s, &m), &x)| *s += square(x, m));
+    }
+    for rows in four {
+        let (ab, de) = rows.split_at(2 * c);
+        let ((a, b), (d, e)) = (ab.split_at(c), de.split_at(c));
+        for (((((s, &m), &a), &b), &d), &e) in sums.iter_mut().zip(mean).zip(a).zip(b).zip(d).zip(e) {
+            *s += (square(a, m) + square(b, m)) + (square(d, m) + square(e, m));
+        }
+    }
 }
 
 fn inverse_deviation<R: Real>(variance: R, eps: f64) -> R {

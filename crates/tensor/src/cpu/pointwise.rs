@@ -12,7 +12,7 @@ pub(super) const CHUNK: usize = 16 * 1024;
 
 /// Where and on what a kernel runs.
 pub(super) struct Env<'a> {
-    pub(super) threads: &'a Threads,
+    pub(super) threads: &'a Arc<Threads>,
     pub(super) memory: &'a Arc<Memory>,
 }
 

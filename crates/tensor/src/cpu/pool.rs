@@ -1,5 +1,7 @@
 //! Pooling of `(n, h, w, c)`.
 
+use super::gemm::kernel::Level;
+use super::gemm::vector::wide;
 use super::memory::Block;
 use super::pointwise::Env;
 use super::real::Real;
@@ -39,23 +41,46 @@ pub(super) fn sum_pool_adjoint<R: Real>(env: &Env<'_>, dy: &[R], s: &PoolShape) 
     out
 }
 
+/// Channels whose maxima are found together, in registers.
+const TOGETHER: usize = 16;
+
 pub(super) fn max_pool<R: Real>(env: &Env<'_>, x: &[R], s: &PoolShape) -> Block<u32> {
     let mut out = env.memory.block(s.output().len());
     let image = s.out_h() * s.out_w() * s.c;
     env.threads.for_each_chunk(&mut out, image.max(1), |n, out| {
-        for (at, best) in out.chunks_exact_mut(s.c).enumerate() {
-            let mut first = true;
-            for from in window(s, n, at / s.out_w(), at % s.out_w()) {
-                for (c, best) in best.iter_mut().enumerate() {
-                    if first || x[from + c] > x[*best as usize] {
-                        *best = (from + c) as u32;
-                    }
+        wide!(Level::default(), {
+            for (at, best) in out.chunks_exact_mut(s.c).enumerate() {
+                let pixels = || window(s, n, at / s.out_w(), at % s.out_w());
+                let (blocks, rest) = best.as_chunks_mut::<TOGETHER>();
+                let whole = TOGETHER * blocks.len();
+                for (i, best) in blocks.iter_mut().enumerate() {
+                    *best = first_largest(x, pixels().map(|pixel| pixel + i * TOGETHER));
                 }
-                first = false;
+                for (i, best) in rest.iter_mut().enumerate() {
+                    [*best] = first_largest(x, pixels().map(|pixel| pixel + whole + i));
+                }
             }
-        }
+        });
     });
     out
+}
+
+/// For each of `N` neighbouring channels the position of its first largest element, where channel 0 is at `at`.
+#[inline(always)]
+fn first_largest<R: Real, const N: usize>(x: &[R], mut at: impl Iterator<Item = usize>) -> [u32; N] {
+    let first = at.next().expect("a window has pixels");
+    let mut top: [R; N] = std::array::from_fn(|c| x[first + c]);
+    // The winner as the start of its pixel: the same for all channels until the end.
+    let mut winner = [first as u32; N];
+    for pixel in at {
+        let values = &x[pixel..pixel + N];
+        for c in 0..N {
+            let larger = values[c] > top[c];
+            top[c] = if larger { values[c] } else { top[c] };
+            winner[c] = if larger { pixel as u32 } else { winner[c] };
+        }
+    }
+    std::array::from_fn(|c| winner[c] + c as u32)
 }
 
 /// Positions of the first channel of every pixel in a window, padding left out.

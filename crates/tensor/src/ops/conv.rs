@@ -16,11 +16,12 @@ impl Tensor {
             panic!("conv2d: images {:?}, weights {:?}, {conv:?}", self.shape(), w.shape())
         });
         let y = self.device().conv2d(self.array(), w.array(), &shape);
-        let (sx, sw) = (Saved::new(self), Saved::new(w));
+        // Only the weights' adjoint reads the images.
+        let (sx, sw) = (w.is_tracked().then(|| Saved::new(self)), Saved::new(w));
         Tensor::record(Op::Conv2d(conv), wrap(self, shape.output(), self.dtype(), y), &[self, w], move |p| {
             vec![
                 p.need(0, || conv2d_input(p.dy(), &p.get(&sw), shape)),
-                p.need(1, || conv2d_weight(&p.get(&sx), p.dy(), shape)),
+                sx.as_ref().and_then(|sx| p.need(1, || conv2d_weight(&p.get(sx), p.dy(), shape))),
             ]
         })
     }

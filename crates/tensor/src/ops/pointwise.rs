@@ -45,6 +45,23 @@ impl Tensor {
         self.unary(Unary::Relu)
     }
 
+    /// `max(self + other, 0)` of one shape, in one pass over memory: where a residual block ends. Recorded as the sum and
+    /// the ReLU that it is.
+    #[track_caller]
+    pub fn add_relu(&self, other: &Tensor) -> Tensor {
+        same_dtype("add_relu", self, other);
+        let shapes = (self.shape(), other.shape());
+        assert_eq!(shapes.0, shapes.1, "add_relu: shapes {:?} and {:?}", shapes.0, shapes.1);
+        let y = wrap(self, *self.shape(), self.dtype(), self.device().add_relu(self.array(), other.array()));
+        // The node of the sum keeps no value, so that it may be given the one that comes after it.
+        let sum = Tensor::record(Op::Binary(Binary::Add), y.clone(), &[self, other], |p| {
+            vec![p.need(0, || p.dy().clone()), p.need(1, || p.dy().clone())]
+        });
+        Tensor::record_keeping_output(Op::Unary(Unary::Relu), y, &[&sum], |p| {
+            vec![p.need(0, || p.dy().mask(&p.y().detach()))]
+        })
+    }
+
     /// x·Φ(x) with the exact normal distribution function.
     pub fn gelu(&self) -> Tensor {
         self.unary(Unary::Gelu)

@@ -1,5 +1,7 @@
 //! Tiles of images with their border.
+use crate::cpu::deferred::Source;
 use crate::cpu::gemm::Element;
+use crate::cpu::norm::apply;
 
 /// Images of `(h, w, c)` one behind the other.
 #[derive(Clone, Copy, Debug)]
@@ -25,14 +27,15 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Copies this window of every image to `to`; what lies outside an image becomes zero.
-    pub(super) fn copy<T: Element>(&self, map: Map, images: &[T], to: &mut [T]) {
+    /// Copies this window of every image to `to`, through the map of the source if it has one; what lies outside an image
+    /// becomes zero.
+    pub(super) fn copy<T: Element>(&self, map: Map, images: Source<'_, T>, to: &mut [T]) {
         let row_len = self.w * map.c;
         let (first, skip) = clip(self.left, self.w, map.w);
         let wide = first.len() * map.c;
         let skip = skip * map.c;
         let windows = to.chunks_exact_mut((self.h * row_len).max(1));
-        for (image, to) in images.chunks_exact(map.len()).zip(windows) {
+        for (image, to) in images.data.chunks_exact(map.len()).zip(windows) {
             for (i, to) in to.chunks_exact_mut(row_len).enumerate() {
                 let y = self.top + i as isize;
                 if y < 0 || y >= map.h as isize || wide == 0 {
@@ -41,7 +44,11 @@ impl Window {
                 }
                 let from = (y as usize * map.w + first.start) * map.c;
                 to[..skip].fill(T::default());
-                to[skip..skip + wide].copy_from_slice(&image[from..from + wide]);
+                let (from, inside) = (&image[from..from + wide], &mut to[skip..skip + wide]);
+                match &images.affine {
+                    Some(affine) => apply(affine, from, inside),
+                    None => inside.copy_from_slice(from),
+                }
                 to[skip + wide..].fill(T::default());
             }
         }
@@ -109,7 +116,7 @@ mod tests {
             for (h, w) in [(1, 1), (3, 4), (5, 6), (2, 12)] {
                 let window = Window { top, left, h, w };
                 let mut to = vec![f32::NAN; 2 * h * w * map.c];
-                window.copy(map, &images, &mut to);
+                window.copy(map, Source::from(&images[..]), &mut to);
                 for (i, got) in to.iter().enumerate() {
                     let (c, x, y, n) = (i % 2, i / 2 % w, i / 2 / w % h, i / 2 / w / h);
                     let (y, x) = (y as isize + top, x as isize + left);

@@ -2,12 +2,22 @@
 use super::Geometry;
 use super::axis::{Axis, Reach};
 use super::image::{Cut, Map, Tile, Window};
+use crate::cpu::deferred::Source;
 use crate::cpu::gemm::kernel::{Block, Row, Run};
 use crate::cpu::gemm::{DEPTH, Element, Scratch, Strides, pack_panel, parts};
 use crate::cpu::threads::Threads;
 
-pub(super) fn forward<T: Element>(t: &Threads, g: &Geometry, x: &[T], w: &[T], y: &mut [T], s: &Scratch) {
-    Sweep::new(g, Direction::Forward).run(t, x, w, y, s);
+pub(super) fn forward<T: Element>(
+    t: &Threads,
+    g: &Geometry,
+    x: Source<'_, T>,
+    w: &[T],
+    y: &mut [T],
+    s: &Scratch,
+) {
+    let mut sweep = Sweep::new(g, Direction::Forward);
+    sweep.bare &= x.affine.is_none();
+    sweep.run(t, x, w, y, s);
 }
 
 pub(super) fn input_adjoint<T: Element>(
@@ -18,7 +28,7 @@ pub(super) fn input_adjoint<T: Element>(
     dx: &mut [T],
     s: &Scratch,
 ) {
-    Sweep::new(g, Direction::Adjoint).run(t, dy, w, dx, s);
+    Sweep::new(g, Direction::Adjoint).run(t, Source::from(dy), w, dx, s);
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -82,11 +92,11 @@ impl<'a> Sweep<'a> {
         sweep
     }
 
-    fn run<T: Element>(&self, t: &Threads, source: &[T], w: &[T], target: &mut [T], s: &Scratch) {
+    fn run<T: Element>(&self, t: &Threads, source: Source<'_, T>, w: &[T], target: &mut [T], s: &Scratch) {
         if target.is_empty() {
             return;
         }
-        if source.is_empty() || w.is_empty() {
+        if source.data.is_empty() || w.is_empty() {
             return target.fill(T::default());
         }
         let packed = self.pack(t, w, s);
@@ -244,12 +254,13 @@ impl<'a> Sweep<'a> {
     }
 
     /// The source below a tile of the target, with its border.
-    fn tile<'b, T: Element>(&self, source: &'b [T], tile: Tile, padded: &'b mut [T]) -> &'b [T] {
-        let images = &source[tile.image * self.source.len()..][..tile.images * self.source.len()];
+    fn tile<'b, T: Element>(&self, source: Source<'b, T>, tile: Tile, padded: &'b mut [T]) -> &'b [T] {
+        let len = self.source.len();
+        let images = source.slice(tile.image * len..(tile.image + tile.images) * len);
         let advance = self.axis_y(0).advance;
         let top = tile.row / self.classes_per_axis() * advance;
         if self.bare {
-            return &images[top * self.source.w * self.source.c..];
+            return &images.data[top * self.source.w * self.source.c..];
         }
         let window = Window {
             top: top as isize - self.height.lead,

@@ -173,9 +173,9 @@ fn run_f32(t: &Threads, g: &Geometry, r: &Reference, s: &Scratch) -> Results<f32
     let (x, w, dy) = (single(&r.x), single(&r.w), single(&r.dy));
     let mut results =
         Results { y: vec![f32::NAN; dy.len()], dx: vec![f32::NAN; x.len()], dw: vec![f32::NAN; w.len()] };
-    forward_f32(t, g, &x, &w, &mut results.y, s);
+    forward_f32(t, g, Source::from(&x[..]), &w, &mut results.y, s);
     input_adjoint_f32(t, g, &dy, &w, &mut results.dx, s);
-    weight_adjoint_f32(t, g, &x, &dy, &mut results.dw, s);
+    weight_adjoint_f32(t, g, Source::from(&x[..]), &dy, &mut results.dw, s);
     results
 }
 
@@ -183,9 +183,9 @@ fn run_f64(t: &Threads, g: &Geometry, r: &Reference, s: &Scratch) -> Results<f64
     let (x, w, dy) = (&r.x, &r.w, &r.dy);
     let mut results =
         Results { y: vec![f64::NAN; dy.len()], dx: vec![f64::NAN; x.len()], dw: vec![f64::NAN; w.len()] };
-    forward_f64(t, g, x, w, &mut results.y, s);
+    forward_f64(t, g, Source::from(&x[..]), w, &mut results.y, s);
     input_adjoint_f64(t, g, dy, w, &mut results.dx, s);
-    weight_adjoint_f64(t, g, x, dy, &mut results.dw, s);
+    weight_adjoint_f64(t, g, Source::from(&x[..]), dy, &mut results.dw, s);
     results
 }
 
@@ -255,7 +255,14 @@ fn a_second_call_needs_no_new_workspace() {
 #[should_panic(expected = "do not fit")]
 fn wrong_lengths_are_refused() {
     let g = geometry(1, 2, 2, 1, 1, 1, 1, 1, 0, 1);
-    forward_f32(&Threads::new(1), &g, &[0.0; 4], &[0.0; 1], &mut [0.0; 3], &Scratch::default());
+    forward_f32(
+        &Threads::new(1),
+        &g,
+        Source::from(&[0.0; 4][..]),
+        &[0.0; 1],
+        &mut [0.0; 3],
+        &Scratch::default(),
+    );
 }
 
 /// Shapes for which Winograd's algorithm is chosen: the layers of the encoders at small batches, and awkward borders.

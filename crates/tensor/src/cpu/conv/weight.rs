@@ -4,6 +4,7 @@ mod staged;
 use super::Geometry;
 use super::image::{Cut, Map, Tile, Window};
 use super::sweep::blocks;
+use crate::cpu::deferred::Source;
 use crate::cpu::gemm::kernel::{Block, Row, Run};
 use crate::cpu::gemm::{DEPTH, Element, Scratch, Strides, pack_panel, parts};
 use crate::cpu::threads::Threads;
@@ -18,7 +19,7 @@ const TILE: usize = 1 << 16;
 pub(super) fn weight_adjoint<T: Element>(
     t: &Threads,
     g: &Geometry,
-    x: &[T],
+    x: Source<'_, T>,
     dy: &[T],
     dw: &mut [T],
     s: &Scratch,
@@ -26,7 +27,7 @@ pub(super) fn weight_adjoint<T: Element>(
     if dw.is_empty() {
         return;
     }
-    if x.is_empty() || dy.is_empty() {
+    if x.data.is_empty() || dy.is_empty() {
         return dw.fill(T::default());
     }
     if staged::chosen(g) {
@@ -127,7 +128,7 @@ impl<'a> Work<'a> {
     fn sum<T: Element>(
         &self,
         part: usize,
-        x: &[T],
+        x: Source<'_, T>,
         dy: &[T],
         tables: Tables<'_, T>,
         sums: &mut [T],
@@ -136,7 +137,7 @@ impl<'a> Work<'a> {
         let Tables { rows, runs, padded, packed } = tables;
         let first = part * self.batch;
         let images = self.batch.min(self.g.n - first);
-        let x = &x[first * self.input.len()..][..images * self.input.len()];
+        let x = x.slice(first * self.input.len()..(first + images) * self.input.len());
         let dy = &dy[first * self.output.len()..][..images * self.output.len()];
         for (i, tile) in self.cut.tiles(images, self.output.h).enumerate() {
             let runs = &runs[..tile.images * tile.rows * (runs.len() / (self.cut.images * self.cut.rows))];
@@ -146,18 +147,15 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn copy<T: Element>(&self, x: &[T], tile: Tile, padded: &mut [T]) {
+    fn copy<T: Element>(&self, x: Source<'_, T>, tile: Tile, padded: &mut [T]) {
         let window = Window {
             top: (tile.row * self.g.stride) as isize - self.g.pad as isize,
             left: -(self.g.pad as isize),
             h: tile_h(self.g, self.cut.rows),
             w: tile_w(self.g),
         };
-        window.copy(
-            self.input,
-            &x[tile.image * self.input.len()..][..tile.images * self.input.len()],
-            padded,
-        );
+        let len = self.input.len();
+        window.copy(self.input, x.slice(tile.image * len..(tile.image + tile.images) * len), padded);
     }
 
     /// The output derivatives of a tile in panels; returns their number of pixels.

@@ -11,6 +11,7 @@ mod transform;
 
 use super::Geometry;
 use super::image::{Map, Window};
+use crate::cpu::deferred::Source;
 use crate::cpu::gemm::kernel::{Block, Row, Run};
 use crate::cpu::gemm::{Arithmetic, DEPTH, Element, Scratch, Strides, pack_panel, parts};
 use crate::cpu::threads::Threads;
@@ -19,8 +20,8 @@ use transform::{OUT, POSITIONS};
 
 const LANES: usize = <f32 as Element>::LANES;
 
-/// Elements of the transformed images of a block, 6 MiB.
-const BLOCK: usize = 3 << 19;
+/// Elements of the transformed images and products of a block, 3 MiB: neighbours may fill the third-level cache.
+const BLOCK: usize = 3 << 18;
 
 /// Whether this algorithm is allowed for a convolution, and quicker there than direct sums.
 ///
@@ -35,7 +36,7 @@ pub(super) fn chosen(g: &Geometry, s: &Scratch) -> bool {
     s.arithmetic == Arithmetic::Fast && shape && channels && tiles >= 24 && 2 * pixels >= tiles * OUT * OUT
 }
 
-pub(super) fn forward(t: &Threads, g: &Geometry, x: &[f32], w: &[f32], y: &mut [f32], s: &Scratch) {
+pub(super) fn forward(t: &Threads, g: &Geometry, x: Source<'_, f32>, w: &[f32], y: &mut [f32], s: &Scratch) {
     let source = Map { h: g.h, w: g.w, c: g.c_in };
     let target = Map { h: g.out_h(), w: g.out_w(), c: g.c_out };
     let u = kernels(t, g, w, Strides { k: g.c_out, j: 1 }, [source.c, target.c], s);
@@ -47,14 +48,21 @@ pub(super) fn input_adjoint(t: &Threads, g: &Geometry, dy: &[f32], w: &[f32], dx
     let source = Map { h: g.out_h(), w: g.out_w(), c: g.c_out };
     let target = Map { h: g.h, w: g.w, c: g.c_in };
     let u = kernels(t, g, w, Strides { k: 1, j: g.c_out }, [source.c, target.c], s);
-    correlate(t, &Plan::new(g.n, source, target, 2 - g.pad as isize, FORWARD), dy, &u, dx, s);
+    correlate(t, &Plan::new(g.n, source, target, 2 - g.pad as isize, FORWARD), Source::from(dy), &u, dx, s);
 }
 
 /// The adjoint of the algorithm: `dg = Gᵀ [(Bᵀ d B) ⊙ (A dy Aᵀ)] G`, summed over tiles before the outer transform.
-pub(super) fn weight_adjoint(t: &Threads, g: &Geometry, x: &[f32], dy: &[f32], dw: &mut [f32], s: &Scratch) {
+pub(super) fn weight_adjoint(
+    t: &Threads,
+    g: &Geometry,
+    x: Source<'_, f32>,
+    dy: &[f32],
+    dw: &mut [f32],
+    s: &Scratch,
+) {
     let source = Map { h: g.h, w: g.w, c: g.c_in };
     let target = Map { h: g.out_h(), w: g.out_w(), c: g.c_out };
-    let plan = Plan::new(g.n, source, target, g.pad as isize, Sizes { group: 128, block: 2 * BLOCK });
+    let plan = Plan::new(g.n, source, target, g.pad as isize, Sizes { group: 128, block: 4 * BLOCK });
     let per_group = plan.per_group(source.c);
     let pitch_dy = plan.pitch(target.c);
     let per_group_dy = plan.per_group(target.c);
@@ -110,7 +118,7 @@ pub(super) fn weight_adjoint(t: &Threads, g: &Geometry, x: &[f32], dy: &[f32], d
 }
 
 /// `target = source ⋆ u` for transformed kernels `u` as [`kernels`] makes them.
-fn correlate(t: &Threads, plan: &Plan, source: &[f32], u: &[f32], target: &mut [f32], s: &Scratch) {
+fn correlate(t: &Threads, plan: &Plan, source: Source<'_, f32>, u: &[f32], target: &mut [f32], s: &Scratch) {
     let (c_in, c_out) = (plan.source.c, plan.target.c);
     let all = plan.block * plan.tiles();
     let pitch = all * c_out + LANES;
@@ -239,7 +247,7 @@ impl Plan {
         t: &Threads,
         first: usize,
         images: usize,
-        x: &[f32],
+        x: Source<'_, f32>,
         v: &mut [f32],
         s: &Scratch,
     ) {
@@ -256,7 +264,8 @@ impl Plan {
         t.for_each_item_with(parts(&mut spaces, padded.len()), groups, |space, (i, v)| {
             let at = i * self.group;
             for k in 0..self.group.min(images - at) {
-                let x = &x[(first + at + k) * self.source.len()..][..self.source.len()];
+                let (image, len) = (first + at + k, self.source.len());
+                let x = x.slice(image * len..(image + 1) * len);
                 window.copy(self.source, x, space);
                 let v = &mut v[k * self.tiles() * self.source.c..];
                 at_level(s.level, Step::Input { map: padded, x: space, v, pitch: self.pitch(self.source.c) });

@@ -1,8 +1,9 @@
 //! Workspaces that outlive the calls which use them.
 use super::element::Element;
 use super::kernel::{Level, Row, Run};
+use crate::cpu::memory::{Block, Memory};
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Which algorithms a kernel may choose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -14,33 +15,33 @@ pub enum Arithmetic {
     Direct,
 }
 
-/// Workspaces of the kernels (packed weights, padded tiles, partial sums), kept from call to call: after the first call
-/// with some shapes, calls with these shapes allocate nothing. Also knows the processor and the [`Arithmetic`] asked for.
+/// Workspaces of the kernels (packed weights, padded tiles, partial sums): after the first call with some shapes, calls with
+/// these shapes allocate nothing. They have a memory of their own, so that every call finds the lines that the one before it
+/// has left in the caches. Also knows the processor and the [`Arithmetic`] asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     pub(crate) level: Level,
     pub(crate) arithmetic: Arithmetic,
-    pub(super) singles: Pool<f32>,
-    pub(super) doubles: Pool<f64>,
+    pub(super) memory: Arc<Memory>,
     pub(super) rows: Pool<Row>,
     pub(super) runs: Pool<Run>,
 }
 
 impl Scratch {
-    /// Empty workspaces for kernels that compute as `arithmetic` allows.
+    /// Workspaces for kernels that compute as `arithmetic` allows.
     pub(crate) fn new(arithmetic: Arithmetic) -> Scratch {
         Scratch { arithmetic, ..Scratch::default() }
     }
 
-    /// Bytes held at present by workspaces that no call is using.
+    /// Bytes held at present for workspaces.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
-        self.singles.bytes() + self.doubles.bytes() + self.rows.bytes() + self.runs.bytes()
+        self.memory.reserved() + self.rows.bytes() + self.runs.bytes()
     }
 
     /// `len` elements of arbitrary content that start at a cache line.
-    pub(crate) fn take<T: Element>(&self, len: usize) -> Lease<'_, T> {
-        T::pool(self).take(len)
+    pub(crate) fn take<T: Element>(&self, len: usize) -> Block<T> {
+        self.memory.block(len)
     }
 
     pub(crate) fn rows(&self, len: usize) -> Lease<'_, Row> {
@@ -62,23 +63,18 @@ impl<T> Default for Pool<T> {
     }
 }
 
-/// Alignment of every buffer in bytes: one cache line.
-const ALIGNMENT: usize = 64;
-
 impl<T: Copy + Default> Pool<T> {
     /// The smallest idle buffer that is large enough; else the largest one, enlarged.
     fn take(&self, len: usize) -> Lease<'_, T> {
-        let room = len + ALIGNMENT / size_of::<T>().min(ALIGNMENT);
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Sorted by length.
-        let fit = idle.partition_point(|buffer| buffer.len() < room);
+        let fit = idle.partition_point(|buffer| buffer.len() < len);
         let mut buffer = if fit < idle.len() { idle.remove(fit) } else { idle.pop().unwrap_or_default() };
         drop(idle);
-        if buffer.len() < room {
-            buffer = vec![T::default(); room];
+        if buffer.len() < len {
+            buffer = vec![T::default(); len];
         }
-        let start = buffer.as_ptr().align_offset(ALIGNMENT).min(room - len);
-        Lease { pool: self, buffer, start, len }
+        Lease { pool: self, buffer, len }
     }
 
     #[cfg(test)]
@@ -92,7 +88,6 @@ impl<T: Copy + Default> Pool<T> {
 pub(crate) struct Lease<'a, T> {
     pool: &'a Pool<T>,
     buffer: Vec<T>,
-    start: usize,
     len: usize,
 }
 
@@ -100,13 +95,13 @@ impl<T> Deref for Lease<'_, T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        &self.buffer[self.start..self.start + self.len]
+        &self.buffer[..self.len]
     }
 }
 
 impl<T> DerefMut for Lease<'_, T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.buffer[self.start..self.start + self.len]
+        &mut self.buffer[..self.len]
     }
 }
 
@@ -124,25 +119,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buffers_are_aligned_and_come_back() {
-        let scratch = Scratch::default();
-        for len in [0, 1, 100, 7] {
-            let a = scratch.take::<f32>(len);
-            let b = scratch.take::<f64>(len);
-            assert_eq!((a.len(), b.len()), (len, len));
-            assert_eq!(a.as_ptr() as usize % ALIGNMENT, 0);
-            assert_eq!(b.as_ptr() as usize % ALIGNMENT, 0);
-        }
-        assert_eq!(scratch.bytes(), (100 + 16) * 4 + (100 + 8) * 8);
-    }
-
-    #[test]
     fn a_smaller_request_leaves_the_larger_buffer_idle() {
         let scratch = Scratch::default();
-        drop((scratch.take::<f32>(1000), scratch.take::<f32>(10)));
+        drop((scratch.rows(1000), scratch.rows(10)));
         let held = scratch.bytes();
-        let small = scratch.take::<f32>(10);
-        let large = scratch.take::<f32>(1000);
+        let small = scratch.rows(10);
+        let large = scratch.rows(1000);
+        assert_eq!((small.len(), large.len()), (10, 1000));
         drop((small, large));
         assert_eq!(scratch.bytes(), held);
     }

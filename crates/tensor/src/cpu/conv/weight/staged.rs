@@ -6,6 +6,7 @@
 use super::super::Geometry;
 use super::super::image::{Map, Window};
 use super::{kernel_rows, tile_h, tile_w};
+use crate::cpu::deferred::Source;
 use crate::cpu::gemm::kernel::{Block, ROWS, Row, Run};
 use crate::cpu::gemm::{DEPTH, Element, Scratch, Strides, pack_panel, parts};
 use crate::cpu::threads::Threads;
@@ -26,7 +27,7 @@ pub(super) fn chosen(g: &Geometry) -> bool {
 pub(super) fn weight_adjoint<T: Element>(
     t: &Threads,
     g: &Geometry,
-    x: &[T],
+    x: Source<'_, T>,
     dy: &[T],
     dw: &mut [T],
     s: &Scratch,
@@ -51,10 +52,9 @@ pub(super) fn weight_adjoint<T: Element>(
     }
     for first in (0..g.n).step_by(block) {
         let images = block.min(g.n - first);
-        let x = &x[first * input.len()..][..images * input.len()];
         let dy = &dy[first * output.len()..][..images * output.len()];
-        t.for_each_item(x.chunks_exact(input.len()).zip(padded.chunks_exact_mut(pitch)), |(x, to)| {
-            window.copy(input, x, to);
+        t.for_each_item((first..first + images).zip(padded.chunks_exact_mut(pitch)), |(image, to)| {
+            window.copy(input, x.slice(image * input.len()..(image + 1) * input.len()), to);
         });
         let per_panel = pixels * images * T::LANES;
         t.for_each_item(packed.chunks_exact_mut(per_panel).take(panels).enumerate(), |(i, panel)| {
