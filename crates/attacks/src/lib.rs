@@ -34,19 +34,29 @@
 
 mod ball;
 mod classifier;
-mod engine;
+mod draw;
 pub mod fraction;
+mod label;
+mod lattice;
 mod outcome;
 mod pgd;
+mod problem;
+mod project;
 mod round;
+mod search;
+mod steepest;
 mod threat;
 
 #[cfg(test)]
 mod tests;
 
 pub use ball::Ball;
-pub use classifier::{ClassifierOutcome, LabelLoss, attack_classifier, margins};
-pub use engine::{Evaluate, Evaluation, Verdict, ascend};
-pub use outcome::{Closest, Flags, Outcome};
-pub use pgd::{Objective, Pgd, Start, fgsm, pgd};
+pub use classifier::{
+    ClassifierOutcome, TargetSuccess, attack_classifier, classify, classify_towards, verdicts,
+};
+pub use label::{LabelLoss, Substitute, TargetLoss, dlr, margins, ranks, targeted_dlr};
+pub use outcome::{Closest, Flags, Origin, Outcome, Verdict};
+pub use pgd::{Objective, Pgd, Start, ascend, fgsm, pgd};
+pub use problem::{Evaluate, Evaluation, Limits, Problem, Visit};
+pub use search::{Search, Seen, Stage};
 pub use threat::{Norm, Threat};

@@ -1,7 +1,8 @@
 //! Projected gradient ascent and its single step.
 
-use crate::engine::{Evaluation, ascend};
 use crate::outcome::Outcome;
+use crate::problem::{Evaluate, Evaluation, Limits, Problem, Visit};
+use crate::search::{Search, Stage};
 use crate::threat::Threat;
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Key, Tensor};
@@ -83,8 +84,76 @@ impl Pgd {
 /// As [`ascend`].
 #[track_caller]
 pub fn pgd(x: &Tensor, objective: &Objective<'_>, threat: &Threat, config: &Pgd, keys: &[Key]) -> Outcome {
-    let evaluate = |u: &Tensor, rows: &[usize]| Evaluation { value: objective(u, rows), verdict: None };
+    let evaluate = |u: &Tensor, visit: Visit<'_>| Evaluation::of(objective(u, visit.rows));
     ascend(x, &evaluate, threat, config, keys)
+}
+
+/// Projected gradient ascent of `evaluate` around each sample of `x` `(n, …)`, with one key per sample.
+///
+/// The first restart begins where `config.start` says, the others at random points. Each takes
+/// `config.steps` steps; the last point is evaluated without a backward pass. With
+/// `config.early_stop`, a sample leaves the batch, and all restarts, at its first success: it is
+/// evaluated no more.
+///
+/// A gradient that is not finite counts as zero, a NaN value as minus infinity; both are flagged.
+/// Points are compared by strict improvement, so that the first of equals is kept.
+///
+/// # Panics
+/// If there are not as many keys as samples, the configuration is senseless, `x` leaves the box
+/// ([`Threat::around`]), or `evaluate` answers in another shape than `(m)`.
+#[track_caller]
+pub fn ascend(x: &Tensor, evaluate: &Evaluate<'_>, threat: &Threat, config: &Pgd, keys: &[Key]) -> Outcome {
+    let limits = Limits { early_stop: config.early_stop, ..Limits::default() };
+    config.run(&Problem::new(threat.around(x), evaluate, keys, limits))
+}
+
+impl Pgd {
+    /// The attack on a problem, whose limits hold in place of `early_stop`.
+    ///
+    /// # Panics
+    /// As [`ascend`].
+    #[track_caller]
+    pub fn run(&self, problem: &Problem<'_>) -> Outcome {
+        self.check();
+        let mut search = Search::new(problem);
+        search.stage().attack = "clean".to_owned();
+        if self.include_clean && self.start == Start::Random && !search.is_done() {
+            let clean = search.ball().center().clone();
+            search.look(&clean);
+        }
+        for restart in 0..self.restarts {
+            self.climb(&mut search, restart);
+        }
+        search.finish()
+    }
+
+    fn climb(&self, search: &mut Search<'_>, restart: usize) {
+        if search.is_done() {
+            return;
+        }
+        let clean = restart == 0 && self.start == Start::Clean;
+        let mut u = if clean {
+            search.ball().center().clone()
+        } else {
+            let keys: Vec<Key> = search.keys().iter().map(|key| key.fold("restart").fold(restart)).collect();
+            search.ball().start(&keys)
+        };
+        for step in 0..self.steps {
+            let attack = if clean && step == 0 { "clean" } else { "pgd" };
+            *search.stage() = Stage {
+                attack: attack.to_owned(),
+                restart: restart as u32,
+                step: step as u32,
+                ..Stage::default()
+            };
+            let seen = search.look_back(&u);
+            let Some(gradient) = seen.gradient.as_ref().filter(|_| !search.is_done()) else { return };
+            u = search.ball().project(&search.ball().step(&seen.keep(&u), gradient, self.step_size));
+        }
+        search.stage().step = self.steps as u32;
+        search.stage().attack = if clean && self.steps == 0 { "clean" } else { "pgd" }.to_owned();
+        search.look(&u);
+    }
 }
 
 /// One step of length ε from the input, kept where it improves the objective.

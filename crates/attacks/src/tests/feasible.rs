@@ -6,10 +6,11 @@ use proptest::prelude::*;
 use tarrl_tensor::{DType, Tensor, cpu};
 
 fn threats() -> impl Strategy<Value = Threat> {
-    let norm = prop_oneof![Just(Norm::Linf), Just(Norm::L2)];
+    let norm = prop_oneof![Just(Norm::Linf), Just(Norm::L2), Just(Norm::L1)];
     let epsilon = prop_oneof![Just(8.0 / 255.0), Just(0.0), 1e-4f64..0.5, Just(2.0)];
     let bounds = prop_oneof![3 => Just(Some((0.0, 1.0))), 1 => Just(None)];
-    (norm, epsilon, bounds).prop_map(|(norm, epsilon, bounds)| Threat { norm, epsilon, bounds })
+    (norm, epsilon, bounds)
+        .prop_map(|(norm, epsilon, bounds)| Threat { bounds, ..Threat::new(norm, epsilon) })
 }
 
 /// Grey levels of 8-bit images, corners of the box among them.
@@ -31,10 +32,7 @@ fn check(x: &Tensor, found: &Tensor, threat: &Threat) -> Result<(), TestCaseErro
     let (x, u) = (x.array().to_f64(), found.array().to_f64());
     let d = found.shape()[1];
     for (x, u) in x.chunks(d).zip(u.chunks(d)) {
-        let size = match threat.norm {
-            Norm::Linf => x.iter().zip(u).map(|(x, u)| (u - x).abs()).fold(0.0, f64::max),
-            Norm::L2 => x.iter().zip(u).map(|(x, u)| (u - x).powi(2)).sum::<f64>().sqrt(),
-        };
+        let size = threat.norm.length(x.iter().zip(u).map(|(x, u)| u - x));
         prop_assert!(size <= threat.epsilon, "{} beyond {}", size, threat.epsilon);
         if let Some((lo, hi)) = threat.bounds {
             prop_assert!(u.iter().all(|u| (lo..=hi).contains(u)), "{u:?} leaves the box");
