@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use tarrl_tensor::{Array, Tensor};
 
 /// What keeps the denominator of the difference-of-logits ratios from zero.
-const DLR_FLOOR: f64 = 1e-12;
+pub(crate) const DLR_FLOOR: f64 = 1e-12;
 
 /// The loss of a labelled sample that an attack ascends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -45,6 +45,7 @@ mod project;
 mod round;
 mod search;
 mod steepest;
+mod suite;
 mod threat;
 
 #[cfg(test)]
@@ -59,4 +60,5 @@ pub use outcome::{Closest, Flags, Origin, Outcome, Verdict};
 pub use pgd::{Objective, Pgd, Start, ascend, fgsm, pgd};
 pub use problem::{Evaluate, Evaluation, Limits, Problem, Visit};
 pub use search::{Search, Seen, Stage};
+pub use suite::{Apgd, Fab, Mode, Square, apgd, checkpoints};
 pub use threat::{Norm, Threat};
