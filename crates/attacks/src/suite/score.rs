@@ -1,7 +1,7 @@
 //! Label losses of one row of logits, with their gradients in the logits: what lets samples at different
 //! parts of a suite, with different losses and targets, share a batch.
 
-use crate::label::{DLR_FLOOR, LabelLoss, TargetLoss};
+use crate::label::{DLR_FLOOR, LabelLoss, TargetLoss, ranks_of};
 use crate::outcome::Verdict;
 use serde::{Deserialize, Serialize};
 
@@ -73,7 +73,7 @@ fn cross_entropy(z: &[f64], y: usize) -> (f64, Vec<f64>) {
 
 /// A value over a weighted sum of the logits of given ranks.
 fn over((rise, mut slope): (f64, Vec<f64>), z: &[f64], ranks: &[(usize, f64)]) -> (f64, Vec<f64>) {
-    let order = ranking(z);
+    let order = ranks_of(z);
     let span: f64 =
         ranks.iter().map(|&(rank, weight)| weight * z[order[rank] as usize]).sum::<f64>() + DLR_FLOOR;
     slope.iter_mut().for_each(|s| *s /= span);
@@ -81,14 +81,6 @@ fn over((rise, mut slope): (f64, Vec<f64>), z: &[f64], ranks: &[(usize, f64)]) -
         slope[order[rank] as usize] -= weight * rise / (span * span);
     }
     (rise / span, slope)
-}
-
-/// The classes by descending logit, the lower index first among equals, NaN last.
-pub(crate) fn ranking(z: &[f64]) -> Vec<u32> {
-    let size = |i: u32| if z[i as usize].is_nan() { f64::NEG_INFINITY } else { z[i as usize] };
-    let mut order: Vec<u32> = (0..z.len() as u32).collect();
-    order.sort_by(|&a, &b| size(b).partial_cmp(&size(a)).unwrap_or(std::cmp::Ordering::Equal));
-    order
 }
 
 fn negated((value, mut slope): (f64, Vec<f64>)) -> (f64, Vec<f64>) {

@@ -9,9 +9,9 @@ use super::apgd::Apgd;
 use super::cell::Cell;
 use super::climb::Climb;
 use super::fab::{Fab, Walk};
-use super::score::{Score, judge, ranking};
+use super::score::{Score, judge};
 use super::square::{Draws, Extents, Square, Squares};
-use crate::label::{LabelLoss, TargetLoss};
+use crate::label::{LabelLoss, TargetLoss, ranks_of};
 use crate::threat::{Norm, Threat};
 use serde::Deserialize;
 
@@ -104,7 +104,7 @@ fn same_point(what: &str, step: usize, ours: &[f32], theirs: &[f64]) {
 #[test]
 fn apgd_looks_where_the_reference_looks() {
     let file = gradients();
-    assert_eq!(ranking(&file.net.logits(&file.x)), file.ranks);
+    assert_eq!(ranks_of(&file.net.logits(&file.x)), file.ranks);
     for trace in &file.apgd {
         let what = format!("apgd {} {} {}", trace.norm, trace.loss, trace.steps);
         let cell = cell(&trace.norm, trace.epsilon, &file.x);
