@@ -43,7 +43,9 @@ mod pgd;
 mod problem;
 mod project;
 mod round;
+mod run;
 mod search;
+pub mod state;
 mod steepest;
 mod threat;
 
@@ -58,5 +60,7 @@ pub use label::{LabelLoss, Substitute, TargetLoss, dlr, margins, ranks, targeted
 pub use outcome::{Closest, Flags, Origin, Outcome, Verdict};
 pub use pgd::{Objective, Pgd, Start, ascend, fgsm, pgd};
 pub use problem::{Evaluate, Evaluation, Limits, Problem, Visit};
+pub use run::{PgdRun, PgdState};
 pub use search::{Search, Seen, Stage};
+pub use state::{SearchState, StateError, Stored, StoredOutcome};
 pub use threat::{Norm, Threat};
