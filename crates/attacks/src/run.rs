@@ -85,10 +85,12 @@ impl<'a> PgdRun<'a> {
                 if step < self.config.steps {
                     self.climb(&u);
                     self.place = Place::Climb { restart, step: step + 1 };
-                } else {
+                } else if restart + 1 < self.config.restarts {
                     self.search.look(&u);
-                    let next = Place::Climb { restart: restart + 1, step: 0 };
-                    self.place = if restart + 1 < self.config.restarts { next } else { Place::End };
+                    self.place = Place::Climb { restart: restart + 1, step: 0 };
+                } else {
+                    self.search.look_last(&u);
+                    self.place = Place::End;
                 }
             }
         }

@@ -154,6 +154,18 @@ impl<'a> Search<'a> {
         self.settle(&seen, left, None)
     }
 
+    /// The same for the last points of an attack: nobody leaves for want of budget.
+    ///
+    /// # Panics
+    /// As [`look`](Search::look).
+    #[track_caller]
+    pub fn look_last(&mut self, u: &Tensor) -> Seen {
+        let point = self.ball.snap(u).detach();
+        let seen = self.evaluate(&point);
+        let left = self.enter(&point, &seen, 0);
+        self.settle(&seen, left, None)
+    }
+
     /// Looks at the points `u` `(m, …)` and takes the gradient of the values in them: one forward pass each
     /// and one backward pass of those that go on.
     ///
