@@ -43,7 +43,9 @@ mod pgd;
 mod problem;
 mod project;
 mod round;
+mod run;
 mod search;
+pub mod state;
 mod steepest;
 mod suite;
 mod threat;
@@ -59,6 +61,11 @@ pub use label::{LabelLoss, Substitute, TargetLoss, dlr, margins, ranks, targeted
 pub use outcome::{Closest, Flags, Origin, Outcome, Verdict};
 pub use pgd::{Objective, Pgd, Start, ascend, fgsm, pgd};
 pub use problem::{Evaluate, Evaluation, Limits, Problem, Visit};
+pub use run::{PgdRun, PgdState};
 pub use search::{Search, Seen, Stage};
-pub use suite::{Apgd, Fab, Mode, Square, apgd, checkpoints};
+pub use state::{SearchState, StateError, Stored, StoredOutcome};
+pub use suite::{
+    Apgd, AutoAttack, Fab, Mode, Part, Progress, RunConfig, Square, SuiteOutcome, SuiteRun, SuiteState,
+    Version, apgd, auto_attack, checkpoints,
+};
 pub use threat::{Norm, Threat};

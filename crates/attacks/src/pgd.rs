@@ -2,7 +2,7 @@
 
 use crate::outcome::Outcome;
 use crate::problem::{Evaluate, Evaluation, Limits, Problem, Visit};
-use crate::search::{Search, Stage};
+use crate::run::PgdRun;
 use crate::threat::Threat;
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Key, Tensor};
@@ -20,6 +20,9 @@ pub enum Start {
     /// At a random point of the ball.
     #[default]
     Random,
+    /// Half of ε away from the input, every coordinate in a random direction: the start of R+FGSM, for
+    /// l-infinity. In other norms the projection of that point.
+    HalfSigns,
 }
 
 /// Projected gradient ascent with a fixed step (Madry et al. 2018).
@@ -42,6 +45,14 @@ pub struct Pgd {
     pub include_clean: bool,
     /// Whether a sample leaves the batch at its first success, if the evaluation judges.
     pub early_stop: bool,
+    /// μ: the share of the accumulated direction that a step keeps; 0 for none. Directions are summed
+    /// as gradients of l1 length one, and the step is that of the sum (Dong et al. 2018).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub momentum: f64,
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// Twenty steps of 2/255 from one random point, beside the clean one, to the end.
@@ -54,6 +65,7 @@ impl Default for Pgd {
             start: Start::Random,
             include_clean: true,
             early_stop: false,
+            momentum: 0.0,
         }
     }
 }
@@ -64,6 +76,28 @@ impl Pgd {
         Pgd { steps: 1, step_size: epsilon, start: Start::Clean, ..Pgd::default() }
     }
 
+    /// One step of length 1.25 ε from a random point, that of fast adversarial training
+    /// (Wong et al. 2020).
+    pub fn fast(epsilon: f64) -> Self {
+        Pgd { steps: 1, step_size: 1.25 * epsilon, ..Pgd::default() }
+    }
+
+    /// From a point moved by ε/2 in random signs, one step of the other half: R+FGSM (Tramèr et al. 2018).
+    pub fn random_fgsm(epsilon: f64) -> Self {
+        Pgd { steps: 1, step_size: 0.5 * epsilon, start: Start::HalfSigns, ..Pgd::default() }
+    }
+
+    /// Steps from the input without a random start: BIM (Kurakin et al. 2017), ten of 2/255 unless
+    /// changed.
+    pub fn basic_iterative() -> Self {
+        Pgd { steps: 10, start: Start::Clean, ..Pgd::default() }
+    }
+
+    /// Ten steps of ε/10 with momentum 1 from the input: MI-FGSM (Dong et al. 2018).
+    pub fn momentum_iterative(epsilon: f64) -> Self {
+        Pgd { step_size: epsilon / 10.0, momentum: 1.0, ..Pgd::basic_iterative() }
+    }
+
     #[track_caller]
     pub(crate) fn check(&self) {
         assert!(self.restarts > 0, "attack: no restarts, so nothing to do");
@@ -72,6 +106,7 @@ impl Pgd {
             "attack: the step size is {}",
             self.step_size
         );
+        assert!((0.0..=1.0).contains(&self.momentum), "attack: the momentum is {}", self.momentum);
     }
 }
 
@@ -114,45 +149,9 @@ impl Pgd {
     /// As [`ascend`].
     #[track_caller]
     pub fn run(&self, problem: &Problem<'_>) -> Outcome {
-        self.check();
-        let mut search = Search::new(problem);
-        search.stage().attack = "clean".to_owned();
-        if self.include_clean && self.start == Start::Random && !search.is_done() {
-            let clean = search.ball().center().clone();
-            search.look(&clean);
-        }
-        for restart in 0..self.restarts {
-            self.climb(&mut search, restart);
-        }
-        search.finish()
-    }
-
-    fn climb(&self, search: &mut Search<'_>, restart: usize) {
-        if search.is_done() {
-            return;
-        }
-        let clean = restart == 0 && self.start == Start::Clean;
-        let mut u = if clean {
-            search.ball().center().clone()
-        } else {
-            let keys: Vec<Key> = search.keys().iter().map(|key| key.fold("restart").fold(restart)).collect();
-            search.ball().start(&keys)
-        };
-        for step in 0..self.steps {
-            let attack = if clean && step == 0 { "clean" } else { "pgd" };
-            *search.stage() = Stage {
-                attack: attack.to_owned(),
-                restart: restart as u32,
-                step: step as u32,
-                ..Stage::default()
-            };
-            let seen = search.look_back(&u);
-            let Some(gradient) = seen.gradient.as_ref().filter(|_| !search.is_done()) else { return };
-            u = search.ball().project(&search.ball().step(&seen.keep(&u), gradient, self.step_size));
-        }
-        search.stage().step = self.steps as u32;
-        search.stage().attack = if clean && self.steps == 0 { "clean" } else { "pgd" }.to_owned();
-        search.look(&u);
+        let mut run = PgdRun::new(*self, problem);
+        while run.step() {}
+        run.finish()
     }
 }
 

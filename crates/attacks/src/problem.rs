@@ -97,6 +97,27 @@ impl<'a> Problem<'a> {
         &self.rows
     }
 
+    /// A number that problems with other inputs, radii, keys, rows or limits do not share, but by chance.
+    /// It knows nothing of the question that is asked.
+    pub fn fingerprint(&self) -> u64 {
+        let threat = self.ball.threat();
+        let (lo, hi) = self.ball.bounds();
+        let mut key = Key::new(self.ball.len() as u64).fold(threat.norm.to_string().as_str());
+        let limits = [
+            u64::from(self.limits.early_stop),
+            self.limits.budget.map_or(u64::MAX, u64::from),
+            u64::from(self.limits.cost),
+            threat.levels.map_or(0, u64::from),
+        ];
+        let numbers = self.ball.radii().iter().chain([&lo, &hi]).map(|v| v.to_bits());
+        let rows = self.rows.iter().map(|&row| row as u64);
+        for part in numbers.chain(limits).chain(rows).chain(self.keys.iter().map(|key| key.seed())) {
+            key = key.fold(part);
+        }
+        let centers = self.ball.center().array().to_f64();
+        centers.iter().fold(key, |key, v| key.fold(v.to_bits())).seed()
+    }
+
     /// The samples at `positions` alone: what is left for the next of several attacks. `evaluate` knows them
     /// as before.
     pub fn keep(&self, positions: &[usize]) -> Problem<'a> {

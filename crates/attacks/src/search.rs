@@ -3,6 +3,8 @@
 use crate::ball::{Ball, row_index};
 use crate::outcome::{Origin, Outcome, Verdict};
 use crate::problem::{Evaluation, Problem, Visit};
+use crate::state::{SearchState, StateError, StoredOutcome};
+use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Key, Tensor, grad};
 
 /// An attack in progress on a [`Problem`].
@@ -22,7 +24,7 @@ pub struct Search<'a> {
 }
 
 /// Where an attack stands, for provenance.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
     /// The name of the attack.
     pub attack: String,
@@ -41,7 +43,8 @@ pub struct Seen {
     pub value: Vec<f64>,
     /// `(m)`: verdicts, empty if the evaluation does not judge.
     pub verdict: Vec<Verdict>,
-    /// `(m, …)`: the gradient of the values, rows that are not finite set to zero; if it was asked for.
+    /// `(m, …)`: the gradient of the values, rows that are not finite set to zero; if it was asked for
+    /// and somebody goes on.
     pub gradient: Option<Tensor>,
     /// The positions, among the points looked at, of the samples that go on; `None` if all do.
     pub left: Option<Vec<usize>>,
@@ -111,6 +114,29 @@ impl<'a> Search<'a> {
         self.outcome
     }
 
+    /// All of it, to be written down and gone on from by [`resume`](Search::resume).
+    pub fn state(&self) -> SearchState {
+        SearchState {
+            problem: self.problem.fingerprint(),
+            rows: self.rows.clone(),
+            stage: self.stage.clone(),
+            outcome: StoredOutcome::of(&self.outcome),
+        }
+    }
+
+    /// The search that a state was taken of, on the same problem.
+    ///
+    /// # Errors
+    /// If the state is of another problem: other inputs, radii, keys or limits.
+    pub fn resume(problem: &'a Problem<'a>, state: &SearchState) -> Result<Self, StateError> {
+        if state.problem != problem.fingerprint() {
+            return Err(StateError::OtherProblem);
+        }
+        let outcome = state.outcome.on(problem.ball.center().device());
+        let (rows, stage) = (state.rows.clone(), state.stage.clone());
+        Ok(Search { problem, outcome, ball: problem.ball.keep(&rows), rows, stage })
+    }
+
     /// Where the attack stands; to be kept up to date by it.
     pub fn stage(&mut self) -> &mut Stage {
         &mut self.stage
@@ -128,6 +154,18 @@ impl<'a> Search<'a> {
         self.settle(&seen, left, None)
     }
 
+    /// The same for the last points of an attack: nobody leaves for want of budget.
+    ///
+    /// # Panics
+    /// As [`look`](Search::look).
+    #[track_caller]
+    pub fn look_last(&mut self, u: &Tensor) -> Seen {
+        let point = self.ball.snap(u).detach();
+        let seen = self.evaluate(&point);
+        let left = self.enter(&point, &seen, 0);
+        self.settle(&seen, left, None)
+    }
+
     /// Looks at the points `u` `(m, …)` and takes the gradient of the values in them: one forward pass each
     /// and one backward pass of those that go on.
     ///
@@ -141,11 +179,8 @@ impl<'a> Search<'a> {
         let point = self.ball.snap(u).detach().tracked();
         let seen = self.evaluate(&point);
         let left = self.enter(&point, &seen, 2);
-        let gradient = match left.len() {
-            0 => point.slice(0, 0, 0),
-            _ => grad(&seen.value.sum_all(), &[&point]).remove(0),
-        };
-        self.settle(&seen, left, Some(gradient))
+        let gradient = (!left.is_empty()).then(|| grad(&seen.value.sum_all(), &[&point]).remove(0));
+        self.settle(&seen, left, gradient)
     }
 
     /// Counts passes that a sample has had outside of looks.
@@ -220,9 +255,8 @@ impl<'a> Search<'a> {
 
     /// Drops who leaves, checks and counts gradients of who stays.
     fn settle(&mut self, seen: &Evaluation, left: Vec<usize>, gradient: Option<Tensor>) -> Seen {
-        let all = self.rows.len();
         let mut kept = Seen { value: Vec::new(), verdict: Vec::new(), gradient: None, left: None };
-        if left.len() < all {
+        if left.len() < self.rows.len() {
             kept.left = Some(left.clone());
         }
         let number = |v: f64| if v.is_nan() { f64::NEG_INFINITY } else { v };
@@ -230,10 +264,7 @@ impl<'a> Search<'a> {
         kept.value = kept.keep_each(&values);
         kept.verdict = seen.verdict.as_ref().map_or_else(Vec::new, |v| kept.keep_each(v));
         self.retain(left);
-        kept.gradient = gradient.map(|gradient| {
-            let gradient = if gradient.shape()[0] == all { kept.keep(&gradient) } else { gradient };
-            self.checked(gradient)
-        });
+        kept.gradient = gradient.map(|gradient| self.checked(kept.keep(&gradient)));
         kept
     }
 

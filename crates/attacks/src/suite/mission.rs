@@ -109,9 +109,10 @@ impl Mission {
         }
     }
 
-    /// Enters the verdict on the point, of `draws` forward passes, and says whether the search goes on there.
-    pub(crate) fn enter(&mut self, orders: &Orders<'_>, point: &[f32], verdict: Verdict) -> bool {
+    /// Enters the logits (k) of each draw at the point, and says whether the search goes on there.
+    pub(crate) fn enter(&mut self, orders: &Orders<'_>, point: &[f32], z: &[Vec<f64>]) -> bool {
         self.forward += orders.config.draws;
+        let verdict = self.judge_all(orders, z);
         if orders.cell.contains(point) {
             let before = Verdict { success: self.success, margin: self.margin };
             if verdict.success && self.origin.is_none() {
@@ -127,10 +128,26 @@ impl Mission {
         !self.done
     }
 
+    /// The last draw's verdict, or that of the median draw: success in most of them.
+    fn judge_all(&self, orders: &Orders<'_>, z: &[Vec<f64>]) -> Verdict {
+        let mut verdicts: Vec<Verdict> = z.iter().map(|z| judge(z, orders.label as usize)).collect();
+        if orders.mode(self.part) == Mode::Paper {
+            verdicts.sort_by_key(|v| !v.success);
+            let middle = verdicts.len() / 2;
+            let same = |v: &&Verdict| v.success == verdicts[middle].success;
+            let margins = verdicts.iter().filter(same).map(|v| v.margin);
+            let margin = margins.clone().sum::<f64>() / margins.count() as f64;
+            return Verdict { success: verdicts[middle].success, margin };
+        }
+        verdicts[verdicts.len() - 1]
+    }
+
     /// The gradients in the logits `z` (k) that the search wants pulled back to the point.
     pub(crate) fn cotangents(&self, orders: &Orders<'_>, z: &[f64]) -> Vec<Vec<f64>> {
         match &self.search {
-            Search::Climb(climb, score) if climb.wants_gradient() => vec![score.rate(z, orders.label as usize).1],
+            Search::Climb(climb, score) if climb.wants_gradient() => {
+                vec![score.rate(z, orders.label as usize).1]
+            }
             Search::Walk(walk) => walk.cotangents(z),
             _ => Vec::new(),
         }
@@ -216,14 +233,20 @@ impl Mission {
         let noise = || noise(cell.norm, cell.width(), key);
         let target = part.targets(self.rivals.len() + 1).map(|_| self.rivals[self.target]);
         match part {
-            Part::Apgd { loss, config } => Search::Climb(Climb::new(cell, config, &noise()), Score::Label(*loss)),
+            Part::Apgd { loss, config } => {
+                Search::Climb(Climb::new(cell, config, &noise()), Score::Label(*loss))
+            }
             Part::ApgdTargeted { loss, config, .. } => {
                 let score = Score::Target(*loss, self.rivals[self.target]);
                 Search::Climb(Climb::new(cell, config, &noise()), score)
             }
             Part::Fab { config } | Part::FabTargeted { config, .. } => {
                 let walk = Walk::new(cell, config, orders.label, target);
-                Search::Walk(if self.restart == 0 { walk } else { walk.restart(cell, &noise(), self.nearest) })
+                Search::Walk(if self.restart == 0 {
+                    walk
+                } else {
+                    walk.restart(cell, &noise(), self.nearest)
+                })
             }
             Part::Square { config } => Search::Squares(Squares::new(cell, config, orders.extents, key)),
         }

@@ -9,14 +9,19 @@ mod checkpoints;
 mod climb;
 mod fab;
 mod hyperplane;
+mod mission;
 mod mode;
+mod plan;
+mod run;
 mod score;
 mod square;
 #[cfg(test)]
-mod traces;
+mod tests;
 
 pub use apgd::{Apgd, apgd};
 pub use checkpoints::checkpoints;
 pub use fab::Fab;
 pub use mode::Mode;
+pub use plan::{AutoAttack, Part, RunConfig, Version};
+pub use run::{Progress, SuiteOutcome, SuiteRun, SuiteState, auto_attack};
 pub use square::Square;

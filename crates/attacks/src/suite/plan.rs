@@ -132,7 +132,6 @@ pub struct AutoAttack {
     /// Proposals of Square.
     pub queries: usize,
     /// How the run goes about it.
-    #[serde(flatten)]
     pub run: RunConfig,
 }
 

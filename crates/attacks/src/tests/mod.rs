@@ -2,8 +2,10 @@
 
 mod closed_forms;
 mod engine;
+mod exact;
 mod feasible;
 mod invariance;
+mod resume;
 
 use tarrl_tensor::{DType, Key, Random, Tensor, cpu};
 

@@ -5,13 +5,13 @@
 //! own rounding residues are taken out: coordinates within 1e-9 of the sample count as not moved. They
 //! were written with eight digits; our points are f32, hence the tolerance.
 
-use super::apgd::Apgd;
-use super::cell::Cell;
-use super::climb::Climb;
-use super::fab::{Fab, Walk};
-use super::score::{Score, judge};
-use super::square::{Draws, Extents, Square, Squares};
 use crate::label::{LabelLoss, TargetLoss, ranks_of};
+use crate::suite::apgd::Apgd;
+use crate::suite::cell::Cell;
+use crate::suite::climb::Climb;
+use crate::suite::fab::{Fab, Walk};
+use crate::suite::score::{Score, judge};
+use crate::suite::square::{Draws, Extents, Square, Squares};
 use crate::threat::{Norm, Threat};
 use serde::Deserialize;
 
@@ -88,7 +88,7 @@ struct Boundary {
 }
 
 fn gradients() -> Gradients {
-    serde_json::from_str(include_str!("../tests/data/gradient_traces.json")).unwrap()
+    serde_json::from_str(include_str!("../../tests/data/gradient_traces.json")).unwrap()
 }
 
 fn cell(norm: &str, epsilon: f64, x: &[f32]) -> Cell {
@@ -225,7 +225,7 @@ impl Draws for Tape {
 
 #[test]
 fn square_looks_where_the_reference_looks() {
-    let file: Searches = serde_json::from_str(include_str!("../tests/data/square_traces.json")).unwrap();
+    let file: Searches = serde_json::from_str(include_str!("../../tests/data/square_traces.json")).unwrap();
     let extents = Extents { h: file.s, w: file.s, c: file.c };
     for run in file.runs {
         let what = format!("square {}", run.norm);
