@@ -33,11 +33,15 @@
 #![forbid(unsafe_code)]
 
 mod ball;
+mod carlini_wagner;
 mod classifier;
+mod deepfool;
 mod draw;
 pub mod fraction;
+mod hop_skip_jump;
 mod label;
 mod lattice;
+mod minimal;
 mod outcome;
 mod pgd;
 mod problem;
@@ -53,10 +57,14 @@ mod threat;
 mod tests;
 
 pub use ball::Ball;
+pub use carlini_wagner::CarliniWagner;
 pub use classifier::{
     ClassifierOutcome, TargetSuccess, attack_classifier, classify, classify_towards, verdicts,
 };
+pub use deepfool::DeepFool;
+pub use hop_skip_jump::HopSkipJump;
 pub use label::{LabelLoss, Substitute, TargetLoss, dlr, margins, ranks, targeted_dlr};
+pub use minimal::Classifier;
 pub use outcome::{Closest, Flags, Origin, Outcome, Verdict};
 pub use pgd::{Objective, Pgd, Start, ascend, fgsm, pgd};
 pub use problem::{Evaluate, Evaluation, Limits, Problem, Visit};

@@ -6,7 +6,7 @@ use crate::pgd::{Pgd, Start};
 use crate::problem::Problem;
 use crate::search::{Search, Stage};
 use crate::state::{SearchState, StateError, Stored};
-use crate::steepest::by_rows;
+use crate::steepest::{by_rows, per_sample};
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Key, Random, Tensor};
 
@@ -163,8 +163,5 @@ fn half_signs(ball: &Ball, keys: &[Key]) -> Tensor {
     let x = ball.center();
     let signs = Tensor::random(x.device(), Random::Normal, keys, &x.shape()[1..], x.dtype()).sign();
     let half: Vec<f64> = ball.radii().iter().map(|radius| 0.5 * radius).collect();
-    let extents: Vec<usize> =
-        (0..x.shape().rank()).map(|axis| if axis == 0 { ball.len() } else { 1 }).collect();
-    let half = Tensor::new(x.device(), &extents[..], &half).cast(x.dtype());
-    ball.project(&(x + &(&signs * &half)))
+    ball.project(&(x + &(&signs * &per_sample(x, &half))))
 }

@@ -5,6 +5,7 @@ mod engine;
 mod exact;
 mod feasible;
 mod invariance;
+mod minimal;
 mod resume;
 
 use tarrl_tensor::{DType, Key, Random, Tensor, cpu};
