@@ -260,26 +260,15 @@ impl Ball {
         let (lo, hi) = (ceiling::<R>(lo), floor::<R>(hi));
         let mut points = u.to_vec::<R>();
         let width = self.width().max(1);
-        let (mut v, mut order): (Vec<f64>, Vec<Break>) = (Vec::new(), Vec::new());
-        let norm = self.threat.norm;
+        let mut scratch = (Vec::new(), Vec::new());
         for ((point, x), &radius) in points.chunks_mut(width).zip(center.chunks(width)).zip(&self.radii) {
-            v.clear();
-            v.extend(point.iter().zip(x).map(|(v, &x)| v.wide() - x));
-            let boxed = point.iter().all(|v| (lo..=hi).contains(v));
-            if boxed && surely_inside(norm, &v, radius) {
-                continue;
-            }
-            project_row(norm, &mut v, Room { x, lo: lo.wide(), hi: hi.wide() }, radius, &mut order);
-            for ((point, &x), &change) in point.iter_mut().zip(x).zip(&v) {
-                let moved = towards::<R>(x, change);
-                *point = if moved < lo {
-                    lo
-                } else if moved > hi {
-                    hi
-                } else {
-                    moved
-                };
-            }
+            project_point(
+                self.threat.norm,
+                point,
+                Room { x, lo: lo.wide(), hi: hi.wide() },
+                radius,
+                &mut scratch,
+            );
         }
         Tensor::new(u.device(), *u.shape(), &points)
     }
@@ -293,6 +282,35 @@ impl Ball {
     #[track_caller]
     fn check_keys(&self, verb: &str, keys: &[Key]) {
         assert_eq!(keys.len(), self.len(), "{verb}: {} keys for {} samples", keys.len(), self.len());
+    }
+}
+
+/// Brings `point` into a ball that is no cube, and the box of `room`, whose bounds are values of `R`. The
+/// displacement is projected in f64 and each coordinate rounded towards the center.
+pub(crate) fn project_point<R: Real>(
+    norm: Norm,
+    point: &mut [R],
+    room: Room<'_>,
+    radius: f64,
+    (v, order): &mut (Vec<f64>, Vec<Break>),
+) {
+    let (lo, hi) = (R::nearest(room.lo), R::nearest(room.hi));
+    v.clear();
+    v.extend(point.iter().zip(room.x).map(|(v, &x)| v.wide() - x));
+    let boxed = point.iter().all(|v| (lo..=hi).contains(v));
+    if boxed && surely_inside(norm, v, radius) {
+        return;
+    }
+    project_row(norm, v, room, radius, order);
+    for ((point, &x), &change) in point.iter_mut().zip(room.x).zip(v.iter()) {
+        let moved = towards::<R>(x, change);
+        *point = if moved < lo {
+            lo
+        } else if moved > hi {
+            hi
+        } else {
+            moved
+        };
     }
 }
 

@@ -135,7 +135,7 @@ pub fn verdicts(logits: &Tensor, labels: &[u32]) -> Vec<Verdict> {
     z.chunks(k).zip(labels).map(|(z, &y)| verdict(z, y as usize)).collect()
 }
 
-fn verdict(z: &[f64], y: usize) -> Verdict {
+pub(crate) fn verdict(z: &[f64], y: usize) -> Verdict {
     if z.iter().any(|v| v.is_nan()) {
         return Verdict { success: true, margin: f64::NEG_INFINITY };
     }

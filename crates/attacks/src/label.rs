@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use tarrl_tensor::{Array, Tensor};
 
 /// What keeps the denominator of the difference-of-logits ratios from zero.
-const DLR_FLOOR: f64 = 1e-12;
+pub(crate) const DLR_FLOOR: f64 = 1e-12;
 
 /// The loss of a labelled sample that an attack ascends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -156,15 +156,20 @@ pub fn targeted_dlr(logits: &Tensor, labels: &[u32], targets: &[u32]) -> Tensor 
 pub fn ranks(logits: &Tensor, top: usize) -> Vec<Vec<u32>> {
     let shape = logits.shape();
     assert!(shape.rank() == 2 && shape[1] > 0, "ranks: logits of shape {shape:?}, not (n, k)");
-    let k = shape[1];
     let order = |z: &[f64]| {
-        let size = |i: &u32| if z[*i as usize].is_nan() { f64::NEG_INFINITY } else { z[*i as usize] };
-        let mut order: Vec<u32> = (0..k as u32).collect();
-        order.sort_by(|a, b| size(b).partial_cmp(&size(a)).unwrap_or(Ordering::Equal));
+        let mut order = ranks_of(z);
         order.truncate(top);
         order
     };
-    logits.array().to_f64().chunks(k).map(order).collect()
+    logits.array().to_f64().chunks(shape[1]).map(order).collect()
+}
+
+/// The same of one row of logits, all classes.
+pub(crate) fn ranks_of(z: &[f64]) -> Vec<u32> {
+    let size = |i: &u32| if z[*i as usize].is_nan() { f64::NEG_INFINITY } else { z[*i as usize] };
+    let mut order: Vec<u32> = (0..z.len() as u32).collect();
+    order.sort_by(|a, b| size(b).partial_cmp(&size(a)).unwrap_or(Ordering::Equal));
+    order
 }
 
 /// A function of the logits of the first ranks, `(n)` each, kept from zero.

@@ -56,6 +56,7 @@ mod run;
 mod search;
 pub mod state;
 mod steepest;
+mod suite;
 mod threat;
 
 #[cfg(test)]
@@ -78,4 +79,8 @@ pub use problem::{Evaluate, Evaluation, Limits, Problem, Visit};
 pub use run::{PgdRun, PgdState};
 pub use search::{Search, Seen, Stage};
 pub use state::{SearchState, StateError, Stored, StoredOutcome};
+pub use suite::{
+    Apgd, AutoAttack, Fab, Mode, Part, Progress, RunConfig, Square, SuiteOutcome, SuiteRun, SuiteState,
+    Version, apgd, auto_attack, checkpoints,
+};
 pub use threat::{Norm, Threat};
