@@ -3,7 +3,7 @@
 use crate::draw;
 use crate::lattice::Lattice;
 use crate::project::{Break, Room, project_row, surely_inside};
-use crate::round::{Real, above, below, ceiling, floor};
+use crate::round::{Real, above, below, ceiling, farther, floor};
 use crate::steepest;
 use crate::threat::{Norm, Threat};
 use std::sync::Arc;
@@ -135,12 +135,7 @@ impl Ball {
         assert_eq!(sizes.len(), self.len(), "step: {} sizes for {} samples", sizes.len(), self.len());
         match self.threat.norm {
             Norm::L1 => steepest::sparse(self, u, gradient, sizes, steepest::SHARE),
-            norm => {
-                let extents: Vec<usize> =
-                    (0..gradient.shape().rank()).map(|axis| if axis == 0 { self.len() } else { 1 }).collect();
-                let sizes = Tensor::new(u.device(), &extents[..], sizes).cast(u.dtype());
-                u + &(&steepest::dense(norm, gradient) * &sizes)
-            }
+            norm => u + &(&steepest::dense(norm, gradient) * &steepest::per_sample(u, sizes)),
         }
     }
 
@@ -193,6 +188,36 @@ impl Ball {
             self.threat.norm.length(rows.map(|(u, x)| u - x))
         };
         (0..self.len()).map(row).collect()
+    }
+
+    /// `(n)`: whether each point lies in its ball and in the box, in exact arithmetic; l2 and l1 lengths
+    /// within some roundings of the radius count as outside.
+    #[track_caller]
+    pub fn contains(&self, u: &Tensor) -> Vec<bool> {
+        self.check_points("contains", u);
+        let (u, x) = (u.array().to_f64(), self.center.array().to_f64());
+        let (width, (lo, hi)) = (self.width(), self.bounds());
+        let inside = |i: usize| {
+            let (u, x) = (&u[i * width..][..width], &x[i * width..][..width]);
+            let radius = self.radii[i];
+            let near = match self.threat.norm {
+                Norm::Linf => {
+                    u.iter().zip(x).all(|(&u, &x)| !farther(u, x, radius) && !farther(x, u, radius))
+                }
+                norm => surely_inside(norm, &u.iter().zip(x).map(|(u, x)| u - x).collect::<Vec<_>>(), radius),
+            };
+            near && u.iter().all(|v| (lo..=hi).contains(v))
+        };
+        (0..self.len()).map(inside).collect()
+    }
+
+    /// The points `u` brought into the box, wherever they lie in the balls.
+    pub fn into_box(&self, u: &Tensor) -> Tensor {
+        let (lo, hi) = match u.dtype() {
+            DType::F64 => self.bounds(),
+            _ => (f64::from(ceiling::<f32>(self.bounds().0)), f64::from(floor::<f32>(self.bounds().1))),
+        };
+        u.clamp(lo, hi)
     }
 
     /// The balls of the samples at `positions`, in that order.

@@ -1,21 +1,21 @@
 //! Random displacements, one key per sample.
 
 use crate::ball::Ball;
-use crate::steepest::{self, unit_rows};
+use crate::steepest::{by_rows, per_sample, unit_rows};
 use crate::threat::Norm;
-use tarrl_tensor::{Array, DType, Key, Random, Shape, Tensor};
+use tarrl_tensor::{Array, DType, Key, Random, Tensor};
 
 /// Displacements `(n, …)` that fill the balls uniformly, the box not considered. See [`Ball::start`].
 pub(crate) fn inside(ball: &Ball, keys: &[Key]) -> Tensor {
     let d = ball.width().max(1);
     match ball.threat().norm {
-        Norm::Linf => &cube(ball, keys) * &column(ball, ball.radii()),
+        Norm::Linf => &cube(ball, keys) * &per_sample(ball.center(), ball.radii()),
         Norm::L2 => {
             let radius = |(key, epsilon): (&Key, &f64)| {
                 epsilon * key.fold("radius").stream().uniform(0.0, 1.0).powf(1.0 / d as f64)
             };
             let radii: Vec<f64> = keys.iter().zip(ball.radii()).map(radius).collect();
-            &directions(ball, keys) * &column(ball, &radii)
+            &directions(ball, keys) * &per_sample(ball.center(), &radii)
         }
         Norm::L1 => on_host(ball, keys, |key, epsilon, _| {
             // Exponential numbers over their sum, one more than there are coordinates, are the gaps
@@ -44,7 +44,7 @@ pub(crate) fn inside(ball: &Ball, keys: &[Key]) -> Tensor {
 
 /// Displacements `(n, …)` of length ε, the box not considered. See [`Ball::start_on_sphere`].
 pub(crate) fn on_sphere(ball: &Ball, keys: &[Key]) -> Tensor {
-    let epsilon = column(ball, ball.radii());
+    let epsilon = per_sample(ball.center(), ball.radii());
     match ball.threat().norm {
         Norm::Linf => {
             let shape = *ball.center().shape();
@@ -70,20 +70,12 @@ fn normal(ball: &Ball, keys: &[Key]) -> Tensor {
 }
 
 fn directions(ball: &Ball, keys: &[Key]) -> Tensor {
-    steepest::by_rows(&normal(ball, keys), unit_rows)
+    by_rows(&normal(ball, keys), unit_rows)
 }
 
 fn draw(ball: &Ball, law: Random, keys: &[Key]) -> Tensor {
     let x = ball.center();
     Tensor::random(x.device(), law, keys, &x.shape()[1..], x.dtype())
-}
-
-/// `(n, 1, …)`: a number for each sample, to be broadcast over its coordinates.
-fn column(ball: &Ball, values: &[f64]) -> Tensor {
-    let x = ball.center();
-    let extents: Vec<usize> =
-        x.shape().iter().enumerate().map(|(i, &n)| if i == 0 { n } else { 1 }).collect();
-    Tensor::new(x.device(), Shape::new(&extents), values).cast(x.dtype())
 }
 
 fn on_host(ball: &Ball, keys: &[Key], row: impl Fn(Key, f64, &[f64]) -> Vec<f64>) -> Tensor {

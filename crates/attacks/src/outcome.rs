@@ -123,6 +123,12 @@ impl Outcome {
         }
     }
 
+    /// `(n)`: the distances of the nearest successes that an attack of minimal norm found, whose
+    /// values are negative distances; infinity if there is none.
+    pub fn distances(&self) -> Vec<f64> {
+        self.value.iter().map(|value| -value).collect()
+    }
+
     /// Enters points `u` `(m, …)` of the samples `rows`, with values `(m)` and verdicts, found where
     /// `origin` says of each row. Counts no pass.
     pub fn note(

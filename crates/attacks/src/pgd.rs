@@ -23,6 +23,10 @@ pub enum Start {
     /// Half of ε away from the input, every coordinate in a random direction: the start of R+FGSM, for
     /// l-infinity. In other norms the projection of that point.
     HalfSigns,
+    /// At distance ε along the direction in which the model moves most, found by three power iterations,
+    /// each a forward and a backward pass, from a random direction (Miyato et al. 2018): for
+    /// displacements.
+    Spectral,
 }
 
 /// Projected gradient ascent with a fixed step (Madry et al. 2018).

@@ -6,9 +6,13 @@ use crate::pgd::{Pgd, Start};
 use crate::problem::Problem;
 use crate::search::{Search, Stage};
 use crate::state::{SearchState, StateError, Stored};
-use crate::steepest::by_rows;
+use crate::steepest::{by_rows, per_sample, unit_rows};
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Key, Random, Tensor};
+
+/// Gradients of a spectral start, and how far from the input they are taken, as a share of ε.
+const SPECTRAL_ITERATIONS: usize = 3;
+const SPECTRAL_SHARE: f64 = 0.1;
 
 /// Projected gradient ascent in progress: `while run.step() {}` and then [`finish`](PgdRun::finish), with
 /// a [`state`](PgdRun::state) to write down wherever it may be interrupted.
@@ -75,6 +79,10 @@ impl<'a> PgdRun<'a> {
                     Some(u) => u,
                     None => self.begin(restart),
                 };
+                if self.search.is_done() {
+                    self.place = Place::End;
+                    return true;
+                }
                 let at_input = step == 0 && restart == 0 && self.config.start == Start::Clean;
                 *self.search.stage() = Stage {
                     attack: if at_input { "clean" } else { "pgd" }.to_owned(),
@@ -135,8 +143,28 @@ impl<'a> PgdRun<'a> {
         match self.config.start {
             Start::Clean if restart == 0 => ball.center().clone(),
             Start::HalfSigns => half_signs(ball, &keys),
+            Start::Spectral => return self.spectral(&keys),
             Start::Clean | Start::Random => ball.start(&keys),
         }
+    }
+
+    /// Power iteration with the gradient at a small distance, which for a squared displacement is
+    /// twice JᵀJ times the direction; then a step of length ε along what came out.
+    fn spectral(&mut self, keys: &[Key]) -> Tensor {
+        let x = self.search.ball().center();
+        let drawn = Tensor::random(x.device(), Random::Normal, keys, &x.shape()[1..], x.dtype());
+        let mut direction = by_rows(&drawn, unit_rows);
+        self.search.stage().attack = "spectral-start".to_owned();
+        for _ in 0..SPECTRAL_ITERATIONS {
+            let ball = self.search.ball();
+            let size: Vec<f64> = ball.radii().iter().map(|radius| SPECTRAL_SHARE * radius).collect();
+            let u = ball.project(&(ball.center() + &(&direction * &per_sample(&direction, &size))));
+            let seen = self.search.look_back(&u);
+            let Some(gradient) = &seen.gradient else { return u };
+            direction = by_rows(gradient, unit_rows);
+        }
+        let ball = self.search.ball();
+        ball.project(&ball.step_each(ball.center(), &direction, ball.radii()))
     }
 
     fn climb(&mut self, u: &Tensor) {
@@ -163,8 +191,5 @@ fn half_signs(ball: &Ball, keys: &[Key]) -> Tensor {
     let x = ball.center();
     let signs = Tensor::random(x.device(), Random::Normal, keys, &x.shape()[1..], x.dtype()).sign();
     let half: Vec<f64> = ball.radii().iter().map(|radius| 0.5 * radius).collect();
-    let extents: Vec<usize> =
-        (0..x.shape().rank()).map(|axis| if axis == 0 { ball.len() } else { 1 }).collect();
-    let half = Tensor::new(x.device(), &extents[..], &half).cast(x.dtype());
-    ball.project(&(x + &(&signs * &half)))
+    ball.project(&(x + &(&signs * &per_sample(x, &half))))
 }

@@ -1,7 +1,7 @@
 //! The engine: looks at points for the samples that still take part, counts, keeps the best.
 
 use crate::ball::{Ball, row_index};
-use crate::outcome::{Origin, Outcome, Verdict};
+use crate::outcome::{Flags, Origin, Outcome, Verdict};
 use crate::problem::{Evaluation, Problem, Visit};
 use crate::state::{SearchState, StateError, StoredOutcome};
 use serde::{Deserialize, Serialize};
@@ -166,6 +166,20 @@ impl<'a> Search<'a> {
         self.settle(&seen, left, None)
     }
 
+    /// The same for attacks that take gradients of their own: the evaluation sees tracked points, and
+    /// those stay who can afford `next` passes more. Backward passes are left to
+    /// [`count`](Search::count).
+    ///
+    /// # Panics
+    /// As [`look`](Search::look).
+    #[track_caller]
+    pub fn look_open(&mut self, u: &Tensor, next: u32) -> Seen {
+        let point = self.ball.snap(u).detach().tracked();
+        let seen = self.evaluate(&point);
+        let left = self.enter(&point, &seen, next);
+        self.settle(&seen, left, None)
+    }
+
     /// Looks at the points `u` `(m, …)` and takes the gradient of the values in them: one forward pass each
     /// and one backward pass of those that go on.
     ///
@@ -183,10 +197,15 @@ impl<'a> Search<'a> {
         self.settle(&seen, left, gradient)
     }
 
-    /// Counts passes that a sample has had outside of looks.
+    /// Counts passes of a sample that were no looks: those of one draw of a model that is random.
     pub fn count(&mut self, row: usize, forward: u32, backward: u32) {
         self.outcome.forward[row] += forward;
         self.outcome.backward[row] += backward;
+    }
+
+    /// The signs of trouble of a sample, for attacks that take gradients of their own.
+    pub fn flags(&mut self, row: usize) -> &mut Flags {
+        &mut self.outcome.flags[row]
     }
 
     /// Drops samples by their positions among those that take part.
@@ -195,6 +214,12 @@ impl<'a> Search<'a> {
             self.rows = left.iter().map(|&i| self.rows[i]).collect();
             self.ball = self.ball.keep(&left);
         }
+    }
+
+    /// Of the samples that take part, only those at these positions of the problem go on; the others can be
+    /// brought back by [`reopen`](Search::reopen).
+    pub fn only(&mut self, rows: &[usize]) {
+        self.retain((0..self.rows.len()).filter(|&i| rows.contains(&self.rows[i])).collect());
     }
 
     /// Everybody whom neither success nor budget has ended takes part again, and nobody else: for the
@@ -226,7 +251,7 @@ impl<'a> Search<'a> {
     }
 
     /// Counts and keeps what was seen; the positions of the samples that go on if an evaluation more, and
-    /// its gradient, `next` passes in all, lie within the budget.
+    /// its gradient, `next` evaluations' passes in all, lie within the budget.
     fn enter(&mut self, u: &Tensor, seen: &Evaluation, next: u32) -> Vec<usize> {
         let limits = self.problem.limits;
         for &row in &self.rows {

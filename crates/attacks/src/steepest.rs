@@ -7,8 +7,8 @@ use tarrl_tensor::{DType, Tensor};
 /// The share of coordinates that an l1 step moves.
 pub(crate) const SHARE: f64 = 0.01;
 
-/// The unit step of a norm along a gradient `(n, …)`; see [`Ball::step`]. For l1 the coordinate of the
-/// largest gradient of each row, the first of equals.
+/// The unit step of a norm along a gradient `(n, …)`, for l1 and l0 the gradient over its largest element;
+/// see [`Ball::step`].
 pub(crate) fn dense(norm: Norm, gradient: &Tensor) -> Tensor {
     match norm {
         Norm::Linf => gradient.sign(),
@@ -50,6 +50,13 @@ pub(crate) fn sparse(ball: &Ball, u: &Tensor, gradient: &Tensor, sizes: &[f64], 
     }
     let moved = Tensor::new(u.device(), *u.shape(), &points);
     if u.dtype() == DType::F64 { moved } else { moved.cast(u.dtype()) }
+}
+
+/// `(n, 1, …)`: a number for each sample of a batch `(n, …)`, to be broadcast over its coordinates.
+pub(crate) fn per_sample(like: &Tensor, values: &[f64]) -> Tensor {
+    let extents: Vec<usize> =
+        (0..like.shape().rank()).map(|axis| if axis == 0 { values.len() } else { 1 }).collect();
+    Tensor::new(like.device(), &extents[..], values).cast(like.dtype())
 }
 
 /// Applies `f` to the batch as rows `(n, d)`.
