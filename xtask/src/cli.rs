@@ -10,6 +10,7 @@ Examples:
   cargo xtask reproduce --profile smoke    every part once at toy size, under a minute
   cargo xtask reproduce --dry-run          what would run, and for how long
   cargo xtask data list                    the datasets and where they are
+  cargo xtask attack --help                attack one encoder and head, with AutoAttack or parts of it
   cargo xtask check                        formatting, lints, documentation and the rules of the house
   cargo xtask bench --all                  the speed of training, attack and inference here
 
@@ -27,6 +28,7 @@ pub struct Cli {
 enum Command {
     Reproduce(commands::reproduce::Reproduce),
     Data(commands::data::Data),
+    Attack(commands::attack::Attack),
     Check(commands::check::Check),
     Bench(commands::bench::Bench),
 }
@@ -39,6 +41,7 @@ pub fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Reproduce(command) => command.run(),
         Command::Data(command) => command.run(),
+        Command::Attack(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Bench(command) => command.run(),
     }

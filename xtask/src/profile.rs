@@ -89,6 +89,9 @@ pub struct Attack {
     pub steps: usize,
     /// Random restarts; the best point of all of them counts.
     pub restarts: usize,
+    /// Test images, balanced over the classes, that AutoAttack is run on at `epsilons`; none without this key.
+    #[serde(default)]
+    pub autoattack: usize,
 }
 
 /// How the bound is measured.

@@ -40,6 +40,8 @@ pub struct RowJobs {
     pub head: Key,
     /// Attacks both together.
     pub attack: Key,
+    /// Runs AutoAttack on both, if the profile says so.
+    pub autoattack: Option<Key>,
     /// Measures the bound.
     pub bound: Key,
 }
@@ -64,8 +66,11 @@ impl Study {
                     graph.add(stages::pretrain::job(lab, data, &manifest, &row.method, &title, seed));
                 let head = graph.add(stages::head::job(lab, pretrain, &title, seed));
                 let attack = graph.add(stages::attack::job(lab, [pretrain, head], &title, seed));
+                let images = profile.attack.autoattack;
+                let autoattack = (images > 0)
+                    .then(|| graph.add(stages::autoattack::job(lab, [pretrain, head], images, &title, seed)));
                 let bound = graph.add(stages::bound::job(lab, pretrain, &manifest, &title, seed));
-                row.seeds.push(RowJobs { pretrain, head, attack, bound });
+                row.seeds.push(RowJobs { pretrain, head, attack, autoattack, bound });
             }
             rows.push(row);
         }
@@ -73,9 +78,9 @@ impl Study {
             rows.iter().flat_map(|row| row.seeds.iter().flat_map(of)).collect()
         };
         let needs = |table: &Table| match table {
-            Table::T1 => jobs(|job| vec![job.head, job.attack]),
+            Table::T1 => jobs(|job| [job.head, job.attack].into_iter().chain(job.autoattack).collect()),
             Table::T5 => jobs(|job| vec![job.bound]),
-            Table::F1 => jobs(|job| vec![job.attack]),
+            Table::F1 => jobs(|job| [job.attack].into_iter().chain(job.autoattack).collect()),
         };
         let tables = profile.tables.iter().map(|table| (*table, needs(table))).collect();
         Ok(Self { graph, tables, rows })

@@ -1,8 +1,13 @@
 //! The balls around the samples of a batch, and the three verbs of a threat model on them.
 
-use crate::round::{Real, above, below, ceiling, floor};
+use crate::draw;
+use crate::lattice::Lattice;
+use crate::project::{Break, Room, project_row, surely_inside};
+use crate::round::{Real, above, below, ceiling, farther, floor};
+use crate::steepest;
 use crate::threat::{Norm, Threat};
-use tarrl_tensor::{Array, DType, Key, Random, Tensor};
+use std::sync::Arc;
+use tarrl_tensor::{Array, DType, Key, Tensor};
 
 /// How far outside the box a value may lie and be clamped without a word.
 const BOX_SLACK: f64 = 1e-6;
@@ -14,6 +19,7 @@ const EVERYWHERE: (f64, f64) = (f64::MIN, f64::MAX);
 #[derive(Clone, Debug)]
 pub struct Ball {
     threat: Threat,
+    radii: Vec<f64>,
     center: Tensor,
     region: Region,
 }
@@ -24,22 +30,31 @@ enum Region {
     /// The least and largest feasible value of each coordinate: the exact projection is a clamp.
     Cube { lo: Tensor, hi: Tensor },
     /// The centers on the host, where lengths are taken in f64.
-    Sphere { center: Vec<f64> },
+    Host { center: Arc<Vec<f64>> },
 }
 
 impl Ball {
     #[track_caller]
-    pub(crate) fn new(threat: &Threat, x: &Tensor) -> Self {
-        let epsilon = threat.epsilon;
-        assert!(epsilon >= 0.0 && epsilon.is_finite(), "threat model: epsilon is {epsilon}");
+    pub(crate) fn new(threat: &Threat, x: &Tensor, radii: Vec<f64>) -> Self {
         assert!(x.shape().rank() >= 1, "threat model: a batch has a sample axis, got {:?}", x.shape());
+        let n = x.shape()[0];
+        assert_eq!(radii.len(), n, "threat model: {} radii for {n} samples", radii.len());
+        let epsilon = radii.iter().copied().find(|r| !(*r >= 0.0 && r.is_finite())).unwrap_or(threat.epsilon);
+        assert!(epsilon >= 0.0 && epsilon.is_finite(), "threat model: epsilon is {epsilon}");
+        assert!(
+            threat.bounds.is_some() || (threat.norm != Norm::L0 && threat.levels.is_none()),
+            "threat model: {} perturbations {}need a box",
+            threat.norm,
+            if threat.levels.is_some() { "on levels " } else { "" }
+        );
+        assert!(threat.levels.is_none_or(|levels| levels >= 2), "threat model: fewer than two levels");
         let center = inside_box(x, threat.bounds.unwrap_or(EVERYWHERE));
         let region = match (threat.norm, center.dtype()) {
-            (Norm::Linf, DType::F64) => cube::<f64>(&center, threat),
-            (Norm::Linf, _) => cube::<f32>(&center, threat),
-            (Norm::L2, _) => Region::Sphere { center: center.array().to_f64() },
+            (Norm::Linf, DType::F64) => cube::<f64>(&center, threat, &radii),
+            (Norm::Linf, _) => cube::<f32>(&center, threat, &radii),
+            _ => Region::Host { center: Arc::new(center.array().to_f64()) },
         };
-        Ball { threat: *threat, center, region }
+        Ball { threat: *threat, radii, center, region }
     }
 
     /// The centers `(n, …)`: the inputs, clamped into the box.
@@ -47,117 +62,255 @@ impl Ball {
         &self.center
     }
 
-    /// A random point of each ball, from one key per sample: uniform in the ball (l-infinity: in the
-    /// cube; l2: a normal direction, a radius that is the d-th root of a uniform number), then projected.
+    /// `(n)`: ε of each sample.
+    pub fn radii(&self) -> &[f64] {
+        &self.radii
+    }
+
+    /// The threat model; its ε is not that of the samples if they have their own.
+    pub fn threat(&self) -> &Threat {
+        &self.threat
+    }
+
+    /// The number of samples.
+    pub fn len(&self) -> usize {
+        self.radii.len()
+    }
+
+    /// Whether there is no sample.
+    pub fn is_empty(&self) -> bool {
+        self.radii.is_empty()
+    }
+
+    /// A random point of each ball, from one key per sample, then projected. Uniform in the cube, the
+    /// Euclidean ball (a normal direction, a radius that is the d-th root of a uniform number) or the
+    /// l1 ball (gaps of sorted uniform numbers with random signs); for l0 uniform values at
+    /// random coordinates, as many as the radius says.
     ///
     /// # Panics
     /// If there are not as many keys as samples.
     #[track_caller]
     pub fn start(&self, keys: &[Key]) -> Tensor {
-        let shape = *self.center.shape();
-        assert_eq!(keys.len(), shape[0], "start: {} keys for {} samples", keys.len(), shape[0]);
-        let draw = |law| Tensor::random(self.center.device(), law, keys, &shape[1..], self.center.dtype());
-        let moved = match self.threat.norm {
-            Norm::Linf => {
-                draw(Random::Uniform).mul_scalar(2.0).add_scalar(-1.0).mul_scalar(self.threat.epsilon)
-            }
-            Norm::L2 => {
-                let d = shape[1..].iter().product::<usize>().max(1);
-                let radius = |key: &Key| {
-                    let share = key.fold("radius").stream().uniform(0.0, 1.0).powf(1.0 / d as f64);
-                    self.threat.epsilon * share
-                };
-                let radii: Vec<f64> = keys.iter().map(radius).collect();
-                let radii = Tensor::new(self.center.device(), [keys.len(), 1], &radii);
-                let direction = unit_rows(&draw(Random::Normal).reshape([keys.len(), d]));
-                (&direction * &radii.cast(direction.dtype())).reshape(shape)
-            }
-        };
-        self.project(&(&self.center + &moved))
+        self.check_keys("start", keys);
+        self.project(&(&self.center + &draw::inside(self, keys)))
     }
 
-    /// A move of length `size` from `u` along the direction of steepest ascent of the ball's norm:
-    /// the sign of the gradient for l-infinity, the unit gradient for l2. Not projected.
+    /// A random point at distance ε, where the box allows it: uniform numbers scaled to the largest of ε
+    /// for l-infinity, a normal direction scaled to ε for l2, projected for l1 (the starts of
+    /// Croce & Hein 2020 and 2021). For l0 as [`start`](Ball::start).
+    ///
+    /// # Panics
+    /// If there are not as many keys as samples.
+    #[track_caller]
+    pub fn start_on_sphere(&self, keys: &[Key]) -> Tensor {
+        self.check_keys("start_on_sphere", keys);
+        self.project(&(&self.center + &draw::on_sphere(self, keys)))
+    }
+
+    /// A move of length `size` from `u` along the direction of steepest ascent of the ball's norm. Not
+    /// projected.
+    ///
+    /// - l-infinity: the sign of the gradient; l2: the unit gradient.
+    /// - l1: equal moves of the one per cent of the coordinates with the largest gradients, at least one,
+    ///   of those that the box does not block (Tramèr & Boneh 2019). The direction of steepest ascent, one
+    ///   coordinate, needs too many steps.
+    /// - l0: the gradient scaled to a largest element of one, so that `size` is that of the largest
+    ///   move of a coordinate; projection chooses the coordinates.
     ///
     /// A sample whose gradient is zero stays.
     #[track_caller]
     pub fn step(&self, u: &Tensor, gradient: &Tensor, size: f64) -> Tensor {
-        let shape = *gradient.shape();
-        let direction = match self.threat.norm {
-            Norm::Linf => gradient.sign(),
-            Norm::L2 => unit_rows(&gradient.reshape([shape[0], shape.len() / shape[0]])).reshape(shape),
-        };
-        u + &direction.mul_scalar(size)
+        match self.threat.norm {
+            Norm::L1 => steepest::sparse(self, u, gradient, &vec![size; self.len()], steepest::SHARE),
+            norm => u + &steepest::dense(norm, gradient).mul_scalar(size),
+        }
+    }
+
+    /// The same with a size for each sample.
+    ///
+    /// # Panics
+    /// If there are not as many sizes as samples.
+    #[track_caller]
+    pub fn step_each(&self, u: &Tensor, gradient: &Tensor, sizes: &[f64]) -> Tensor {
+        assert_eq!(sizes.len(), self.len(), "step: {} sizes for {} samples", sizes.len(), self.len());
+        match self.threat.norm {
+            Norm::L1 => steepest::sparse(self, u, gradient, sizes, steepest::SHARE),
+            norm => u + &(&steepest::dense(norm, gradient) * &steepest::per_sample(u, sizes)),
+        }
     }
 
     /// The points `u` brought into the balls and the box.
     ///
-    /// For l-infinity the nearest point. For l2 the displacement is scaled to length ε, then cut with
-    /// the box: feasible, since cutting shortens it, and the nearest point of the ball where the box
-    /// does not cut. In exact arithmetic no coordinate leaves the l-infinity ball, and the f64 length
-    /// of an l2 displacement is at most ε.
+    /// For l-infinity, l1 and l0 the nearest point of ball ∩ box. For l2 the displacement is scaled to
+    /// length ε, then cut with the box: feasible, since cutting shortens it, and the nearest point of the
+    /// ball where the box does not cut. The result is inside in exact arithmetic, not only as rounded
+    /// sums see it.
     #[track_caller]
     pub fn project(&self, u: &Tensor) -> Tensor {
-        assert_eq!(
-            u.shape(),
-            self.center.shape(),
-            "project: points {:?}, balls {:?}",
-            u.shape(),
-            self.center.shape()
-        );
+        self.check_points("project", u);
         match &self.region {
             Region::Cube { lo, hi } => u.maximum(lo).minimum(hi),
-            Region::Sphere { center } => match u.dtype() {
-                DType::F64 => self.shorten::<f64>(u, center),
-                _ => self.shorten::<f32>(u, center),
+            Region::Host { center } => match u.dtype() {
+                DType::F64 => self.project_rows::<f64>(u, center),
+                _ => self.project_rows::<f32>(u, center),
             },
         }
     }
 
+    /// Points `u` of the balls moved to the levels of the threat model without leaving the balls; `u`
+    /// itself if there are none.
+    ///
+    /// A coordinate goes to the nearest level that its ball contains, in l2 and l1 as far as the
+    /// length allows, those that lose most first. One that has not moved keeps its value, and so does
+    /// one without any level between it and its center.
+    #[track_caller]
+    pub fn snap(&self, u: &Tensor) -> Tensor {
+        self.check_points("snap", u);
+        let (Some(levels), Some((lo, hi))) = (self.threat.levels, self.threat.bounds) else {
+            return u.clone();
+        };
+        let lattice = Lattice { norm: self.threat.norm, lo, hi, steps: f64::from(levels - 1) };
+        let x = self.center.array().to_f64();
+        match u.dtype() {
+            DType::F64 => lattice.snap::<f64>(u, &x, &self.radii),
+            _ => lattice.snap::<f32>(u, &x, &self.radii),
+        }
+    }
+
+    /// `(n)`: the distance of each point from its center, in f64.
+    #[track_caller]
+    pub fn distances(&self, u: &Tensor) -> Vec<f64> {
+        self.check_points("distances", u);
+        let (u, x) = (u.array().to_f64(), self.center.array().to_f64());
+        let width = self.width();
+        let row = |i: usize| {
+            let rows = u[i * width..][..width].iter().zip(&x[i * width..][..width]);
+            self.threat.norm.length(rows.map(|(u, x)| u - x))
+        };
+        (0..self.len()).map(row).collect()
+    }
+
+    /// `(n)`: whether each point lies in its ball and in the box, in exact arithmetic; l2 and l1 lengths
+    /// within some roundings of the radius count as outside.
+    #[track_caller]
+    pub fn contains(&self, u: &Tensor) -> Vec<bool> {
+        self.check_points("contains", u);
+        let (u, x) = (u.array().to_f64(), self.center.array().to_f64());
+        let (width, (lo, hi)) = (self.width(), self.bounds());
+        let inside = |i: usize| {
+            let (u, x) = (&u[i * width..][..width], &x[i * width..][..width]);
+            let radius = self.radii[i];
+            let near = match self.threat.norm {
+                Norm::Linf => {
+                    u.iter().zip(x).all(|(&u, &x)| !farther(u, x, radius) && !farther(x, u, radius))
+                }
+                norm => surely_inside(norm, &u.iter().zip(x).map(|(u, x)| u - x).collect::<Vec<_>>(), radius),
+            };
+            near && u.iter().all(|v| (lo..=hi).contains(v))
+        };
+        (0..self.len()).map(inside).collect()
+    }
+
+    /// The points `u` brought into the box, wherever they lie in the balls.
+    pub fn into_box(&self, u: &Tensor) -> Tensor {
+        let (lo, hi) = match u.dtype() {
+            DType::F64 => self.bounds(),
+            _ => (f64::from(ceiling::<f32>(self.bounds().0)), f64::from(floor::<f32>(self.bounds().1))),
+        };
+        u.clamp(lo, hi)
+    }
+
     /// The balls of the samples at `positions`, in that order.
-    pub(crate) fn keep(&self, positions: &[usize]) -> Ball {
+    pub fn keep(&self, positions: &[usize]) -> Ball {
         let rows = row_index(&self.center, positions);
         let region = match &self.region {
             Region::Cube { lo, hi } => Region::Cube { lo: lo.gather(0, &rows), hi: hi.gather(0, &rows) },
-            Region::Sphere { center } => {
-                let width = center.len() / self.center.shape()[0].max(1);
-                let row = |&i: &usize| center[i * width..(i + 1) * width].iter().copied();
-                Region::Sphere { center: positions.iter().flat_map(row).collect() }
+            Region::Host { center } => {
+                let row = |&i: &usize| center[i * self.width()..][..self.width()].iter().copied();
+                Region::Host { center: Arc::new(positions.iter().flat_map(row).collect()) }
             }
         };
-        Ball { threat: self.threat, center: self.center.gather(0, &rows), region }
+        let radii = positions.iter().map(|&i| self.radii[i]).collect();
+        Ball { threat: self.threat, radii, center: self.center.gather(0, &rows), region }
     }
 
-    /// Displacements scaled on the host, coordinates rounded towards the center, so that the length is
-    /// at most ε as f64 computes it; then cut with the box.
-    fn shorten<R: Real>(&self, u: &Tensor, center: &[f64]) -> Tensor {
-        let (lo, hi) = self.threat.bounds.unwrap_or(EVERYWHERE);
+    /// The same samples with other radii.
+    ///
+    /// # Panics
+    /// As [`Threat::around_each`].
+    #[track_caller]
+    pub fn with_radii(&self, radii: &[f64]) -> Ball {
+        self.threat.around_each(&self.center, radii)
+    }
+
+    /// The number of coordinates of a sample.
+    pub fn width(&self) -> usize {
+        self.center.shape()[1..].iter().product()
+    }
+
+    /// The box; all finite numbers if inputs have no range.
+    pub(crate) fn bounds(&self) -> (f64, f64) {
+        self.threat.bounds.unwrap_or(EVERYWHERE)
+    }
+
+    /// Displacements projected on the host; each coordinate rounded towards its center, so that no
+    /// rounding lengthens them.
+    fn project_rows<R: Real>(&self, u: &Tensor, center: &[f64]) -> Tensor {
+        let (lo, hi) = self.bounds();
         let (lo, hi) = (ceiling::<R>(lo), floor::<R>(hi));
         let mut points = u.to_vec::<R>();
-        let width = (points.len() / u.shape()[0].max(1)).max(1);
-        for (point, x) in points.chunks_mut(width).zip(center.chunks(width)) {
-            let wanted: Vec<f64> = point.iter().zip(x).map(|(v, &x)| v.wide() - x).collect();
-            // The first round is the projection; the rounding of its sum may leave an excess of some
-            // 1e-16, which the next ones take away.
-            let mut excess = 1e-15;
-            while distance(point, x) > self.threat.epsilon {
-                let scale = self.threat.epsilon / length(&wanted) * (1.0 - excess);
-                for ((v, &x), wanted) in point.iter_mut().zip(x).zip(&wanted) {
-                    *v = towards::<R>(x, scale * wanted);
-                }
-                excess *= 4.0;
-            }
-            for v in point.iter_mut() {
-                *v = if *v < lo {
-                    lo
-                } else if *v > hi {
-                    hi
-                } else {
-                    *v
-                };
-            }
+        let width = self.width().max(1);
+        let mut scratch = (Vec::new(), Vec::new());
+        for ((point, x), &radius) in points.chunks_mut(width).zip(center.chunks(width)).zip(&self.radii) {
+            project_point(
+                self.threat.norm,
+                point,
+                Room { x, lo: lo.wide(), hi: hi.wide() },
+                radius,
+                &mut scratch,
+            );
         }
         Tensor::new(u.device(), *u.shape(), &points)
+    }
+
+    #[track_caller]
+    fn check_points(&self, verb: &str, u: &Tensor) {
+        let balls = self.center.shape();
+        assert_eq!(u.shape(), balls, "{verb}: points {:?}, balls {balls:?}", u.shape());
+    }
+
+    #[track_caller]
+    fn check_keys(&self, verb: &str, keys: &[Key]) {
+        assert_eq!(keys.len(), self.len(), "{verb}: {} keys for {} samples", keys.len(), self.len());
+    }
+}
+
+/// Brings `point` into a ball that is no cube, and the box of `room`, whose bounds are values of `R`. The
+/// displacement is projected in f64 and each coordinate rounded towards the center.
+pub(crate) fn project_point<R: Real>(
+    norm: Norm,
+    point: &mut [R],
+    room: Room<'_>,
+    radius: f64,
+    (v, order): &mut (Vec<f64>, Vec<Break>),
+) {
+    let (lo, hi) = (R::nearest(room.lo), R::nearest(room.hi));
+    v.clear();
+    v.extend(point.iter().zip(room.x).map(|(v, &x)| v.wide() - x));
+    let boxed = point.iter().all(|v| (lo..=hi).contains(v));
+    if boxed && surely_inside(norm, v, radius) {
+        return;
+    }
+    project_row(norm, v, room, radius, order);
+    for ((point, &x), &change) in point.iter_mut().zip(room.x).zip(v.iter()) {
+        let moved = towards::<R>(x, change);
+        *point = if moved < lo {
+            lo
+        } else if moved > hi {
+            hi
+        } else {
+            moved
+        };
     }
 }
 
@@ -167,42 +320,27 @@ fn towards<R: Real>(x: f64, change: f64) -> R {
     if change >= 0.0 { above(x, change) } else { below(x, -change) }
 }
 
-fn distance<R: Real>(point: &[R], x: &[f64]) -> f64 {
-    point.iter().zip(x).map(|(v, x)| (v.wide() - x).powi(2)).sum::<f64>().sqrt()
-}
-
-fn length(v: &[f64]) -> f64 {
-    v.iter().map(|v| v * v).sum::<f64>().sqrt()
-}
-
-/// Rows divided by their length, zero rows left: first by their largest element, so that squares
-/// neither vanish nor overflow.
-fn unit_rows(rows: &Tensor) -> Tensor {
-    let largest = rows.abs().max(1);
-    let zero = largest.equal(&largest.zeros_like());
-    let scaled = rows / &(&largest + &zero);
-    &scaled / &(&scaled.norm(1) + &zero)
-}
-
 pub(crate) fn row_index(like: &Tensor, positions: &[usize]) -> Array {
     let positions: Vec<u32> = positions.iter().map(|&i| i as u32).collect();
     Array::new(like.device(), [positions.len()], &positions)
 }
 
-fn cube<R: Real>(center: &Tensor, threat: &Threat) -> Region {
+fn cube<R: Real>(center: &Tensor, threat: &Threat, radii: &[f64]) -> Region {
     let x = center.to_vec::<R>();
+    let width = (x.len() / radii.len().max(1)).max(1);
     let (lo, hi) = threat.bounds.unwrap_or(EVERYWHERE);
     let (lo, hi) = (ceiling::<R>(lo), floor::<R>(hi));
-    let least = |&x: &R| {
-        let v = below(x, threat.epsilon);
+    let least = |(i, &x): (usize, &R)| {
+        let v = below(x, radii[i / width]);
         if v < lo { lo } else { v }
     };
-    let largest = |&x: &R| {
-        let v = above(x, threat.epsilon);
+    let largest = |(i, &x): (usize, &R)| {
+        let v = above(x, radii[i / width]);
         if v > hi { hi } else { v }
     };
     let tensor = |data: Vec<R>| Tensor::new(center.device(), *center.shape(), &data);
-    Region::Cube { lo: tensor(x.iter().map(least).collect()), hi: tensor(x.iter().map(largest).collect()) }
+    let (lo, hi) = (x.iter().enumerate().map(least).collect(), x.iter().enumerate().map(largest).collect());
+    Region::Cube { lo: tensor(lo), hi: tensor(hi) }
 }
 
 #[track_caller]

@@ -1,23 +1,12 @@
 //! Attacks on a classifier: misclassification is success.
 
-use crate::ball::row_index;
-use crate::engine::{Evaluation, Verdict, ascend};
-use crate::outcome::Flags;
-use crate::pgd::Pgd;
+use crate::label::{LabelLoss, TargetLoss, classes};
+use crate::outcome::{Flags, Origin, Outcome, Verdict};
+use crate::pgd::{Pgd, ascend};
+use crate::problem::{Evaluation, Visit};
 use crate::threat::Threat;
 use serde::{Deserialize, Serialize};
-use tarrl_tensor::{Array, Key, Tensor};
-
-/// The loss of a labelled sample that an attack ascends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LabelLoss {
-    /// −ln softmax(z)_y, from the gaps to the label's logit, so that it does not vanish by rounding.
-    #[default]
-    CrossEntropy,
-    /// max_{i≠y} z_i − z_y (the loss of Carlini & Wagner 2017, not clamped).
-    Margin,
-}
+use tarrl_tensor::{Key, Tensor};
 
 /// What an attack on a classifier found, row by row of the batch.
 #[derive(Clone, Debug)]
@@ -34,6 +23,8 @@ pub struct ClassifierOutcome {
     pub worst: Tensor,
     /// `(n)`: the loss there.
     pub loss: Vec<f64>,
+    /// `(n)`: where the first misclassification was found.
+    pub origin: Vec<Option<Origin>>,
     /// `(n)`: forward passes of each sample.
     pub forward: Vec<u32>,
     /// `(n)`: backward passes whose gradient the sample used.
@@ -63,65 +54,88 @@ pub fn attack_classifier(
 ) -> ClassifierOutcome {
     let n = x.shape().first().copied().unwrap_or(0);
     assert_eq!(labels.len(), n, "attack_classifier: {} labels for {n} samples", labels.len());
-    let evaluate = |u: &Tensor, rows: &[usize]| {
+    ascend(x, &classify(logits, labels, loss), threat, config, keys).into()
+}
+
+/// The question of an attack on a classifier: the loss ascended, misclassification the success.
+pub fn classify<'a>(
+    logits: &'a dyn Fn(&Tensor) -> Tensor,
+    labels: &'a [u32],
+    loss: LabelLoss,
+) -> impl Fn(&Tensor, Visit<'_>) -> Evaluation + 'a {
+    move |u, visit| {
         let z = logits(u);
-        let labels: Vec<u32> = rows.iter().map(|&row| labels[row]).collect();
+        let labels: Vec<u32> = visit.rows.iter().map(|&row| labels[row]).collect();
         Evaluation { value: loss.of(&z, &labels), verdict: Some(verdicts(&z, &labels)) }
-    };
-    let found = ascend(x, &evaluate, threat, config, keys);
-    let (adversarial, verdict) = match found.closest {
-        Some(closest) => (closest.point, closest.verdict),
-        None => (found.best.clone(), Vec::new()),
-    };
-    ClassifierOutcome {
-        adversarial,
-        success: verdict.iter().map(|v| v.success).collect(),
-        margin: verdict.iter().map(|v| v.margin).collect(),
-        worst: found.best,
-        loss: found.value,
-        forward: found.forward,
-        backward: found.backward,
-        flags: found.flags,
     }
 }
 
-impl LabelLoss {
-    /// The loss `(n)` of logits `(n, k)`.
-    ///
-    /// # Panics
-    /// If a label is out of range, there are not as many as rows, or `k < 2` for the margin.
-    #[track_caller]
-    pub fn of(&self, logits: &Tensor, labels: &[u32]) -> Tensor {
-        match self {
-            LabelLoss::CrossEntropy => {
-                logits.cross_entropy(&Array::new(logits.device(), [labels.len()], labels))
-            }
-            LabelLoss::Margin => margins(logits, labels).neg(),
+/// What counts as success of an attack towards a class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TargetSuccess {
+    /// Any misclassification: targets are means, as in the targeted attacks of AutoAttack.
+    #[default]
+    AnyMistake,
+    /// Classification as the target.
+    Target,
+}
+
+/// The same towards the classes `targets` `(n)`.
+pub fn classify_towards<'a>(
+    logits: &'a dyn Fn(&Tensor) -> Tensor,
+    labels: &'a [u32],
+    targets: &'a [u32],
+    loss: TargetLoss,
+    success: TargetSuccess,
+) -> impl Fn(&Tensor, Visit<'_>) -> Evaluation + 'a {
+    move |u, visit| {
+        let z = logits(u);
+        let of = |all: &[u32]| -> Vec<u32> { visit.rows.iter().map(|&row| all[row]).collect() };
+        let (labels, targets) = (of(labels), of(targets));
+        let verdict = match success {
+            TargetSuccess::AnyMistake => verdicts(&z, &labels),
+            TargetSuccess::Target => verdicts(&z, &targets).into_iter().map(Verdict::reversed).collect(),
+        };
+        Evaluation { value: loss.of(&z, &labels, &targets), verdict: Some(verdict) }
+    }
+}
+
+impl From<Outcome> for ClassifierOutcome {
+    fn from(found: Outcome) -> Self {
+        let (adversarial, verdict) = match found.closest {
+            Some(closest) => (closest.point, closest.verdict),
+            None => (found.best.clone(), Vec::new()),
+        };
+        ClassifierOutcome {
+            adversarial,
+            success: verdict.iter().map(|v| v.success).collect(),
+            margin: verdict.iter().map(|v| v.margin).collect(),
+            worst: found.best,
+            loss: found.value,
+            origin: found.origin,
+            forward: found.forward,
+            backward: found.backward,
+            flags: found.flags,
         }
     }
 }
 
-/// z_y − max_{i≠y} z_i of each row of logits `(n, k)`: `(n)`, differentiable.
+/// Whether each row of logits `(n, k)` is misclassified, and its margin z_y − max_{i≠y} z_i.
+///
+/// The first largest logit decides, so that a tie with an earlier class is lost; a row with a NaN is
+/// lost with margin −∞.
 ///
 /// # Panics
 /// If a label is out of range, there are not as many as rows, or `k < 2`.
 #[track_caller]
-pub fn margins(logits: &Tensor, labels: &[u32]) -> Tensor {
-    let (n, k) = classes(logits, labels);
-    let own: Vec<usize> = labels.iter().map(|&y| y as usize).collect();
-    let others: Vec<usize> = (0..n * k).filter(|cell| cell % k != own[cell / k]).collect();
-    let flat = logits.reshape([n * k]);
-    let rival = flat.gather(0, &row_index(&flat, &others)).reshape([n, k - 1]).max(1).reshape([n]);
-    &logits.pick_columns(&own) - &rival
-}
-
-fn verdicts(logits: &Tensor, labels: &[u32]) -> Vec<Verdict> {
+pub fn verdicts(logits: &Tensor, labels: &[u32]) -> Vec<Verdict> {
     let (_, k) = classes(logits, labels);
     let z = logits.array().to_f64();
     z.chunks(k).zip(labels).map(|(z, &y)| verdict(z, y as usize)).collect()
 }
 
-fn verdict(z: &[f64], y: usize) -> Verdict {
+pub(crate) fn verdict(z: &[f64], y: usize) -> Verdict {
     if z.iter().any(|v| v.is_nan()) {
         return Verdict { success: true, margin: f64::NEG_INFINITY };
     }
@@ -129,20 +143,4 @@ fn verdict(z: &[f64], y: usize) -> Verdict {
     let (before, after) = (best(&z[..y]), best(&z[y + 1..]));
     // The first largest logit wins: a tie with an earlier class is lost.
     Verdict { success: before >= z[y] || after > z[y], margin: z[y] - before.max(after) }
-}
-
-#[track_caller]
-fn classes(logits: &Tensor, labels: &[u32]) -> (usize, usize) {
-    let shape = logits.shape();
-    assert!(
-        shape.rank() == 2 && shape[0] == labels.len() && shape[1] >= 2,
-        "classifier: logits of shape {shape:?} for {} labels; need (n, k) with k of at least 2",
-        labels.len()
-    );
-    assert!(
-        labels.iter().all(|&y| (y as usize) < shape[1]),
-        "classifier: a label is not below {} classes",
-        shape[1]
-    );
-    (shape[0], shape[1])
 }

@@ -33,20 +33,54 @@
 #![forbid(unsafe_code)]
 
 mod ball;
+mod carlini_wagner;
 mod classifier;
-mod engine;
+mod deepfool;
+mod draw;
+mod eot;
+mod examine;
 pub mod fraction;
+mod hop_skip_jump;
+mod label;
+mod lattice;
+pub mod masking;
+pub mod measures;
+mod minimal;
 mod outcome;
 mod pgd;
+mod problem;
+mod project;
+pub mod represent;
 mod round;
+mod run;
+mod search;
+pub mod state;
+mod steepest;
+mod suite;
 mod threat;
 
 #[cfg(test)]
 mod tests;
 
 pub use ball::Ball;
-pub use classifier::{ClassifierOutcome, LabelLoss, attack_classifier, margins};
-pub use engine::{Evaluate, Evaluation, Verdict, ascend};
-pub use outcome::{Closest, Flags, Outcome};
-pub use pgd::{Objective, Pgd, Start, fgsm, pgd};
+pub use carlini_wagner::CarliniWagner;
+pub use classifier::{
+    ClassifierOutcome, TargetSuccess, attack_classifier, classify, classify_towards, verdicts,
+};
+pub use deepfool::DeepFool;
+pub use eot::{Confirmation, Eot, RandomLogits};
+pub use examine::{Examination, examine};
+pub use hop_skip_jump::HopSkipJump;
+pub use label::{LabelLoss, Substitute, TargetLoss, dlr, margins, ranks, targeted_dlr};
+pub use minimal::Classifier;
+pub use outcome::{Closest, Flags, Origin, Outcome, Verdict};
+pub use pgd::{Objective, Pgd, Start, ascend, fgsm, pgd};
+pub use problem::{Evaluate, Evaluation, Limits, Problem, Visit};
+pub use run::{PgdRun, PgdState};
+pub use search::{Search, Seen, Stage};
+pub use state::{SearchState, StateError, Stored, StoredOutcome};
+pub use suite::{
+    Apgd, AutoAttack, Fab, Mode, Part, Progress, RunConfig, Square, SuiteOutcome, SuiteRun, SuiteState,
+    Version, apgd, auto_attack, checkpoints,
+};
 pub use threat::{Norm, Threat};

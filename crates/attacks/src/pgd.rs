@@ -1,7 +1,8 @@
 //! Projected gradient ascent and its single step.
 
-use crate::engine::{Evaluation, ascend};
 use crate::outcome::Outcome;
+use crate::problem::{Evaluate, Evaluation, Limits, Problem, Visit};
+use crate::run::PgdRun;
 use crate::threat::Threat;
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Key, Tensor};
@@ -19,6 +20,13 @@ pub enum Start {
     /// At a random point of the ball.
     #[default]
     Random,
+    /// Half of ε away from the input, every coordinate in a random direction: the start of R+FGSM, for
+    /// l-infinity. In other norms the projection of that point.
+    HalfSigns,
+    /// At distance ε along the direction in which the model moves most, found by three power iterations,
+    /// each a forward and a backward pass, from a random direction (Miyato et al. 2018): for
+    /// displacements.
+    Spectral,
 }
 
 /// Projected gradient ascent with a fixed step (Madry et al. 2018).
@@ -41,6 +49,14 @@ pub struct Pgd {
     pub include_clean: bool,
     /// Whether a sample leaves the batch at its first success, if the evaluation judges.
     pub early_stop: bool,
+    /// μ: the share of the accumulated direction that a step keeps; 0 for none. Directions are summed
+    /// as gradients of l1 length one, and the step is that of the sum (Dong et al. 2018).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub momentum: f64,
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// Twenty steps of 2/255 from one random point, beside the clean one, to the end.
@@ -53,6 +69,7 @@ impl Default for Pgd {
             start: Start::Random,
             include_clean: true,
             early_stop: false,
+            momentum: 0.0,
         }
     }
 }
@@ -63,6 +80,28 @@ impl Pgd {
         Pgd { steps: 1, step_size: epsilon, start: Start::Clean, ..Pgd::default() }
     }
 
+    /// One step of length 1.25 ε from a random point, that of fast adversarial training
+    /// (Wong et al. 2020).
+    pub fn fast(epsilon: f64) -> Self {
+        Pgd { steps: 1, step_size: 1.25 * epsilon, ..Pgd::default() }
+    }
+
+    /// From a point moved by ε/2 in random signs, one step of the other half: R+FGSM (Tramèr et al. 2018).
+    pub fn random_fgsm(epsilon: f64) -> Self {
+        Pgd { steps: 1, step_size: 0.5 * epsilon, start: Start::HalfSigns, ..Pgd::default() }
+    }
+
+    /// Steps from the input without a random start: BIM (Kurakin et al. 2017), ten of 2/255 unless
+    /// changed.
+    pub fn basic_iterative() -> Self {
+        Pgd { steps: 10, start: Start::Clean, ..Pgd::default() }
+    }
+
+    /// Ten steps of ε/10 with momentum 1 from the input: MI-FGSM (Dong et al. 2018).
+    pub fn momentum_iterative(epsilon: f64) -> Self {
+        Pgd { step_size: epsilon / 10.0, momentum: 1.0, ..Pgd::basic_iterative() }
+    }
+
     #[track_caller]
     pub(crate) fn check(&self) {
         assert!(self.restarts > 0, "attack: no restarts, so nothing to do");
@@ -71,6 +110,7 @@ impl Pgd {
             "attack: the step size is {}",
             self.step_size
         );
+        assert!((0.0..=1.0).contains(&self.momentum), "attack: the momentum is {}", self.momentum);
     }
 }
 
@@ -83,8 +123,40 @@ impl Pgd {
 /// As [`ascend`].
 #[track_caller]
 pub fn pgd(x: &Tensor, objective: &Objective<'_>, threat: &Threat, config: &Pgd, keys: &[Key]) -> Outcome {
-    let evaluate = |u: &Tensor, rows: &[usize]| Evaluation { value: objective(u, rows), verdict: None };
+    let evaluate = |u: &Tensor, visit: Visit<'_>| Evaluation::of(objective(u, visit.rows));
     ascend(x, &evaluate, threat, config, keys)
+}
+
+/// Projected gradient ascent of `evaluate` around each sample of `x` `(n, …)`, with one key per sample.
+///
+/// The first restart begins where `config.start` says, the others at random points. Each takes
+/// `config.steps` steps; the last point is evaluated without a backward pass. With
+/// `config.early_stop`, a sample leaves the batch, and all restarts, at its first success: it is
+/// evaluated no more.
+///
+/// A gradient that is not finite counts as zero, a NaN value as minus infinity; both are flagged.
+/// Points are compared by strict improvement, so that the first of equals is kept.
+///
+/// # Panics
+/// If there are not as many keys as samples, the configuration is senseless, `x` leaves the box
+/// ([`Threat::around`]), or `evaluate` answers in another shape than `(m)`.
+#[track_caller]
+pub fn ascend(x: &Tensor, evaluate: &Evaluate<'_>, threat: &Threat, config: &Pgd, keys: &[Key]) -> Outcome {
+    let limits = Limits { early_stop: config.early_stop, ..Limits::default() };
+    config.run(&Problem::new(threat.around(x), evaluate, keys, limits))
+}
+
+impl Pgd {
+    /// The attack on a problem, whose limits hold in place of `early_stop`.
+    ///
+    /// # Panics
+    /// As [`ascend`].
+    #[track_caller]
+    pub fn run(&self, problem: &Problem<'_>) -> Outcome {
+        let mut run = PgdRun::new(*self, problem);
+        while run.step() {}
+        run.finish()
+    }
 }
 
 /// One step of length ε from the input, kept where it improves the objective.

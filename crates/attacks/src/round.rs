@@ -75,7 +75,7 @@ pub(crate) fn floor<R: Real>(x: f64) -> R {
 ///
 /// The rounded difference decides unless it equals `reach`: rounding is monotone and `reach` is
 /// representable. Then the error of the subtraction, which is representable too (Knuth's two-sum), does.
-fn farther(a: f64, b: f64, reach: f64) -> bool {
+pub(crate) fn farther(a: f64, b: f64, reach: f64) -> bool {
     let difference = a - b;
     let taken = difference - a;
     let error = (a - (difference - taken)) + (-b - taken);

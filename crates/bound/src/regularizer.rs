@@ -225,7 +225,7 @@ impl Regularizer {
             self.config.divergence.inner(&z, &encoder(u))
         };
         let threat =
-            Threat { norm: inner.norm, epsilon: inner.epsilon * epsilon_scale, bounds: inner.bounds };
+            Threat { bounds: inner.bounds, ..Threat::new(inner.norm, inner.epsilon * epsilon_scale) };
         let config = Pgd {
             steps: inner.steps(),
             step_size: inner.step() * epsilon_scale,

@@ -277,7 +277,7 @@ mod tests {
     fn the_exact_displacement_of_a_linear_encoder() {
         let toy = Toy::new(6, 5, 4, 2, 1);
         let a = Tensor::new(toy.images.device(), [9, 4], &toy.matrix(9, 4));
-        let threat = Threat { norm: Norm::L2, epsilon: 0.3, bounds: None };
+        let threat = Threat { bounds: None, ..Threat::new(Norm::L2, 0.3) };
         let pgd = Pgd { steps: 60, step_size: 0.3, ..Pgd::default() };
         let encoder = |x: &Tensor| x.reshape([x.shape()[0], 9]).matmul(&a);
         let found =

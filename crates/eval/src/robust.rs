@@ -219,11 +219,7 @@ pub(crate) fn check_inside(x: &Tensor, attacked: &Tensor, threat: &Threat) {
     let (low, high) = threat.bounds.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
     let reach = threat.epsilon * (1.0 + 1e-6) + 1e-6;
     for (x, u) in x.chunks(width).zip(u.chunks(width)) {
-        let changes = x.iter().zip(u).map(|(a, b)| (a - b).abs());
-        let size = match threat.norm {
-            Norm::Linf => changes.fold(0.0, f64::max),
-            Norm::L2 => changes.map(|c| c * c).sum::<f64>().sqrt(),
-        };
+        let size = threat.norm.length(x.iter().zip(u).map(|(a, b)| a - b));
         let boxed = u.iter().all(|&v| (low..=high).contains(&v));
         assert!(size <= reach && boxed, "an attacked image left the ball: distance {size}, {threat:?}");
     }
@@ -253,7 +249,7 @@ mod tests {
                 1 => w.iter().map(|v| v.abs()).sum::<f64>(),
                 _ => w.iter().map(|v| v * v).sum::<f64>().sqrt(),
             };
-            let threat = Threat { norm, epsilon, bounds: None };
+            let threat = Threat { bounds: None, ..Threat::new(norm, epsilon) };
             let config = RobustConfig { threat, keep: 0, ..config(epsilon) };
             let found = robust_accuracy(
                 &|x: &Tensor| x.clone(),

@@ -79,6 +79,17 @@ impl Array {
         E::from_host(self.device.download(self))
     }
 
+    /// The elements copied to `out` in place of what it held, row-major: no allocation if it has the room.
+    ///
+    /// # Panics
+    /// If `E` is not the element type.
+    #[track_caller]
+    pub fn read_into<E: Element>(&self, out: &mut Vec<E>) {
+        assert_eq!(self.dtype, E::DTYPE, "Array::read_into: the array has another element type");
+        out.clear();
+        self.device.peek(self, &mut |values| out.extend_from_slice(E::of_host(values)));
+    }
+
     /// The elements as f64, whatever their type.
     pub fn to_f64(&self) -> Vec<f64> {
         match self.device.download(self) {
@@ -189,6 +200,8 @@ pub trait Element: Copy + Send + Sync + 'static {
     fn host(data: &[Self]) -> HostSlice<'_>;
     /// A vector of it, untagged; the tag has been checked.
     fn from_host(data: HostVec) -> Vec<Self>;
+    /// A slice of it, untagged; the tag has been checked.
+    fn of_host(data: HostSlice<'_>) -> &[Self];
 }
 
 macro_rules! element {
@@ -204,9 +217,37 @@ macro_rules! element {
                     _ => unreachable!("a backend returned another element type than the array has"),
                 }
             }
+            fn of_host(data: HostSlice<'_>) -> &[Self] {
+                match data {
+                    HostSlice::$tag(v) => v,
+                    _ => unreachable!("a backend shows another element type than the array has"),
+                }
+            }
         }
     };
 }
 element!(f32, F32);
 element!(f64, F64);
 element!(u32, U32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::cpu;
+
+    #[test]
+    fn reading_takes_the_room_that_is_there() {
+        let x = Array::new(&cpu(), [2, 2], &[1.0f32, 2.0, 3.0, 4.0]);
+        let mut out = Vec::with_capacity(9);
+        out.push(7.0f32);
+        let room = out.as_ptr();
+        x.read_into(&mut out);
+        assert_eq!((out.as_slice(), out.as_ptr()), (&[1.0f32, 2.0, 3.0, 4.0][..], room));
+    }
+
+    #[test]
+    #[should_panic(expected = "another element type")]
+    fn reading_asks_for_the_type() {
+        Array::new(&cpu(), [1], &[1u32]).read_into(&mut Vec::<f32>::new());
+    }
+}

@@ -22,6 +22,14 @@ pub trait Backend: Debug + Send + Sync {
     fn upload(&self, data: HostSlice<'_>) -> Buffer;
     /// Copies to the host.
     fn download(&self, x: &Array) -> HostVec;
+    /// Shows the values to `see`, without a copy if they are on the host.
+    fn peek(&self, x: &Array, see: &mut dyn FnMut(HostSlice<'_>)) {
+        match self.download(x) {
+            HostVec::F32(v) => see(HostSlice::F32(&v)),
+            HostVec::F64(v) => see(HostSlice::F64(&v)),
+            HostVec::U32(v) => see(HostSlice::U32(&v)),
+        }
+    }
     /// `len` copies of one value.
     fn full(&self, dtype: DType, len: usize, value: f64) -> Buffer;
     /// The values in another element type.

@@ -1,5 +1,6 @@
 //! One file per command: its options and what it does.
 
+pub(crate) mod attack;
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod data;

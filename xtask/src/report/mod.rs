@@ -12,7 +12,7 @@ use tarrl_eval::Interval;
 use tarrl_report::{Estimate, Job, Provenance, Report};
 
 use crate::jobs::{Finished, Key};
-use crate::stages::Lab;
+use crate::stages::{Lab, autoattack};
 use crate::study::{Row, Study};
 use crate::tables::Table;
 
@@ -65,6 +65,11 @@ impl Results<'_> {
         parse: impl Fn(&Finished) -> anyhow::Result<T>,
     ) -> anyhow::Result<Vec<T>> {
         row.seeds.iter().map(|jobs| parse(&self.finished[&job(jobs)])).collect()
+    }
+
+    /// The same of AutoAttack; empty if the profile does not run it.
+    fn autoattack(&self, row: &Row) -> anyhow::Result<Vec<autoattack::Output>> {
+        row.seeds.iter().filter_map(|jobs| jobs.autoattack).map(|key| self.finished[&key].parse()).collect()
     }
 
     fn provenance(&self) -> Provenance {

@@ -23,6 +23,11 @@ pub(super) fn table(results: &Results<'_>) -> anyhow::Result<(Table, Vec<String>
             .iter()
             .map(|e| column("linear head", &format!("{pgd}, {}", radius(e.value())))),
     );
+    let images = profile.attack.autoattack;
+    if images > 0 {
+        let label = |e: f64| format!("AutoAttack, {} (n = {images})", radius(e));
+        columns.extend(profile.attack.epsilons.iter().map(|e| column("linear head", &label(e.value()))));
+    }
     columns.push(column("nearest neighbours", "clean"));
     let mut table = Table {
         id: "T1".into(),
@@ -42,6 +47,12 @@ pub(super) fn table(results: &Results<'_>) -> anyhow::Result<(Table, Vec<String>
         ],
         ..Table::default()
     };
+    if images > 0 {
+        table.notes.push(format!(
+            "AutoAttack: the standard version, on {images} test images for each seed, balanced over the classes; compare \
+             its columns with PGD's within their intervals, because PGD is run on all test images."
+        ));
+    }
     let mut findings = Vec::new();
     for row in &results.study.rows {
         let attacks: Vec<attack::Output> = results.of(row, |jobs| jobs.attack, |f| f.parse())?;
@@ -63,6 +74,13 @@ pub(super) fn table(results: &Results<'_>) -> anyhow::Result<(Table, Vec<String>
             let robust = accuracy(&counts);
             sentence += &format!(", {:.1} % under {pgd} at {}", robust.mean, radius(epsilon));
             cells.push(Some(Cell::measured(robust, keys("linear", &pgd.to_lowercase(), Some(epsilon)))));
+        }
+        let suite = results.autoattack(row)?;
+        for epsilon in profile.attack.epsilons.iter().filter(|_| !suite.is_empty()) {
+            let epsilon = epsilon.value();
+            let robust = accuracy(&suite.iter().map(|a| (a.correct_at(epsilon), a.n)).collect::<Vec<_>>());
+            sentence += &format!(", {:.1} % under AutoAttack at {}", robust.mean, radius(epsilon));
+            cells.push(Some(Cell::measured(robust, keys("linear", "autoattack", Some(epsilon)))));
         }
         let near: Vec<_> = heads.iter().map(|h| (h.knn_correct, h.n)).collect();
         cells.push(Some(Cell::measured(accuracy(&near), keys("knn-20", "none", None))));

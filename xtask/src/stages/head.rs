@@ -1,18 +1,23 @@
 //! A linear head and nearest neighbours on the frozen representations.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_bound::LinearHead;
+use tarrl_encoders::checkpoint::{Metadata, Stored, Tensors, Values, load_tensors, save_tensors};
 use tarrl_eval::{Diagnostics, Knn, ProbeConfig, diagnose, features, linear_probe};
-use tarrl_tensor::Key as Random;
+use tarrl_tensor::{DType, Device, Key as Random, Tensor};
 
 use super::{Lab, labels};
 use crate::jobs::{Finished, Job, Key, Spec, Stage};
 
-const STAGE: Stage = Stage { kind: "head", version: 1 };
+const STAGE: Stage = Stage { kind: "head", version: 2 };
+
+/// The file with the head.
+pub const HEAD: &str = "head.safetensors";
 
 /// What a head job gives.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -77,6 +82,7 @@ pub fn job(lab: &Arc<Lab>, pretrain: Key, name: &str, seed: u64) -> Job {
         let probe =
             linear_probe(&train, &train_labels, images.train.classes.len(), &ProbeConfig::default(), key);
         context.log(&format!("linear head: l2 {:.1e}, {} iterations", probe.l2, probe.iterations));
+        save(&context.output(HEAD), &probe.head)?;
         let neighbours = Knn::NEAR.predict(&train, &train_labels, &test);
         let output = Output {
             head: Weights::of(&probe.head),
@@ -87,6 +93,64 @@ pub fn job(lab: &Arc<Lab>, pretrain: Key, name: &str, seed: u64) -> Job {
         };
         serde_json::to_value(output).context("the head as JSON")
     })
+}
+
+/// Writes a head: `weight` `(k, d)` and `bias` `(k)`, as PyTorch names and orders those of a linear layer.
+///
+/// # Errors
+/// Fails if the file cannot be written.
+pub fn save(path: &Path, head: &LinearHead) -> anyhow::Result<()> {
+    let (k, d) = (head.classes(), head.features());
+    let stored = |shape: &[usize], values: &[f64]| Stored::new(shape, Values::F64(values.to_vec()));
+    let tensors = Tensors::from([
+        ("weight".to_owned(), stored(&[k, d], head.weight())),
+        ("bias".to_owned(), stored(&[k], head.bias())),
+    ]);
+    Ok(save_tensors(path, &tensors, &Metadata::from([("kind".to_owned(), "linear head".to_owned())]))?)
+}
+
+/// Reads a head that [`save`] wrote.
+///
+/// # Errors
+/// Fails if the file cannot be read, is damaged, or holds no linear head.
+pub fn load(path: &Path) -> anyhow::Result<LinearHead> {
+    let (tensors, _) = load_tensors(path)?;
+    let found = |name: &str| match tensors.get(name).map(|stored| (stored.shape(), stored.values())) {
+        Some((shape, Values::F64(values))) => Some((shape.to_vec(), values.clone())),
+        _ => None,
+    };
+    match (found("weight"), found("bias")) {
+        (Some((shape, weight)), Some((classes, bias))) if shape.len() == 2 && classes == shape[..1] => {
+            Ok(LinearHead::new(shape[0], shape[1], weight, bias))
+        }
+        _ => anyhow::bail!(
+            "{} holds no linear head (weight and bias in 64 bits); take `{HEAD}` of a head job, beside the encoder \
+             that it was trained on",
+            path.display()
+        ),
+    }
+}
+
+/// A head on a device, so that gradients go through it into the encoder.
+pub struct Classifier {
+    /// `(d, k)`
+    weight: Tensor,
+    /// `(1, k)`
+    bias: Tensor,
+}
+
+impl Classifier {
+    /// The head in 32 bits.
+    pub fn new(head: &LinearHead, device: &Device) -> Self {
+        let (k, d) = (head.classes(), head.features());
+        let put = |shape: [usize; 2], v: &[f64]| Tensor::new(device, shape, v).cast(DType::F32);
+        Self { weight: put([k, d], head.weight()).t(), bias: put([1, k], head.bias()) }
+    }
+
+    /// Logits `(n, k)` of representations `(n, d)`.
+    pub fn logits(&self, z: &Tensor) -> Tensor {
+        &z.matmul(&self.weight) + &self.bias
+    }
 }
 
 /// The output of a finished head job.

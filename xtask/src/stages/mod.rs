@@ -1,11 +1,12 @@
 //! The kinds of jobs that a study is made of, one file each.
 //!
 //! ```text
-//! data → pretrain → head → attack
+//! data → pretrain → head → attack, autoattack
 //!                     └──→ bound
 //! ```
 
 pub mod attack;
+pub mod autoattack;
 pub mod bound;
 pub mod data;
 pub mod head;
@@ -17,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context;
 use tarrl_data::{Catalog, Dataset, Splits};
 use tarrl_encoders::{Frozen, checkpoint::load_encoder};
-use tarrl_tensor::{Array, Device, Key, Tensor};
+use tarrl_tensor::{Device, Key, Tensor};
 
 use crate::profile::Profile;
 
@@ -78,8 +79,7 @@ impl Lab {
 
     /// All images of a dataset as pixels in [0, 1]: `(n, h, w, c)`.
     pub fn pixels(&self, data: &Dataset) -> Tensor {
-        let all: Vec<usize> = (0..data.len()).collect();
-        Array::from_ndarray(&self.device, &data.batch(&all)).into()
+        autoattack::pixels(data, &self.device)
     }
 }
 

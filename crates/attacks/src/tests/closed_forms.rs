@@ -135,7 +135,7 @@ fn single_step_is_the_sign_of_the_gradient() {
 fn every_norm_is_covered() {
     for norm in [Norm::Linf, Norm::L2] {
         let x = Tensor::new(&cpu(), [1, 1], &[0.5f64]);
-        let threat = Threat { norm, epsilon: 0.25, bounds: None };
+        let threat = Threat { bounds: None, ..Threat::new(norm, 0.25) };
         let found =
             pgd(&x, &|u, _| u.reshape([1]), &threat, &Pgd { step_size: 1.0, ..Pgd::default() }, &keys(1, 1));
         assert!((found.value[0] - 0.75).abs() < 1e-14, "{norm:?}: one coordinate, one sample, no box");

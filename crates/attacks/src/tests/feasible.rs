@@ -1,15 +1,19 @@
 //! Points never leave the ball or the box, not by a rounding error.
 
+use super::exact::leaves;
 use super::{keys, normal, unit};
 use crate::{Norm, Pgd, Start, Threat, pgd};
 use proptest::prelude::*;
 use tarrl_tensor::{DType, Tensor, cpu};
 
 fn threats() -> impl Strategy<Value = Threat> {
-    let norm = prop_oneof![Just(Norm::Linf), Just(Norm::L2)];
+    let norm = prop_oneof![Just(Norm::Linf), Just(Norm::L2), Just(Norm::L1)];
     let epsilon = prop_oneof![Just(8.0 / 255.0), Just(0.0), 1e-4f64..0.5, Just(2.0)];
     let bounds = prop_oneof![3 => Just(Some((0.0, 1.0))), 1 => Just(None)];
-    (norm, epsilon, bounds).prop_map(|(norm, epsilon, bounds)| Threat { norm, epsilon, bounds })
+    let sparse = (0u32..9).prop_map(|epsilon| Threat::new(Norm::L0, f64::from(epsilon)));
+    let dense = (norm, epsilon, bounds)
+        .prop_map(|(norm, epsilon, bounds)| Threat { bounds, ..Threat::new(norm, epsilon) });
+    prop_oneof![4 => dense, 1 => sparse]
 }
 
 /// Grey levels of 8-bit images, corners of the box among them.
@@ -25,22 +29,50 @@ fn grey(seed: u64, n: usize, d: usize, dtype: DType) -> Tensor {
     }
 }
 
-/// Grey levels and their neighbours differ in f64 without rounding, so that these checks are exact:
-/// no slack anywhere.
+/// No slack anywhere: the comparison is exact.
 fn check(x: &Tensor, found: &Tensor, threat: &Threat) -> Result<(), TestCaseError> {
     let (x, u) = (x.array().to_f64(), found.array().to_f64());
     let d = found.shape()[1];
     for (x, u) in x.chunks(d).zip(u.chunks(d)) {
-        let size = match threat.norm {
-            Norm::Linf => x.iter().zip(u).map(|(x, u)| (u - x).abs()).fold(0.0, f64::max),
-            Norm::L2 => x.iter().zip(u).map(|(x, u)| (u - x).powi(2)).sum::<f64>().sqrt(),
-        };
-        prop_assert!(size <= threat.epsilon, "{} beyond {}", size, threat.epsilon);
+        prop_assert!(!leaves(threat.norm, x, u, threat.epsilon), "{u:?} leaves {threat:?} around {x:?}");
         if let Some((lo, hi)) = threat.bounds {
             prop_assert!(u.iter().all(|u| (lo..=hi).contains(u)), "{u:?} leaves the box");
         }
     }
     Ok(())
+}
+
+/// A million points of each norm: starts, projections of points far away and near the boundary, steps.
+#[test]
+fn a_million_points_stay_inside() {
+    let (n, d) = (4000, 6);
+    for norm in Norm::ALL {
+        let mut points = 0;
+        let mut on_boundary = 0;
+        for round in 0..84u64 {
+            let dtype = if round % 4 == 3 { DType::F64 } else { DType::F32 };
+            let epsilon = match norm {
+                Norm::L0 => (round % 4) as f64,
+                _ => [8.0 / 255.0, 0.3, 1e-3, 1.0][(round / 4 % 4) as usize],
+            };
+            let threat = Threat::new(norm, epsilon);
+            let x = grey(round, n, d, dtype);
+            let ball = threat.around(&x);
+            let start = ball.start(&keys(round, n));
+            let near = &x + &(&start - &x).mul_scalar(1.0 + 1e-6);
+            let far = &x + &normal(!round, n, d, dtype).mul_scalar(2.0 * epsilon);
+            for u in [start, ball.project(&near), ball.project(&far)] {
+                check(&x, &u, &threat).unwrap();
+                points += n;
+                let near = |size: &f64| *size > epsilon * (1.0 - 1e-5) && epsilon > 0.0;
+                on_boundary += ball.distances(&u).iter().filter(|size| near(size)).count();
+            }
+        }
+        assert!(
+            points > 1_000_000 && on_boundary > 50_000,
+            "{norm}: {points}, {on_boundary} at the boundary"
+        );
+    }
 }
 
 proptest! {
@@ -131,4 +163,114 @@ fn inputs_that_are_no_numbers_are_refused() {
 #[should_panic(expected = "epsilon is -1")]
 fn a_negative_radius_is_refused() {
     Threat::l2(-1.0).around(&Tensor::new(&cpu(), [1, 1], &[0.5f32]));
+}
+
+#[test]
+fn every_sample_may_have_its_own_radius() {
+    let (n, d) = (5, 8);
+    let radii = [0.0, 0.01, 0.1, 0.5, 2.0];
+    let x = grey(3, n, d, DType::F32);
+    let far = &x + &normal(4, n, d, DType::F32).mul_scalar(9.0);
+    for norm in Norm::ALL {
+        let radii = radii.map(|r: f64| if norm == Norm::L0 { (r * 4.0).floor() } else { r });
+        let threat = Threat::new(norm, 7.0);
+        let all = threat.around_each(&x, &radii);
+        let (projected, start) = (all.project(&far), all.start(&keys(5, n)));
+        let stepped = all.step_each(&x, &far, &radii);
+        for (i, &radius) in radii.iter().enumerate() {
+            let of = |t: &Tensor| t.slice(0, i, 1);
+            let alone = Threat::new(norm, radius).around(&of(&x));
+            assert_eq!(of(&projected).to_vec::<f32>(), alone.project(&of(&far)).to_vec::<f32>());
+            assert_eq!(of(&start).to_vec::<f32>(), alone.start(&keys(5, n)[i..=i]).to_vec::<f32>());
+            assert_eq!(of(&stepped).to_vec::<f32>(), alone.step(&of(&x), &of(&far), radius).to_vec::<f32>());
+            assert_eq!(all.keep(&[i]).project(&of(&far)).to_vec::<f32>(), of(&projected).to_vec::<f32>());
+        }
+    }
+}
+
+/// Snapped points lie on levels, inside the ball, and are as near to what was wanted as a search over the
+/// neighbouring levels of each coordinate finds in the cube.
+#[test]
+fn levels_are_reached_and_stay_inside() {
+    let (n, d) = (300, 7);
+    let x = grey(5, n, d, DType::F32);
+    let far = &x + &normal(6, n, d, DType::F32).mul_scalar(0.1);
+    for norm in Norm::ALL {
+        let epsilon = if norm == Norm::L0 { 3.0 } else { 10.0 / 255.0 };
+        let threat = Threat { levels: Some(256), ..Threat::new(norm, epsilon) };
+        let ball = threat.around(&x);
+        let snapped = ball.snap(&ball.project(&far));
+        check(&x, &snapped, &threat).unwrap();
+        let values = snapped.to_vec::<f32>();
+        assert!(values.iter().all(|v| *v == (v * 255.0).round() / 255.0), "{norm}: off the levels");
+        assert!(values.iter().zip(x.to_vec::<f32>()).any(|(v, x)| *v != x));
+        let once = ball.snap(&snapped);
+        assert_eq!(once.to_vec::<f32>(), values, "{norm}: snapping twice moves");
+        if norm == Norm::Linf {
+            let wanted = ball.project(&far).to_vec::<f32>();
+            for ((v, wanted), x) in values.iter().zip(wanted).zip(x.to_vec::<f32>()) {
+                let level = (0..256)
+                    .map(|k| k as f32 / 255.0)
+                    .filter(|l| !leaves(norm, &[f64::from(x)], &[f64::from(*l)], epsilon))
+                    .min_by(|a, b| (a - wanted).abs().total_cmp(&(b - wanted).abs()));
+                assert!((level.unwrap() - wanted).abs() >= (v - wanted).abs() - 1e-7, "{v} for {wanted}");
+            }
+        }
+    }
+}
+
+/// The l1 projection by its optimality: the displacement is a soft threshold, cut, of length ε.
+#[test]
+fn the_l1_projection_is_the_nearest_point() {
+    let (n, d, epsilon) = (200, 9, 0.4);
+    let x = grey(7, n, d, DType::F64);
+    let far = &x + &normal(8, n, d, DType::F64).mul_scalar(0.3);
+    let ball = Threat::new(Norm::L1, epsilon).around(&x);
+    let found = ball.project(&far).to_vec::<f64>();
+    let (x, far) = (x.to_vec::<f64>(), far.to_vec::<f64>());
+    for i in 0..n {
+        let row = |all: &[f64]| all[i * d..][..d].to_vec();
+        let (x, v, u) = (row(&x), row(&far), row(&found));
+        // Bisection of the threshold, without sorting.
+        let at = |threshold: f64| -> Vec<f64> {
+            let one = |(x, v): (&f64, &f64)| {
+                let (wanted, room) = (v - x, if v > x { 1.0 - x } else { *x });
+                x + wanted.signum() * (wanted.abs() - threshold).clamp(0.0, room)
+            };
+            x.iter().zip(&v).map(one).collect()
+        };
+        let size = |u: &[f64]| u.iter().zip(&x).map(|(u, x)| (u - x).abs()).sum::<f64>();
+        let (mut lo, mut hi) = (0.0, 10.0);
+        for _ in 0..200 {
+            let middle = 0.5 * (lo + hi);
+            if size(&at(middle)) > epsilon { lo = middle } else { hi = middle }
+        }
+        for (found, wanted) in u.iter().zip(at(hi)) {
+            assert!((found - wanted).abs() < 1e-12, "row {i}: {found} but {wanted}");
+        }
+    }
+}
+
+/// The l0 projection against all choices of coordinates.
+#[test]
+fn the_l0_projection_is_the_nearest_point() {
+    let (n, d, count) = (100, 8, 3);
+    let x = grey(9, n, d, DType::F64);
+    let far = &x + &normal(10, n, d, DType::F64);
+    let found = Threat::new(Norm::L0, count as f64 + 0.5).around(&x).project(&far).to_vec::<f64>();
+    let (x, far) = (x.to_vec::<f64>(), far.to_vec::<f64>());
+    for i in 0..n {
+        let row = |all: &[f64]| all[i * d..][..d].to_vec();
+        let (x, v, u) = (row(&x), row(&far), row(&found));
+        let distance = |u: &[f64]| u.iter().zip(&v).map(|(u, v)| (u - v).powi(2)).sum::<f64>();
+        let choice = |bits: usize| {
+            let one = |j: usize| if bits >> j & 1 == 1 { v[j].clamp(0.0, 1.0) } else { x[j] };
+            distance(&(0..d).map(one).collect::<Vec<_>>())
+        };
+        let nearest = (0..1 << d)
+            .filter(|bits: &usize| bits.count_ones() <= count)
+            .map(choice)
+            .fold(f64::MAX, f64::min);
+        assert!((distance(&u) - nearest).abs() < 1e-12, "row {i}: {} but {nearest}", distance(&u));
+    }
 }

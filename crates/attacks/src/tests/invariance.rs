@@ -1,7 +1,7 @@
 //! A sample's result depends on the sample and its key alone, to the last bit.
 
 use super::{keys, network, unit};
-use crate::{ClassifierOutcome, LabelLoss, Pgd, Threat, attack_classifier};
+use crate::{ClassifierOutcome, LabelLoss, Norm, Pgd, Threat, attack_classifier};
 use tarrl_tensor::{Conv, Cpu, DType, Key, Tensor, cpu};
 
 const N: usize = 9;
@@ -45,7 +45,7 @@ fn batch_size_order_and_company_change_nothing() {
     let problem = problem();
     let all: Vec<usize> = (0..N).collect();
     let reversed: Vec<usize> = (0..N).rev().collect();
-    for threat in [Threat::linf(0.02), Threat::l2(0.08)] {
+    for threat in [Threat::linf(0.02), Threat::l2(0.08), Threat::new(Norm::L1, 0.25)] {
         for early_stop in [false, true] {
             let together = attack(&problem, &all, &threat, early_stop);
             let backwards = attack(&problem, &reversed, &threat, early_stop);
@@ -88,7 +88,7 @@ fn images_do_not_feel_each_other() {
 #[test]
 fn leaving_early_changes_no_success() {
     let (problem, all) = (problem(), (0..N).collect::<Vec<_>>());
-    for threat in [Threat::linf(0.02), Threat::l2(0.08)] {
+    for threat in [Threat::linf(0.02), Threat::l2(0.08), Threat::new(Norm::L1, 0.25)] {
         let (early, full) = (attack(&problem, &all, &threat, true), attack(&problem, &all, &threat, false));
         assert_eq!(early.success, full.success);
         assert!(full.margin.iter().zip(&early.margin).all(|(full, early)| full <= early));

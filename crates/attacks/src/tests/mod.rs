@@ -2,8 +2,15 @@
 
 mod closed_forms;
 mod engine;
+mod eot;
+mod exact;
 mod feasible;
 mod invariance;
+mod losses;
+mod masking;
+mod minimal;
+mod represent;
+mod resume;
 
 use tarrl_tensor::{DType, Key, Random, Tensor, cpu};
 

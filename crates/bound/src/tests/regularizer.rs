@@ -182,7 +182,7 @@ fn attacks_find_displacement() {
             let found = term.inner_maximum(&encoder, &x, 1.0, &keys(11, n));
             let steps = if kind == InnerKind::Pgd { 5 } else { 1 };
             assert_eq!((found.forward[0], found.backward[0]), (steps + 1, steps));
-            let threat = tarrl_attacks::Threat { norm, epsilon: 0.1, bounds: Some((0.0, 1.0)) };
+            let threat = tarrl_attacks::Threat::new(norm, 0.1);
             let start: Vec<_> = keys(11, n).iter().map(|key| key.fold("restart").fold(0usize)).collect();
             let start = threat.around(&x).start(&start);
             let random = divergence.inner(&encoder(&x), &encoder(&start)).array().to_f64();

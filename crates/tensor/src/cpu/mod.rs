@@ -175,6 +175,14 @@ impl Backend for CpuBackend {
         }
     }
 
+    fn peek(&self, x: &Array, see: &mut dyn FnMut(HostSlice<'_>)) {
+        match x.dtype() {
+            DType::F32 => see(HostSlice::F32(read(x))),
+            DType::F64 => see(HostSlice::F64(read(x))),
+            DType::U32 => see(HostSlice::U32(read(x))),
+        }
+    }
+
     fn full(&self, dtype: DType, len: usize, value: f64) -> Buffer {
         elements!(dtype, E => self.env().fill(len, |_, out: &mut [E]| out.fill(value as E)).finish())
     }

@@ -1,0 +1,132 @@
+//! A few attacks that look for signs of masked gradients.
+
+use crate::classifier::classify;
+use crate::label::{LabelLoss, margins};
+use crate::masking::{self, Finding, Sign};
+use crate::minimal::Classifier;
+use crate::outcome::Outcome;
+use crate::pgd::{Pgd, Start};
+use crate::problem::{Limits, Problem};
+use crate::threat::{Norm, Threat};
+use serde::{Deserialize, Serialize};
+use tarrl_tensor::{Key, Tensor};
+
+/// What [`examine`] runs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Examination {
+    /// The attack that is examined beside the model.
+    pub pgd: Pgd,
+    /// How often the radius is doubled on the way to the whole box.
+    pub doublings: u32,
+    /// Passes of the model over the same inputs.
+    pub passes: usize,
+    /// Random neighbours at which losses are compared.
+    pub neighbours: usize,
+}
+
+/// PGD-20 at the radius and three times twice as much, five passes, twenty neighbours.
+impl Default for Examination {
+    fn default() -> Self {
+        Examination { pgd: Pgd::default(), doublings: 3, passes: 5, neighbours: 20 }
+    }
+}
+
+/// Looks for signs that attacks on `classifier` fail for want of gradients around `x` `(n, …)`.
+///
+/// Runs the given attack on both losses, again with twice its steps, at growing radii up to one from
+/// which, in l-infinity and l2, the whole box is reached, as a single step, and as random points of as
+/// many passes. Findings name rows of `x`; an empty list is no proof.
+///
+/// # Panics
+/// If there are not as many labels and keys as samples, inputs have no range, or `k < 2`.
+#[track_caller]
+pub fn examine(
+    classifier: Classifier<'_>,
+    x: &Tensor,
+    threat: &Threat,
+    config: &Examination,
+    keys: &[Key],
+) -> Vec<Finding> {
+    let bench =
+        Bench { classifier, x, keys, pgd: Pgd { early_stop: true, include_clean: true, ..config.pgd } };
+    let passes: Vec<Tensor> = (0..config.passes).map(|_| (classifier.logits)(x).detach()).collect();
+    let clean = (classifier.logits)(x).detach();
+    let mut findings: Vec<Finding> = Vec::new();
+    findings.extend(masking::random_model(&passes));
+    findings.extend(masking::probabilities(&clean));
+    let clean_margins = margins(&clean, classifier.labels).array().to_f64();
+    findings.extend(masking::saturation(&clean_margins));
+    findings.extend(bench.unstable(threat, &clean, config.neighbours));
+
+    let attacked = bench.run(threat, LabelLoss::CrossEntropy, &bench.pgd);
+    let broken = attacked.success();
+    findings.extend(masking::dead_gradient(&attacked));
+    let other = bench.run(threat, LabelLoss::Margin, &bench.pgd).success();
+    findings.extend(masking::losses_disagree(&broken, &other));
+    let single = Pgd { steps: 1, step_size: threat.epsilon, start: Start::Clean, restarts: 1, ..bench.pgd };
+    let single = bench.run(threat, LabelLoss::CrossEntropy, &single).success();
+    findings.extend(masking::weaker_wins(Sign::SingleStepWins, &single, &broken));
+    let points = bench.pgd.restarts * (2 * bench.pgd.steps + 1);
+    let blind = Pgd { steps: 0, restarts: points, start: Start::Random, ..bench.pgd };
+    let blind = bench.run(threat, LabelLoss::CrossEntropy, &blind).success();
+    findings.extend(masking::weaker_wins(Sign::BlackBoxWins, &blind, &broken));
+    let longer = Pgd { steps: 2 * bench.pgd.steps, ..bench.pgd };
+    let longer = bench.run(threat, LabelLoss::CrossEntropy, &longer).success();
+    findings.extend(masking::more_steps(&broken, &longer));
+
+    let mut curve = vec![(threat.epsilon, broken)];
+    for epsilon in bench.radii(threat, config.doublings) {
+        let wide = Threat { epsilon, ..*threat };
+        let step_size = bench.pgd.step_size * epsilon / threat.epsilon;
+        let pgd = Pgd { step_size, ..bench.pgd };
+        curve.push((epsilon, bench.run(&wide, LabelLoss::CrossEntropy, &pgd).success()));
+    }
+    // Where every input can be reached, no prediction but a constant one survives.
+    let k = clean.shape()[1] as f64;
+    findings.extend(masking::curve(&curve, 1.0 / k));
+    findings
+}
+
+struct Bench<'a> {
+    classifier: Classifier<'a>,
+    x: &'a Tensor,
+    keys: &'a [Key],
+    pgd: Pgd,
+}
+
+impl Bench<'_> {
+    fn run(&self, threat: &Threat, loss: LabelLoss, pgd: &Pgd) -> Outcome {
+        let evaluate = classify(self.classifier.logits, self.classifier.labels, loss);
+        let limits = Limits { early_stop: pgd.early_stop, ..Limits::default() };
+        pgd.run(&Problem::new(threat.around(self.x), &evaluate, self.keys, limits))
+    }
+
+    /// The doubled radii below that of the box, and that of the box.
+    fn radii(&self, threat: &Threat, doublings: u32) -> Vec<f64> {
+        let (lo, hi) = threat.bounds.expect("an examination goes to the end of a box");
+        let d = (self.x.shape().len() / self.x.shape()[0].max(1)) as f64;
+        let whole = match threat.norm {
+            Norm::Linf => hi - lo,
+            Norm::L2 => (hi - lo) * d.sqrt(),
+            Norm::L1 => (hi - lo) * d,
+            Norm::L0 => d,
+        };
+        let doubled = (1..=doublings).map(|i| threat.epsilon * f64::from(i).exp2());
+        let mut radii: Vec<f64> = doubled.filter(|&r| r > threat.epsilon && r < whole).collect();
+        if whole > threat.epsilon {
+            radii.push(whole);
+        }
+        radii
+    }
+
+    fn unstable(&self, threat: &Threat, clean: &Tensor, neighbours: usize) -> Option<Finding> {
+        let loss = |z: &Tensor| LabelLoss::CrossEntropy.of(z, self.classifier.labels).array().to_f64();
+        let ball = threat.around(self.x);
+        let near = |i: usize| {
+            let keys: Vec<Key> = self.keys.iter().map(|key| key.fold("neighbour").fold(i)).collect();
+            loss(&(self.classifier.logits)(&ball.start(&keys)))
+        };
+        masking::unstable_loss(&loss(clean), &(0..neighbours).map(near).collect::<Vec<_>>())
+    }
+}

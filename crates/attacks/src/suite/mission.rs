@@ -1,0 +1,291 @@
+//! What happens to one sample in a suite: attack after attack, class after class, restart after restart.
+
+use crate::label::ranks_of;
+use crate::outcome::{Flags, Origin, Verdict};
+use crate::suite::apgd::noise;
+use crate::suite::bits;
+use crate::suite::cell::Cell;
+use crate::suite::climb::Climb;
+use crate::suite::fab::Walk;
+use crate::suite::mode::Mode;
+use crate::suite::plan::{Part, RunConfig};
+use crate::suite::score::{Score, judge};
+use crate::suite::square::{Extents, Squares};
+use serde::{Deserialize, Serialize};
+use tarrl_tensor::Key;
+
+/// What all missions of a run share, and what is this sample's.
+pub(crate) struct Orders<'a> {
+    pub(crate) parts: &'a [Part],
+    pub(crate) config: &'a RunConfig,
+    pub(crate) extents: Extents,
+    pub(crate) cell: &'a Cell,
+    pub(crate) label: u32,
+    pub(crate) key: Key,
+}
+
+/// A sample on its way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Mission {
+    part: usize,
+    /// The rank of the class aimed at, from 0.
+    target: usize,
+    restart: usize,
+    /// The other classes by descending clean logit.
+    rivals: Vec<u32>,
+    search: Search,
+    /// The distance of FAB's nearest point, for the restarts of the paper.
+    #[serde(with = "bits")]
+    nearest: f64,
+    pub(crate) done: bool,
+    pub(crate) success: bool,
+    #[serde(with = "bits")]
+    pub(crate) margin: f64,
+    #[serde(with = "bits")]
+    pub(crate) best: Vec<f32>,
+    pub(crate) origin: Option<Origin>,
+    pub(crate) forward: u32,
+    pub(crate) backward: u32,
+    pub(crate) flags: Flags,
+}
+
+/// The search of the moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Search {
+    /// The sample itself has still to be seen.
+    Clean,
+    Climb(Climb, Score),
+    Walk(Walk),
+    Squares(Squares),
+}
+
+/// How a point is best looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wish {
+    /// Its gradients will be wanted, unless it is a success.
+    Gradient,
+    /// They may be wanted.
+    Perhaps,
+    /// They will not.
+    Logits,
+}
+
+impl Mission {
+    pub(crate) fn new() -> Self {
+        Mission {
+            part: 0,
+            target: 0,
+            restart: 0,
+            rivals: Vec::new(),
+            search: Search::Clean,
+            nearest: f64::INFINITY,
+            done: false,
+            success: false,
+            margin: f64::INFINITY,
+            best: Vec::new(),
+            origin: None,
+            forward: 0,
+            backward: 0,
+            flags: Flags::default(),
+        }
+    }
+
+    /// Where to look.
+    pub(crate) fn point<'a>(&'a self, cell: &'a Cell) -> &'a [f32] {
+        match &self.search {
+            Search::Clean => &cell.x,
+            Search::Climb(climb, _) => climb.point(),
+            Search::Walk(walk) => walk.point(),
+            Search::Squares(squares) => squares.point(),
+        }
+    }
+
+    pub(crate) fn wish(&self) -> Wish {
+        match &self.search {
+            Search::Climb(climb, _) if climb.wants_gradient() => Wish::Gradient,
+            Search::Walk(walk) if walk.beyond => Wish::Perhaps,
+            Search::Walk(_) => Wish::Gradient,
+            _ => Wish::Logits,
+        }
+    }
+
+    /// Enters the logits (k) of each draw at the point, and says whether the search goes on there.
+    pub(crate) fn enter(&mut self, orders: &Orders<'_>, point: &[f32], z: &[Vec<f64>]) -> bool {
+        self.forward += orders.config.draws;
+        let verdict = self.judge_all(orders, z);
+        if orders.cell.contains(point) {
+            let before = Verdict { success: self.success, margin: self.margin };
+            if verdict.success && self.origin.is_none() {
+                self.origin = Some(self.origin(orders));
+            }
+            if verdict.is_nearer_than(&before) || self.best.is_empty() {
+                (self.success, self.margin) = (verdict.success, verdict.margin);
+                self.best = point.to_vec();
+            }
+        }
+        let lingers = !orders.config.compact && matches!(self.search, Search::Climb(..) | Search::Walk(_));
+        self.done |= self.success && !lingers;
+        !self.done
+    }
+
+    /// The last draw's verdict, or that of the median draw: success in most of them.
+    fn judge_all(&self, orders: &Orders<'_>, z: &[Vec<f64>]) -> Verdict {
+        let mut verdicts: Vec<Verdict> = z.iter().map(|z| judge(z, orders.label as usize)).collect();
+        if orders.mode(self.part) == Mode::Paper {
+            verdicts.sort_by_key(|v| !v.success);
+            let middle = verdicts.len() / 2;
+            let same = |v: &&Verdict| v.success == verdicts[middle].success;
+            let margins = verdicts.iter().filter(same).map(|v| v.margin);
+            let margin = margins.clone().sum::<f64>() / margins.count() as f64;
+            return Verdict { success: verdicts[middle].success, margin };
+        }
+        verdicts[verdicts.len() - 1]
+    }
+
+    /// The gradients in the logits `z` (k) that the search wants pulled back to the point.
+    pub(crate) fn cotangents(&self, orders: &Orders<'_>, z: &[f64]) -> Vec<Vec<f64>> {
+        match &self.search {
+            Search::Climb(climb, score) if climb.wants_gradient() => {
+                vec![score.rate(z, orders.label as usize).1]
+            }
+            Search::Walk(walk) => walk.cotangents(z),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether passes to come are within the budget; if not, the sample is done.
+    pub(crate) fn affords(&mut self, orders: &Orders<'_>, passes: u32) -> bool {
+        let spent = self.forward + self.backward;
+        let ends = orders.config.budget.is_some_and(|budget| spent + passes > budget);
+        self.flags.out_of_budget |= ends;
+        self.done |= ends;
+        !ends
+    }
+
+    /// Takes in the logits of all draws and the gradients, and moves to the next point.
+    pub(crate) fn advance(&mut self, orders: &Orders<'_>, z: &[Vec<f64>], mut gradients: Vec<Vec<f32>>) {
+        let (cell, label) = (orders.cell, orders.label as usize);
+        self.backward += gradients.len() as u32 * orders.config.draws;
+        gradients.iter_mut().for_each(|gradient| self.check(gradient));
+        let last = &z[z.len() - 1];
+        let go_on = match &mut self.search {
+            Search::Clean => {
+                self.rivals = ranks_of(last).into_iter().filter(|&class| class != orders.label).collect();
+                false
+            }
+            Search::Climb(climb, score) => {
+                let score = *score;
+                let value = |z: &Vec<f64>| score.rate(z, label).0;
+                let value = if orders.mode(self.part) == Mode::Reference {
+                    value(last)
+                } else {
+                    z.iter().map(value).sum::<f64>() / z.len() as f64
+                };
+                self.flags.nan_value |= value.is_nan();
+                climb.advance(cell, value, gradients.first().map_or(&[], |g| &g[..]))
+            }
+            Search::Walk(walk) => {
+                let go_on = walk.advance(cell, last, &gradients);
+                self.nearest = self.nearest.min(walk.nearest);
+                go_on
+            }
+            Search::Squares(squares) => {
+                let key = self_key(orders, self.part, self.target, self.restart);
+                squares.advance(cell, judge(last, label).margin, key)
+            }
+        };
+        if !go_on {
+            self.next(orders);
+        }
+    }
+
+    /// The next search, if there is one.
+    fn next(&mut self, orders: &Orders<'_>) {
+        if self.success {
+            self.done = true;
+            return;
+        }
+        let classes = self.rivals.len() + 1;
+        if !matches!(self.search, Search::Clean) {
+            self.restart += 1;
+        }
+        loop {
+            let Some(part) = orders.parts.get(self.part) else {
+                self.done = true;
+                return;
+            };
+            if self.restart < part.restarts() && self.target < part.targets(classes).unwrap_or(1) {
+                break;
+            }
+            self.restart = 0;
+            self.target += 1;
+            self.nearest = f64::INFINITY;
+            if self.target >= part.targets(classes).unwrap_or(1) {
+                (self.target, self.part) = (0, self.part + 1);
+            }
+        }
+        self.search = self.begin(orders, &orders.parts[self.part]);
+    }
+
+    fn begin(&self, orders: &Orders<'_>, part: &Part) -> Search {
+        let cell = orders.cell;
+        let key = self_key(orders, self.part, self.target, self.restart);
+        let noise = || noise(cell.norm, cell.width(), key);
+        let target = part.targets(self.rivals.len() + 1).map(|_| self.rivals[self.target]);
+        match part {
+            Part::Apgd { loss, config } => {
+                Search::Climb(Climb::new(cell, config, &noise()), Score::Label(*loss))
+            }
+            Part::ApgdTargeted { loss, config, .. } => {
+                let score = Score::Target(*loss, self.rivals[self.target]);
+                Search::Climb(Climb::new(cell, config, &noise()), score)
+            }
+            Part::Fab { config } | Part::FabTargeted { config, .. } => {
+                let walk = Walk::new(cell, config, orders.label, target);
+                Search::Walk(if self.restart == 0 {
+                    walk
+                } else {
+                    walk.restart(cell, &noise(), self.nearest)
+                })
+            }
+            Part::Square { config } => Search::Squares(Squares::new(cell, config, orders.extents, key)),
+        }
+    }
+
+    fn origin(&self, orders: &Orders<'_>) -> Origin {
+        let step = match &self.search {
+            Search::Clean => return Origin { attack: "clean".to_owned(), ..Origin::default() },
+            Search::Climb(climb, _) => climb.taken,
+            Search::Walk(walk) => walk.taken,
+            Search::Squares(squares) => squares.taken,
+        };
+        let part = &orders.parts[self.part];
+        let target = part.targets(self.rivals.len() + 1).map(|_| self.rivals[self.target]);
+        Origin { attack: part.name().to_owned(), target, restart: self.restart as u32, step }
+    }
+
+    /// A gradient that is not finite counts as zero.
+    fn check(&mut self, gradient: &mut [f32]) {
+        if gradient.iter().any(|g| !g.is_finite()) {
+            self.flags.bad_gradient = true;
+            gradient.fill(0.0);
+        }
+        self.flags.zero_gradient |= gradient.iter().all(|&g| g == 0.0);
+    }
+}
+
+impl Orders<'_> {
+    /// The mode of a part.
+    pub(crate) fn mode(&self, part: usize) -> Mode {
+        match &self.parts[part] {
+            Part::Apgd { config, .. } | Part::ApgdTargeted { config, .. } => config.mode,
+            Part::Fab { config } | Part::FabTargeted { config, .. } => config.mode,
+            Part::Square { config } => config.mode,
+        }
+    }
+}
+
+/// The randomness of a search: the sample's, under the attack, the rank of its class and the restart.
+fn self_key(orders: &Orders<'_>, part: usize, target: usize, restart: usize) -> Key {
+    orders.key.fold(orders.parts[part].name()).fold(target).fold(restart)
+}
