@@ -27,22 +27,30 @@
 
 #![forbid(unsafe_code)]
 
+pub mod confidence;
 mod divergence;
-mod head;
+pub mod gap;
+mod heads;
 mod linalg;
 mod lp;
 mod regularizer;
 mod report;
 mod stable;
+pub mod stochastic;
+mod whitening;
 
 #[cfg(test)]
 mod tests;
 
 pub use divergence::{Divergence, spread};
-pub use head::LinearHead;
+pub use heads::{
+    HeadConstants, KnnHead, LinearHead, MlpHead, NormalisedHead, RegressionHead, ScalarLoss, SoftmaxHead,
+    angle, cap_support, chord, mean_squared_bound, squared_bound,
+};
 pub use lp::LpNorm;
 pub use regularizer::{Anchor, InnerConfig, InnerKind, Regularizer, RegularizerConfig, RegularizerError};
 pub use report::{BoundReport, Chain, Sample};
+pub use whitening::Whitening;
 
 /// The example of the README is compiled with the tests of this crate.
 #[cfg(doctest)]
