@@ -27,6 +27,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod confidence;
 mod divergence;
 pub mod gap;

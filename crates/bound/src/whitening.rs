@@ -27,7 +27,7 @@ impl Whitening {
     /// If `z` has not a whole number of rows.
     #[track_caller]
     pub fn of(z: &[f64], d: usize, ridge: f64) -> Option<Self> {
-        assert!(d > 0 && z.len() % d == 0, "Whitening: {} numbers in rows of {d}", z.len());
+        assert!(d > 0 && z.len().is_multiple_of(d), "Whitening: {} numbers in rows of {d}", z.len());
         let n = (z.len() / d) as f64;
         let mean: Vec<f64> = (0..d).map(|c| z.chunks(d).map(|row| row[c]).sum::<f64>() / n).collect();
         let mut covariance = vec![0.0; d * d];

@@ -53,7 +53,7 @@ impl KnnHead {
     /// If `z` has not `d` elements.
     #[track_caller]
     pub fn certified_radius(&self, z: &[f64], label: usize) -> f64 {
-        let (own, rest) = self.split(z, label);
+        let [own, rest] = self.split(z, label);
         let mut best = 0.0;
         for m in self.k / 2 + 1..=self.k.min(own.len()) {
             let mut safe: Vec<f64> = rest.iter().map(|&q| self.overtaken_at(&own[..m], q)).collect();
@@ -72,7 +72,7 @@ impl KnnHead {
     /// If `z` has not `d` elements.
     #[track_caller]
     pub fn simple_radius(&self, z: &[f64], label: usize) -> f64 {
-        let (own, rest) = self.split(z, label);
+        let [own, rest] = self.split(z, label);
         let gap = |m: usize| rest.get(self.k - m).map_or(f64::INFINITY, |q| 0.5 * (q.0 - own[m - 1].0));
         (self.k / 2 + 1..=self.k.min(own.len())).map(gap).fold(0.0, f64::max)
     }
@@ -89,12 +89,12 @@ impl KnnHead {
     }
 
     /// The points of `label` and those of others, each as distance and index, nearest first.
-    fn split(&self, z: &[f64], label: usize) -> (Vec<(f64, usize)>, Vec<(f64, usize)>) {
+    fn split(&self, z: &[f64], label: usize) -> [Vec<(f64, usize)>; 2] {
         let all = self.distances(z).into_iter().zip(0..);
         let (mut own, mut rest): (Vec<_>, Vec<_>) = all.partition(|(_, i)| self.labels[*i] == label);
         own.sort_by(|a, b| a.0.total_cmp(&b.0));
         rest.sort_by(|a, b| a.0.total_cmp(&b.0));
-        (own, rest)
+        [own, rest]
     }
 
     #[track_caller]
