@@ -110,3 +110,89 @@ fn bisect(below: impl Fn(f64) -> bool) -> f64 {
         if below(middle) { low = middle } else { high = middle }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: [f64; 10] = [0.1, 0.4, 0.2, 0.3, 0.0, 0.25, 0.15, 0.35, 0.05, 0.2];
+
+    fn close(a: f64, b: f64) {
+        assert!((a - b).abs() <= 1e-12 * b.abs(), "{a} is not {b}");
+    }
+
+    /// Computed in double precision by another program.
+    #[test]
+    fn limits_of_a_sample() {
+        let (mean, variance) = moments(&SAMPLE, 1.0);
+        close(mean, 0.2);
+        close(variance, 0.016666666666666666);
+        close(hoeffding_upper(&SAMPLE, 1.0, 0.05), 0.587022756020495);
+        close(bernstein_upper(&SAMPLE, 1.0, 0.05), 1.2672646791857776);
+        close(0.2 + hoeffding_margin(1000, 1.0, 0.05), 0.2387022756020495);
+        close(0.2 + bernstein_margin(1.0 / 60.0, 1000, 1.0, 0.05), 0.21970485383587662);
+        close(accuracy_lower(93, 100, 0.05), 0.8725419844170297);
+        // √(1/60) + √(2 ln 20 / 9).
+        close(deviation_upper(&SAMPLE, 1.0, 0.05), (1.0f64 / 60.0).sqrt() + (2.0 * 20f64.ln() / 9.0).sqrt());
+    }
+
+    #[test]
+    fn no_success_and_no_failure() {
+        assert_eq!((accuracy_lower(0, 9, 0.05), accuracy_upper(9, 9, 0.05)), (0.0, 1.0));
+        // All correct: pⁿ = delta.
+        close(accuracy_lower(9, 9, 0.05), 0.05f64.powf(1.0 / 9.0));
+    }
+
+    /// The coverage, by summing over every outcome of `n` coins: no limit misses more often than it says.
+    #[test]
+    fn coverage_is_never_below_the_stated() {
+        let delta = 0.05;
+        for n in [50usize, 500] {
+            for p in [0.02f64, 0.5, 0.93] {
+                let mut missed = [0.0; 5];
+                let mut log_choose = 0.0f64;
+                for k in 0..=n {
+                    let chance = (log_choose + k as f64 * p.ln() + (n - k) as f64 * (1.0 - p).ln()).exp();
+                    let mean = k as f64 / n as f64;
+                    let variance = mean * (1.0 - mean) * n as f64 / (n as f64 - 1.0);
+                    let deviation = variance.sqrt() + (2.0 * 20f64.ln() / (n as f64 - 1.0)).sqrt();
+                    let misses = [
+                        accuracy_lower(k, n, delta) > p,
+                        accuracy_upper(k, n, delta) < p,
+                        mean + hoeffding_margin(n, 1.0, delta) < p,
+                        mean + bernstein_margin(variance, n, 1.0, delta) < p,
+                        deviation < (p * (1.0 - p)).sqrt(),
+                    ];
+                    for (sum, miss) in missed.iter_mut().zip(misses) {
+                        *sum += if miss { chance } else { 0.0 };
+                    }
+                    log_choose += ((n - k) as f64 / (k + 1) as f64).ln();
+                }
+                assert!(missed.iter().all(|m| *m <= delta + 1e-12), "{n} {p}: {missed:?}");
+                // The exact limit is not wasteful: with n·p well inside it misses at least half as often.
+                assert!(n < 500 || p < 0.1 || missed[0] > delta / 2.0, "{n} {p}: {missed:?}");
+            }
+        }
+    }
+
+    /// With a twentieth less margin Clopper and Pearson's limit would miss too often.
+    #[test]
+    fn the_exact_limit_cannot_be_sharper() {
+        // The true proportion that all of 20 coins succeed at with probability just above delta.
+        let p = 0.0501f64.powf(1.0 / 20.0);
+        let limit = accuracy_lower(20, 20, 0.05);
+        assert!(limit <= p && 1.0 - 0.95 * (1.0 - limit) > p);
+    }
+
+    #[test]
+    #[should_panic(expected = "outside the stated range [0, 1]")]
+    fn a_loss_above_the_stated_range_is_refused() {
+        hoeffding_upper(&[0.5, 1.5], 1.0, 0.05);
+    }
+
+    #[test]
+    #[should_panic(expected = "a value of NaN")]
+    fn what_is_not_a_number_is_refused() {
+        bernstein_upper(&[0.5, f64::NAN], 1.0, 0.05);
+    }
+}
