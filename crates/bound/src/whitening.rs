@@ -19,6 +19,10 @@ pub struct Whitening {
 }
 
 impl Whitening {
+    /// The ridge of [`Divergence::Whitened`](crate::Divergence::Whitened): batches are often smaller than
+    /// representations are wide.
+    pub const RIDGE: f64 = 1e-3;
+
     /// Of the representations `z` `(n, d)`, row-major, with `ridge · (mean variance)` added to each variance,
     /// and the covariance divided by `n`. `None` if the result is singular, as for fewer than `d + 1` points
     /// without a ridge.
