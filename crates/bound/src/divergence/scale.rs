@@ -183,11 +183,12 @@ impl Reference {
         match self {
             Reference::Plain => r.clone(),
             Reference::Factor(by) => r / by,
-            // Theorem A4: the chord is at most √2 r / ‖z‖, and at most 2.
+            // Theorem A4: the chord is at most √2 r / ‖z‖ while the ball leaves out the origin, then 2.
             Reference::Rows => {
                 let lengths = floored(&z.norm(1)).reshape(*r.shape());
                 let chord = (r / &lengths).mul_scalar(std::f64::consts::SQRT_2);
-                chord.minimum(&Tensor::full(r.device(), *r.shape(), r.dtype(), 2.0))
+                let most = Tensor::full(r.device(), *r.shape(), r.dtype(), 2.0);
+                lengths.greater(r).select(&chord, &most)
             }
             // The Frobenius norm is at least the spectral one.
             Reference::Linear(w) => r * &w.square().sum_all().sqrt(),

@@ -2,6 +2,7 @@
 
 mod golden;
 mod heads;
+mod inner;
 mod regularizer;
 mod shrunken;
 mod stochastic;
