@@ -8,10 +8,18 @@
 //! R(x) = max_{x' ∈ B(x)} ‖f(x') − f(x)‖
 //! ```
 //!
-//! `R` knows no label and no task, `C` no data. Training makes `R` small (a [`Regularizer`] with a
-//! [`Divergence`]); a trained [`LinearHead`] has its constants and its bounds; a [`BoundReport`] sets
-//! the bounds beside the loss that an attack reached. The theorems, A1 to A6, are stated and proved in
-//! `docs/theory.md`.
+//! `R` knows no label and no task, `C` no data. The theorems are stated and proved in `docs/theory.md`; an item
+//! cites the one it computes.
+//!
+//! - Training makes `R` small: a [`Regularizer`] with a [`Divergence`], a [`Scale`] that keeps the encoder
+//!   from shrinking instead, and an inner maximiser, of which a [`Maximiser`] of your own may be one. An
+//!   [`Observation`] says by name when it shrinks all the same.
+//! - Trained heads have constants and bounds, in f64: [`LinearHead`], [`NormalisedHead`], [`MlpHead`] (section A
+//!   and B of the theory, through [`SoftmaxHead`] and [`gap`]), [`RegressionHead`], [`KnnHead`]. A
+//!   [`BoundReport`] sets the bounds beside the loss that an attack reached.
+//! - For random representations any head and any bounded loss is covered: [`stochastic`] (section C).
+//! - [`confidence`] goes from a sample to the population (section D).
+//! - [`check`] points the theorems at an encoder of your own; with the feature `proptest` come strategies.
 //!
 //! ```
 //! use tarrl_bound::{LinearHead, LpNorm};

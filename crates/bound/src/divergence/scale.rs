@@ -12,8 +12,8 @@ use tarrl_tensor::{Tensor, Transpose};
 /// With [`SquaredL2`](Divergence::SquaredL2), [`Variance`](Scale::Variance) is the ratio `E‖Δ‖² / tr Cov` and
 /// [`Whitened`](Scale::Whitened) is `E Δᵀ Cov⁻¹ Δ / d`; with [`L2`](Divergence::L2), [`Pairs`](Scale::Pairs) is
 /// `E‖Δ‖ / E‖f(x) − f(x̃)‖`. The first and third do not change with scale, rotation and shift of the
-/// representation, the second (but for its ridge) with no invertible affine map. All references are those of
-/// the clean batch, and gradients go through them.
+/// representation, the second (without its ridge) not even under other invertible affine maps. All references
+/// are those of the clean batch, and gradients go through them. Section G4 of docs/theory.md.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scale {

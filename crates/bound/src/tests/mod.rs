@@ -1,5 +1,6 @@
 //! Tests of the theorems; those of one file stand in it.
 
+mod checks;
 mod golden;
 mod heads;
 mod inner;
