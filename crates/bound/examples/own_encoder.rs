@@ -9,8 +9,8 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 use tarrl_attacks::{Pgd, Threat};
-use tarrl_bound::check::{self, strategies};
 use tarrl_bound::LpNorm;
+use tarrl_bound::check::{self, strategies};
 use tarrl_tensor::{DType, Key, Random, Tensor, cpu};
 
 /// Neighbouring pixels are averaged, then two layers follow.
@@ -98,7 +98,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     })?;
     println!("{cases} maps: the whitened displacement does not change");
 
-    let keys: Vec<Key> = (0..64).map(|i| Key::new(1).fold(i)).collect();
+    let keys: Vec<Key> = (0..64usize).map(|i| Key::new(1).fold(i)).collect();
     let x = Tensor::random(&cpu(), Random::Uniform, &keys, &[6, 6, 1], DType::F64);
     let pgd = Pgd { step_size: 0.03, ..Pgd::default() };
     let reached = check::displacements(&encode, &x, &Threat::linf(0.1), &pgd, Key::new(2));
