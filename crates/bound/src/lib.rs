@@ -8,10 +8,18 @@
 //! R(x) = max_{x' ∈ B(x)} ‖f(x') − f(x)‖
 //! ```
 //!
-//! `R` knows no label and no task, `C` no data. Training makes `R` small (a [`Regularizer`] with a
-//! [`Divergence`]); a trained [`LinearHead`] has its constants and its bounds; a [`BoundReport`] sets
-//! the bounds beside the loss that an attack reached. The theorems, A1 to A6, are stated and proved in
-//! `docs/theory.md`.
+//! `R` knows no label and no task, `C` no data. The theorems are stated and proved in `docs/theory.md`; an item
+//! cites the one it computes.
+//!
+//! - Training makes `R` small: a [`Regularizer`] with a [`Divergence`], a [`Scale`] that keeps the encoder
+//!   from shrinking instead, and an inner maximiser, of which a [`Maximiser`] of your own may be one. An
+//!   [`Observation`] says by name when it shrinks all the same.
+//! - Trained heads have constants and bounds, in f64: [`LinearHead`], [`NormalisedHead`], [`MlpHead`] (section A
+//!   and B of the theory, through [`SoftmaxHead`] and [`gap`]), [`RegressionHead`], [`KnnHead`]. A
+//!   [`BoundReport`] sets the bounds beside the loss that an attack reached.
+//! - For random representations any head and any bounded loss is covered: [`stochastic`] (section C).
+//! - [`confidence`] goes from a sample to the population (section D).
+//! - [`check`] points the theorems at an encoder of your own; with the feature `proptest` come strategies.
 //!
 //! ```
 //! use tarrl_bound::{LinearHead, LpNorm};
@@ -27,22 +35,36 @@
 
 #![forbid(unsafe_code)]
 
+pub mod check;
+pub mod confidence;
 mod divergence;
-mod head;
+pub mod gap;
+mod heads;
 mod linalg;
 mod lp;
 mod regularizer;
 mod report;
 mod stable;
+pub mod stochastic;
+mod whitening;
 
 #[cfg(test)]
 mod tests;
 
-pub use divergence::{Divergence, spread};
-pub use head::LinearHead;
+pub use divergence::{
+    Divergence, Measure, Scale, TaskConstant, diagonal_gaussian_kl, pair_distance, spread, total_deviation,
+};
+pub use heads::{
+    HeadConstants, KnnHead, LinearHead, MlpHead, NormalisedHead, RegressionHead, ScalarLoss, SoftmaxHead,
+    angle, cap_support, chord, mean_squared_bound, squared_bound,
+};
 pub use lp::LpNorm;
-pub use regularizer::{Anchor, InnerConfig, InnerKind, Regularizer, RegularizerConfig, RegularizerError};
+pub use regularizer::{
+    Anchor, Attack, Finding, InnerConfig, InnerKind, Jacobian, Maximiser, Maximum, Observation, Problem,
+    Regularizer, RegularizerConfig, RegularizerError, Term, TermInput, trace_under_noise, with_noise,
+};
 pub use report::{BoundReport, Chain, Sample};
+pub use whitening::Whitening;
 
 /// The example of the README is compiled with the tests of this crate.
 #[cfg(doctest)]

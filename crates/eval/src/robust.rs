@@ -4,7 +4,7 @@ use crate::attacked::{Attacked, Example, Robust};
 use crate::features::rows;
 use crate::head::HeadOnDevice;
 use serde::{Deserialize, Serialize};
-use tarrl_attacks::{LabelLoss, Norm, Pgd, Start, Threat, attack_classifier};
+use tarrl_attacks::{LabelLoss, Pgd, Start, Threat, attack_classifier};
 use tarrl_bound::LinearHead;
 use tarrl_tensor::{Key, Tensor};
 
@@ -230,6 +230,7 @@ mod tests {
     use super::*;
     use crate::toy::Toy;
     use proptest::prelude::*;
+    use tarrl_attacks::Norm;
 
     fn config(epsilon: f64) -> RobustConfig {
         let pgd = Pgd { steps: 8, step_size: epsilon / 3.0, restarts: 2, ..Pgd::default() };

@@ -1,6 +1,7 @@
 //! Signs that a training goes wrong: numbers that are not finite, and collapse.
 
 use crate::metrics::{StepRecord, WarningRecord};
+use tarrl_bound::Observation;
 use tarrl_encoders::Module;
 use tarrl_tensor::Tensor;
 
@@ -31,8 +32,9 @@ pub(crate) fn gradient_norm(model: &dyn Module, gradients: &[Tensor]) -> Result<
     Ok(squares.iter().sum::<f64>().sqrt())
 }
 
-/// The alarms that the last step of an epoch sets off.
-pub(crate) fn warnings(record: &StepRecord) -> Vec<WarningRecord> {
+/// The alarms that the last step of an epoch sets off, and what the bound finds in its representations compared
+/// with those of the first epoch.
+pub(crate) fn warnings(record: &StepRecord, now: &Observation, first: &Observation) -> Vec<WarningRecord> {
     let alarms = [
         ("embedding-collapse", "embeddings", record.embedding_std, COLLAPSED_EMBEDDINGS),
         ("feature-collapse", "representations", record.feature_std, COLLAPSED_FEATURES),
@@ -46,7 +48,12 @@ pub(crate) fn warnings(record: &StepRecord) -> Vec<WarningRecord> {
              lower the weight of the regularizer or the learning rate"
         ),
     };
-    fired.map(describe).collect()
+    let findings = now.findings(first).into_iter().map(|finding| WarningRecord {
+        step: record.step,
+        name: finding.name().to_string(),
+        message: finding.to_string(),
+    });
+    fired.map(describe).chain(findings).collect()
 }
 
 #[cfg(test)]
@@ -59,13 +66,17 @@ mod tests {
 
     #[test]
     fn alarms_go_off_below_their_thresholds_only() {
-        let of = |embedding_std, feature_std| {
+        let of = |embedding_std, feature_std, shrunk| {
             let record = StepRecord { embedding_std, feature_std, ..StepRecord::default() };
-            warnings(&record).into_iter().map(|warning| warning.name).collect::<Vec<_>>()
+            let first =
+                Observation { deviation: 1.0, effective_rank: 4.0, dimensions: 8, ..Observation::default() };
+            let now = Observation { deviation: shrunk, ..first };
+            warnings(&record, &now, &first).into_iter().map(|warning| warning.name).collect::<Vec<_>>()
         };
-        assert_eq!(of(0.9, 0.4), [""; 0]);
-        assert_eq!(of(0.19, 0.4), ["embedding-collapse"]);
-        assert_eq!(of(0.9, 0.019), ["feature-collapse"]);
+        assert_eq!(of(0.9, 0.4, 0.5), [""; 0]);
+        assert_eq!(of(0.19, 0.4, 0.5), ["embedding-collapse"]);
+        assert_eq!(of(0.9, 0.019, 0.5), ["feature-collapse"]);
+        assert_eq!(of(0.9, 0.4, 0.05), ["scale-collapse"]);
     }
 
     #[test]

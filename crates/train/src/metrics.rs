@@ -1,6 +1,7 @@
 //! What a training says about itself: lines of JSON, and events for a progress display.
 
 use serde::{Deserialize, Serialize};
+use tarrl_bound::Observation;
 
 /// A line of `metrics.jsonl`. Lines are in the order of their steps; `step` counts finished steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +65,9 @@ pub struct EpochRecord {
     pub seconds: f64,
     /// Images of the dataset per second in that time.
     pub images_per_second: f64,
+    /// Size and shape of the representations in the last step, with its R.
+    #[serde(default)]
+    pub observation: Observation,
     /// Most memory that the process has held so far, in bytes, where the system says.
     pub peak_memory: Option<u64>,
 }

@@ -12,6 +12,7 @@ use crate::train_config::{Options, TrainConfig};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
+use tarrl_bound::Observation;
 use tarrl_data::{Batch, Dataset, Loader, LoaderConfig};
 use tarrl_encoders::checkpoint::{Metadata, save_encoder};
 use tarrl_encoders::{
@@ -169,6 +170,10 @@ struct Session<'a> {
 struct Seen {
     epoch: Option<EpochRecord>,
     loss: Option<f64>,
+    /// At the end of the first epoch.
+    first: Option<Observation>,
+    /// At the end of the present one, when its last step is done.
+    now: Observation,
 }
 
 impl Session<'_> {
@@ -225,6 +230,9 @@ impl Session<'_> {
         state.step += 1;
         state.sums.add(&found);
         self.seen.loss = Some(found.loss());
+        if state.step.is_multiple_of(self.steps_per_epoch) {
+            self.seen.now = Observation::of(found.regularizer, &found.features);
+        }
         Ok(StepRecord {
             step: state.step,
             epoch: batch.epoch as u64,
@@ -258,7 +266,9 @@ impl Session<'_> {
         last: &StepRecord,
         on_event: &mut dyn FnMut(&Event<'_>),
     ) -> Result<(), TrainError> {
-        for warning in warnings(last) {
+        let observation = self.seen.now;
+        let first = *self.seen.first.get_or_insert(observation);
+        for warning in warnings(last, &observation, &first) {
             on_event(&Event::Warning(&warning));
             self.run.append(&Record::Warning(warning))?;
         }
@@ -278,6 +288,7 @@ impl Session<'_> {
             backward,
             seconds,
             images_per_second: images as f64 / seconds,
+            observation,
             peak_memory: peak_memory(),
         };
         self.run.append(&Record::Epoch(epoch.clone()))?;
@@ -308,7 +319,10 @@ impl Seen {
         for record in records {
             match record {
                 Record::Step(step) => seen.loss = Some(step.loss),
-                Record::Epoch(epoch) => seen.epoch = Some(epoch),
+                Record::Epoch(epoch) => {
+                    seen.first.get_or_insert(epoch.observation);
+                    seen.epoch = Some(epoch);
+                }
                 Record::Warning(_) => {}
             }
         }

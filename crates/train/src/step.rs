@@ -2,7 +2,8 @@
 
 use crate::method::Method;
 use crate::model::Model;
-use tarrl_bound::Regularizer;
+use std::cell::RefCell;
+use tarrl_bound::{Regularizer, TermInput};
 use tarrl_encoders::{Pass, parameters};
 use tarrl_tensor::{Key, Tensor, grad_once};
 
@@ -101,7 +102,7 @@ fn over_pairs(method: &Method, z: &Tensor, views: usize) -> Tensor {
     if losses.len() == 1 { sum } else { &sum * (1.0 / losses.len() as f64) }
 }
 
-/// Adds λ R and its gradient: x' is found on the encoder at rest, then x and x' are seen in training.
+/// Adds λ R and its gradient: x' is found on the encoder at rest, then x and x' are seen in training together.
 fn regularize(
     model: &Model,
     regularizer: &Regularizer,
@@ -110,28 +111,27 @@ fn regularize(
     output: &mut StepOutput,
 ) {
     let frozen = model.encoder.frozen();
-    let encoder = |u: &Tensor| frozen.forward(u);
-    let found = regularizer.inner_maximum(&encoder, anchor, input.epsilon_scale, input.keys);
-
-    let n = anchor.shape()[0];
-    let mut pass = Pass::train();
-    let both = model.encoder.forward(&Tensor::concat(&[anchor, &found.best], 0), &mut pass); // (2n, d)
-    let r = regularizer.value(&both.slice(0, 0, n), &both.slice(0, n, n));
+    // The closure is called where nothing else can write to the pass.
+    let pass = RefCell::new(Pass::train());
+    let term = regularizer.term(&TermInput {
+        frozen: &|u| frozen.forward(u),
+        trained: &|u| model.encoder.forward(u, &mut pass.borrow_mut()),
+        x: anchor,
+        epsilon_scale: input.epsilon_scale,
+        keys: input.keys,
+    });
     let trained = parameters(&model.encoder);
-    let value = r.item();
-    drop(both);
-    let gradients = grad_once(r, &trained.iter().collect::<Vec<_>>());
+    let value = term.value.item();
+    let gradients = grad_once(term.value, &trained.iter().collect::<Vec<_>>());
     // The encoder's parameters are the first of the model's.
     for (sum, g) in output.gradients.iter_mut().zip(&gradients) {
         *sum = &*sum + &(g * regularizer.weight());
     }
     output.regularizer = value;
     output.weight = regularizer.weight();
-    output.encoder_pass = pass;
-    let total = |passes: &[u32]| passes.iter().map(|&p| u64::from(p)).sum::<u64>();
-    // Beside what the attack counts: the reference of the displacement, then x and x' in training.
-    output.forward += total(&found.forward) + 3 * n as u64;
-    output.backward += total(&found.backward) + 2 * n as u64;
+    output.encoder_pass = pass.into_inner();
+    output.forward += term.forward;
+    output.backward += term.backward;
 }
 
 #[cfg(test)]
@@ -192,6 +192,22 @@ mod tests {
             }
         }
         assert!(moved > 4, "the regularizer moved {moved} of {parameters} parameters");
+    }
+
+    /// Every inner maximiser of a file trains through batch norm.
+    #[test]
+    fn a_jacobian_is_differentiated_twice() {
+        let mut method = method(2, None);
+        let text = "divergence = 'l2'\nscale = 'variance'\ninner = { kind = 'jacobian', epsilon = 0.1 }";
+        method.regularizer = Some(toml::from_str(text).unwrap());
+        let found = output(&method, &[0, 1, 2]);
+        assert!(found.regularizer > 0.0 && found.regularizer.is_finite());
+        // Views of two, the anchor; then back through the views, for the Jacobian, and through both its passes.
+        assert_eq!((found.forward, found.backward), (12 + 6, 12 + 6 + 12));
+        let plain = output(&self::method(2, None), &[0, 1, 2]);
+        let moved = found.gradients.iter().zip(&plain.gradients);
+        assert!(moved.filter(|(a, b)| a.array().to_f64() != b.array().to_f64()).count() > 4);
+        assert!(found.gradients.iter().all(|g| g.array().to_f64().iter().all(|v| v.is_finite())));
     }
 
     /// Batch norm sees all views together, so that swapping two of them changes only the order of rounding.

@@ -326,7 +326,7 @@ fn a_collapse_is_announced() {
         }
     };
     pretrain(&config, &Arc::new(data), &device(1), folder.path(), collect).unwrap();
-    assert_eq!(names, ["embedding-collapse", "feature-collapse"]);
+    assert_eq!(names, ["embedding-collapse", "feature-collapse", "dimension-collapse"]);
     assert!(
         records(folder.path()).iter().any(|r| matches!(r, Record::Warning(w) if w.message.contains("lower")))
     );
