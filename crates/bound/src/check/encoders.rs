@@ -67,8 +67,8 @@ pub fn sandwich_holds(attacked: &[f64], certified: &[f64]) -> Result<(), Violati
 }
 
 /// Whether what `measure` gives for each sample, `(n)`, never falls as ε rises through `epsilons`. A share
-/// `relative` of the smaller value is forgiven: zero for a certificate or an exact maximum, some per cent for
-/// an attack, which may find less in a larger ball.
+/// `relative` of the smaller value is forgiven: zero for a certificate or an exact maximum; more for an attack,
+/// which may find less in a larger ball, much less where an encoder saturates.
 ///
 /// # Errors
 /// The first sample and ε for which it is not so.

@@ -4,7 +4,7 @@ use crate::divergence::{Divergence, Scale};
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::{Norm, Start, fraction};
 
-/// A regularizer as method files name it, before it is checked by [`Regularizer::new`].
+/// A regularizer as method files name it, before it is checked by [`Regularizer::new`](super::Regularizer::new).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RegularizerConfig {
