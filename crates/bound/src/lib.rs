@@ -27,6 +27,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod certify;
 mod divergence;
 mod head;
 mod linalg;

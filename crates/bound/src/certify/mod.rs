@@ -1,0 +1,28 @@
+//! Certificates: sound upper bounds of the displacement, read off the recorded graph of any encoder.
+//!
+//! ```text
+//! attack  ≤  max_{x' ∈ B(x)} ‖f(x') − f(x)‖  ≤  certificate
+//! ```
+
+mod backward;
+mod certificate;
+#[allow(clippy::module_inception)]
+mod certify;
+mod error;
+mod form;
+mod interval;
+mod network;
+mod read;
+mod relax;
+mod rounding;
+mod rows;
+
+pub use certificate::{Certificate, Evidence};
+pub use certify::{CertifyConfig, Cost, Effort, Precision, certify};
+pub use error::CertifyError;
+pub use form::LinearForm;
+pub use network::Network;
+pub use rounding::gamma;
+
+#[cfg(test)]
+mod tests;
