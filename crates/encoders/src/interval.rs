@@ -94,8 +94,13 @@ mod tests {
         let device = Cpu { threads: 1, ..Cpu::default() }.open();
         for arch in [Arch::ConvSmall, Arch::ResNet18Cifar] {
             let key = Key::new(7).fold(arch.name());
-            let config =
-                EncoderConfig { arch, width: 0.125, mean: vec![0.3], std: vec![0.4], ..EncoderConfig::default() };
+            let config = EncoderConfig {
+                arch,
+                width: 0.125,
+                mean: vec![0.3],
+                std: vec![0.4],
+                ..EncoderConfig::default()
+            };
             let encoder = Encoder::new(&config, &device, key);
             let x = images(&device, key);
             for epsilon in [1e-3, 0.05] {
@@ -103,14 +108,19 @@ mod tests {
                 let clean = encoder.forward(&x, &mut Pass::eval());
                 for trial in 0..20usize {
                     let noise = images(&device, key.fold("noise").fold(trial)).add_scalar(-0.5);
-                    let noise = if trial % 2 == 0 { noise.sign() } else { noise.mul_scalar(2.0).clamp(-1.0, 1.0) };
+                    let noise =
+                        if trial % 2 == 0 { noise.sign() } else { noise.mul_scalar(2.0).clamp(-1.0, 1.0) };
                     let u = (&x + &noise.mul_scalar(epsilon)).clamp(0.0, 1.0);
                     let moved = &encoder.forward(&u, &mut Pass::eval()) - &clean;
                     let off = (&moved - &found.centre).abs().array().to_f64();
                     let [r, z] = [&found.radius, &clean].map(|t| t.array().to_f64());
                     for (i, off) in off.iter().enumerate() {
                         // f32 through up to eighteen layers, relative to the size of the representation.
-                        assert!(*off <= r[i] + 1e-4 * (1.0 + z[i].abs()), "{arch:?} ε = {epsilon}: {off} {}", r[i]);
+                        assert!(
+                            *off <= r[i] + 1e-4 * (1.0 + z[i].abs()),
+                            "{arch:?} ε = {epsilon}: {off} {}",
+                            r[i]
+                        );
                     }
                 }
             }
@@ -120,7 +130,8 @@ mod tests {
     #[test]
     fn the_clean_branch_is_the_forward_pass() {
         let device = Cpu { threads: 1, ..Cpu::default() }.open();
-        let encoder = Encoder::new(&EncoderConfig { width: 0.25, ..EncoderConfig::default() }, &device, Key::new(3));
+        let encoder =
+            Encoder::new(&EncoderConfig { width: 0.25, ..EncoderConfig::default() }, &device, Key::new(3));
         let x = images(&device, Key::new(4));
         let (mut ours, mut theirs) = (Pass::train(), Pass::train());
         let found = encoder.interval_displacement(&x, 0.1, &mut ours);

@@ -1,5 +1,6 @@
 //! Losses and gradients of one step.
 
+use crate::certified::Certified;
 use crate::method::Method;
 use crate::model::Model;
 use tarrl_bound::Regularizer;
@@ -12,6 +13,8 @@ pub(crate) struct StepInput<'a> {
     pub(crate) views: &'a [Tensor],
     /// ε of the inner maximiser as a share of its final value.
     pub(crate) epsilon_scale: f64,
+    /// ε of the certified term as a share of its final value.
+    pub(crate) certified_scale: f64,
     /// One key for each image, for the inner maximiser.
     pub(crate) keys: &'a [Key],
 }
@@ -24,6 +27,10 @@ pub(crate) struct StepOutput {
     pub(crate) regularizer: f64,
     /// λ, or 0 without a regularizer.
     pub(crate) weight: f64,
+    /// The certified term, unweighted.
+    pub(crate) certified: f64,
+    /// Its factor, or 0 without one.
+    pub(crate) certified_weight: f64,
     /// Of the whole loss, in the order of the model's parameters.
     pub(crate) gradients: Vec<Tensor>,
     /// The pass whose statistics the encoder absorbs.
@@ -43,7 +50,7 @@ pub(crate) struct StepOutput {
 impl StepOutput {
     /// What is minimised.
     pub(crate) fn loss(&self) -> f64 {
-        self.objective + self.weight * self.regularizer
+        self.objective + self.weight * self.regularizer + self.certified_weight * self.certified
     }
 }
 
@@ -73,6 +80,8 @@ pub(crate) fn step(model: &Model, method: &Method, input: &StepInput<'_>) -> Ste
         objective: objective.item(),
         regularizer: 0.0,
         weight: 0.0,
+        certified: 0.0,
+        certified_weight: 0.0,
         gradients: grad(&objective, &trained),
         encoder_pass: pass.clone(),
         projector_pass: pass,
@@ -84,8 +93,12 @@ pub(crate) fn step(model: &Model, method: &Method, input: &StepInput<'_>) -> Ste
     // The recording of the objective goes before that of the regularizer comes: half the memory.
     drop((h, z, objective));
 
-    if let (Some(regularizer), Some(anchor)) = (&method.regularizer, input.views.get(views.len())) {
+    let [attacked, certified] = method.anchor_views().map(|view| view.map(|view| &input.views[view]));
+    if let (Some(regularizer), Some(anchor)) = (&method.regularizer, attacked) {
         regularize(model, regularizer, anchor, input, &mut output);
+    }
+    if let (Some(term), Some(anchor)) = (&method.certified, certified) {
+        certify(model, term, anchor, input, &mut output);
     }
     output
 }
@@ -116,12 +129,7 @@ fn regularize(
     let mut pass = Pass::train();
     let both = model.encoder.forward(&Tensor::concat(&[anchor, &found.best], 0), &mut pass); // (2n, d)
     let r = regularizer.value(&both.slice(0, 0, n), &both.slice(0, n, n));
-    let trained = parameters(&model.encoder);
-    let gradients = grad(&r, &trained.iter().collect::<Vec<_>>());
-    // The encoder's parameters are the first of the model's.
-    for (sum, g) in output.gradients.iter_mut().zip(&gradients) {
-        *sum = &*sum + &(g * regularizer.weight());
-    }
+    add_gradient(model, &r, regularizer.weight(), output);
     output.regularizer = r.item();
     output.weight = regularizer.weight();
     output.encoder_pass = pass;
@@ -129,6 +137,30 @@ fn regularize(
     // Beside what the attack counts: the reference of the displacement, then x and x' in training.
     output.forward += total(&found.forward) + 3 * n as u64;
     output.backward += total(&found.backward) + 2 * n as u64;
+}
+
+/// Adds the certified term and its gradient. The encoder takes its running statistics from this pass: those of clean
+/// images, which the bounds of the finished encoder are computed with.
+fn certify(model: &Model, term: &Certified, anchor: &Tensor, input: &StepInput<'_>, output: &mut StepOutput) {
+    let mut pass = Pass::train();
+    let value = term.value(&model.encoder, anchor, input.certified_scale, &mut pass);
+    add_gradient(model, &value, term.weight, output);
+    output.certified = value.item();
+    output.certified_weight = term.weight;
+    output.encoder_pass = pass;
+    // The clean images, the centres and the radii.
+    output.forward += 3 * anchor.shape()[0] as u64;
+    output.backward += 3 * anchor.shape()[0] as u64;
+}
+
+/// Adds `weight` times the gradient of a term of the encoder alone.
+fn add_gradient(model: &Model, term: &Tensor, weight: f64, output: &mut StepOutput) {
+    let trained = parameters(&model.encoder);
+    let gradients = grad(term, &trained.iter().collect::<Vec<_>>());
+    // The encoder's parameters are the first of the model's.
+    for (sum, g) in output.gradients.iter_mut().zip(&gradients) {
+        *sum = &*sum + &(g * weight);
+    }
 }
 
 #[cfg(test)]
@@ -160,7 +192,11 @@ mod tests {
             Tensor::random(&device, Random::Uniform, &keys, &[8, 8, 1], DType::F32)
         };
         let views: Vec<Tensor> = views.iter().map(view).collect();
-        step(&model, method, &StepInput { views: &views, epsilon_scale: 1.0, keys: &keys })
+        step(
+            &model,
+            method,
+            &StepInput { views: &views, epsilon_scale: 1.0, certified_scale: 1.0, keys: &keys },
+        )
     }
 
     /// The attack does not depend on λ, so that the gradient is linear in it, and the projector's is constant.
