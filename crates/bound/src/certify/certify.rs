@@ -258,9 +258,8 @@ impl<'a> Run<'a> {
             let mut parts = self.form(sample);
             // Both ends of a displacement are computed with rounding.
             parts.spread.iter_mut().zip(error).for_each(|(s, e)| *s += 2.0 * e);
-            let made = LinearForm::new(parts, self.config.generators);
-            radius = made.radius(&self.device);
-            form = Some(made);
+            radius = parts.radius(&self.device);
+            form = Some(LinearForm::new(parts, self.config.generators, &self.device));
             self.rows += 3 * d;
         }
         for i in 0..d {

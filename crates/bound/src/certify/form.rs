@@ -1,12 +1,13 @@
 //! The linear form of a sample: a set that holds its displacement, and knows every direction.
 
+use crate::certify::ellipsoid::{Ellipsoid, reach};
 use crate::certify::interval::worst;
 use crate::certify::rounding::{TINY, UNIT, above, slack, up};
 use crate::linalg::spectral_norm;
-use tarrl_tensor::{Device, Tensor, Transpose};
+use tarrl_tensor::Device;
 
-/// A set `{ b + Σ_k g_k e_k + diag(s) e′ + ε A u : |e_k|, |e′_i| ≤ 1, ‖u‖₂ ≤ 1 }` that holds every displacement
-/// `f(x′) − f(x)` of one sample (Theorem I4, docs/certificates.md).
+/// A set `{ b + Σ_k g_k e_k + t + diag(s) e′ + ε A u : |e_k|, |e′_i| ≤ 1, t ∈ E, ‖u‖₂ ≤ 1 }` that holds every
+/// displacement `f(x′) − f(x)` of one sample (Theorems I4 and I5, docs/certificates.md). `E` is an ellipsoid.
 ///
 /// Unlike a radius it bounds a displacement in the direction in which a head looks, and it is stored
 /// before that head exists.
@@ -14,10 +15,12 @@ use tarrl_tensor::{Device, Tensor, Transpose};
 pub struct LinearForm {
     /// `b (d)`
     pub(crate) offset: Vec<f64>,
-    /// `s (d)`: a box for all that has no direction of its own, roundings included.
+    /// `s (d)`: a box for roundings.
     pub(crate) spread: Vec<f64>,
     /// `g (m, d)` row-major: one row for each generator.
     pub(crate) generators: Vec<f32>,
+    /// What the generators that are not kept one by one can add up to.
+    pub(crate) rest: Ellipsoid,
     /// `ε Aᵀ (n, d)` row-major; empty unless the ball is Euclidean.
     pub(crate) ball: Vec<f32>,
     /// `(d)`: what no coordinate of the set exceeds.
@@ -35,35 +38,30 @@ pub(crate) struct Parts {
 }
 
 impl LinearForm {
-    /// Keeps the `most` longest generators in f32; the others, and all roundings, go into the box.
-    pub(crate) fn new(mut parts: Parts, most: usize) -> Self {
+    /// Keeps the `most` longest generators in f32; an ellipsoid takes the others, a box all roundings.
+    pub(crate) fn new(mut parts: Parts, most: usize, device: &Device) -> Self {
+        let d = parts.offset.len();
         let length = |g: &[f64]| g.iter().map(|v| v * v).sum::<f64>();
-        let mut order: Vec<usize> = (0..parts.generators.len()).collect();
+        let lengths: Vec<f64> = parts.generators.iter().map(|g| length(g)).collect();
+        let mut order: Vec<usize> = (0..lengths.len()).collect();
         // The longest first; equal ones, and what is no number, in their own order.
-        order.sort_by(|&a, &b| {
-            length(&parts.generators[b]).total_cmp(&length(&parts.generators[a])).then(a.cmp(&b))
-        });
-        let mut kept = Vec::new();
-        for (rank, &k) in order.iter().enumerate() {
-            let g = &parts.generators[k];
-            if rank < most {
-                round(g, &mut kept, &mut parts.spread);
-            } else {
-                parts.spread.iter_mut().zip(g).for_each(|(s, g)| *s += g.abs());
-            }
-        }
+        order.sort_by(|&a, &b| lengths[b].total_cmp(&lengths[a]).then(a.cmp(&b)));
+        let (kept, others) = order.split_at(most.min(order.len()));
+        let mut generators = Vec::new();
+        kept.iter().for_each(|&k| round(&parts.generators[k], &mut generators, &mut parts.spread));
+        let others: Vec<f64> = others.iter().flat_map(|&k| parts.generators[k].iter().copied()).collect();
+        let rest = Ellipsoid::around(&others, d, device);
         let mut ball = Vec::new();
-        let rows = parts.ball.len();
-        let mut lost = vec![0.0; parts.spread.len()];
+        let mut lost = vec![0.0; d];
         for row in &parts.ball {
-            let mut error = vec![0.0; lost.len()];
+            let mut error = vec![0.0; d];
             round(row, &mut ball, &mut error);
             lost.iter_mut().zip(error).for_each(|(l, e)| *l += e * e);
         }
-        let terms = order.len() + 4;
-        let spread =
-            parts.spread.iter().zip(lost).map(|(s, l)| above(*s, terms) + above(above(l, rows).sqrt(), 2));
-        LinearForm::from_stored(parts.offset, spread.collect(), kept, ball)
+        let (terms, rows) = (order.len() + 4, parts.ball.len());
+        let spread = parts.spread.iter().zip(lost);
+        let spread = spread.map(|(s, l)| above(*s, terms) + above(above(l, rows).sqrt(), 2)).collect();
+        LinearForm::from_stored(parts.offset, spread, generators, rest, ball)
     }
 
     /// The form of stored parts.
@@ -71,10 +69,15 @@ impl LinearForm {
         offset: Vec<f64>,
         spread: Vec<f64>,
         generators: Vec<f32>,
+        rest: Ellipsoid,
         ball: Vec<f32>,
     ) -> Self {
         let d = offset.len();
         let mut reach: Vec<f64> = offset.iter().zip(&spread).map(|(b, s)| b.abs() + s).collect();
+        for (i, r) in reach.iter_mut().enumerate() {
+            let unit: Vec<f64> = (0..d).map(|j| if i == j { 1.0 } else { 0.0 }).collect();
+            *r += rest.support(&unit);
+        }
         for g in generators.chunks(d) {
             reach.iter_mut().zip(g).for_each(|(r, g)| *r += f64::from(g.abs()));
         }
@@ -85,7 +88,7 @@ impl LinearForm {
         let terms = generators.len() / d.max(1) + 4;
         let reach =
             reach.iter().zip(square).map(|(r, s)| above(*r + above(s, terms).sqrt(), terms)).collect();
-        LinearForm { offset, spread, generators, ball, reach }
+        LinearForm { offset, spread, generators, rest, ball, reach }
     }
 
     /// The number of generators that are kept one by one.
@@ -107,6 +110,7 @@ impl LinearForm {
             sum += v * self.offset[i] + v.abs() * self.spread[i];
             size += v.abs() * self.reach[i];
         }
+        sum += self.rest.support(v);
         sum += self.generators.chunks(d).map(|g| dot(g).abs()).sum::<f64>();
         if !self.ball.is_empty() {
             sum += self.ball.chunks(d).map(|row| dot(row).powi(2)).sum::<f64>().sqrt();
@@ -114,25 +118,18 @@ impl LinearForm {
         let terms = 2 * d + self.generators() + self.ball.len() / d + 8;
         up(sum + above(2.0 * slack(terms) * size, terms))
     }
+}
 
-    /// An upper bound of `‖Δ‖₂` over the set: Theorem I5 (docs/certificates.md).
+impl Parts {
+    /// An upper bound of `‖Δ‖₂` over the set: Theorem I6 (docs/certificates.md).
     pub(crate) fn radius(&self, device: &Device) -> f64 {
         let d = self.offset.len();
-        let mut columns: Vec<f64> = self.generators.iter().map(|&g| f64::from(g)).collect();
+        let mut columns: Vec<f64> = self.generators.iter().flatten().copied().collect();
         columns.extend(&self.offset);
-        for (i, s) in self.spread.iter().enumerate() {
-            columns.extend((0..d).map(|j| if i == j { *s } else { 0.0 }));
-        }
-        let m = columns.len() / d;
-        let g = Tensor::new(device, [m, d], &columns);
-        let products = g.matmul_with(&g, Transpose { a: false, b: true });
-        let total = products.abs().sum_all().item();
-        // Each product of two columns is known up to γ of the product of their absolute values.
-        let lengths: f64 = g.square().sum(1).sqrt().sum_all().item();
-        let total = above(total, m * m) + above(slack(d) * lengths * lengths, m + d);
-        let ball: Vec<f64> = self.ball.iter().map(|&a| f64::from(a)).collect();
+        let spread = self.spread.iter().map(|s| s * s).sum::<f64>();
+        let ball: Vec<f64> = self.ball.iter().flatten().copied().collect();
         let ball = if ball.is_empty() { 0.0 } else { (1.0 + 1e-9) * spectral_norm(&ball, ball.len() / d, d) };
-        up(above(total, 2).sqrt() + ball)
+        up(above(reach(&columns, d, device) * (1.0 + slack(4)) + above(spread, d).sqrt() + ball, 4))
     }
 }
 
@@ -145,7 +142,7 @@ fn round(g: &[f64], to: &mut Vec<f32>, error: &mut [f64]) {
     }
 }
 
-/// An upper bound of `v · D` over `{ D : lower ≤ D ≤ upper, ‖D‖₂ ≤ radius }`, by weak duality: Theorem I6
+/// An upper bound of `v · D` over `{ D : lower ≤ D ≤ upper, ‖D‖₂ ≤ radius }`, by weak duality: Theorem I8
 /// (docs/certificates.md). Any multiplier is sound, and the best one is looked for by bisection.
 pub(crate) fn box_and_ball(v: &[f64], lower: &[f64], upper: &[f64], radius: f64) -> f64 {
     let bounded = |lambda: f64| {

@@ -8,6 +8,7 @@ mod backward;
 mod certificate;
 #[allow(clippy::module_inception)]
 mod certify;
+mod ellipsoid;
 mod error;
 mod form;
 mod interval;

@@ -110,9 +110,12 @@ fn golden_values_of_sets() {
         ball: vec![],
     };
     let square = || vec![vec![1.0, 1.0], vec![1.0, -1.0]];
-    above(LinearForm::new(parts(square()), 9).radius(&device()), 2.0);
-    // Without room for generators what is left is the box of side 2.
-    above(LinearForm::new(parts(square()), 0).radius(&device()), 2.0 * 2.0f64.sqrt());
+    let found = parts(square()).radius(&device());
+    // The spectral norm is taken with a part in 10⁹ to spare.
+    assert!((2.0..2.0 + 1e-8).contains(&found), "{found}");
+    above(LinearForm::new(parts(square()), 9, &device()).support(&[1.0, 0.0]), 2.0);
+    // Of the ellipsoid around both: √(2√2 · √2) = 2, in every direction, where the zonotope has √2 in (1, 1)/√2.
+    above(LinearForm::new(parts(square()), 0, &device()).support(&[1.0, 0.0]), 2.0);
     let (lower, upper) = ([-0.5; 2], [0.5; 2]);
     above(box_and_ball(&[3.0, 1.0], &lower, &upper, 0.6), 1.83166247903554);
     above(box_and_ball(&[3.0, 1.0], &lower, &upper, 9.0), 2.0);

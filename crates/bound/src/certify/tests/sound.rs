@@ -234,7 +234,7 @@ fn neither_batches_nor_rows_change_a_bit() {
 
 /// Fewer generators only loosen.
 #[test]
-fn generators_that_are_dropped_go_into_the_box() {
+fn generators_that_are_dropped_go_into_the_ellipsoid() {
     let key = Key::new(51);
     let net = Net::new(key);
     let x = pixels(&net.device, key.fold("x"), &[2, 8, 8, 1]);
