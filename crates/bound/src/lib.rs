@@ -28,22 +28,36 @@
 #![forbid(unsafe_code)]
 
 pub mod certify;
+pub mod check;
+pub mod confidence;
 mod divergence;
-mod head;
+pub mod gap;
+mod heads;
 mod linalg;
 mod lp;
 mod regularizer;
 mod report;
 mod stable;
+pub mod stochastic;
+mod whitening;
 
 #[cfg(test)]
 mod tests;
 
-pub use divergence::{Divergence, spread};
-pub use head::LinearHead;
+pub use divergence::{
+    Divergence, Measure, Scale, TaskConstant, diagonal_gaussian_kl, pair_distance, spread, total_deviation,
+};
+pub use heads::{
+    HeadConstants, KnnHead, LinearHead, MlpHead, NormalisedHead, RegressionHead, ScalarLoss, SoftmaxHead,
+    angle, cap_support, chord, mean_squared_bound, squared_bound,
+};
 pub use lp::LpNorm;
-pub use regularizer::{Anchor, InnerConfig, InnerKind, Regularizer, RegularizerConfig, RegularizerError};
+pub use regularizer::{
+    Anchor, Attack, Finding, InnerConfig, InnerKind, Jacobian, Maximiser, Maximum, Observation, Problem,
+    Regularizer, RegularizerConfig, RegularizerError, Term, TermInput, trace_under_noise, with_noise,
+};
 pub use report::{BoundReport, Chain, Sample};
+pub use whitening::Whitening;
 
 /// The example of the README is compiled with the tests of this crate.
 #[cfg(doctest)]

@@ -1,4 +1,4 @@
-//! The largest singular value of a small matrix.
+//! Small dense matrices: the largest singular value, all eigenvalues, an inverse factor.
 
 /// The spectral norm of a row-major `(rows, columns)` matrix: the root of the largest eigenvalue of the
 /// smaller of its two Gram matrices, by Jacobi's rotations.
@@ -18,12 +18,12 @@ pub(crate) fn spectral_norm(matrix: &[f64], rows: usize, columns: usize) -> f64 
             (gram[i * m + j], gram[j * m + i]) = (dot, dot);
         }
     }
-    largest_eigenvalue(&mut gram, m).max(0.0).sqrt()
+    eigenvalues(gram, m).into_iter().fold(0.0, f64::max).sqrt()
 }
 
-/// The largest eigenvalue of a symmetric matrix, which is destroyed: cyclic sweeps of rotations, each
-/// of which makes one pair of off-diagonal elements zero (Golub & Van Loan, section 8.5).
-fn largest_eigenvalue(a: &mut [f64], m: usize) -> f64 {
+/// The eigenvalues of a symmetric `(m, m)` matrix, in no order: cyclic sweeps of rotations, each of
+/// which makes one pair of off-diagonal elements zero (Golub & Van Loan, section 8.5).
+pub(crate) fn eigenvalues(mut a: Vec<f64>, m: usize) -> Vec<f64> {
     let total: f64 = a.iter().map(|v| v * v).sum();
     // Convergence is quadratic; ten sweeps are ample, the bound only stops a NaN.
     for _ in 0..30 {
@@ -33,11 +33,37 @@ fn largest_eigenvalue(a: &mut [f64], m: usize) -> f64 {
         }
         for p in 0..m {
             for q in p + 1..m {
-                rotate(a, m, p, q);
+                rotate(&mut a, m, p, q);
             }
         }
     }
-    (0..m).map(|i| a[i * m + i]).fold(0.0, f64::max)
+    (0..m).map(|i| a[i * m + i]).collect()
+}
+
+/// The lower triangular `W` with `W A Wᵀ = 1`, the inverse of the Cholesky factor of a symmetric `(m, m)`
+/// matrix; `None` if that is not positive definite.
+pub(crate) fn inverse_factor(a: &[f64], m: usize) -> Option<Vec<f64>> {
+    let mut l = vec![0.0; m * m];
+    for i in 0..m {
+        for j in 0..=i {
+            let known: f64 = (0..j).map(|k| l[i * m + k] * l[j * m + k]).sum();
+            let rest = a[i * m + j] - known;
+            l[i * m + j] = match i == j {
+                // Written so that NaN is refused.
+                true if rest > 0.0 => rest.sqrt(),
+                true => return None,
+                false => rest / l[j * m + j],
+            };
+        }
+    }
+    let mut w = vec![0.0; m * m];
+    for j in 0..m {
+        for i in j..m {
+            let known: f64 = (j..i).map(|k| l[i * m + k] * w[k * m + j]).sum();
+            w[i * m + j] = (f64::from(u8::from(i == j)) - known) / l[i * m + i];
+        }
+    }
+    Some(w)
 }
 
 fn rotate(a: &mut [f64], m: usize, p: usize, q: usize) {
@@ -70,6 +96,14 @@ mod tests {
         assert_eq!(spectral_norm(&[0.0; 6], 2, 3), 0.0);
         assert_eq!(spectral_norm(&[3.0, 4.0], 1, 2), 5.0);
         assert_eq!(spectral_norm(&[3.0, 4.0], 2, 1), 5.0);
+    }
+
+    #[test]
+    fn the_inverse_factor_of_a_known_matrix() {
+        // [[4, 2], [2, 5]] has the Cholesky factor [[2, 0], [1, 2]], whose inverse is [[½, 0], [−¼, ½]].
+        assert_eq!(inverse_factor(&[4.0, 2.0, 2.0, 5.0], 2), Some(vec![0.5, 0.0, -0.25, 0.5]));
+        assert_eq!(inverse_factor(&[1.0, 1.0, 1.0, 1.0], 2), None);
+        assert_eq!(inverse_factor(&[f64::NAN], 1), None);
     }
 
     /// No unit vector is stretched by more, and the best of them, found by power iteration, by as much.

@@ -1,6 +1,6 @@
 //! The bounds of a head beside the loss that an attack reached.
 
-use crate::head::LinearHead;
+use crate::heads::LinearHead;
 use crate::lp::LpNorm;
 use crate::stable::largest;
 use serde::Serialize;
@@ -54,12 +54,6 @@ impl Chain {
     /// If a shape does not fit the head or the label is out of range.
     #[track_caller]
     pub fn of(head: &LinearHead, sample: &Sample<'_>) -> Self {
-        Chain::with_constant(head, head.constant(LpNorm::L2), sample)
-    }
-
-    /// As [`Chain::of`]; the constant takes all pairs of classes and is computed once per head.
-    #[track_caller]
-    fn with_constant(head: &LinearHead, constant: f64, sample: &Sample<'_>) -> Self {
         let Sample { clean, attacked, label, .. } = *sample;
         let radius = sample.largest_radius();
         let supports = head.supports(label, LpNorm::L2, radius);
@@ -70,7 +64,7 @@ impl Chain {
             gap: head.gap_bound(clean, label, &supports),
             odds: head.odds_bound(clean, label, &supports),
             label_additive: head.additive_bound(clean, label, &supports),
-            additive: loss + constant * radius,
+            additive: loss + head.constant(LpNorm::L2) * radius,
         }
     }
 
@@ -110,9 +104,7 @@ impl BoundReport {
     #[track_caller]
     pub fn of(head: &LinearHead, samples: &[Sample<'_>]) -> Self {
         assert!(!samples.is_empty(), "BoundReport: no samples");
-        let constant = head.constant(LpNorm::L2);
-        let chains: Vec<Chain> =
-            samples.iter().map(|sample| Chain::with_constant(head, constant, sample)).collect();
+        let chains: Vec<Chain> = samples.iter().map(|sample| Chain::of(head, sample)).collect();
         let n = chains.len();
         let mean = |of: fn(&Chain) -> f64| chains.iter().map(of).sum::<f64>() / n as f64;
         BoundReport {
@@ -126,7 +118,7 @@ impl BoundReport {
                 additive: mean(|c| c.additive),
             },
             radius: samples.iter().map(Sample::largest_radius).sum::<f64>() / n as f64,
-            constant,
+            constant: head.constant(LpNorm::L2),
             violations: chains.iter().filter(|chain| !chain.holds()).count(),
         }
     }

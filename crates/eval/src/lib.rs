@@ -76,7 +76,6 @@ pub use measure::{BoundMeasurement, Downstream, MeasureConfig, TaskBound, displa
 pub use probe::{Candidate, Probe, ProbeConfig, linear_probe};
 pub use ridge::{Ridge, ridge};
 pub use robust::{RobustConfig, robust_accuracy, robust_curve};
-pub use statistics::{
-    CONFIDENCE, Interval, Over, accuracy_lower, accuracy_upper, bernstein_upper, bootstrap, hoeffding_upper,
-};
+pub use statistics::{CONFIDENCE, Interval, Over, bootstrap};
+pub use tarrl_bound::confidence::{accuracy_lower, accuracy_upper, bernstein_upper, hoeffding_upper};
 pub use wolfe::{Step, Wolfe};

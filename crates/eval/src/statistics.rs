@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
-use statrs::function::beta::beta_reg;
+use tarrl_bound::confidence::{accuracy_lower, accuracy_upper};
 use tarrl_tensor::Key;
 
 /// What an interval is taken over.
@@ -73,41 +73,6 @@ impl Interval {
     }
 }
 
-/// The exact lower confidence limit of a proportion with `correct` of `n`: with probability at least
-/// `1 − delta` the true one is not below (Clopper and Pearson, 1934).
-#[track_caller]
-pub fn accuracy_lower(correct: usize, n: usize, delta: f64) -> f64 {
-    assert!(correct <= n && n > 0, "{correct} correct of {n} samples");
-    if correct == 0 {
-        return 0.0;
-    }
-    // The probability of `correct` or more successes, increasing in p.
-    bisect(|p| beta_reg(correct as f64, (n - correct + 1) as f64, p) < delta)
-}
-
-/// The exact upper confidence limit of a proportion, as [`accuracy_lower`].
-#[track_caller]
-pub fn accuracy_upper(correct: usize, n: usize, delta: f64) -> f64 {
-    1.0 - accuracy_lower(n - correct, n, delta)
-}
-
-/// An upper confidence limit of the mean of values in `[0, top]` (Hoeffding, 1963).
-///
-/// Cross-entropy has no `top`: clip it first, or say that its mean is a figure of the sample.
-#[track_caller]
-pub fn hoeffding_upper(values: &[f64], top: f64, delta: f64) -> f64 {
-    let (mean, _) = moments(values, top);
-    mean + top * ((1.0 / delta).ln() / (2.0 * values.len() as f64)).sqrt()
-}
-
-/// An upper confidence limit of the mean of values in `[0, top]` that gains from a small variance
-/// (empirical Bernstein bound, Maurer and Pontil, arXiv 0907.3740).
-#[track_caller]
-pub fn bernstein_upper(values: &[f64], top: f64, delta: f64) -> f64 {
-    let (mean, variance) = moments(values, top);
-    bernstein(mean, variance, values.len(), top, delta)
-}
-
 /// The percentile interval `(low, high)` of a statistic at [`CONFIDENCE`], from `resamples` draws with
 /// replacement.
 ///
@@ -136,36 +101,17 @@ pub fn bootstrap(
 
 fn student(values: &[f64], over: Over) -> Interval {
     let n = values.len();
-    let (mean, variance) = moments(values, f64::INFINITY);
+    let (mean, variance) = moments(values);
     let law = StudentsT::new(0.0, 1.0, (n - 1) as f64).expect("a positive number of degrees of freedom");
     let quantile = law.inverse_cdf(0.5 + CONFIDENCE / 2.0);
     Interval { mean, half_width: quantile * (variance / n as f64).sqrt(), n, over }
 }
 
-fn bernstein(mean: f64, variance: f64, n: usize, top: f64, delta: f64) -> f64 {
-    let (n, log) = (n as f64, (2.0 / delta).ln());
-    mean + (2.0 * variance * log / n).sqrt() + 7.0 * top * log / (3.0 * (n - 1.0))
-}
-
-/// Mean and unbiased variance of values that are at most `top`.
-#[track_caller]
-fn moments(values: &[f64], top: f64) -> (f64, f64) {
+/// Mean and unbiased variance.
+fn moments(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;
-    assert!(values.iter().all(|&v| v <= top), "a value above the stated largest, {top}");
     let mean = values.iter().sum::<f64>() / n;
     (mean, values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0))
-}
-
-/// The point of [0, 1] where a condition that holds below and fails above changes, rounded down.
-fn bisect(below: impl Fn(f64) -> bool) -> f64 {
-    let (mut low, mut high) = (0.0, 1.0);
-    loop {
-        let middle = 0.5 * (low + high);
-        if middle <= low || middle >= high {
-            return low;
-        }
-        if below(middle) { low = middle } else { high = middle }
-    }
 }
 
 #[cfg(test)]
@@ -173,42 +119,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SAMPLE: [f64; 10] = [0.1, 0.4, 0.2, 0.3, 0.0, 0.25, 0.15, 0.35, 0.05, 0.2];
-
     fn close(a: f64, b: f64, relative: f64) {
         assert!((a - b).abs() <= relative * b.abs(), "{a} is not {b}");
-    }
-
-    /// Computed in double precision by another program.
-    #[test]
-    fn confidence_limits_of_a_sample() {
-        close(accuracy_lower(93, 100, 0.05), 0.8725419844170297, 1e-12);
-        close(hoeffding_upper(&SAMPLE, 1.0, 0.05), 0.587022756020495, 1e-12);
-        close(bernstein_upper(&SAMPLE, 1.0, 0.05), 1.2672646791857776, 1e-12);
-        close(bernstein(0.2, 1.0 / 60.0, 1000, 1.0, 0.05), 0.21970485383587662, 1e-12);
-    }
-
-    #[test]
-    fn no_success_and_no_failure() {
-        assert_eq!((accuracy_lower(0, 9, 0.05), accuracy_upper(9, 9, 0.05)), (0.0, 1.0));
-        // All correct: pⁿ = delta.
-        close(accuracy_lower(9, 9, 0.05), 0.05f64.powf(1.0 / 9.0), 1e-12);
-    }
-
-    /// The exact binomial coverage, by summing over every outcome.
-    #[test]
-    fn coverage_is_never_below_the_stated() {
-        for (n, p) in [(50usize, 0.02f64), (50, 0.5), (50, 0.93), (200, 0.02), (200, 0.93)] {
-            let (mut below, mut log_choose) = (0.0, 0.0f64);
-            for k in 0..=n {
-                let chance = (log_choose + k as f64 * p.ln() + (n - k) as f64 * (1.0 - p).ln()).exp();
-                if accuracy_lower(k, n, 0.05) > p {
-                    below += chance;
-                }
-                log_choose += ((n - k) as f64 / (k + 1) as f64).ln();
-            }
-            assert!(below <= 0.05 + 1e-12, "{n} {p}: {below}");
-        }
     }
 
     /// Quantiles of Student's t from tables: 2 and 5 values.

@@ -1,21 +1,33 @@
 //! A linear softmax head: its loss, its constants and its bounds, in f64 on the host.
 
+use super::{SoftmaxHead, dot};
+use crate::gap;
 use crate::linalg::spectral_norm;
 use crate::lp::LpNorm;
-use crate::stable::{largest, log_sum_exp, log1p_sum_exp, softplus};
+use crate::stable::largest;
 use std::f64::consts::SQRT_2;
+use std::sync::OnceLock;
 use tarrl_tensor::Tensor;
 
 /// A linear head `logits = W z + b` under the cross-entropy. A temperature is divided into both.
 ///
 /// With the gaps `m_j = logit_j − logit_y` and the gap vectors `v_j = w_j − w_y`, the loss of label `y`
 /// is `ln(1 + Σ_{j≠y} e^{m_j})`, and a displacement Δ of `z` moves gap `j` by `v_j · Δ`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct LinearHead {
     weight: Vec<f64>,
     bias: Vec<f64>,
     k: usize,
     d: usize,
+    /// The constant in each norm, once it was asked for: it takes all pairs of rows.
+    constants: [OnceLock<f64>; 3],
+}
+
+/// The same map; what has been computed of it is no part of it.
+impl PartialEq for LinearHead {
+    fn eq(&self, other: &Self) -> bool {
+        (self.k, self.d, &self.weight, &self.bias) == (other.k, other.d, &other.weight, &other.bias)
+    }
 }
 
 impl LinearHead {
@@ -32,7 +44,7 @@ impl LinearHead {
             bias.len()
         );
         assert!(weight.iter().chain(&bias).all(|v| v.is_finite()), "LinearHead: an element is not finite");
-        LinearHead { weight, bias, k, d }
+        LinearHead { weight, bias, k, d, constants: Default::default() }
     }
 
     /// The head with the weight `(k, d)` and bias `(k)` of tensors.
@@ -45,6 +57,28 @@ impl LinearHead {
             panic!("LinearHead: a weight of shape {:?}", weight.shape())
         };
         LinearHead::new(k, d, weight.array().to_f64(), bias.array().to_f64())
+    }
+
+    /// The head that picks the class with the nearest of `means` `(k, d)`, row-major: rows `2 μ_c`, biases
+    /// `−‖μ_c‖²`, Theorem B4 (docs/theory.md).
+    ///
+    /// # Panics
+    /// As [`new`](LinearHead::new).
+    #[track_caller]
+    pub fn nearest_centroid(k: usize, d: usize, means: &[f64]) -> Self {
+        let bias = means.chunks(d.max(1)).map(|mean| -dot(mean, mean)).collect();
+        LinearHead::new(k, d, means.iter().map(|v| 2.0 * v).collect(), bias)
+    }
+
+    /// The head whose logits are divided by `temperature`.
+    ///
+    /// # Panics
+    /// If the temperature is not positive, or so small that an element overflows.
+    #[track_caller]
+    pub fn with_temperature(&self, temperature: f64) -> Self {
+        assert!(temperature > 0.0, "LinearHead: a temperature of {temperature}");
+        let divided = |v: &[f64]| v.iter().map(|v| v / temperature).collect();
+        LinearHead::new(self.k, self.d, divided(&self.weight), divided(&self.bias))
     }
 
     /// The number of classes.
@@ -94,7 +128,18 @@ impl LinearHead {
     /// As [`gaps`](LinearHead::gaps).
     #[track_caller]
     pub fn loss(&self, z: &[f64], label: usize) -> f64 {
-        log1p_sum_exp(others(&self.gaps(z, label), label))
+        gap::loss(&self.gaps(z, label), label)
+    }
+
+    /// The gap vector `v_j = w_j − w_label` `(d)`.
+    ///
+    /// # Panics
+    /// If a class is out of range.
+    #[track_caller]
+    pub fn gap_vector(&self, j: usize, label: usize) -> Vec<f64> {
+        self.check(j);
+        self.check(label);
+        self.row(j).iter().zip(self.row(label)).map(|(a, b)| a - b).collect()
     }
 
     /// `‖v_j‖` `(k)` in the dual of `norm`: how far a unit displacement can move each gap.
@@ -118,9 +163,10 @@ impl LinearHead {
     }
 
     /// `C = max_y C_y`, the largest distance of two rows: the constant of the whole head, Theorem A3
-    /// (docs/theory.md).
+    /// (docs/theory.md). Computed at the first call and kept.
     pub fn constant(&self, norm: LpNorm) -> f64 {
-        largest((0..self.k).map(|y| self.label_constant(y, norm)))
+        *self.constants[norm as usize]
+            .get_or_init(|| largest((0..self.k).map(|y| self.label_constant(y, norm))))
     }
 
     /// `√2 ‖W − 1·mean row‖₂ ≥ C` for l2 displacements, equal for two classes: Theorem A3
@@ -170,7 +216,7 @@ impl LinearHead {
     /// If there are not `k` supports, or as [`gaps`](LinearHead::gaps).
     #[track_caller]
     pub fn additive_bound(&self, z: &[f64], label: usize, supports: &[f64]) -> f64 {
-        self.loss(z, label) + self.worst(label, supports)
+        gap::additive_bound(&self.gaps(z, label), label, supports)
     }
 
     /// `ln(1 + (eᴸ − 1) eˢ)` with `S = max(0, max_j s_j)`: the middle of Theorem A2 (docs/theory.md). Of
@@ -180,8 +226,7 @@ impl LinearHead {
     /// As [`additive_bound`](LinearHead::additive_bound).
     #[track_caller]
     pub fn odds_bound(&self, z: &[f64], label: usize, supports: &[f64]) -> f64 {
-        let worst = self.worst(label, supports);
-        softplus(log_sum_exp(others(&self.gaps(z, label), label)) + worst)
+        gap::odds_bound(&self.gaps(z, label), label, supports)
     }
 
     /// `ln(1 + Σ_{j≠y} e^{m_j + s_j})`: Theorem A2 (docs/theory.md), the bound to report. `s_j` is any upper
@@ -191,20 +236,10 @@ impl LinearHead {
     /// As [`additive_bound`](LinearHead::additive_bound).
     #[track_caller]
     pub fn gap_bound(&self, z: &[f64], label: usize, supports: &[f64]) -> f64 {
-        self.worst(label, supports);
-        let moved: Vec<f64> = self.gaps(z, label).iter().zip(supports).map(|(m, s)| m + s).collect();
-        log1p_sum_exp(others(&moved, label))
+        gap::gap_bound(&self.gaps(z, label), label, supports)
     }
 
-    /// The largest support of another class, and zero, which no displacement attains.
-    #[track_caller]
-    fn worst(&self, label: usize, supports: &[f64]) -> f64 {
-        assert_eq!(supports.len(), self.k, "LinearHead: {} supports for {} classes", supports.len(), self.k);
-        self.check(label);
-        largest(others(supports, label).chain([0.0]))
-    }
-
-    fn row(&self, j: usize) -> &[f64] {
+    pub(crate) fn row(&self, j: usize) -> &[f64] {
         &self.weight[j * self.d..(j + 1) * self.d]
     }
 
@@ -214,10 +249,20 @@ impl LinearHead {
     }
 }
 
-fn others(v: &[f64], label: usize) -> impl Iterator<Item = f64> + Clone {
-    v.iter().enumerate().filter(move |(j, _)| *j != label).map(|(_, v)| *v)
-}
+impl SoftmaxHead for LinearHead {
+    fn classes(&self) -> usize {
+        self.k
+    }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+    fn features(&self) -> usize {
+        self.d
+    }
+
+    fn gaps(&self, z: &[f64], label: usize) -> Vec<f64> {
+        LinearHead::gaps(self, z, label)
+    }
+
+    fn radius_supports(&self, _: &[f64], label: usize, radius: f64) -> Vec<f64> {
+        self.supports(label, LpNorm::L2, radius)
+    }
 }

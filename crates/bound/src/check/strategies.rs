@@ -1,0 +1,104 @@
+//! Random instances for property tests, as strategies of `proptest`: shapes, inputs, encoders, heads,
+//! perturbations. All are f64, made from a seed by the project's own generator.
+
+use crate::heads::{LinearHead, MlpHead, NormalisedHead};
+use proptest::prelude::*;
+use tarrl_attacks::{Norm, Threat};
+use tarrl_tensor::{DType, Key, Random, Stream, Tensor, cpu};
+
+/// An encoder that nobody trained: two linear maps with a tanh or ReLU between them.
+#[derive(Clone, Debug)]
+pub struct RandomEncoder {
+    /// `(inputs, hidden)`
+    pub first: Tensor,
+    /// `(hidden, d)`
+    pub second: Tensor,
+    /// Whether the function between is a ReLU, else tanh.
+    pub relu: bool,
+}
+
+impl RandomEncoder {
+    /// Inputs `(n, …)` to representations `(n, d)`.
+    pub fn encode(&self, x: &Tensor) -> Tensor {
+        let n = x.shape()[0];
+        let h = x.reshape([n, x.shape().len() / n.max(1)]).add_scalar(-0.5).matmul(&self.first);
+        if self.relu { h.relu().matmul(&self.second) } else { h.tanh().matmul(&self.second) }
+    }
+
+    /// The width of a representation.
+    pub fn features(&self) -> usize {
+        self.second.shape()[1]
+    }
+}
+
+/// Shapes of batches of images: 1 to 5 of 2 to 4 by 2 to 4 pixels with 1 to 3 channels.
+pub fn shapes() -> impl Strategy<Value = [usize; 4]> {
+    (1usize..6, 2usize..5, 2usize..5, 1usize..4).prop_map(|(n, h, w, c)| [n, h, w, c])
+}
+
+/// Images `(n, h, w, c)` with uniform pixels in `[0, 1)`.
+pub fn images(shape: [usize; 4]) -> impl Strategy<Value = Tensor> {
+    any::<u64>().prop_map(move |seed| {
+        let keys: Vec<Key> = (0..shape[0]).map(|i| Key::new(seed).fold(i)).collect();
+        Tensor::random(&cpu(), Random::Uniform, &keys, &shape[1..], DType::F64)
+    })
+}
+
+/// Encoders of inputs with `inputs` numbers: 2 to 12 hidden units, 2 to 6 features, weights over a decade.
+pub fn encoders(inputs: usize) -> impl Strategy<Value = RandomEncoder> {
+    (2usize..13, 2usize..7, -0.5f64..0.5, any::<bool>(), any::<u64>()).prop_map(
+        move |(hidden, d, decade, relu, seed)| {
+            let mut random = Key::new(seed).stream();
+            let mut matrix = |rows: usize, columns: usize| {
+                Tensor::new(&cpu(), [rows, columns], &normals(&mut random, rows * columns, decade))
+            };
+            RandomEncoder { first: matrix(inputs, hidden), second: matrix(hidden, d), relu }
+        },
+    )
+}
+
+/// Linear heads of 2 to 8 classes on `d` features, weights over two decades.
+pub fn linear_heads(d: usize) -> impl Strategy<Value = LinearHead> {
+    (2usize..9, -1.0f64..1.0, any::<u64>()).prop_map(move |(k, decade, seed)| {
+        let mut random = Key::new(seed).stream();
+        let weight = normals(&mut random, k * d, decade);
+        LinearHead::new(k, d, weight, normals(&mut random, k, decade))
+    })
+}
+
+/// Heads with a hidden layer of 1 to 12 ReLUs on `d` features.
+pub fn mlp_heads(d: usize) -> impl Strategy<Value = MlpHead> {
+    (1usize..13, -1.0f64..1.0, any::<u64>()).prop_flat_map(move |(h, decade, seed)| {
+        linear_heads(h).prop_map(move |output| {
+            let mut random = Key::new(seed).stream();
+            let hidden = normals(&mut random, h * d, decade);
+            MlpHead::new(d, hidden, normals(&mut random, h, decade), output)
+        })
+    })
+}
+
+/// Linear heads on the normalised representation, with `d` features and a temperature from 0.05 to 1.
+pub fn normalised_heads(d: usize) -> impl Strategy<Value = NormalisedHead> {
+    (linear_heads(d), 0.05f64..1.0)
+        .prop_map(|(head, temperature)| NormalisedHead::new(head.with_temperature(temperature)))
+}
+
+/// Threat models in the pixel box: either norm, ε over two decades up to 0.3.
+pub fn threats() -> impl Strategy<Value = Threat> {
+    (any::<bool>(), -2.5f64..-0.5).prop_map(|(l2, decade)| {
+        let norm = if l2 { Norm::L2 } else { Norm::Linf };
+        Threat { norm, epsilon: 10f64.powf(decade), ..Threat::default() }
+    })
+}
+
+/// Random points of the balls around `x` `(n, …)`.
+pub fn perturbations(x: &Tensor, threat: &Threat) -> impl Strategy<Value = Tensor> + use<> {
+    let ball = threat.around(x);
+    let n = x.shape()[0];
+    any::<u64>().prop_map(move |seed| ball.start(&(0..n).map(|i| Key::new(seed).fold(i)).collect::<Vec<_>>()))
+}
+
+/// `n` normal numbers of deviation `10^decade`.
+pub fn normals(random: &mut Stream, n: usize, decade: f64) -> Vec<f64> {
+    (0..n).map(|_| 10f64.powf(decade) * random.normal()).collect()
+}

@@ -1,0 +1,157 @@
+//! Heads that predict numbers, and losses of one number: Theorem B3 (docs/theory.md).
+
+use super::dot;
+use crate::linalg::spectral_norm;
+use crate::lp::LpNorm;
+use crate::stable::{largest, softplus};
+
+/// Predictions `W z + b` of `o` numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegressionHead {
+    weight: Vec<f64>,
+    bias: Vec<f64>,
+    d: usize,
+    /// `‖W‖₂`
+    spectral: f64,
+}
+
+impl RegressionHead {
+    /// The head of as many outputs as `bias` has, on `d` features; `weight` is `(o, d)` row-major.
+    ///
+    /// # Panics
+    /// If the lengths do not fit or an element is not finite.
+    #[track_caller]
+    pub fn new(d: usize, weight: Vec<f64>, bias: Vec<f64>) -> Self {
+        assert!(
+            weight.len() == bias.len() * d,
+            "RegressionHead: {} weights for {} outputs on {d} features",
+            weight.len(),
+            bias.len()
+        );
+        assert!(
+            weight.iter().chain(&bias).all(|v| v.is_finite()),
+            "RegressionHead: an element is not finite"
+        );
+        let spectral = spectral_norm(&weight, bias.len(), d);
+        RegressionHead { weight, bias, d, spectral }
+    }
+
+    /// The predictions `(o)` of one representation `(d)`.
+    ///
+    /// # Panics
+    /// If `z` has not `d` elements.
+    #[track_caller]
+    pub fn predict(&self, z: &[f64]) -> Vec<f64> {
+        assert_eq!(z.len(), self.d, "RegressionHead: a representation of {} on {} features", z.len(), self.d);
+        self.weight.chunks(self.d.max(1)).zip(&self.bias).map(|(row, b)| dot(row, z) + b).collect()
+    }
+
+    /// `‖W‖₂`: how far a unit displacement can move the vector of predictions.
+    pub fn constant(&self) -> f64 {
+        self.spectral
+    }
+
+    /// `‖w_o‖₂` `(o)`: how far a unit displacement can move each prediction.
+    pub fn output_constants(&self) -> Vec<f64> {
+        self.weight.chunks(self.d.max(1)).map(|row| LpNorm::L2.of(row)).collect()
+    }
+
+    /// The largest `‖prediction − target‖²` within `radius` of `z` is at most this.
+    ///
+    /// # Panics
+    /// If a shape does not fit.
+    #[track_caller]
+    pub fn squared_bound(&self, z: &[f64], target: &[f64], radius: f64) -> f64 {
+        squared_bound(LpNorm::L2.distance(&self.predict(z), target), self.spectral * radius)
+    }
+
+    /// The largest sum of `loss` over the outputs within `radius` of `z` is at most this; `target` `(o)` as
+    /// [`ScalarLoss::at`] reads it. With [`ScalarLoss::Logistic`] this is the multi-label loss.
+    ///
+    /// # Panics
+    /// If a shape does not fit.
+    #[track_caller]
+    pub fn scalar_bound(&self, loss: ScalarLoss, z: &[f64], target: &[f64], radius: f64) -> f64 {
+        let predicted = self.predict(z);
+        assert_eq!(
+            predicted.len(),
+            target.len(),
+            "RegressionHead: {} predictions, {} targets",
+            predicted.len(),
+            target.len()
+        );
+        let worst = |((&p, &t), constant): ((&f64, &f64), f64)| loss.bound(loss.at(p, t), constant * radius);
+        predicted.iter().zip(target).zip(self.output_constants()).map(worst).sum()
+    }
+}
+
+/// `(‖e‖ + shift)²`: the largest squared error if the prediction moves by at most `shift`.
+///
+/// Attained for one output over a full interval. For any `t > 0` it is at most
+/// `(1 + t) ‖e‖² + (1 + 1/t) shift²`, where the two parts are separate.
+pub fn squared_bound(error: f64, shift: f64) -> f64 {
+    (error.abs() + shift).powi(2)
+}
+
+/// `(√(E e²) + C √(E r²))²`: the mean squared adversarial error is at most this, of the mean squared clean
+/// error, the constant of the head and the mean *square* of the displacement (Minkowski's inequality).
+pub fn mean_squared_bound(mean_square_error: f64, constant: f64, mean_square_radius: f64) -> f64 {
+    (mean_square_error.sqrt() + constant * mean_square_radius.sqrt()).powi(2)
+}
+
+/// A convex loss of one number: of the error `prediction − target`, or of the margin `± prediction`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ScalarLoss {
+    /// `e²`
+    Squared,
+    /// `|e|`
+    Absolute,
+    /// `e²/2` up to the given size, then linear with that slope.
+    Huber(f64),
+    /// The loss of the given quantile `t`: `t` per unit below the target, `1 − t` per unit above.
+    Pinball(f64),
+    /// `ln(1 + e^{−m})`
+    Logistic,
+    /// `max(0, 1 − m)`
+    Hinge,
+}
+
+impl ScalarLoss {
+    /// What the loss is a function of: the error, or for the logistic and hinge loss the margin
+    /// `prediction · sign(target)`.
+    pub fn at(self, prediction: f64, target: f64) -> f64 {
+        match self {
+            ScalarLoss::Logistic | ScalarLoss::Hinge => prediction * target.signum(),
+            _ => prediction - target,
+        }
+    }
+
+    /// The loss of an error or margin.
+    pub fn value(self, at: f64) -> f64 {
+        match self {
+            ScalarLoss::Squared => at * at,
+            ScalarLoss::Absolute => at.abs(),
+            ScalarLoss::Huber(k) if at.abs() <= k => 0.5 * at * at,
+            ScalarLoss::Huber(k) => k * (at.abs() - 0.5 * k),
+            ScalarLoss::Pinball(t) => largest([-t * at, (1.0 - t) * at].into_iter()),
+            ScalarLoss::Logistic => softplus(-at),
+            ScalarLoss::Hinge => largest([0.0, 1.0 - at].into_iter()),
+        }
+    }
+
+    /// The largest loss if the error or margin moves by at most `shift`: a convex function is largest at an
+    /// end of an interval, so this is attained.
+    pub fn bound(self, at: f64, shift: f64) -> f64 {
+        largest([self.value(at - shift), self.value(at + shift)].into_iter())
+    }
+
+    /// The Lipschitz constant; the squared error has none. The loss rises by at most it times the shift.
+    pub fn lipschitz(self) -> Option<f64> {
+        match self {
+            ScalarLoss::Squared => None,
+            ScalarLoss::Absolute | ScalarLoss::Logistic | ScalarLoss::Hinge => Some(1.0),
+            ScalarLoss::Huber(k) => Some(k),
+            ScalarLoss::Pinball(t) => Some(t.max(1.0 - t)),
+        }
+    }
+}

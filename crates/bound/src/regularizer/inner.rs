@@ -1,0 +1,116 @@
+//! The inner maximiser, and the hook for others.
+
+use crate::divergence::Measure;
+use tarrl_attacks::{Outcome, Pgd, Threat, pgd};
+use tarrl_tensor::{Key, Tensor};
+
+/// What finds or bounds the largest divergence in each ball: [`Attack`], [`Jacobian`](super::Jacobian), or one
+/// of your own for [`Regularizer::term_with`](super::Regularizer::term_with).
+///
+/// An attack answers with points, which are then constants: the term is differentiated at them. A bound or a
+/// surrogate answers with values that are themselves functions of the encoder's parameters. Another attack:
+///
+/// ```
+/// use tarrl_bound::{Maximiser, Maximum, Problem, Regularizer, RegularizerConfig, TermInput};
+/// use tarrl_tensor::{Key, Tensor, cpu};
+///
+/// /// The better of two random points.
+/// struct Guess;
+/// impl Maximiser for Guess {
+///     fn maximise(&self, problem: &Problem<'_>) -> Maximum {
+///         let ball = problem.threat.around(problem.x);
+///         let at = |name: &str| ball.start(&problem.keys.iter().map(|k| k.fold(name)).collect::<Vec<_>>());
+///         let (first, second) = (at("first"), at("second"));
+///         let value = |u: &Tensor| problem.objective()(u, &[0]).item();
+///         let points = if value(&first) < value(&second) { second } else { first };
+///         Maximum::Points { points, forward: 4, backward: 0 }
+///     }
+/// }
+///
+/// let w = Tensor::new(&cpu(), [2, 2], &[1.0, 0.5, -0.5, 1.0]).tracked();
+/// let encoder = |x: &Tensor| x.matmul(&w);
+/// let x = Tensor::new(&cpu(), [1, 2], &[0.5, 0.5]);
+/// let input =
+///     TermInput { frozen: &encoder, trained: &encoder, x: &x, epsilon_scale: 1.0, keys: &[Key::new(1)] };
+/// let term = Regularizer::new(RegularizerConfig::default())?.term_with(&Guess, &input);
+/// assert!(term.value.item() > 0.0 && term.value.is_tracked());
+/// # Ok::<(), tarrl_bound::RegularizerError>(())
+/// ```
+pub trait Maximiser {
+    /// Finds or bounds the maximum for each sample.
+    fn maximise(&self, problem: &Problem<'_>) -> Maximum;
+}
+
+/// What is to be maximised.
+pub struct Problem<'a> {
+    /// The encoder as it is attacked, `(m, …)` to `(m, d)`: frozen, its rows independent of each other.
+    pub frozen: &'a dyn Fn(&Tensor) -> Tensor,
+    /// The encoder in training, with tracked parameters.
+    pub trained: &'a dyn Fn(&Tensor) -> Tensor,
+    /// The anchors `(n, …)`.
+    pub x: &'a Tensor,
+    /// One key per sample.
+    pub keys: &'a [Key],
+    /// The divergence with its control of scale.
+    pub measure: Measure,
+    /// The ball, of this step's radius.
+    pub threat: Threat,
+    /// The steps that the configuration names.
+    pub pgd: Pgd,
+}
+
+/// What a [`Maximiser`] found.
+#[derive(Clone, Debug)]
+pub enum Maximum {
+    /// Points of the balls.
+    Points {
+        /// `(n, …)`, constants.
+        points: Tensor,
+        /// Rows that went forward to find them.
+        forward: u64,
+        /// Rows that a gradient went back through to find them.
+        backward: u64,
+    },
+    /// A differentiable stand-in for the largest divergence of each sample, or a bound of it; a bound of the
+    /// displacement becomes one by [`Measure::of_radius`].
+    Values {
+        /// `(n)`, functions of the parameters of [`Problem::trained`].
+        values: Tensor,
+        /// The clean representations `(n, d)` of [`Problem::trained`].
+        z: Tensor,
+        /// Rows that went forward.
+        forward: u64,
+        /// Rows that a gradient goes back through, that of the values in the parameters included.
+        backward: u64,
+    },
+}
+
+/// Projected gradient ascent with the steps of the configuration, one or many: PGD and FGSM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attack;
+
+impl Maximiser for Attack {
+    #[track_caller]
+    fn maximise(&self, problem: &Problem<'_>) -> Maximum {
+        let found = problem.attack();
+        let total = |passes: &[u32]| passes.iter().map(|&p| u64::from(p)).sum::<u64>();
+        // Beside what the attack counts, the reference of the displacement.
+        let forward = total(&found.forward) + found.forward.len() as u64;
+        Maximum::Points { points: found.best, forward, backward: total(&found.backward) }
+    }
+}
+
+impl Problem<'_> {
+    /// What an attack ascends: points `(m, …)` and the rows of the anchors they belong to, to values `(m)`.
+    /// Encodes the anchors once.
+    pub fn objective(&self) -> impl Fn(&Tensor, &[usize]) -> Tensor {
+        let z = (self.frozen)(&self.x.detach()).detach();
+        let ascent = self.measure.ascent(&z);
+        move |u: &Tensor, rows: &[usize]| ascent(&(self.frozen)(u), rows)
+    }
+
+    #[track_caller]
+    pub(super) fn attack(&self) -> Outcome {
+        pgd(&self.x.detach(), &self.objective(), &self.threat, &self.pgd, self.keys)
+    }
+}

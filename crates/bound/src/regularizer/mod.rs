@@ -1,0 +1,213 @@
+//! The term that training adds: how far an attacker can move the representation.
+
+mod config;
+mod inner;
+mod jacobian;
+mod noise;
+mod observe;
+
+pub use config::{Anchor, InnerConfig, InnerKind, RegularizerConfig, RegularizerError};
+pub use inner::{Attack, Maximiser, Maximum, Problem};
+pub use jacobian::Jacobian;
+pub use noise::{trace_under_noise, with_noise};
+pub use observe::{Finding, Observation};
+
+use crate::divergence::Measure;
+use serde::{Deserialize, Serialize};
+use tarrl_attacks::{Outcome, Pgd, Threat};
+use tarrl_tensor::{Key, Tensor};
+
+/// `R = E max_{x' ∈ B(x)} D(f(x), f(x'))` as a loss term.
+///
+/// [`term`](Regularizer::term) is the whole of it. With an attack as inner maximiser,
+/// [`attack`](Regularizer::attack) finds the points and [`value`](Regularizer::value) is the term at them.
+/// By the envelope theorem the gradient of the maximum is the gradient at the maximiser, held fixed:
+/// `x'` is a constant, and nothing is differentiated through the attack. Both branches, `f(x)` and
+/// `f(x')`, are: with a stop-gradient on the clean one the result would be the gradient of no function,
+/// and can point uphill. An attack finds less than the maximum, so that the term is a lower bound of
+/// `R`: training on it certifies nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "RegularizerConfig", into = "RegularizerConfig")]
+pub struct Regularizer {
+    config: RegularizerConfig,
+}
+
+/// What [`Regularizer::term`] works on.
+pub struct TermInput<'a> {
+    /// The encoder as it is attacked, `(m, …)` to `(m, d)`: frozen, its rows independent of each other.
+    pub frozen: &'a dyn Fn(&Tensor) -> Tensor,
+    /// The encoder in training, `(m, …)` to `(m, d)`, with tracked parameters; called once.
+    pub trained: &'a dyn Fn(&Tensor) -> Tensor,
+    /// The anchors `(n, …)`.
+    pub x: &'a Tensor,
+    /// The share of ε to attack with: [`Regularizer::epsilon_scale`].
+    pub epsilon_scale: f64,
+    /// One key per sample.
+    pub keys: &'a [Key],
+}
+
+/// The term of a batch.
+#[derive(Clone, Debug)]
+pub struct Term {
+    /// R of the batch, unweighted: a scalar, differentiable in the parameters of the encoder in training.
+    pub value: Tensor,
+    /// The clean representations `(n, d)` of the encoder in training.
+    pub z: Tensor,
+    /// Rows that went forward through an encoder, either of the two.
+    pub forward: u64,
+    /// Rows that a gradient went back through, that of the value in the parameters included.
+    pub backward: u64,
+}
+
+impl Regularizer {
+    /// The regularizer of a configuration.
+    ///
+    /// # Errors
+    /// If the inner attack begins at the clean input, where its gradient is zero, a scale is controlled twice,
+    /// or a number is out of range; the message names the key and the remedy.
+    pub fn new(config: RegularizerConfig) -> Result<Self, RegularizerError> {
+        config.check()?;
+        Ok(Regularizer { config })
+    }
+
+    /// What it was made of.
+    pub fn config(&self) -> &RegularizerConfig {
+        &self.config
+    }
+
+    /// λ.
+    pub fn weight(&self) -> f64 {
+        self.config.weight
+    }
+
+    /// The divergence with its control of scale.
+    pub fn measure(&self) -> Measure {
+        let RegularizerConfig { divergence, scale, sigma, .. } = self.config;
+        Measure { divergence, scale, sigma: sigma.unwrap_or(1.0) }
+    }
+
+    /// The share of ε to attack with when a share `progress` of training is done: 1 after the ramp.
+    pub fn epsilon_scale(&self, progress: f64) -> f64 {
+        if progress >= self.config.ramp { 1.0 } else { (progress / self.config.ramp).max(0.0) }
+    }
+
+    /// The term of a batch, by the inner maximiser of the configuration.
+    ///
+    /// # Panics
+    /// As [`pgd`](tarrl_attacks::pgd), and if an encoder's answer is not `(m, d)`.
+    #[track_caller]
+    pub fn term(&self, input: &TermInput<'_>) -> Term {
+        match self.config.inner.kind {
+            InnerKind::Pgd | InnerKind::Fgsm => self.term_with(&Attack, input),
+            InnerKind::Jacobian => self.term_with(&Jacobian { directions: self.config.inner.steps() }, input),
+        }
+    }
+
+    /// The term of a batch, by any inner maximiser: another attack, or a bound.
+    ///
+    /// # Panics
+    /// As [`term`](Regularizer::term) and as the maximiser does.
+    #[track_caller]
+    pub fn term_with(&self, maximiser: &dyn Maximiser, input: &TermInput<'_>) -> Term {
+        let n = input.x.shape()[0] as u64;
+        match maximiser.maximise(&self.problem(input)) {
+            Maximum::Points { points, forward, backward } => {
+                let both = (input.trained)(&Tensor::concat(&[input.x, &points], 0)); // (2n, d)
+                let rows = n as usize;
+                let (z, z_adv) = (both.slice(0, 0, rows), both.slice(0, rows, rows));
+                let value = self.value(&z, &z_adv);
+                Term { value, z, forward: forward + 2 * n, backward: backward + 2 * n }
+            }
+            Maximum::Values { values, z, forward, backward } => {
+                assert_eq!(values.shape()[..], [n as usize], "maximiser: values {:?}", values.shape());
+                Term { value: values.mean_all(), z, forward, backward }
+            }
+        }
+    }
+
+    /// The attacked points `x'` `(n, …)`, constants, around the anchors `x` `(n, …)`, with one key per
+    /// sample: see [`inner_maximum`](Regularizer::inner_maximum).
+    ///
+    /// # Panics
+    /// As [`inner_maximum`](Regularizer::inner_maximum).
+    #[track_caller]
+    pub fn attack(
+        &self,
+        encoder: &dyn Fn(&Tensor) -> Tensor,
+        x: &Tensor,
+        epsilon_scale: f64,
+        keys: &[Key],
+    ) -> Tensor {
+        self.inner_maximum(encoder, x, epsilon_scale, keys).best
+    }
+
+    /// The attack with its values and passes, at `epsilon_scale` times the radius and the step.
+    ///
+    /// The encoder, `(n, …)` to `(n, d)`, should be frozen and treat rows independently (batch
+    /// normalisation in inference): one forward pass for the references, then one pass forward and
+    /// back per step, in the input alone, and one forward for the last point.
+    ///
+    /// # Panics
+    /// As [`pgd`](tarrl_attacks::pgd), and if the inner maximiser is no attack.
+    #[track_caller]
+    pub fn inner_maximum(
+        &self,
+        encoder: &dyn Fn(&Tensor) -> Tensor,
+        x: &Tensor,
+        epsilon_scale: f64,
+        keys: &[Key],
+    ) -> Outcome {
+        let kind = self.config.inner.kind;
+        assert!(kind != InnerKind::Jacobian, "regularizer: {kind:?} finds no points; use Regularizer::term");
+        self.problem(&TermInput { frozen: encoder, trained: encoder, x, epsilon_scale, keys }).attack()
+    }
+
+    /// The term at the attacked points, unweighted: the mean divergence of `z = f(x)` and
+    /// `z_adv = f(x')`, both `(n, d)` and both differentiated.
+    ///
+    /// # Panics
+    /// If the shapes differ or are not `(n, d)`.
+    #[track_caller]
+    pub fn value(&self, z: &Tensor, z_adv: &Tensor) -> Tensor {
+        self.measure().mean(z, z_adv)
+    }
+
+    fn problem<'a>(&self, input: &'a TermInput<'a>) -> Problem<'a> {
+        let inner = &self.config.inner;
+        Problem {
+            frozen: input.frozen,
+            trained: input.trained,
+            x: input.x,
+            keys: input.keys,
+            measure: self.measure(),
+            threat: Threat {
+                norm: inner.norm,
+                epsilon: inner.epsilon * input.epsilon_scale,
+                bounds: inner.bounds,
+            },
+            pgd: Pgd {
+                steps: inner.steps(),
+                step_size: inner.step() * input.epsilon_scale,
+                restarts: inner.restarts,
+                start: inner.start,
+                // The displacement of the clean point is zero: it cannot win.
+                include_clean: false,
+                ..Pgd::default()
+            },
+        }
+    }
+}
+
+impl TryFrom<RegularizerConfig> for Regularizer {
+    type Error = RegularizerError;
+
+    fn try_from(config: RegularizerConfig) -> Result<Self, RegularizerError> {
+        Regularizer::new(config)
+    }
+}
+
+impl From<Regularizer> for RegularizerConfig {
+    fn from(regularizer: Regularizer) -> Self {
+        regularizer.config
+    }
+}
