@@ -91,6 +91,11 @@ impl LinearForm {
         LinearForm { offset, spread, generators, rest, ball, reach }
     }
 
+    /// Generators and rows of the ball.
+    pub(crate) fn sizes(&self) -> [usize; 2] {
+        [self.generators(), self.ball.len() / self.offset.len()]
+    }
+
     /// The number of generators that are kept one by one.
     pub fn generators(&self) -> usize {
         self.generators.len() / self.offset.len()

@@ -1,8 +1,10 @@
 //! Tests of certificates; those of one file stand in it.
 
 mod golden;
+mod heads;
 mod nets;
 mod sound;
+mod stored;
 
 use crate::certify::{CertifyConfig, Effort};
 use tarrl_attacks::Threat;
