@@ -9,6 +9,7 @@ Examples:
   cargo xtask reproduce                    the whole study, about a quarter of an hour on two cores
   cargo xtask reproduce --profile smoke    every part once at toy size, under a minute
   cargo xtask reproduce --dry-run          what would run, and for how long
+  cargo xtask certify encoder.safetensors  how far its representations can move, for any task
   cargo xtask data list                    the datasets and where they are
   cargo xtask check                        formatting, lints, documentation and the rules of the house
   cargo xtask bench --all                  the speed of training, attack and inference here
@@ -27,6 +28,8 @@ pub struct Cli {
 enum Command {
     Reproduce(commands::reproduce::Reproduce),
     Data(commands::data::Data),
+    Certify(commands::certify::Certify),
+    Bound(commands::bound::Bound),
     Check(commands::check::Check),
     Bench(commands::bench::Bench),
 }
@@ -39,6 +42,8 @@ pub fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Reproduce(command) => command.run(),
         Command::Data(command) => command.run(),
+        Command::Certify(command) => command.run(),
+        Command::Bound(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Bench(command) => command.run(),
     }

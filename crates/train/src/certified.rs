@@ -11,7 +11,7 @@ use tarrl_tensor::Tensor;
 ///
 /// A [`Regularizer`](tarrl_bound::Regularizer) looks for the worst point and finds less than the worst: a lower bound
 /// of `R`, which certifies nothing. This term is an upper bound of the same quantity for divergences that grow
-/// with each coordinate, which all but the cosine do. It is what makes certificates of the trained encoder say
+/// with each coordinate, which angles and whitened distances do not. It is what makes certificates of the trained encoder say
 /// something at large radii, at a price in clean accuracy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -64,12 +64,12 @@ impl Certified {
     /// # Errors
     /// The first that does not, with the remedy.
     pub fn check(&self) -> Result<(), String> {
-        if self.divergence == Divergence::Cosine {
-            return Err(
-                "certified.divergence = \"cosine\" does not grow with each coordinate, so that intervals do \
-                        not bound it; use \"relative-l2\""
-                    .into(),
-            );
+        if matches!(self.divergence, Divergence::Cosine | Divergence::Angle | Divergence::Whitened) {
+            return Err(format!(
+                "certified.divergence = {:?} does not grow with each coordinate, so that intervals do not bound it; use \
+                 \"relative-l2\"",
+                self.divergence
+            ));
         }
         for (field, value) in [("weight", self.weight), ("epsilon", self.epsilon)] {
             if !(value >= 0.0 && value.is_finite()) {

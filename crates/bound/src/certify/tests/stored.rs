@@ -29,16 +29,23 @@ fn certificates_come_back_to_the_bit() {
 }
 
 #[test]
-fn every_truncation_and_any_flipped_bit_is_found() {
-    let bytes = stored(Threat::linf(0.01), Effort::Interval).to_bytes();
+fn every_truncation_and_any_flipped_bit_is_found_or_harmless() {
+    let made = stored(Threat::linf(0.01), Effort::Interval);
+    let bytes = made.to_bytes();
+    let mut harmless = 0;
     for len in 0..bytes.len() {
         assert!(Certificates::from_bytes(&bytes[..len]).is_err(), "{len} of {} bytes", bytes.len());
     }
     for bit in 0..8 * bytes.len() {
         let mut damaged = bytes.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        assert!(Certificates::from_bytes(&damaged).is_err(), "bit {bit}");
+        // Only a letter of a number's exponent in the header may change its case.
+        if let Ok(read) = Certificates::from_bytes(&damaged) {
+            assert_eq!(read, made, "bit {bit}");
+            harmless += 1;
+        }
     }
+    assert!(harmless <= 4, "{harmless} flipped bits changed nothing");
 }
 
 #[test]
