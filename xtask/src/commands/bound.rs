@@ -126,13 +126,16 @@ fn attacked(
     Ok(network(encoder, x)?.forward(&worst).array().to_f64())
 }
 
+/// A line of the report: its name and what it shows of each image.
+type Quantity<T> = (&'static str, fn(&CertifiedChain) -> T);
+
 fn print(certificates: &Certificates, report: &HeadReport) {
     let n = report.chains.len();
     println!(
         "{n} images, ε = {}, f64; ± is half of a 95 % interval over the images",
         certificates.about.config.threat.epsilon
     );
-    let losses: [(&str, fn(&CertifiedChain) -> f64); 5] = [
+    let losses: [Quantity<f64>; 5] = [
         ("clean loss", |c| c.clean),
         ("attacked loss (PGD-20)", |c| c.attacked),
         ("certified loss", |c| c.certified),
@@ -143,7 +146,7 @@ fn print(certificates: &Certificates, report: &HeadReport) {
         let interval = Interval::over_samples(&report.chains.iter().map(of).collect::<Vec<_>>());
         println!("  {name:32}{:8.3} ± {:.3}", interval.mean, interval.half_width);
     }
-    let accuracies: [(&str, fn(&CertifiedChain) -> bool); 4] = [
+    let accuracies: [Quantity<bool>; 4] = [
         ("clean accuracy", |c| c.correct),
         ("accuracy under PGD-20", |c| c.survives),
         ("certified accuracy", |c| c.is_certified),
