@@ -9,6 +9,7 @@ Examples:
   cargo xtask reproduce                    the whole study, about a quarter of an hour on two cores
   cargo xtask reproduce --profile smoke    every part once at toy size, under a minute
   cargo xtask reproduce --dry-run          what would run, and for how long
+  cargo xtask certify encoder.safetensors  how far its representations can move, for any task
   cargo xtask data list                    the datasets and where they are
   cargo xtask attack --help                attack one encoder and head, with AutoAttack or parts of it
   cargo xtask check                        formatting, lints, documentation and the rules of the house
@@ -29,6 +30,8 @@ enum Command {
     Reproduce(commands::reproduce::Reproduce),
     Data(commands::data::Data),
     Attack(commands::attack::Attack),
+    Certify(commands::certify::Certify),
+    Bound(commands::bound::Bound),
     Check(commands::check::Check),
     Bench(commands::bench::Bench),
 }
@@ -42,6 +45,8 @@ pub fn main() -> anyhow::Result<()> {
         Command::Reproduce(command) => command.run(),
         Command::Data(command) => command.run(),
         Command::Attack(command) => command.run(),
+        Command::Certify(command) => command.run(),
+        Command::Bound(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Bench(command) => command.run(),
     }

@@ -35,6 +35,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod certify;
 pub mod check;
 pub mod confidence;
 mod divergence;

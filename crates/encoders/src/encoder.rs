@@ -1,6 +1,6 @@
 //! The encoder: normalisation of the pixels, then a network.
 
-use crate::backbone::Backbone;
+use crate::backbone::{Apply, Backbone};
 use crate::config::{Arch, EncoderConfig};
 use crate::frozen::Frozen;
 use crate::layers::ConvNorm;
@@ -39,6 +39,18 @@ impl Encoder {
     #[track_caller]
     pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
         self.backbone.forward(&normalize(x, &self.config), &mut |unit, x| unit.forward(x, pass))
+    }
+
+    /// The pixels as the first unit takes them.
+    #[track_caller]
+    pub(crate) fn normalize(&self, x: &Tensor) -> Tensor {
+        normalize(x, &self.config)
+    }
+
+    /// Sends `x` through the arrangement of units, each applied by `apply`.
+    #[track_caller]
+    pub(crate) fn forward_with(&self, x: &Tensor, apply: &mut Apply<'_, ConvNorm>) -> Tensor {
+        self.backbone.forward(x, apply)
     }
 
     /// The dimension d of the representations.

@@ -39,6 +39,7 @@ mod config;
 mod conv_small;
 mod encoder;
 mod frozen;
+mod interval;
 mod layers;
 mod module;
 mod pass;
@@ -49,6 +50,7 @@ mod site;
 pub use config::{Arch, ConfigError, EncoderConfig, ProjectorConfig};
 pub use encoder::Encoder;
 pub use frozen::Frozen;
+pub use interval::IntervalDisplacement;
 pub use layers::{
     Activation, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, BatchNorm, Conv2d, ConvConfig, ConvNorm, Linear,
     LinearBias,

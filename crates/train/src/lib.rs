@@ -44,6 +44,7 @@
 
 #![forbid(unsafe_code)]
 
+mod certified;
 pub mod config;
 mod error;
 mod health;
@@ -59,6 +60,7 @@ mod state;
 mod step;
 mod train_config;
 
+pub use certified::Certified;
 pub use error::TrainError;
 pub use health::{COLLAPSED_EMBEDDINGS, COLLAPSED_FEATURES};
 pub use method::Method;

@@ -1,5 +1,6 @@
 //! A method of pre-training, as a composition of parts that a file names.
 
+use crate::certified::Certified;
 use crate::config::{ConfigError, read_toml};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -30,6 +31,9 @@ pub struct Method {
     /// The term `λ R` on the representations, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regularizer: Option<Regularizer>,
+    /// The certified term on the representations, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certified: Option<Certified>,
     /// The network between representations and objective.
     #[serde(default)]
     pub projector: ProjectorConfig,
@@ -65,17 +69,34 @@ impl Method {
         if hidden == 0 || out == 0 || layers == 0 {
             return Err("`projector` has a width or a number of layers of 0; give at least 1".into());
         }
-        Ok(())
+        self.certified.as_ref().map_or(Ok(()), Certified::check)
     }
 
-    /// The views that a step needs of every image: those of the objective, then the regularizer's anchor.
+    /// The views that a step needs of every image: those of the objective, then the anchors of the
+    /// regularizer and of the certified term, one for both if they agree.
     pub fn all_views(&self) -> Vec<View> {
-        let anchor = self.regularizer.as_ref().map(|r| match r.config().anchor {
-            Anchor::Strong => View::Strong,
-            Anchor::Weak => View::Weak,
-            Anchor::Clean => View::Clean,
-        });
-        self.views.iter().cloned().chain(anchor).collect()
+        let mut anchors: Vec<Anchor> = self.anchors().into_iter().flatten().collect();
+        anchors.dedup();
+        self.views.iter().cloned().chain(anchors.into_iter().map(view)).collect()
+    }
+
+    /// Where in [`all_views`](Method::all_views) the anchors of the regularizer and of the certified term are.
+    pub(crate) fn anchor_views(&self) -> [Option<usize>; 2] {
+        let [first, second] = self.anchors();
+        let views = self.views.len();
+        [first.map(|_| views), second.map(|second| views + usize::from(first.is_some_and(|f| f != second)))]
+    }
+
+    fn anchors(&self) -> [Option<Anchor>; 2] {
+        [self.regularizer.as_ref().map(|r| r.config().anchor), self.certified.as_ref().map(|c| c.anchor)]
+    }
+}
+
+fn view(anchor: Anchor) -> View {
+    match anchor {
+        Anchor::Strong => View::Strong,
+        Anchor::Weak => View::Weak,
+        Anchor::Clean => View::Clean,
     }
 }
 

@@ -22,13 +22,16 @@ pub struct StepRecord {
     pub step: u64,
     /// The epoch, from 0.
     pub epoch: u64,
-    /// What is minimised: objective + λ·regularizer.
+    /// What is minimised: objective + λ·regularizer, and the certified term with its own factor.
     pub loss: f64,
     /// The self-supervised loss.
     pub objective: f64,
     /// R of the batch at the ε of this step, with the statistics of the batch, so that it differs a little from
     /// R of the finished encoder, which has running statistics; 0 without a regularizer.
     pub regularizer: f64,
+    /// The certified term of the batch at the ε of this step; 0 without one.
+    #[serde(default)]
+    pub certified: f64,
     /// The learning rate.
     pub lr: f64,
     /// ε of this step as a share of its final value; 0 without a regularizer.
@@ -57,6 +60,9 @@ pub struct EpochRecord {
     pub objective: f64,
     /// Mean R.
     pub regularizer: f64,
+    /// Mean certified term.
+    #[serde(default)]
+    pub certified: f64,
     /// Images that went forward through the encoder, views and points of attacks counted one by one.
     pub forward: u64,
     /// Images that a gradient went back through.

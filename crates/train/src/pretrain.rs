@@ -205,7 +205,8 @@ impl Session<'_> {
         let views: Vec<Tensor> = batch.views.iter().map(|v| Array::from_ndarray(device, v).into()).collect();
         let key = Key::new(config.seed).fold("attack").fold(batch.epoch);
         let keys: Vec<Key> = batch.indices.iter().map(|&index| key.fold(index)).collect();
-        let input = StepInput { views: &views, epsilon_scale: self.epsilon_scale(), keys: &keys };
+        let [epsilon_scale, certified_scale] = self.epsilon_scales();
+        let input = StepInput { views: &views, epsilon_scale, certified_scale, keys: &keys };
         let found = step(&self.state.model, &config.method, &input);
 
         let diverged = |(what, value): (String, f64)| TrainError::Diverged {
@@ -218,6 +219,7 @@ impl Session<'_> {
         };
         require_finite("objective", found.objective).map_err(diverged)?;
         require_finite("regularizer", found.regularizer).map_err(diverged)?;
+        require_finite("certified term", found.certified).map_err(diverged)?;
         let gradient_norm = gradient_norm(&self.state.model, &found.gradients).map_err(diverged)?;
 
         let lr = self.learning_rate();
@@ -239,6 +241,7 @@ impl Session<'_> {
             loss: found.loss(),
             objective: found.objective,
             regularizer: found.regularizer,
+            certified: found.certified,
             lr,
             epsilon_scale: input.epsilon_scale,
             gradient_norm,
@@ -254,11 +257,15 @@ impl Session<'_> {
         Schedule::new(config.optimizer.lr(), warmup, self.total).at(self.state.step)
     }
 
-    /// ε of the next step as a share of its final value. The ramp is read at the end of the step: at 0 there
-    /// would be nothing to attack.
-    fn epsilon_scale(&self) -> f64 {
+    /// ε of the next step as a share of its final value, for the regularizer and the certified term. The ramp is read
+    /// at the end of the step: at 0 there would be nothing to attack.
+    fn epsilon_scales(&self) -> [f64; 2] {
         let progress = (self.state.step + 1) as f64 / self.total as f64;
-        self.training.config.method.regularizer.as_ref().map_or(0.0, |r| r.epsilon_scale(progress))
+        let method = &self.training.config.method;
+        [
+            method.regularizer.as_ref().map_or(0.0, |r| r.epsilon_scale(progress)),
+            method.certified.as_ref().map_or(0.0, |c| c.epsilon_scale(progress)),
+        ]
     }
 
     fn end_epoch(
@@ -273,7 +280,8 @@ impl Session<'_> {
             self.run.append(&Record::Warning(warning))?;
         }
         let sums = std::mem::take(&mut self.state.sums);
-        let [loss, objective, regularizer] = sums.losses.map(|sum| sum / self.steps_per_epoch as f64);
+        let [loss, objective, regularizer, certified] =
+            sums.losses.map(|sum| sum / self.steps_per_epoch as f64);
         let [forward, backward] = sums.passes;
         let (clock, since) = self.epoch_began;
         let seconds = clock.elapsed().as_secs_f64();
@@ -284,6 +292,7 @@ impl Session<'_> {
             loss,
             objective,
             regularizer,
+            certified,
             forward,
             backward,
             seconds,

@@ -26,15 +26,16 @@ pub(crate) struct State {
 /// What the line of an epoch needs of its steps.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Sums {
-    /// Of loss, objective and R.
-    pub(crate) losses: [f64; 3],
+    /// Of loss, objective, R and the certified term.
+    pub(crate) losses: [f64; 4],
     /// Images forward and backward.
     pub(crate) passes: [u64; 2],
 }
 
 impl Sums {
     pub(crate) fn add(&mut self, found: &StepOutput) {
-        for (sum, value) in self.losses.iter_mut().zip([found.loss(), found.objective, found.regularizer]) {
+        let values = [found.loss(), found.objective, found.regularizer, found.certified];
+        for (sum, value) in self.losses.iter_mut().zip(values) {
             *sum += value;
         }
         self.passes[0] += found.forward;
@@ -96,7 +97,7 @@ impl State {
             tensors.insert(format!("{OPTIMIZER}.{name}"), Stored::from_tensor(&tensor));
         }
         tensors.insert(STEP.into(), Stored::new(&[1], Values::U64(vec![self.step])));
-        tensors.insert(LOSSES.into(), Stored::new(&[3], Values::F64(self.sums.losses.to_vec())));
+        tensors.insert(LOSSES.into(), Stored::new(&[4], Values::F64(self.sums.losses.to_vec())));
         tensors.insert(PASSES.into(), Stored::new(&[2], Values::U64(self.sums.passes.to_vec())));
         checkpoint::save_tensors(path, &tensors, &identity.0).map_err(TrainError::Save)
     }

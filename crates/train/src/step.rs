@@ -1,5 +1,6 @@
 //! Losses and gradients of one step.
 
+use crate::certified::Certified;
 use crate::method::Method;
 use crate::model::Model;
 use std::cell::RefCell;
@@ -13,6 +14,8 @@ pub(crate) struct StepInput<'a> {
     pub(crate) views: &'a [Tensor],
     /// ε of the inner maximiser as a share of its final value.
     pub(crate) epsilon_scale: f64,
+    /// ε of the certified term as a share of its final value.
+    pub(crate) certified_scale: f64,
     /// One key for each image, for the inner maximiser.
     pub(crate) keys: &'a [Key],
 }
@@ -25,6 +28,10 @@ pub(crate) struct StepOutput {
     pub(crate) regularizer: f64,
     /// λ, or 0 without a regularizer.
     pub(crate) weight: f64,
+    /// The certified term, unweighted.
+    pub(crate) certified: f64,
+    /// Its factor, or 0 without one.
+    pub(crate) certified_weight: f64,
     /// Of the whole loss, in the order of the model's parameters.
     pub(crate) gradients: Vec<Tensor>,
     /// The pass whose statistics the encoder absorbs.
@@ -44,7 +51,7 @@ pub(crate) struct StepOutput {
 impl StepOutput {
     /// What is minimised.
     pub(crate) fn loss(&self) -> f64 {
-        self.objective + self.weight * self.regularizer
+        self.objective + self.weight * self.regularizer + self.certified_weight * self.certified
     }
 }
 
@@ -74,6 +81,8 @@ pub(crate) fn step(model: &Model, method: &Method, input: &StepInput<'_>) -> Ste
         objective: objective.item(),
         regularizer: 0.0,
         weight: 0.0,
+        certified: 0.0,
+        certified_weight: 0.0,
         gradients: Vec::new(),
         encoder_pass: pass.clone(),
         projector_pass: pass,
@@ -86,8 +95,12 @@ pub(crate) fn step(model: &Model, method: &Method, input: &StepInput<'_>) -> Ste
     drop((h, z));
     output.gradients = grad_once(objective, &trained);
 
-    if let (Some(regularizer), Some(anchor)) = (&method.regularizer, input.views.get(views.len())) {
+    let [attacked, certified] = method.anchor_views().map(|view| view.map(|view| &input.views[view]));
+    if let (Some(regularizer), Some(anchor)) = (&method.regularizer, attacked) {
         regularize(model, regularizer, anchor, input, &mut output);
+    }
+    if let (Some(term), Some(anchor)) = (&method.certified, certified) {
+        certify(model, term, anchor, input, &mut output);
     }
     output
 }
@@ -120,18 +133,36 @@ fn regularize(
         epsilon_scale: input.epsilon_scale,
         keys: input.keys,
     });
-    let trained = parameters(&model.encoder);
-    let value = term.value.item();
-    let gradients = grad_once(term.value, &trained.iter().collect::<Vec<_>>());
-    // The encoder's parameters are the first of the model's.
-    for (sum, g) in output.gradients.iter_mut().zip(&gradients) {
-        *sum = &*sum + &(g * regularizer.weight());
-    }
-    output.regularizer = value;
+    output.regularizer = term.value.item();
+    add_gradient(model, term.value, regularizer.weight(), output);
     output.weight = regularizer.weight();
     output.encoder_pass = pass.into_inner();
     output.forward += term.forward;
     output.backward += term.backward;
+}
+
+/// Adds the certified term and its gradient. The encoder takes its running statistics from this pass: those of clean
+/// images, which the bounds of the finished encoder are computed with.
+fn certify(model: &Model, term: &Certified, anchor: &Tensor, input: &StepInput<'_>, output: &mut StepOutput) {
+    let mut pass = Pass::train();
+    let value = term.value(&model.encoder, anchor, input.certified_scale, &mut pass);
+    output.certified = value.item();
+    add_gradient(model, value, term.weight, output);
+    output.certified_weight = term.weight;
+    output.encoder_pass = pass;
+    // The clean images, the centres and the radii.
+    output.forward += 3 * anchor.shape()[0] as u64;
+    output.backward += 3 * anchor.shape()[0] as u64;
+}
+
+/// Adds `weight` times the gradient of a term of the encoder alone.
+fn add_gradient(model: &Model, term: Tensor, weight: f64, output: &mut StepOutput) {
+    let trained = parameters(&model.encoder);
+    let gradients = grad_once(term, &trained.iter().collect::<Vec<_>>());
+    // The encoder's parameters are the first of the model's.
+    for (sum, g) in output.gradients.iter_mut().zip(&gradients) {
+        *sum = &*sum + &(g * weight);
+    }
 }
 
 #[cfg(test)]
@@ -163,7 +194,11 @@ mod tests {
             Tensor::random(&device, Random::Uniform, &keys, &[8, 8, 1], DType::F32)
         };
         let views: Vec<Tensor> = views.iter().map(view).collect();
-        step(&model, method, &StepInput { views: &views, epsilon_scale: 1.0, keys: &keys })
+        step(
+            &model,
+            method,
+            &StepInput { views: &views, epsilon_scale: 1.0, certified_scale: 1.0, keys: &keys },
+        )
     }
 
     /// The attack does not depend on λ, so that the gradient is linear in it, and the projector's is constant.

@@ -2,6 +2,8 @@
 
 pub(crate) mod attack;
 pub(crate) mod bench;
+pub(crate) mod bound;
+pub(crate) mod certify;
 pub(crate) mod check;
 pub(crate) mod data;
 pub(crate) mod peers;

@@ -87,6 +87,27 @@ impl BatchNorm {
         Affine { scale, shift }
     }
 
+    /// The map that [`forward`](BatchNorm::forward) applies to `x` `(…, c)` before the activation; in training a
+    /// differentiable function of `x`, whose statistics the pass collects.
+    #[track_caller]
+    pub(crate) fn affine_at(&self, x: &Tensor, pass: &mut Pass) -> Affine {
+        if !pass.is_train() {
+            return self.affine();
+        }
+        let c = self.weight.shape()[0];
+        let count = x.array().len() / c;
+        let rows = x.reshape([count, c]);
+        let mean = rows.mean(0);
+        let variance = (&rows - &mean).square().mean(0).reshape([c]);
+        let mean = mean.reshape([c]);
+        let layer = self.name.clone();
+        let (m, v) = (mean.array().clone(), variance.array().clone());
+        pass.collect(BatchStatistics { layer, mean: m, variance: v, count });
+        let scale = &self.weight / &variance.add_scalar(BATCH_NORM_EPS).sqrt();
+        let shift = &self.bias - &(&mean * &scale);
+        Affine { scale, shift }
+    }
+
     /// Calls `f` with scale, shift and running statistics.
     pub fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
         let name = |part| format!("{}.{part}", self.name);

@@ -1,0 +1,66 @@
+//! How far floating-point sums may be from exact ones, always rounded to the safe side.
+
+/// The unit roundoff of f64.
+pub(crate) const UNIT: f64 = f64::EPSILON / 2.0;
+
+/// Added wherever a sum of products may underflow: far above `n` times the least positive number, far
+/// below anything that matters.
+pub(crate) const TINY: f64 = 1e-290;
+
+/// `γ_n = n u / (1 − n u)`: the relative error of a sum of `n` products in any order, blocked, with or
+/// without fused multiply-add, at unit roundoff `u` (Higham 2002, section 3.1).
+///
+/// # Panics
+/// If `n u` is not below one: no sum of that length says anything.
+#[track_caller]
+pub fn gamma(n: usize, unit: f64) -> f64 {
+    let nu = n as f64 * unit;
+    assert!(nu < 1.0, "gamma: sums of {n} terms at unit roundoff {unit} have no bounded error");
+    nu / (1.0 - nu)
+}
+
+/// [`gamma`] of f64 with room for the roundings of the formula that uses it.
+pub(crate) fn slack(n: usize) -> f64 {
+    1.01 * gamma(n + 8, UNIT)
+}
+
+/// The next number above; infinity and NaN stay.
+pub(crate) fn up(v: f64) -> f64 {
+    v.next_up()
+}
+
+/// The next number below.
+pub(crate) fn down(v: f64) -> f64 {
+    v.next_down()
+}
+
+/// An upper bound of an exact sum of non-negative terms from its float value: Theorem R1 of
+/// docs/certificates.md.
+pub(crate) fn above(sum: f64, terms: usize) -> f64 {
+    sum * (1.0 + 2.0 * slack(terms)) + TINY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The published values of γ_28 and γ_577 in both precisions.
+    #[test]
+    fn golden_gammas() {
+        let single = f64::from(f32::EPSILON) / 2.0;
+        for (found, golden) in [
+            (gamma(28, single), 1.6689328390431102e-06),
+            (gamma(577, single), 3.439306287749292e-05),
+            (gamma(28, UNIT), 3.108624468950448e-15),
+            (gamma(577, UNIT), 6.405986852087563e-14),
+        ] {
+            assert!((found / golden - 1.0).abs() < 1e-12, "{found} {golden}");
+        }
+    }
+
+    #[test]
+    fn rounding_goes_to_the_safe_side() {
+        assert!(up(1.0) > 1.0 && down(1.0) < 1.0 && up(0.0) > 0.0);
+        assert!(above(0.0, 1) > 0.0 && above(f64::NAN, 1).is_nan() && above(f64::INFINITY, 3).is_infinite());
+    }
+}

@@ -1,0 +1,167 @@
+//! How far intervals let a representation move, as a differentiable function of the parameters.
+
+use crate::encoder::Encoder;
+use crate::layers::{Activation, Affine, ConvNorm};
+use crate::pass::Pass;
+use tarrl_tensor::Tensor;
+
+/// Interval bounds of the displacement `f(x') − f(x)`, for training.
+///
+/// Every value carries its clean number `a` and an interval `c ± r` of its displacement, zero inside. A
+/// convolution and the scale of its batch norm, whose statistics are those of the clean images, take
+/// `c` to `W c` and `r` to `|W| r`; ReLU takes each end `D` to `relu(a + D) − relu(a)` (interval bound
+/// propagation in difference form, Gowal et al. 2018). Up to rounding these are bounds for the network
+/// at hand, whatever its training; tight only where training made them so.
+#[derive(Clone, Debug)]
+pub struct IntervalDisplacement {
+    /// `(n, d)`: the representations.
+    pub clean: Tensor,
+    /// `(n, d)`: the middle of each interval.
+    pub centre: Tensor,
+    /// `(n, d)`: half of its width.
+    pub radius: Tensor,
+}
+
+impl IntervalDisplacement {
+    /// `(n, d)`: the largest displacement of each coordinate, `|c| + r`.
+    pub fn worst(&self) -> Tensor {
+        &self.centre.abs() + &self.radius
+    }
+}
+
+impl Encoder {
+    /// Bounds for images `x` `(n, h, w, c)` in [0, 1] that move by at most `epsilon` in each pixel, and stay in
+    /// [0, 1].
+    ///
+    /// Three forward passes, one of them with the absolute values of the weights.
+    ///
+    /// # Panics
+    /// As [`forward`](Encoder::forward).
+    #[track_caller]
+    pub fn interval_displacement(&self, x: &Tensor, epsilon: f64, pass: &mut Pass) -> IntervalDisplacement {
+        let x = x.detach();
+        let low = x.clamp(0.0, epsilon).neg();
+        let high = x.neg().add_scalar(1.0).clamp(0.0, epsilon);
+        let middle = (&high + &low).mul_scalar(0.5);
+        let half = (&high - &low).mul_scalar(0.5);
+        let zero = self.normalize(&x.zeros_like());
+        // Normalisation has a positive scale, so that widths stay widths.
+        let scaled = |x: &Tensor| &self.normalize(x) - &zero;
+        // The three travel together: every arrangement of units treats images independently.
+        let packed = Tensor::concat(&[&self.normalize(&x), &scaled(&middle), &scaled(&half)], 0);
+        let n = x.shape()[0];
+        let y = self.forward_with(&packed, &mut |unit, x| displaced(unit, x, n, pass));
+        let part = |i: usize| y.slice(0, i * n, n);
+        IntervalDisplacement { clean: part(0), centre: part(1), radius: part(2) }
+    }
+}
+
+/// One unit on `[a; c; r]` `(3n, …)`.
+#[track_caller]
+fn displaced(unit: &ConvNorm, packed: &Tensor, n: usize, pass: &mut Pass) -> Tensor {
+    let (weight, conv) = (unit.conv.weight(), unit.conv.conv());
+    let signed = packed.slice(0, 0, 2 * n).conv2d(weight, conv);
+    let radius = packed.slice(0, 2 * n, n).conv2d(&weight.abs(), conv);
+    let (clean, centre) = (signed.slice(0, 0, n), signed.slice(0, n, n));
+    let Affine { scale, shift } = unit.norm.affine_at(&clean, pass);
+    let a = clean.channel_affine(&scale, &shift, false);
+    let (c, r) = (&centre * &scale, &radius * &scale.abs());
+    if unit.activation == Activation::None {
+        return Tensor::concat(&[&a, &c, &r], 0);
+    }
+    let rest = a.relu();
+    let high = &(&a + &(&c + &r)).relu() - &rest;
+    let low = &(&a + &(&c - &r)).relu() - &rest;
+    let (c, r) = ((&high + &low).mul_scalar(0.5), (&high - &low).mul_scalar(0.5));
+    Tensor::concat(&[&rest, &c, &r], 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Arch, EncoderConfig, parameters, track};
+    use tarrl_tensor::{Cpu, DType, Device, Key, Random, grad};
+
+    fn images(device: &Device, key: Key) -> Tensor {
+        let keys: Vec<Key> = (0..4usize).map(|i| key.fold(i)).collect();
+        let wide = Tensor::random(device, Random::Uniform, &keys, &[12, 12, 1], DType::F32);
+        wide.mul_scalar(1.4).add_scalar(-0.2).clamp(0.0, 1.0)
+    }
+
+    /// Random points and corners of the ball stay in the intervals, in both architectures.
+    #[test]
+    fn no_point_of_the_ball_leaves_the_interval() {
+        let device = Cpu { threads: 1, ..Cpu::default() }.open();
+        for arch in [Arch::ConvSmall, Arch::ResNet18Cifar] {
+            let key = Key::new(7).fold(arch.name());
+            let config = EncoderConfig {
+                arch,
+                width: 0.125,
+                mean: vec![0.3],
+                std: vec![0.4],
+                ..EncoderConfig::default()
+            };
+            let encoder = Encoder::new(&config, &device, key);
+            let x = images(&device, key);
+            for epsilon in [1e-3, 0.05] {
+                let found = encoder.interval_displacement(&x, epsilon, &mut Pass::eval());
+                let clean = encoder.forward(&x, &mut Pass::eval());
+                for trial in 0..20usize {
+                    let noise = images(&device, key.fold("noise").fold(trial)).add_scalar(-0.5);
+                    let noise =
+                        if trial % 2 == 0 { noise.sign() } else { noise.mul_scalar(2.0).clamp(-1.0, 1.0) };
+                    let u = (&x + &noise.mul_scalar(epsilon)).clamp(0.0, 1.0);
+                    let moved = &encoder.forward(&u, &mut Pass::eval()) - &clean;
+                    let off = (&moved - &found.centre).abs().array().to_f64();
+                    let [r, z] = [&found.radius, &clean].map(|t| t.array().to_f64());
+                    for (i, off) in off.iter().enumerate() {
+                        // f32 through up to eighteen layers, relative to the size of the representation.
+                        assert!(
+                            *off <= r[i] + 1e-4 * (1.0 + z[i].abs()),
+                            "{arch:?} ε = {epsilon}: {off} {}",
+                            r[i]
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_clean_branch_is_the_forward_pass() {
+        let device = Cpu { threads: 1, ..Cpu::default() }.open();
+        let encoder =
+            Encoder::new(&EncoderConfig { width: 0.25, ..EncoderConfig::default() }, &device, Key::new(3));
+        let x = images(&device, Key::new(4));
+        let (mut ours, mut theirs) = (Pass::train(), Pass::train());
+        let found = encoder.interval_displacement(&x, 0.1, &mut ours);
+        let z = encoder.forward(&x, &mut theirs);
+        for (a, b) in found.clean.array().to_f64().iter().zip(z.array().to_f64()) {
+            assert!((a - b).abs() < 1e-4 * (1.0 + b.abs()), "{a} {b}");
+        }
+        for (a, b) in ours.statistics().iter().zip(theirs.statistics()) {
+            assert_eq!((&a.layer, a.count), (&b.layer, b.count));
+            for (a, b) in a.variance.to_f64().iter().zip(b.variance.to_f64()) {
+                assert!((a - b).abs() < 1e-4 * (1.0 + b), "{a} {b}");
+            }
+        }
+        assert_eq!(ours.statistics().len(), theirs.statistics().len());
+    }
+
+    /// At ε = 0 nothing moves, and every weight has a part in what moves at ε > 0.
+    #[test]
+    fn it_vanishes_with_the_ball_and_reaches_every_weight() {
+        let device = Cpu { threads: 1, ..Cpu::default() }.open();
+        let mut encoder =
+            Encoder::new(&EncoderConfig { width: 0.125, ..EncoderConfig::default() }, &device, Key::new(5));
+        let x = images(&device, Key::new(6));
+        let still = encoder.interval_displacement(&x, 0.0, &mut Pass::eval());
+        assert!(still.worst().array().to_f64().iter().all(|&v| v == 0.0));
+        track(&mut encoder);
+        let moved = encoder.interval_displacement(&x, 0.1, &mut Pass::train()).worst().square().sum_all();
+        let weights = parameters(&encoder);
+        for g in grad(&moved, &weights.iter().collect::<Vec<_>>()) {
+            assert!(g.array().to_f64().iter().any(|&v| v != 0.0));
+        }
+    }
+}
