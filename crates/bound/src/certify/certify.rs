@@ -111,6 +111,10 @@ pub fn certify(
 impl CertifyConfig {
     fn check(&self, x: &Tensor) -> Result<(), CertifyError> {
         let setting = |field, value, range| Err(CertifyError::Setting { field, value, range });
+        // The l1 ball lies in the box of the same radius, which is what is propagated; sparse changes lie in none.
+        if self.threat.norm == Norm::L0 {
+            return Err(CertifyError::UnsupportedNorm(self.threat.norm));
+        }
         let epsilon = self.threat.epsilon;
         if !(epsilon >= 0.0 && epsilon.is_finite()) {
             return setting("threat.epsilon", epsilon, "it must be finite and not negative");

@@ -1,5 +1,7 @@
 //! Why something could not be certified, or a certificate not be used.
 
+use tarrl_attacks::Norm;
+
 /// A certificate that could not be made, read or applied: the cause and the remedy.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CertifyError {
@@ -37,6 +39,9 @@ pub enum CertifyError {
         /// What is allowed.
         range: &'static str,
     },
+    /// A threat model that is no norm ball.
+    #[error("certify: no rule for the norm {0}; certificates are made for linf, l2 and l1")]
+    UnsupportedNorm(Norm),
     /// Bytes that are no stored certificates, or not whole.
     #[error("certificates: damaged: {0}; delete the file and certify again")]
     Damaged(String),

@@ -70,7 +70,9 @@ fn attack_is_below_certificate_for_every_sample_effort_and_ball() {
         let network = Network::read(&|x| net.encode(x), &x).unwrap();
         let z = network.forward(&x).array().to_f64();
         let d = network.features();
-        for (norm, epsilon) in [(Norm::Linf, 0.002), (Norm::Linf, 0.05), (Norm::L2, 0.02), (Norm::L2, 0.5)] {
+        for (norm, epsilon) in
+            [(Norm::Linf, 0.002), (Norm::Linf, 0.05), (Norm::L2, 0.02), (Norm::L2, 0.5), (Norm::L1, 0.5)]
+        {
             let threat = Threat::new(norm, epsilon);
             let moved: Vec<Vec<f64>> = points(&|x| net.encode(x), &x, &threat, key)
                 .iter()
@@ -92,6 +94,15 @@ fn attack_is_below_certificate_for_every_sample_effort_and_ball() {
             }
         }
     }
+}
+
+#[test]
+fn sparse_changes_are_refused_because_they_lie_in_no_ball_of_a_norm() {
+    let net = Net::new(Key::new(0));
+    let x = pixels(&net.device, Key::new(1), &[1, 8, 8, 1]);
+    let network = Network::read(&|x| net.encode(x), &x).unwrap();
+    let refusal = certify(&network, &x, &config(Effort::Interval, Threat::new(Norm::L0, 3.0))).unwrap_err();
+    assert!(refusal.to_string().contains("norm l0"), "{refusal}");
 }
 
 /// The network as f32 computes it, op by op, moves within the certificate that was made for f32; large
