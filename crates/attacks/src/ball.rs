@@ -2,8 +2,9 @@
 
 use crate::draw;
 use crate::lattice::Lattice;
-use crate::project::{Break, Room, project_row, surely_inside};
+use crate::project::{Room, project_row, surely_inside};
 use crate::round::{Real, above, below, ceiling, farther, floor};
+use crate::scratch::{Row, Scratch};
 use crate::steepest;
 use crate::threat::{Norm, Threat};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub struct Ball {
     radii: Vec<f64>,
     center: Tensor,
     region: Region,
+    pub(crate) scratch: Scratch,
 }
 
 /// What projection needs, computed once.
@@ -54,7 +56,7 @@ impl Ball {
             (Norm::Linf, _) => cube::<f32>(&center, threat, &radii),
             _ => Region::Host { center: Arc::new(center.array().to_f64()) },
         };
-        Ball { threat: *threat, radii, center, region }
+        Ball { threat: *threat, radii, center, region, scratch: Scratch::default() }
     }
 
     /// The centers `(n, …)`: the inputs, clamped into the box.
@@ -121,7 +123,7 @@ impl Ball {
     #[track_caller]
     pub fn step(&self, u: &Tensor, gradient: &Tensor, size: f64) -> Tensor {
         match self.threat.norm {
-            Norm::L1 => steepest::sparse(self, u, gradient, &vec![size; self.len()], steepest::SHARE),
+            Norm::L1 => self.sparse_step(u, gradient, &vec![size; self.len()]),
             norm => u + &steepest::dense(norm, gradient).mul_scalar(size),
         }
     }
@@ -134,7 +136,7 @@ impl Ball {
     pub fn step_each(&self, u: &Tensor, gradient: &Tensor, sizes: &[f64]) -> Tensor {
         assert_eq!(sizes.len(), self.len(), "step: {} sizes for {} samples", sizes.len(), self.len());
         match self.threat.norm {
-            Norm::L1 => steepest::sparse(self, u, gradient, sizes, steepest::SHARE),
+            Norm::L1 => self.sparse_step(u, gradient, sizes),
             norm => u + &(&steepest::dense(norm, gradient) * &steepest::per_sample(u, sizes)),
         }
     }
@@ -231,7 +233,13 @@ impl Ball {
             }
         };
         let radii = positions.iter().map(|&i| self.radii[i]).collect();
-        Ball { threat: self.threat, radii, center: self.center.gather(0, &rows), region }
+        Ball {
+            threat: self.threat,
+            radii,
+            center: self.center.gather(0, &rows),
+            region,
+            scratch: self.scratch.clone(),
+        }
     }
 
     /// The same samples with other radii.
@@ -258,19 +266,21 @@ impl Ball {
     fn project_rows<R: Real>(&self, u: &Tensor, center: &[f64]) -> Tensor {
         let (lo, hi) = self.bounds();
         let (lo, hi) = (ceiling::<R>(lo), floor::<R>(hi));
-        let mut points = u.to_vec::<R>();
         let width = self.width().max(1);
-        let mut scratch = (Vec::new(), Vec::new());
+        let mut scratch = self.scratch.lock();
+        let ([points, _], row) = R::room(&mut scratch);
+        u.array().read_into(points);
         for ((point, x), &radius) in points.chunks_mut(width).zip(center.chunks(width)).zip(&self.radii) {
-            project_point(
-                self.threat.norm,
-                point,
-                Room { x, lo: lo.wide(), hi: hi.wide() },
-                radius,
-                &mut scratch,
-            );
+            project_point(self.threat.norm, point, Room { x, lo: lo.wide(), hi: hi.wide() }, radius, row);
         }
-        Tensor::new(u.device(), *u.shape(), &points)
+        Tensor::new(u.device(), *u.shape(), points)
+    }
+
+    fn sparse_step(&self, u: &Tensor, gradient: &Tensor, sizes: &[f64]) -> Tensor {
+        match u.dtype() {
+            DType::F64 => steepest::sparse::<f64>(self, u, gradient, sizes),
+            _ => steepest::sparse::<f32>(self, u, gradient, sizes),
+        }
     }
 
     #[track_caller]
@@ -292,7 +302,7 @@ pub(crate) fn project_point<R: Real>(
     point: &mut [R],
     room: Room<'_>,
     radius: f64,
-    (v, order): &mut (Vec<f64>, Vec<Break>),
+    (v, order): &mut Row,
 ) {
     let (lo, hi) = (R::nearest(room.lo), R::nearest(room.hi));
     v.clear();

@@ -22,13 +22,28 @@
 //! assert!((found.value[1] - (0.3 - 2.0 * 0.8)).abs() < 1e-6);
 //! ```
 //!
+//! | wanted | item |
+//! |---|---|
+//! | a ball of l-infinity, l2, l1 or l0 around each sample, with its own radius, on 8-bit levels if asked | [`Threat`], [`Ball`] |
+//! | FGSM, R+FGSM, BIM, PGD, MI-FGSM | [`pgd()`] and the constructors of [`Pgd`], [`fgsm`] |
+//! | the nearest mistake | [`CarliniWagner`], [`DeepFool`], from decisions alone [`HopSkipJump`] |
+//! | the parameter-free suite | [`auto_attack`], [`Apgd`], [`Fab`], [`Square`] |
+//! | a classifier as the target | [`attack_classifier`], [`classify`], [`classify_towards`] |
+//! | a random classifier as the target | [`Eot`] |
+//! | a representation as the target, without labels | [`represent`], and what it says: [`measures`] |
+//! | a step rule of one's own | [`Search`] on a [`Problem`] |
+//! | whether the number can be believed | [`examine()`], [`masking`] |
+//!
 //! - A [`Threat`] has three verbs on the [`Ball`] around a batch: start, step, project. Its points are
 //!   inside in exact arithmetic, never a rounding error outside.
-//! - [`ascend`] is the one engine; [`pgd`], [`fgsm`] and [`attack_classifier`] are what they say on it.
-//!   The best point seen is kept, finished samples leave the batch, and passes are counted per sample.
+//! - [`Search`] is the one engine. It keeps the point of largest value and the point of least margin, notes
+//!   which attack, target, restart and step broke a sample, drops finished samples from the batch,
+//!   counts passes per sample and stops each at its budget ([`Limits`]).
 //! - Randomness is one key per sample, so that a result depends neither on the size nor on the order
 //!   of the batch, given a model whose rows do not depend on each other.
-//! - Gradients are taken in the input alone: an attack on a frozen model computes no weight gradient.
+//! - A run can be written down after every look and gone on with to the same bits ([`PgdRun`], [`state`]).
+//! - Gradients are taken in the input alone: an attack on a frozen model computes no weight gradient. After
+//!   its first steps a projected gradient ascent allocates no memory for values.
 
 #![forbid(unsafe_code)]
 
@@ -53,6 +68,7 @@ mod project;
 pub mod represent;
 mod round;
 mod run;
+mod scratch;
 mod search;
 pub mod state;
 mod steepest;

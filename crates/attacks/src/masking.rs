@@ -182,7 +182,13 @@ pub fn more_steps(short: &[bool], long: &[bool]) -> Option<Finding> {
         return None;
     }
     let samples = which(n, |i| long[i] && !short[i]);
-    report(Sign::MoreStepsHelp, true, n, samples, &[("accuracy", accuracy(short)), ("with-more", accuracy(long))])
+    report(
+        Sign::MoreStepsHelp,
+        true,
+        n,
+        samples,
+        &[("accuracy", accuracy(short)), ("with-more", accuracy(long))],
+    )
 }
 
 /// What two losses broke: more than a twentieth of the samples fell to one alone.

@@ -1,5 +1,6 @@
 //! Rounding towards the inside: differences decided in exact arithmetic.
 
+use crate::scratch::{Room, Row};
 use tarrl_tensor::Element;
 
 /// The element types of inputs, each exactly representable in f64.
@@ -7,11 +8,16 @@ pub(crate) trait Real: Element + PartialOrd {
     fn wide(self) -> f64;
     /// The nearest value.
     fn nearest(x: f64) -> Self;
+    /// Room for numbers of this type.
+    fn room(scratch: &mut Room) -> (&mut [Vec<Self>; 2], &mut Row);
     fn up(self) -> Self;
     fn down(self) -> Self;
 }
 
 impl Real for f32 {
+    fn room(scratch: &mut Room) -> (&mut [Vec<Self>; 2], &mut Row) {
+        (&mut scratch.f32, &mut scratch.row)
+    }
     fn wide(self) -> f64 {
         f64::from(self)
     }
@@ -27,6 +33,9 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
+    fn room(scratch: &mut Room) -> (&mut [Vec<Self>; 2], &mut Row) {
+        (&mut scratch.f64, &mut scratch.row)
+    }
     fn wide(self) -> f64 {
         self
     }

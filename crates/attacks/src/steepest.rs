@@ -1,8 +1,9 @@
 //! Directions of ascent.
 
 use crate::ball::Ball;
+use crate::round::Real;
 use crate::threat::Norm;
-use tarrl_tensor::{DType, Tensor};
+use tarrl_tensor::Tensor;
 
 /// The share of coordinates that an l1 step moves.
 pub(crate) const SHARE: f64 = 0.01;
@@ -20,36 +21,36 @@ pub(crate) fn dense(norm: Norm, gradient: &Tensor) -> Tensor {
     }
 }
 
-/// `u` moved by sizes `(n)` along the sign of the gradient at the `share` of the coordinates with the
+/// `u` moved by sizes `(n)` along the sign of the gradient at the [`SHARE`] of the coordinates with the
 /// largest ones, ties included, each by `size / count`. Coordinates at the box whose gradient points
 /// outside do not count.
-pub(crate) fn sparse(ball: &Ball, u: &Tensor, gradient: &Tensor, sizes: &[f64], share: f64) -> Tensor {
+pub(crate) fn sparse<R: Real>(ball: &Ball, u: &Tensor, gradient: &Tensor, sizes: &[f64]) -> Tensor {
     let (lo, hi) = ball.bounds();
     let width = ball.width().max(1);
-    let mut points = u.array().to_f64();
-    let mut g = gradient.array().to_f64();
-    let mut order = Vec::new();
-    let count = ((share * width as f64).ceil() as usize).clamp(1, width);
-    for ((point, g), &size) in points.chunks_mut(width).zip(g.chunks_mut(width)).zip(sizes) {
-        for (v, g) in point.iter().zip(g.iter_mut()) {
-            if (*v >= hi && *g > 0.0) || (*v <= lo && *g < 0.0) {
-                *g = 0.0;
-            }
-        }
+    let mut scratch = ball.scratch.lock();
+    let ([points, slopes], (order, _)) = R::room(&mut scratch);
+    u.array().read_into(points);
+    gradient.array().read_into(slopes);
+    let count = ((SHARE * width as f64).ceil() as usize).clamp(1, width);
+    for ((point, slopes), &size) in points.chunks_mut(width).zip(slopes.chunks(width)).zip(sizes) {
+        let free = |v: &R, g: &R| {
+            let (v, g) = (v.wide(), g.wide());
+            if (v >= hi && g > 0.0) || (v <= lo && g < 0.0) { 0.0 } else { g }
+        };
         order.clear();
-        order.extend(g.iter().map(|g| g.abs()));
+        order.extend(point.iter().zip(slopes.iter()).map(|(v, g)| free(v, g).abs()));
         let (_, least, _) = order.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
         let least = *least;
-        let chosen = |g: &f64| *g != 0.0 && g.abs() >= least;
-        let moved = g.iter().filter(|g| chosen(g)).count();
-        for (v, g) in point.iter_mut().zip(g.iter()) {
+        let chosen = |g: f64| g != 0.0 && g.abs() >= least;
+        let moved = point.iter().zip(slopes.iter()).filter(|(v, g)| chosen(free(v, g))).count();
+        for (v, g) in point.iter_mut().zip(slopes.iter()) {
+            let g = free(v, g);
             if chosen(g) {
-                *v += g.signum() * size / moved as f64;
+                *v = R::nearest(v.wide() + g.signum() * size / moved as f64);
             }
         }
     }
-    let moved = Tensor::new(u.device(), *u.shape(), &points);
-    if u.dtype() == DType::F64 { moved } else { moved.cast(u.dtype()) }
+    Tensor::new(u.device(), *u.shape(), points)
 }
 
 /// `(n, 1, …)`: a number for each sample of a batch `(n, …)`, to be broadcast over its coordinates.

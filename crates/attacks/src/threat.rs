@@ -85,7 +85,8 @@ pub struct Threat {
     /// The least and largest value of any coordinate; `None` if inputs have no range.
     pub bounds: Option<(f64, f64)>,
     /// How many equally spaced values of the box the attacker can write, 256 for images of 8 bits;
-    /// `None` for all. See [`Ball::snap`].
+    /// `None` for all. See [`Ball::snap`]. Levels are rounded numbers: for an l-infinity ball of eight levels
+    /// write `8.001/255`, or the eighth is out of reach for some of them by its last bit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub levels: Option<u32>,
 }

@@ -8,6 +8,7 @@ mod feasible;
 mod invariance;
 mod losses;
 mod masking;
+mod metamorphic;
 mod minimal;
 mod represent;
 mod resume;
