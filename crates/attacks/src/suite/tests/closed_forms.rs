@@ -121,7 +121,7 @@ fn a_linear_encoder_is_moved_by_its_largest_singular_value() {
             u.add_scalar(-0.5).matmul_with(&a, tarrl_tensor::Transpose { b: true, ..Default::default() });
         Evaluation::of(shift.square().sum(1).reshape([m]))
     };
-    let keys: Vec<Key> = (0..4).map(|i| Key::new(i)).collect();
+    let keys: Vec<Key> = (0..4).map(Key::new).collect();
     let problem = Problem::new(Threat::l2(0.25).around(&x), &moved, &keys, Limits::default());
     let found = apgd(&problem, &Apgd { steps: 50, ..Apgd::default() });
     for value in found.value {
