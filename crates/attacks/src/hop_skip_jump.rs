@@ -116,7 +116,7 @@ impl Walk<'_> {
             open = asked.into_iter().filter(|(_, wrong)| !wrong).map(|(row, _)| row).collect();
         }
         self.found.sort_unstable();
-        self.to_boundary();
+        self.approach();
     }
 
     /// One estimate of the normal, one step along it as far as the mistake lasts, and back to the boundary.
@@ -142,7 +142,7 @@ impl Walk<'_> {
             if open.is_empty() {
                 break;
             }
-            let moved = self.into_box(&(&self.point + &(&normal * &per_sample(&self.point, &size))));
+            let moved = self.boxed(&(&self.point + &(&normal * &per_sample(&self.point, &size))));
             let asked = self.ask(&moved, &open);
             let hits: Vec<(usize, usize)> =
                 asked.iter().filter(|(_, wrong)| *wrong).map(|&(row, _)| (row, row)).collect();
@@ -150,7 +150,7 @@ impl Walk<'_> {
             open = asked.into_iter().filter(|(_, wrong)| !wrong).map(|(row, _)| row).collect();
             open.iter().for_each(|&row| size[row] *= 0.5);
         }
-        self.to_boundary();
+        self.approach();
     }
 
     /// The estimated direction into the mistakes: the mean of random directions, signed by the decisions
@@ -166,7 +166,7 @@ impl Walk<'_> {
             let law = if self.norm == Norm::L2 { Random::Normal } else { Random::Uniform };
             let drawn = self.draw(law, |key| key.fold("query").fold(step).fold(query));
             let drawn = if self.norm == Norm::L2 { drawn } else { drawn.mul_scalar(2.0).add_scalar(-1.0) };
-            let moved = self.into_box(&(&self.point + &(&by_rows(&drawn, unit_rows) * &scale)));
+            let moved = self.boxed(&(&self.point + &(&by_rows(&drawn, unit_rows) * &scale)));
             // What the box has left of the direction; nothing where there is no reach.
             let safe: Vec<f64> = reach.iter().map(|&r| if r > 0.0 { 1.0 / r } else { 0.0 }).collect();
             let direction = &(&moved - &self.point) * &per_sample(&self.point, &safe);
@@ -190,7 +190,7 @@ impl Walk<'_> {
 
     /// Draws the points towards their centers as far as they stay mistakes, by bisection: along the line
     /// for l2, by cutting with a shrinking cube for l-infinity.
-    fn to_boundary(&mut self) {
+    fn approach(&mut self) {
         let distances = self.distances();
         let start = self.point.clone();
         let tolerance = |row: usize| match self.norm {
@@ -232,7 +232,7 @@ impl Walk<'_> {
             Norm::L2 => &moved * &position,
             _ => moved.minimum(&position).maximum(&position.neg()),
         };
-        self.into_box(&(&self.center + &kept))
+        self.boxed(&(&self.center + &kept))
     }
 
     fn distances(&self) -> Vec<f64> {
@@ -242,7 +242,7 @@ impl Walk<'_> {
         rows.map(|(u, x)| self.norm.length(u.iter().zip(x).map(|(u, x)| u - x))).collect()
     }
 
-    fn into_box(&self, u: &Tensor) -> Tensor {
+    fn boxed(&self, u: &Tensor) -> Tensor {
         self.search.ball().into_box(u)
     }
 

@@ -143,7 +143,7 @@ impl<'a> PgdRun<'a> {
         match self.config.start {
             Start::Clean if restart == 0 => ball.center().clone(),
             Start::HalfSigns => half_signs(ball, &keys),
-            Start::Spectral => return self.spectral(&keys),
+            Start::Spectral => self.spectral(&keys),
             Start::Clean | Start::Random => ball.start(&keys),
         }
     }

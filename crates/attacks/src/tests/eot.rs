@@ -53,7 +53,7 @@ fn a_step_follows_the_mean_of_the_gradients() {
         mean =
             &mean + &(&Tensor::random(&cpu(), Random::Normal, &keys, &[D], DType::F64).add_scalar(0.3) * 0.2);
     }
-    let value = (&(&mean * &x)).matmul(&a).neg().to_vec::<f64>();
+    let value = (&mean * &x).matmul(&a).neg().to_vec::<f64>();
     for (found, wanted) in found.value.iter().zip(value) {
         assert!((found - wanted).abs() < 1e-12, "{found} but {wanted}");
     }

@@ -235,7 +235,8 @@ fn company_changes_no_bit() {
     let ball = Threat::l2(100.0).around(&x);
     let hop = HopSkipJump { steps: 3, initial_queries: 20, ..HopSkipJump::default() };
     let cw = CarliniWagner { steps: 60, searches: 3, initial_c: 0.1, ..CarliniWagner::default() };
-    let attacks: [&dyn Fn(&Ball, &[tarrl_tensor::Key]) -> Outcome; 3] = [
+    type Attack<'a> = &'a dyn Fn(&Ball, &[tarrl_tensor::Key]) -> Outcome;
+    let attacks: [Attack<'_>; 3] = [
         &|ball, keys| {
             hop.run(
                 Classifier { logits: &logits, labels: &vec![1; ball.len()] },

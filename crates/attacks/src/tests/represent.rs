@@ -81,9 +81,9 @@ fn impersonation_has_a_closed_form() {
         let ball = Threat::l2(1.0).around_each(&x, &radii);
         let config = Pgd { steps: 60, step_size: 0.02, ..Pgd::default() };
         let found = config.run(&Problem::new(ball, &evaluate, &keys(5, n), Limits::default()));
-        for i in 0..n {
+        for (i, apart) in apart.iter().enumerate() {
             assert_eq!(found.success()[i], factor > 0.5);
-            let distance = (1.0 - factor) * apart[i];
+            let distance = (1.0 - factor) * apart;
             assert!(
                 (-found.value[i] - distance).abs() < 2e-3 * distance,
                 "{} but {distance}",
