@@ -50,7 +50,7 @@ pub fn job(lab: &Arc<Lab>, [pretrain, head]: [Key; 2], images: usize, name: &str
         config: json!({"attack": attack, "radii": radii, "images": images, "subset": lab.profile.subset}),
         inputs: vec![pretrain, head],
         // About half of the images go through all of the first radius.
-        seconds: 1.6 * lab.profile.encoder.width.powi(2) * images as f64,
+        seconds: 4.0 * lab.profile.encoder.width.powi(2) * images as f64,
     };
     let lab = lab.clone();
     Job::new(spec, move |context| {
