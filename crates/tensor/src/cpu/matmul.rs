@@ -1,6 +1,7 @@
 //! Matrix products `C = op(A) op(B)` by faer's kernels, cut by shape: the same bits for any number of threads.
 
-use super::threads::Threads;
+use super::pointwise::Env;
+use super::real::Real;
 use faer::linalg::matmul;
 use faer::traits::ComplexField;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -20,15 +21,17 @@ pub(super) struct Product {
     pub(super) tb: bool,
 }
 
-/// Rows or columns of a piece of `c` at most; enough that packing the other factor for each piece costs little.
+/// Rows of a piece of `c` at most; enough that packing the other factor for each piece costs little.
 const PIECE: usize = 256;
+
+/// Multiply-adds above which faer takes its blocked kernels, whose sums run over `k` in the same order for every row
+/// and any number of rows. Below, and for a single row, it takes others; such pieces are filled up with rows of zeros,
+/// so that a row has the same bits whatever comes with it.
+const BLOCKED: usize = 16 * 16 * 16;
 
 /// Overwrites `c`. Panics if a slice does not have the length that `p` says.
 #[track_caller]
-pub(super) fn matmul<T>(threads: &Threads, p: &Product, a: &[T], b: &[T], c: &mut [T])
-where
-    T: ComplexField + Copy,
-{
+pub(super) fn matmul<T: Real + ComplexField>(env: &Env<'_>, p: &Product, a: &[T], b: &[T], c: &mut [T]) {
     let Product { m, n, k, ta, tb } = *p;
     assert!(
         a.len() == m * k && b.len() == k * n && c.len() == m * n,
@@ -39,14 +42,33 @@ where
     );
     let a = stored(a, m, k, ta);
     let b = stored(b, k, n, tb);
-    let c = MatMut::from_row_major_slice_mut(c, m, n);
-    // The longer side is cut; products are symmetric, (A B)ᵀ = Bᵀ Aᵀ, so that only cuts of rows are needed.
-    let (a, b, c) = if m >= n { (a, b, c) } else { (b.transpose(), a.transpose(), c.transpose_mut()) };
-    let rows = (c.nrows() / 4).next_multiple_of(16).clamp(PIECE / 4, PIECE);
-    threads.worth(m * n * k).for_each_item(pieces(c, rows), |(first, c)| {
-        let a = a.subrows(first, c.nrows());
-        matmul::matmul(c, Accum::Replace, a, b, T::one_impl(), Par::Seq);
+    let rows = (m / 4).next_multiple_of(16).clamp(PIECE / 4, PIECE);
+    let enough = if n * k == 0 { 0 } else { (BLOCKED / (n * k) + 1).max(2) };
+    env.threads.worth(m * n * k).for_each_chunk(c, (rows * n).max(1), |i, c| {
+        let here = c.len() / n;
+        let a = a.subrows(i * rows, here);
+        if here >= enough {
+            multiply(MatMut::from_row_major_slice_mut(c, here, n), a, b);
+        } else {
+            let mut filled = env.memory.block(enough * k);
+            filled.fill(T::ZERO);
+            let mut product = env.memory.block(enough * n);
+            // Stored as the factor is: what faer does with a single column depends on it.
+            let rows = if ta {
+                MatMut::from_column_major_slice_mut(&mut filled, enough, k)
+            } else {
+                MatMut::from_row_major_slice_mut(&mut filled, enough, k)
+            };
+            rows.subrows_mut(0, here).copy_from(a);
+            let filled = stored(&filled, enough, k, ta);
+            multiply(MatMut::from_row_major_slice_mut(&mut product, enough, n), filled, b);
+            c.copy_from_slice(&product[..here * n]);
+        }
     });
+}
+
+fn multiply<T: ComplexField>(c: MatMut<'_, T>, a: MatRef<'_, T>, b: MatRef<'_, T>) {
+    matmul::matmul(c, Accum::Replace, a, b, T::one_impl(), Par::Seq);
 }
 
 /// A stored factor, looked at as `(rows, columns)`.
@@ -58,23 +80,23 @@ fn stored<T>(x: &[T], rows: usize, columns: usize, transposed: bool) -> MatRef<'
     }
 }
 
-/// Cuts a matrix into pieces of so many rows, each with the index of its first row.
-fn pieces<T>(c: MatMut<'_, T>, rows: usize) -> impl Iterator<Item = (usize, MatMut<'_, T>)> {
-    let mut rest = Some(c);
-    let mut first = 0;
-    std::iter::from_fn(move || {
-        let c = rest.take().filter(|c| c.nrows() > 0)?;
-        let here = rows.min(c.nrows());
-        let (piece, other) = c.split_at_row_mut(here);
-        rest = Some(other);
-        first += here;
-        Some((first - here, piece))
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::threads::Threads;
     use super::*;
+    use std::sync::Arc;
+
+    fn product<T: Real + ComplexField>(threads: &Arc<Threads>, p: &Product, a: &[T], b: &[T]) -> Vec<T> {
+        let memory = Arc::default();
+        let mut c = vec![T::of(f64::NAN); p.m * p.n];
+        matmul(&Env { threads, memory: &memory }, p, a, b, &mut c);
+        c
+    }
+
+    /// Numbers without a pattern that could hide a wrong order.
+    fn noise(len: usize, seed: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 2654435761 + seed) % 1009) as f32 / 1009.0 - 0.37).collect()
+    }
 
     fn products() -> Vec<Product> {
         let sizes = [
@@ -106,14 +128,12 @@ mod tests {
 
     #[test]
     fn products_of_short_fractions_are_exact_for_any_threads() {
-        for threads in [1, 2, 3].map(Threads::new) {
+        for threads in [1, 2, 3].map(|n| Arc::new(Threads::new(n))) {
             for p in products() {
                 let want = reference(&p, &factor(p.m * p.k, 17), &factor(p.k * p.n, 19));
-                let mut single = vec![f32::NAN; p.m * p.n];
-                matmul(&threads, &p, &factor(p.m * p.k, 17), &factor(p.k * p.n, 19), &mut single);
+                let single = product::<f32>(&threads, &p, &factor(p.m * p.k, 17), &factor(p.k * p.n, 19));
                 assert!(single.iter().zip(&want).all(|(&got, &want)| f64::from(got) == want), "{p:?}");
-                let mut double = vec![f64::NAN; p.m * p.n];
-                matmul(&threads, &p, &factor(p.m * p.k, 17), &factor(p.k * p.n, 19), &mut double);
+                let double = product::<f64>(&threads, &p, &factor(p.m * p.k, 17), &factor(p.k * p.n, 19));
                 assert_eq!(double, want, "{p:?}");
             }
         }
@@ -121,18 +141,38 @@ mod tests {
 
     #[test]
     fn sums_round_in_the_same_order_for_any_number_of_threads() {
-        let pools = [1, 2, 3].map(Threads::new);
+        let pools = [1, 2, 3].map(|n| Arc::new(Threads::new(n)));
         for p in products() {
-            let noise = |len: usize, seed: usize| -> Vec<f32> {
-                (0..len).map(|i| ((i * 2654435761 + seed) % 1009) as f32 / 1009.0 - 0.37).collect()
-            };
             let (a, b) = (noise(p.m * p.k, 3), noise(p.k * p.n, 5));
-            let [one, two, three] = [0, 1, 2].map(|i| {
-                let mut c = vec![f32::NAN; p.m * p.n];
-                matmul(&pools[i], &p, &a, &b, &mut c);
-                c.into_iter().map(f32::to_bits).collect::<Vec<_>>()
-            });
+            let [one, two, three] = [0, 1, 2]
+                .map(|i| product(&pools[i], &p, &a, &b).into_iter().map(f32::to_bits).collect::<Vec<_>>());
             assert!(one == two && two == three, "{p:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_whatever_comes_with_it() {
+        let threads = Arc::new(Threads::new(2));
+        let shapes = [(1, 20), (1, 300), (2, 3), (3, 1), (5, 64), (10, 128), (17, 700), (128, 513)];
+        for (n, k) in shapes {
+            for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
+                let b = noise(k * n, 5);
+                let all = noise(700 * k, 3);
+                // The first `m` rows of `all`, stored as asked.
+                let rows = |m: usize| {
+                    let p = Product { m, n, k, ta, tb };
+                    let a: Vec<f32> = if ta {
+                        (0..k * m).map(|i| all[i % m * k + i / m]).collect()
+                    } else {
+                        all[..m * k].to_vec()
+                    };
+                    product(&threads, &p, &a, &b).into_iter().map(f32::to_bits).collect::<Vec<_>>()
+                };
+                let whole = rows(700);
+                for m in [1, 2, 3, 8, 63, 65, 130, 257, 699] {
+                    assert_eq!(rows(m), whole[..m * n], "{m} rows, n {n}, k {k}, stored {ta} {tb}");
+                }
+            }
         }
     }
 
@@ -140,6 +180,6 @@ mod tests {
     #[should_panic(expected = "do not fit")]
     fn wrong_lengths_are_refused() {
         let p = Product { m: 2, n: 2, k: 2, ..Product::default() };
-        matmul(&Threads::new(1), &p, &[0.0f32; 4], &[0.0; 4], &mut [0.0; 3]);
+        product(&Arc::new(Threads::new(1)), &p, &[0.0f32; 4], &[0.0; 3]);
     }
 }

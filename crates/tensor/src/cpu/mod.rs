@@ -242,7 +242,7 @@ impl Backend for CpuBackend {
             let mut out = self.memory.block(batch * m * n);
             for i in 0..batch {
                 let (a, b) = (&a[i * m * k..][..m * k], &b[i * k * n..][..k * n]);
-                matmul::matmul(&self.threads, &one, a, b, &mut out[i * m * n..][..m * n]);
+                matmul::matmul(&self.env(), &one, a, b, &mut out[i * m * n..][..m * n]);
             }
             out.finish()
         })
