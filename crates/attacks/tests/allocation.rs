@@ -52,7 +52,8 @@ fn a_step_allocates_nothing_large_after_warm_up() {
                 run.step();
             }
             let before = COUNT.load(Ordering::SeqCst);
-            assert!(before > 10, "the counter sees nothing");
+            // The memory of the device, from which all tensors come.
+            assert!(before > 0, "the counter sees nothing");
             for _ in 0..6 {
                 assert!(run.step());
             }

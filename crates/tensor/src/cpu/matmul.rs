@@ -43,7 +43,7 @@ pub(super) fn matmul<T: Real + ComplexField>(env: &Env<'_>, p: &Product, a: &[T]
     let a = stored(a, m, k, ta);
     let b = stored(b, k, n, tb);
     let rows = (m / 4).next_multiple_of(16).clamp(PIECE / 4, PIECE);
-    let enough = if n * k == 0 { 0 } else { (BLOCKED / (n * k) + 1).max(2) };
+    let enough = BLOCKED.checked_div(n * k).map_or(0, |rows| (rows + 1).max(2));
     env.threads.worth(m * n * k).for_each_chunk(c, (rows * n).max(1), |i, c| {
         let here = c.len() / n;
         let a = a.subrows(i * rows, here);
