@@ -2,11 +2,10 @@
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, bail};
-use tarrl_benches::{Activity, Workload, median};
+use tarrl_benches::{Workload, median};
 
 use crate::workspace_root;
 
@@ -45,15 +44,6 @@ pub(crate) fn compare(run: Run, note: &mut dyn FnMut(String)) -> anyhow::Result<
         }
         None => note("PyTorch is not installed here (pip install torch)".to_owned()),
     }
-    let knows = matches!(run.workload.activity, Activity::Forward | Activity::Train);
-    match candle(run) {
-        Some(command) if knows => found.push(take_turns(run, "candle", Peer::start(command)?)?),
-        Some(_) => {}
-        None => note(
-            "candle's peer is not built (cargo build --release --manifest-path benches/peers/candle/Cargo.toml)"
-                .to_owned(),
-        ),
-    }
     Ok(found)
 }
 
@@ -89,17 +79,6 @@ fn torch(run: Run, setting: &str) -> Command {
         command.env("GLIBC_TUNABLES", keep);
     }
     command
-}
-
-fn candle(run: Run) -> Option<Command> {
-    let folder = workspace_root().join("benches/peers/candle/target/release");
-    let program: PathBuf = folder.join(format!("candle-peer{}", std::env::consts::EXE_SUFFIX));
-    program.is_file().then(|| {
-        let mut command = Command::new(program);
-        command.args([run.workload.to_string(), run.batch.to_string()]);
-        command.env("RAYON_NUM_THREADS", run.threads.to_string());
-        command
-    })
 }
 
 fn take_turns(run: Run, name: &str, mut theirs: Peer) -> anyhow::Result<Comparison> {
@@ -222,13 +201,13 @@ mod tests {
         let figures = |seconds, peak_mb| Figures { seconds, peak_mb };
         let row = Comparison {
             workload: "train:conv-small".into(),
-            peer: "candle".into(),
+            peer: "a peer".into(),
             ours: figures(0.1, 200.0),
             theirs: figures(0.25, 800.0),
         };
         assert_eq!(
             row.to_string(),
-            "| train:conv-small | candle | 0.100 | 0.250 | 2.50 | 200 | 800 | 0.25 |"
+            "| train:conv-small | a peer | 0.100 | 0.250 | 2.50 | 200 | 800 | 0.25 |"
         );
     }
 }
