@@ -9,6 +9,7 @@ use tarrl_attacks::{AutoAttack, Ball, Part, Progress, RunConfig, SuiteOutcome, S
 use tarrl_data::Dataset;
 use tarrl_tensor::{Array, Key as Random, Tensor};
 
+use super::attack::Level;
 use super::{Lab, head, labels};
 use crate::jobs::{Job, Key, Spec, Stage};
 
@@ -23,19 +24,6 @@ pub struct Output {
     pub clean_correct: usize,
     /// One for each radius of the tables, smallest first.
     pub levels: Vec<Level>,
-}
-
-/// One radius.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Level {
-    /// ε in pixels.
-    pub epsilon: f64,
-    /// Images that no attack up to this radius broke.
-    pub correct: usize,
-    /// Mean forward passes of an image up to this radius.
-    pub forward: f64,
-    /// Mean backward passes.
-    pub backward: f64,
 }
 
 /// A job that runs the standard version of AutoAttack on `images` test images, balanced over the classes, and the
