@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
+use tarrl_bound::Divergence;
 use tarrl_encoders::Arch;
 use tarrl_train::OptimizerConfig;
 use tarrl_train::config::{nearest, read_toml};
@@ -32,6 +33,12 @@ pub struct Profile {
     pub methods: Vec<String>,
     /// Tables and figures to make.
     pub tables: Vec<Table>,
+    /// The rows of T6: a base objective, and the same with the regularizer.
+    #[serde(default)]
+    pub pairs: Vec<Pair>,
+    /// The curves of F2.
+    #[serde(default)]
+    pub sweep: Option<Sweep>,
     /// The encoder.
     pub encoder: Encoder,
     /// Pre-training.
@@ -50,6 +57,28 @@ pub struct Subset {
     pub train: Option<usize>,
     /// Test images, balanced over the classes.
     pub test: Option<usize>,
+}
+
+/// Two methods that differ in the regularizer alone, by the names of their files.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pair {
+    /// Without it.
+    pub without: String,
+    /// With it.
+    pub with: String,
+}
+
+/// One method with other divergences and weights of its regularizer.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sweep {
+    /// Name of its file.
+    pub method: String,
+    /// A curve each.
+    pub divergences: Vec<Divergence>,
+    /// λ, a point on each curve; 0 is the method without its regularizer.
+    pub weights: Vec<f64>,
 }
 
 /// Which encoder.
@@ -137,6 +166,12 @@ impl Profile {
         Ok(names)
     }
 
+    /// Every method that the profile names, for whatever table.
+    pub fn named(&self) -> impl Iterator<Item = &String> {
+        let pairs = self.pairs.iter().flat_map(|pair| [&pair.without, &pair.with]);
+        self.methods.iter().chain(pairs).chain(self.sweep.as_ref().map(|sweep| &sweep.method))
+    }
+
     /// What no type can rule out: values that would make an empty or senseless study.
     fn check(&self) -> Result<(), String> {
         let counts = [
@@ -161,10 +196,35 @@ impl Profile {
         if let Some(twice) = repeated(&self.tables) {
             return Err(format!("`tables` names {} twice; remove one", twice.id()));
         }
+        let needed =
+            [(Table::T6, "pairs", !self.pairs.is_empty()), (Table::F2, "sweep", self.sweep.is_some())];
+        if let Some((table, key, _)) =
+            needed.into_iter().find(|(t, _, given)| self.tables.contains(t) && !given)
+        {
+            return Err(format!(
+                "`tables` names {}, which shows `{key}`; add `{key}` or remove it",
+                table.id()
+            ));
+        }
+        if let Some(sweep) = &self.sweep {
+            sweep.check()?;
+        }
         if !self.attack.epsilons.is_sorted_by(|a, b| a < b) || self.attack.epsilons[0].value() == 0.0 {
             return Err(
                 "`attack.epsilons` has to rise, from above 0; accuracy at 0 is measured anyway".to_owned()
             );
+        }
+        Ok(())
+    }
+}
+
+impl Sweep {
+    fn check(&self) -> Result<(), String> {
+        if self.divergences.is_empty() || self.weights.is_empty() {
+            return Err("`sweep` has no divergence or no weight; give at least one of each".to_owned());
+        }
+        if !self.weights.is_sorted_by(|a, b| a < b) || self.weights[0] < 0.0 {
+            return Err("`sweep.weights` has to rise, from 0 or above".to_owned());
         }
         Ok(())
     }
@@ -251,6 +311,13 @@ samples = 100
             ("train = 512", "train = 100", "`subset.train` is 100 and has to be at least 128"),
             ("\"tarr\"", "\"simclr\"", "`methods` names `simclr` twice"),
             ("\"F1\"", "\"T1\"", "`tables` names T1 twice"),
+            ("\"F1\"", "\"T6\"", "`tables` names T6, which shows `pairs`; add `pairs`"),
+            ("\"F1\"", "\"F2\"", "`tables` names F2, which shows `sweep`; add `sweep`"),
+            (
+                "[bound]",
+                "[sweep]\nmethod = \"tarr\"\ndivergences = [\"l2\"]\nweights = [3.0, 1.0]\n[bound]",
+                "`sweep.weights` has to rise",
+            ),
         ] {
             assert!(GOOD.contains(from), "{from}");
             let error = read(&GOOD.replace(from, to)).unwrap_err();

@@ -4,21 +4,28 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
+use tarrl_bound::{Regularizer, RegularizerConfig};
+use tarrl_data::Manifest;
 use tarrl_train::Method;
 
 use crate::jobs::{Graph, Key};
+use crate::profile::Sweep;
 use crate::stages::{self, Lab};
 use crate::tables::Table;
 
 /// The jobs of a study, and which of them each table shows.
 pub struct Study {
-    /// All jobs.
+    /// The jobs that its tables need.
     pub graph: Graph,
     /// The jobs whose results a table reads.
     pub tables: BTreeMap<Table, Vec<Key>>,
     /// The methods in the order of the tables, each with its jobs for every seed.
     pub rows: Vec<Row>,
+    /// The pairs of T6: without and with the regularizer.
+    pub pairs: Vec<[Row; 2]>,
+    /// The curves of F2.
+    pub curves: Vec<Curve>,
 }
 
 /// One method of a study.
@@ -29,6 +36,14 @@ pub struct Row {
     pub method: Method,
     /// Its jobs, seed by seed.
     pub seeds: Vec<RowJobs>,
+}
+
+/// One method with several weights of its regularizer.
+pub struct Curve {
+    /// The divergence.
+    pub label: String,
+    /// λ and the method with it.
+    pub points: Vec<(f64, Row)>,
 }
 
 /// The jobs of one method with one seed.
@@ -56,34 +71,28 @@ impl Study {
         let manifest = lab.catalog.manifest(&profile.dataset)?;
         let mut graph = Graph::default();
         let data = graph.add(stages::data::job(&lab.catalog, &profile.dataset)?);
-        let mut rows = Vec::new();
-        for name in &profile.methods {
-            let method = Method::read(&methods.join(format!("{name}.toml")))?;
-            let mut row = Row { name: name.clone(), method, seeds: Vec::new() };
-            for seed in 0..u64::from(profile.seeds) {
-                let title = format!("{name}, seed {seed}");
-                let pretrain =
-                    graph.add(stages::pretrain::job(lab, data, &manifest, &row.method, &title, seed));
-                let head = graph.add(stages::head::job(lab, pretrain, &title, seed));
-                let attack = graph.add(stages::attack::job(lab, [pretrain, head], &title, seed));
-                let images = profile.attack.autoattack;
-                let autoattack = (images > 0)
-                    .then(|| graph.add(stages::autoattack::job(lab, [pretrain, head], images, &title, seed)));
-                let bound = graph.add(stages::bound::job(lab, pretrain, &manifest, &title, seed));
-                row.seeds.push(RowJobs { pretrain, head, attack, autoattack, bound });
-            }
-            rows.push(row);
-        }
-        let jobs = |of: fn(&RowJobs) -> Vec<Key>| -> Vec<Key> {
-            rows.iter().flat_map(|row| row.seeds.iter().flat_map(of)).collect()
-        };
+        let mut layout = Layout { lab, methods, manifest, data, graph };
+        let rows =
+            profile.methods.iter().map(|name| layout.named(name)).collect::<anyhow::Result<Vec<_>>>()?;
+        let pair =
+            |pair: &crate::profile::Pair| Ok([layout.named(&pair.without)?, layout.named(&pair.with)?]);
+        let pairs = profile.pairs.iter().map(pair).collect::<anyhow::Result<Vec<_>>>()?;
+        let curves = profile.sweep.as_ref().map_or(Ok(Vec::new()), |sweep| layout.curves(sweep))?;
+
+        let attacks = |job: &RowJobs| [job.head, job.attack].into_iter().chain(job.autoattack).collect();
         let needs = |table: &Table| match table {
-            Table::T1 => jobs(|job| [job.head, job.attack].into_iter().chain(job.autoattack).collect()),
-            Table::T5 => jobs(|job| vec![job.bound]),
-            Table::F1 => jobs(|job| [job.attack].into_iter().chain(job.autoattack).collect()),
+            Table::T1 | Table::F1 => jobs(&rows, attacks),
+            Table::T5 => jobs(&rows, |job| vec![job.bound]),
+            Table::T6 => jobs(pairs.iter().flatten(), |job| vec![job.attack]),
+            Table::T7 => jobs(&rows, |job| vec![job.pretrain, job.attack]),
+            Table::F2 => {
+                let points = curves.iter().flat_map(|curve| curve.points.iter().map(|(_, row)| row));
+                jobs(points.chain(&rows), |job| vec![job.attack])
+            }
         };
-        let tables = profile.tables.iter().map(|table| (*table, needs(table))).collect();
-        Ok(Self { graph, tables, rows })
+        let tables: BTreeMap<_, _> = profile.tables.iter().map(|table| (*table, needs(table))).collect();
+        let graph = layout.graph.only(tables.values().flatten().copied());
+        Ok(Self { graph, tables, rows, pairs, curves })
     }
 
     /// Keeps the tables `chosen` and the jobs that they need; nothing chosen keeps everything.
@@ -100,7 +109,82 @@ impl Study {
         }
         self.tables.retain(|table, _| chosen.contains(table));
         let graph = self.graph.only(self.tables.values().flatten().copied());
-        Ok(Self { graph, tables: self.tables, rows: self.rows })
+        Ok(Self { graph, ..self })
+    }
+}
+
+fn jobs<'a>(rows: impl IntoIterator<Item = &'a Row>, of: impl Fn(&RowJobs) -> Vec<Key>) -> Vec<Key> {
+    rows.into_iter().flat_map(|row| row.seeds.iter().flat_map(&of)).collect()
+}
+
+/// A study while its jobs are laid out; a job that several tables show is there once.
+struct Layout<'a> {
+    lab: &'a Arc<Lab>,
+    methods: &'a Path,
+    manifest: Manifest,
+    data: Key,
+    graph: Graph,
+}
+
+impl Layout<'_> {
+    fn read(&self, name: &str) -> anyhow::Result<Method> {
+        Ok(Method::read(&self.methods.join(format!("{name}.toml")))?)
+    }
+
+    /// The method in the file `name`.
+    fn named(&mut self, name: &str) -> anyhow::Result<Row> {
+        let method = self.read(name)?;
+        Ok(self.row(name, method))
+    }
+
+    fn row(&mut self, name: &str, method: Method) -> Row {
+        let seeds = 0..u64::from(self.lab.profile.seeds);
+        let seeds = seeds.map(|seed| self.jobs(name, &method, seed)).collect();
+        Row { name: name.to_owned(), method, seeds }
+    }
+
+    fn jobs(&mut self, name: &str, method: &Method, seed: u64) -> RowJobs {
+        let Layout { lab, manifest, data, graph, .. } = self;
+        let title = format!("{name}, seed {seed}");
+        let pretrain = graph.add(stages::pretrain::job(lab, *data, manifest, method, &title, seed));
+        let head = graph.add(stages::head::job(lab, pretrain, &title, seed));
+        let attack = graph.add(stages::attack::job(lab, [pretrain, head], &title, seed));
+        let images = lab.profile.attack.autoattack;
+        let autoattack = (images > 0)
+            .then(|| graph.add(stages::autoattack::job(lab, [pretrain, head], images, &title, seed)));
+        let bound = graph.add(stages::bound::job(lab, pretrain, manifest, &title, seed));
+        RowJobs { pretrain, head, attack, autoattack, bound }
+    }
+
+    fn curves(&mut self, sweep: &Sweep) -> anyhow::Result<Vec<Curve>> {
+        let method = self.read(&sweep.method)?;
+        let Some(regularizer) = &method.regularizer else {
+            bail!(
+                "{}: `sweep.method` is `{}`, which has no regularizer to change; name one that has",
+                self.lab.profile.path.display(),
+                sweep.method
+            );
+        };
+        let mut curves = Vec::new();
+        for &divergence in &sweep.divergences {
+            let label = serde_json::to_value(divergence)?.as_str().unwrap_or_default().to_owned();
+            let mut points = Vec::new();
+            for &weight in &sweep.weights {
+                let config = RegularizerConfig { divergence, weight, ..regularizer.config().clone() };
+                let regularizer = (weight > 0.0).then(|| Regularizer::new(config)).transpose();
+                let regularizer = regularizer.with_context(|| format!("`sweep` with {label}"))?;
+                // Titles are for tables of methods, and all points without a regularizer are the same job.
+                let name = if weight > 0.0 {
+                    format!("{}, {label}, λ = {weight}", sweep.method)
+                } else {
+                    format!("{}, λ = 0", sweep.method)
+                };
+                let method = Method { regularizer, ..method.clone() };
+                points.push((weight, self.row(&name, method)));
+            }
+            curves.push(Curve { label, points });
+        }
+        Ok(curves)
     }
 }
 
@@ -122,7 +206,13 @@ mod tests {
         let encoder = graph.add(job("encoder", &[]));
         let attack = graph.add(job("attack", &[encoder]));
         let bound = graph.add(job("bound", &[encoder]));
-        Study { graph, tables: [(Table::T1, vec![attack]), (Table::T5, vec![bound])].into(), rows: vec![] }
+        Study {
+            graph,
+            tables: [(Table::T1, vec![attack]), (Table::T5, vec![bound])].into(),
+            rows: vec![],
+            pairs: vec![],
+            curves: vec![],
+        }
     }
 
     fn names(study: &Study) -> Vec<&str> {

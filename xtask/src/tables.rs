@@ -11,8 +11,14 @@ pub enum Table {
     T1,
     /// Does the bound hold, and how tight is it? Clean loss, adversarial loss, bound, per task
     T5,
+    /// Does the regularizer help whatever the objective? Each base objective without and with it
+    T6,
+    /// What does it cost? Seconds, gradient evaluations and memory of training, per method
+    T7,
     /// Accuracy against ε, a curve per method
     F1,
+    /// Clean against robust accuracy as the weight λ moves, a curve per divergence
+    F2,
 }
 
 impl Table {
@@ -21,7 +27,10 @@ impl Table {
         match self {
             Self::T1 => "T1",
             Self::T5 => "T5",
+            Self::T6 => "T6",
+            Self::T7 => "T7",
             Self::F1 => "F1",
+            Self::F2 => "F2",
         }
     }
 }

@@ -29,7 +29,7 @@ pub fn experiments(folder: &Path) -> anyhow::Result<Vec<Violation>> {
         match Profile::read(&profiles, &name) {
             Err(error) => violations.push(violation(format!("{error:#}"))),
             Ok(profile) => {
-                let missing = profile.methods.iter().filter(|method| !methods.contains(method));
+                let missing = profile.named().filter(|method| !methods.contains(method));
                 violations.extend(missing.map(|method| {
                     violation(format!(
                         "names the method `{method}`, but there is no experiments/methods/{method}.toml"

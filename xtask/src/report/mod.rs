@@ -2,8 +2,11 @@
 
 mod examples;
 mod f1;
+mod f2;
 mod t1;
 mod t5;
+mod t6;
+mod t7;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +28,9 @@ pub(crate) struct Results<'a> {
     pub(crate) provenance: &'a Value,
 }
 
+/// A table and what it shows in sentences.
+type Made = anyhow::Result<(tarrl_report::Table, Vec<String>)>;
+
 impl Results<'_> {
     /// The report.
     ///
@@ -36,19 +42,19 @@ impl Results<'_> {
             provenance: self.provenance(),
             ..Report::default()
         };
-        if self.has(Table::T1) {
-            let (table, findings) = t1::table(self)?;
-            report.tables.push(table);
-            report.findings.extend(findings);
-        }
-        if self.has(Table::T5) {
-            let (table, findings) = t5::table(self)?;
+        let tables: [(Table, fn(&Self) -> Made); 4] =
+            [(Table::T1, t1::table), (Table::T5, t5::table), (Table::T6, t6::table), (Table::T7, t7::table)];
+        for (_, make) in tables.into_iter().filter(|(table, _)| self.has(*table)) {
+            let (table, findings) = make(self)?;
             report.tables.push(table);
             report.findings.extend(findings);
         }
         if self.has(Table::F1) {
             report.figures.push(f1::figure(self)?);
             report.figures.extend(examples::figure(self)?);
+        }
+        if self.has(Table::F2) {
+            report.figures.push(f2::figure(self)?);
         }
         Ok(report)
     }

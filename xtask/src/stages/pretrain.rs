@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_data::Manifest;
 use tarrl_encoders::EncoderConfig;
-use tarrl_train::{Event, Finish, Method, Options, Pretraining, TrainConfig, TrainError};
+use tarrl_train::{EpochRecord, Event, Finish, Method, Options, Pretraining, TrainConfig, TrainError};
 
 use super::Lab;
 use crate::jobs::{Job, Key, Spec, Stage};
@@ -16,15 +17,24 @@ const STAGE: Stage = Stage { kind: "pretrain", version: 1 };
 /// The file with the trained encoder.
 pub const ENCODER: &str = "encoder.safetensors";
 
-/// A job that trains an encoder by `method` without labels. Its output is the last epoch's metrics.
+/// What a pre-training job gives.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Output {
+    /// What the last epoch was like.
+    pub last: Option<EpochRecord>,
+}
+
+/// A job that trains an encoder by `method`. The method's title is no part of its key.
 pub fn job(lab: &Arc<Lab>, data: Key, manifest: &Manifest, method: &Method, name: &str, seed: u64) -> Job {
     let config = train_config(lab, manifest, method, seed);
     let images = lab.profile.subset.train.unwrap_or(manifest.train);
+    let untitled = Method { title: String::new(), ..method.clone() };
+    let keyed = TrainConfig { method: untitled, ..config.clone() };
     let spec = Spec {
         name: name.to_owned(),
         stage: STAGE,
         seed,
-        config: json!({"train": config, "subset": lab.profile.subset}),
+        config: json!({"train": keyed, "subset": lab.profile.subset}),
         inputs: vec![data],
         seconds: images as f64 * config.epochs as f64 * seconds_per_image(&config),
     };
@@ -58,7 +68,7 @@ pub fn job(lab: &Arc<Lab>, data: Key, manifest: &Manifest, method: &Method, name
         });
         let finish = finish.map_err(|error| located(error, &lab.profile.path))?;
         let Finish::Trained(trained) = finish else { anyhow::bail!("the training stopped before its end") };
-        Ok(json!({"last": trained.last}))
+        Ok(serde_json::to_value(Output { last: trained.last })?)
     })
 }
 
