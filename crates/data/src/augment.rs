@@ -5,7 +5,6 @@
 //! window, blur is a normalised Gaussian with mirrored borders. The order is crop, flip, jitter, grayscale,
 //! blur, solarize, high frequencies.
 
-mod anneal;
 mod blur;
 mod color;
 mod cubic;
@@ -15,7 +14,6 @@ mod paint;
 mod recipe;
 mod resample;
 
-pub use anneal::Annealing;
 pub use draw::{ColorDraw, ColorOp, Draw, Gaussian, Window};
 pub use paint::Painter;
 pub use recipe::{Blur, Crop, Interpolation, Jitter, Recipe, View};
