@@ -65,7 +65,7 @@ pub use head_config::{After, PredictorConfig, ProjectorConfig};
 pub use interval::IntervalDisplacement;
 pub use layers::{
     Activation, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, BatchNorm, BranchNorm, Conv2d, ConvConfig, LayerNorm,
-    Linear, LinearBias, Map, Unit,
+    Linear, LinearBias, Unit,
 };
 pub use module::{Module, Role, cast, detach, parameter_count, parameters, set_parameters, track};
 pub use momentum::{Buffers, Ema, cosine_momentum, ema};

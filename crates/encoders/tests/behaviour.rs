@@ -255,6 +255,45 @@ fn initial_values_follow_their_laws() {
     assert!(largest <= 0.1 && largest > 0.0999, "{largest}");
 }
 
+/// PyTorch's laws: fan-out normal for convolutions before a batch norm, uniform in ±1/√fan-in for those with a bias and for
+/// matrices, normal with 0.02 in transformers, whose biases are zero.
+#[test]
+fn every_network_starts_from_its_laws() {
+    let device = cpu();
+    for arch in Arch::ALL {
+        let side = if arch.needs_side() { SIDE } else { 0 };
+        let config = EncoderConfig { arch, width: 0.25, in_channels: 3, side, ..Default::default() };
+        Encoder::new(&config, &device, Key::new(12)).visit(&mut |name, role, tensor| {
+            let (values, shape) = (tensor.array().to_f64(), *tensor.shape());
+            let kernel = shape.rank() == 4;
+            let variance = match role {
+                Role::Weight | Role::Embedding if name.starts_with("blocks.") || name == "pos_embed" => {
+                    0.02f64.powi(2)
+                }
+                Role::Embedding => 1e-12,
+                Role::Weight if name.starts_with("features.") || name.starts_with("patch_embed.") => {
+                    1.0 / (3 * shape[0] * shape[1] * shape[2]) as f64
+                }
+                Role::Weight if kernel => 2.0 / (shape[0] * shape[1] * shape[3]) as f64,
+                Role::Weight => 1.0 / (3 * shape[1]) as f64,
+                Role::Bias if name.starts_with("blocks.") => {
+                    assert!(values.iter().all(|&v| v == 0.0), "{name}");
+                    return;
+                }
+                Role::Bias => {
+                    assert!(values.iter().any(|&v| v != 0.0), "{name}");
+                    return;
+                }
+                _ => return,
+            };
+            // The standard error of a variance is √(2/n) of it for normal numbers, less for uniform ones; five of them.
+            let n = values.len() as f64;
+            let ratio = values.iter().map(|v| v * v).sum::<f64>() / n / variance;
+            assert!((ratio - 1.0).abs() < 5.0 * (2.0 / n).sqrt(), "{} {name}: {ratio}", arch.name());
+        });
+    }
+}
+
 #[test]
 fn seeds_decide_everything_and_threads_nothing() {
     let run = |threads: usize, seed: u64| {

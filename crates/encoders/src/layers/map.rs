@@ -6,7 +6,7 @@ use tarrl_tensor::{Tensor, Transpose};
 
 /// A convolution, a matrix, or nothing.
 #[derive(Clone, Debug)]
-pub enum Map {
+pub(crate) enum Map {
     /// Of `(n, h, w, c)`.
     Conv(Conv2d),
     /// Of `(n, d)`.
