@@ -22,7 +22,7 @@ pub(crate) enum Backbone<U> {
     Vgg(Vgg<U>),
     Mlp(Mlp<U>),
     /// Without batch norm, so that there is nothing to fold.
-    Vit(Vit),
+    Vit(Box<Vit>),
 }
 
 impl Backbone<Unit> {
@@ -35,7 +35,7 @@ impl Backbone<Unit> {
             Arch::Wrn28x10 | Arch::Wrn34x10 => Backbone::WideResNet(WideResNet::new(config, site)),
             Arch::Vgg11 => Backbone::Vgg(Vgg::new(config, site)),
             Arch::Mlp => Backbone::Mlp(Mlp::new(config, site)),
-            Arch::VitTiny => Backbone::Vit(Vit::new(config, site)),
+            Arch::VitTiny => Backbone::Vit(Box::new(Vit::new(config, site))),
         }
     }
 
@@ -83,7 +83,7 @@ impl<U> Backbone<U> {
             Backbone::WideResNet(net) => Backbone::WideResNet(net.map(f)),
             Backbone::Vgg(net) => Backbone::Vgg(net.map(f)),
             Backbone::Mlp(net) => Backbone::Mlp(net.map(f)),
-            Backbone::Vit(net) => Backbone::Vit(net.detached()),
+            Backbone::Vit(net) => Backbone::Vit(Box::new(net.detached())),
         }
     }
 
