@@ -83,7 +83,7 @@ mod tests {
     fn the_gradient_that_is_not_finite_is_named() {
         let method =
             toml::from_str("title = 't'\nviews = ['clean', 'clean']\nobjective = { kind = 'nt-xent' }");
-        let model = Model::new(&TrainConfig::new(method.unwrap()), &cpu());
+        let model = Model::new(&TrainConfig::new(method.unwrap()), &[], &cpu());
         let mut gradients: Vec<Tensor> = parameters(&model).iter().map(Tensor::zeros_like).collect();
         assert_eq!(gradient_norm(&model, &gradients), Ok(0.0));
         let first = &gradients[0] + 2.0;

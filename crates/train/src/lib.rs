@@ -44,15 +44,20 @@
 
 #![forbid(unsafe_code)]
 
+mod ascend;
 mod certified;
+mod clusters;
 pub mod config;
 mod error;
 mod health;
+mod memory;
 mod method;
 mod metrics;
 mod model;
+mod momentum;
 mod optimizer;
 mod pretrain;
+mod prototypes;
 mod run;
 mod schedule;
 mod spread;
@@ -63,10 +68,14 @@ mod train_config;
 pub use certified::Certified;
 pub use error::TrainError;
 pub use health::{COLLAPSED_EMBEDDINGS, COLLAPSED_FEATURES};
-pub use method::Method;
+pub use method::{
+    Adversary, Against, Ascends, Attacked, BatchNormSets, Branch, Distillation, Enters, Invariance, Method, Mode,
+    MomentumConfig, NetworkConfig, PseudoLabels, Strength, View,
+};
 pub use metrics::{EpochRecord, Event, Record, StepRecord, WarningRecord};
-pub use model::Model;
+pub use model::{Classifier, Heads, Model};
 pub use optimizer::{AdamW, Lars, LarsForm, Optimizer, OptimizerConfig, Parameter, Sgd};
+pub use prototypes::Prototypes;
 pub use pretrain::{Finish, Pretraining, Trained, pretrain};
 pub use schedule::Schedule;
 pub use train_config::{Options, TrainConfig};

@@ -1,13 +1,15 @@
 //! The pre-training loop.
 
+use crate::clusters::clusters;
 use crate::error::TrainError;
 use crate::health::{gradient_norm, require_finite, warnings};
 use crate::metrics::{EpochRecord, Event, Record, StepRecord};
+use crate::model::Heads;
 use crate::run::{Run, peak_memory};
 use crate::schedule::Schedule;
 use crate::spread::directional_std;
 use crate::state::{Identity, State};
-use crate::step::{StepInput, step};
+use crate::step::{Networks, StepInput, step};
 use crate::train_config::{Options, TrainConfig};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,9 +17,7 @@ use std::time::Instant;
 use tarrl_bound::Observation;
 use tarrl_data::{Batch, Dataset, Loader, LoaderConfig};
 use tarrl_encoders::checkpoint::{Metadata, save_encoder};
-use tarrl_encoders::{
-    BATCH_NORM_MOMENTUM, Encoder, Module, Projector, detach, parameters, set_parameters, track,
-};
+use tarrl_encoders::{BATCH_NORM_MOMENTUM, Encoder, Frozen, Module, detach, parameters, set_parameters, track};
 use tarrl_tensor::{Array, Device, Key, Tensor};
 
 /// What a training leaves.
@@ -25,8 +25,8 @@ use tarrl_tensor::{Array, Device, Key, Tensor};
 pub struct Trained {
     /// The encoder, constants only.
     pub encoder: Encoder,
-    /// The projector, constants only.
-    pub projector: Projector,
+    /// The heads of the objective, constants only.
+    pub heads: Heads,
     /// What the last epoch was like.
     pub last: Option<EpochRecord>,
 }
@@ -60,7 +60,7 @@ pub fn pretrain(
     on_event: &mut dyn FnMut(&Event<'_>),
 ) -> Result<Trained, TrainError> {
     let options = Options { stop_after_steps: None, ..Options::default() };
-    match (Pretraining { config, data, device, folder, options }).run(on_event)? {
+    match (Pretraining { config, data, teacher: None, device, folder, options }).run(on_event)? {
         Finish::Trained(trained) => Ok(*trained),
         Finish::Stopped { .. } => unreachable!("nothing asked the training to stop"),
     }
@@ -71,8 +71,10 @@ pub fn pretrain(
 pub struct Pretraining<'a> {
     /// What determines the result.
     pub config: &'a TrainConfig,
-    /// The images; labels are not looked at.
+    /// The images. Labels are looked at by labelled references, and to watch the others.
     pub data: &'a Arc<Dataset>,
+    /// The encoder that [`Method::teacher`](crate::Method) names, at rest; `None` where that names none.
+    pub teacher: Option<&'a Encoder>,
     /// Where to compute.
     pub device: &'a Device,
     /// Where to put metrics and checkpoints.
@@ -88,9 +90,9 @@ impl Pretraining<'_> {
     /// As [`pretrain`].
     pub fn run(&self, on_event: &mut dyn FnMut(&Event<'_>)) -> Result<Finish, TrainError> {
         self.check()?;
-        let identity = Identity::new(self.config, self.data);
+        let identity = Identity::new(self.config, self.data, self.teacher);
         let mut run = Run::open(self.folder)?;
-        let mut state = State::new(self.config, self.device);
+        let mut state = State::new(self.config, self.data.classes.len(), self.device);
         if let Some(path) = run.existing_checkpoint() {
             state.load(&path, self.device, &identity)?;
         }
@@ -100,9 +102,18 @@ impl Pretraining<'_> {
         let began = state.step;
         on_event(&Event::Began { step: began, total, steps_per_epoch });
 
-        let loader = self.loader(began, steps_per_epoch)?;
+        let teacher = self.teacher.map(Encoder::frozen);
+        let clusters = match (&self.config.method.pseudo_labels, &teacher) {
+            (Some(labels), Some(teacher)) => {
+                let key = Key::new(self.config.seed).fold("pseudo-labels");
+                clusters(teacher, self.data, self.device, &labels.clusters, key)
+            }
+            _ => Vec::new(),
+        };
         let mut session = Session {
             training: self,
+            teacher,
+            clusters,
             identity,
             run,
             state,
@@ -113,18 +124,30 @@ impl Pretraining<'_> {
             epoch_began: (Instant::now(), began),
             saved: Instant::now(),
         };
-        for batch in loader {
-            session.advance(&batch, on_event)?;
-            let step = session.state.step;
-            if self.options.stop_after_steps.is_some_and(|most| step - began >= most) && step < total {
-                return Ok(Finish::Stopped { step });
+        loop {
+            let loader = self.loader(session.state.step, steps_per_epoch)?;
+            for batch in loader {
+                session.advance(&batch, on_event)?;
+                let step = session.state.step;
+                if self.options.stop_after_steps.is_some_and(|most| step - began >= most) && step < total {
+                    return Ok(Finish::Stopped { step });
+                }
+            }
+            if session.state.step >= total {
+                return session.finish();
             }
         }
-        session.finish()
     }
 
     fn check(&self) -> Result<(), TrainError> {
         self.config.check().map_err(TrainError::Setting)?;
+        if self.config.method.teacher.is_some() != self.teacher.is_some() {
+            let title = &self.config.method.title;
+            return Err(TrainError::Setting(match &self.config.method.teacher {
+                Some(name) => format!("'{title}' learns from an encoder; train the method `{name}` first and hand it over"),
+                None => format!("'{title}' names no teacher, but one was handed over; leave it out"),
+            }));
+        }
         let (expected, (.., found)) = (self.config.encoder.in_channels, self.data.shape());
         if expected != found {
             let name = &self.data.name;
@@ -135,14 +158,20 @@ impl Pretraining<'_> {
         Ok(())
     }
 
+    /// The batches from `step` on to the next change of strength, or to the end.
     fn loader(&self, step: u64, steps_per_epoch: u64) -> Result<Loader, TrainError> {
         // Where the images do not fill a batch there is no step; the loader says so.
         let per_epoch = steps_per_epoch.max(1);
+        let epoch = (step / per_epoch) as usize;
+        let TrainConfig { method, epochs, .. } = self.config;
+        let strength = |epoch| method.strength.map_or(1.0, |strength| strength.at(epoch, *epochs));
+        let until = (epoch + 1..*epochs).find(|&later| strength(later) != strength(epoch));
+        let shape = self.data.shape();
         let config = LoaderConfig {
             batch: self.config.batch,
-            views: self.config.method.all_views(),
-            epochs: self.config.epochs,
-            start: ((step / per_epoch) as usize, (step % per_epoch) as usize),
+            views: method.all_views().iter().map(|view| view.painted(strength(epoch), shape)).collect(),
+            epochs: until.unwrap_or(*epochs),
+            start: (epoch, (step % per_epoch) as usize),
             threads: self.options.loader_threads.max(1),
             ..LoaderConfig::default()
         };
@@ -153,6 +182,9 @@ impl Pretraining<'_> {
 /// A training under way.
 struct Session<'a> {
     training: &'a Pretraining<'a>,
+    teacher: Option<Frozen>,
+    /// For each set the cluster of every image of the dataset.
+    clusters: Vec<Vec<u32>>,
     identity: Identity,
     run: Run,
     state: State,
@@ -206,8 +238,29 @@ impl Session<'_> {
         let key = Key::new(config.seed).fold("attack").fold(batch.epoch);
         let keys: Vec<Key> = batch.indices.iter().map(|&index| key.fold(index)).collect();
         let [epsilon_scale, certified_scale] = self.epsilon_scales();
-        let input = StepInput { views: &views, epsilon_scale, certified_scale, keys: &keys };
-        let found = step(&self.state.model, &config.method, &input);
+        let share = match config.method.strength {
+            Some(strength) => strength.share(batch.epoch, config.epochs),
+            None => batch.epoch as f64 / config.epochs as f64,
+        };
+        let labels = |of: &dyn Fn(usize) -> u32| {
+            let labels: Vec<u32> = batch.indices.iter().map(|&index| of(index)).collect();
+            Array::new(device, [labels.len()], &labels)
+        };
+        let clusters: Vec<Array> = self.clusters.iter().map(|set| labels(&|index| set[index])).collect();
+        let input = StepInput {
+            views: &views,
+            labels: &labels(&|index| u32::from(self.training.data.labels[index])),
+            clusters: &clusters,
+            memory: &self.state.memory,
+            key: Key::new(config.seed).fold("objective").fold(self.state.step),
+            share,
+            epsilon_scale,
+            certified_scale,
+            keys: &keys,
+        };
+        let (model, slow) = (&self.state.model, self.state.slow.as_ref());
+        let found = step(&Networks { model, slow, teacher: self.teacher.as_ref() }, &config.method, &input);
+        let features = found.features.as_ref().expect("every method has a term of its objective");
 
         let diverged = |(what, value): (String, f64)| TrainError::Diverged {
             step: self.state.step,
@@ -227,13 +280,22 @@ impl Session<'_> {
         let moved = state.optimizer.step(&parameters(&state.model), &found.gradients, lr);
         set_parameters(&mut state.model, &moved);
         track(&mut state.model);
-        state.model.encoder.absorb(&found.encoder_pass, BATCH_NORM_MOMENTUM);
-        state.model.projector.absorb(&found.projector_pass, BATCH_NORM_MOMENTUM);
+        for (_, pass) in &found.encoder_passes {
+            state.model.encoder.absorb(pass, BATCH_NORM_MOMENTUM);
+        }
+        for pass in &found.head_passes {
+            state.model.heads.absorb(pass, BATCH_NORM_MOMENTUM);
+        }
+        if let (Some(slow), Some(momentum)) = (&mut state.slow, config.method.network.momentum) {
+            slow.follow(&state.model, momentum.at(state.step, self.total));
+            found.slow_pass.iter().for_each(|pass| slow.absorb(pass));
+        }
+        state.memory.remember(config.method.objective.as_ref(), &found.slow_targets);
         state.step += 1;
         state.sums.add(&found);
         self.seen.loss = Some(found.loss());
         if state.step.is_multiple_of(self.steps_per_epoch) {
-            self.seen.now = Observation::of(found.regularizer, &found.features);
+            self.seen.now = Observation::of(found.regularizer, features);
         }
         Ok(StepRecord {
             step: state.step,
@@ -243,11 +305,11 @@ impl Session<'_> {
             regularizer: found.regularizer,
             certified: found.certified,
             lr,
-            epsilon_scale: input.epsilon_scale,
+            epsilon_scale,
             gradient_norm,
-            embedding_std: directional_std(&found.embeddings),
-            feature_std: directional_std(&found.features),
-            feature_spread: tarrl_bound::spread(&found.features).item(),
+            embedding_std: directional_std(found.embeddings.as_ref().unwrap_or(features)),
+            feature_std: directional_std(features),
+            feature_spread: tarrl_bound::spread(features).item(),
         })
     }
 
@@ -317,8 +379,8 @@ impl Session<'_> {
             ("seed".into(), config.seed.to_string()),
         ]);
         save_encoder(&self.run.encoder(), &model.encoder, &notes).map_err(TrainError::Save)?;
-        let (encoder, projector) = (model.encoder, model.projector);
-        Ok(Finish::Trained(Box::new(Trained { encoder, projector, last: self.seen.epoch })))
+        let (encoder, heads) = (model.encoder, model.heads);
+        Ok(Finish::Trained(Box::new(Trained { encoder, heads, last: self.seen.epoch })))
     }
 }
 

@@ -1,0 +1,127 @@
+//! What a method looks at: views, and how strong they are as training goes on.
+
+use serde::{Deserialize, Serialize};
+use tarrl_bound::Anchor;
+use tarrl_data::augment::{self, Recipe};
+
+/// A view of an image, as method files name it: `"strong"`, `"weak"`, `"clean"`, `"high-frequency"` or
+/// `{ custom = { … } }`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum View {
+    /// What contrastive learning asks for: crops of very different size, colours changed.
+    Strong,
+    /// What supervised training uses: small shifts and mirror images.
+    Weak,
+    /// The image itself.
+    #[default]
+    Clean,
+    /// A weak view without its low frequencies, which may be negative (Fan et al. 2021, section 4.1).
+    HighFrequency,
+    /// Any other recipe.
+    Custom(Recipe),
+}
+
+/// How strong the augmentations are: `start` in the first of `stages` parts of training, then lower in equal strides,
+/// so that another one would reach `end` (Luo et al. 2023, section 4.1).
+///
+/// Strength scales what a strong view does to the image (crop, jitter, grayscale, blur); mirror images stay as likely.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Strength {
+    /// Of the first epoch, in `[0, 1]`.
+    pub start: f64,
+    /// What the strides lead to, in `[0, 1]`; the same as `start` for a constant strength.
+    pub end: f64,
+    /// Parts of training with a strength of their own.
+    pub stages: usize,
+}
+
+impl Default for Strength {
+    fn default() -> Self {
+        Strength { start: 1.0, end: 1.0, stages: 1 }
+    }
+}
+
+impl Strength {
+    /// The share of the way from `start` to `end` in `epoch` of `epochs`, both from 0: a stair in `[0, 1)`.
+    pub fn share(&self, epoch: usize, epochs: usize) -> f64 {
+        (epoch * self.stages / epochs.max(1)) as f64 / self.stages as f64
+    }
+
+    /// The strength in `epoch` of `epochs`.
+    pub fn at(&self, epoch: usize, epochs: usize) -> f64 {
+        self.start + (self.end - self.start) * self.share(epoch, epochs)
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        for (key, value) in [("start", self.start), ("end", self.end)] {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(format!("strength.{key} is {value}; a strength lies in [0, 1]"));
+            }
+        }
+        if self.stages == 0 {
+            return Err("strength.stages is 0; training has at least 1".into());
+        }
+        Ok(())
+    }
+}
+
+impl View {
+    /// What the loader paints at `strength` for images `(h, w, c)`.
+    pub(crate) fn painted(&self, strength: f64, shape: (usize, usize, usize)) -> augment::View {
+        let usual = match self {
+            View::Strong => augment::View::Strong,
+            View::Weak | View::HighFrequency => augment::View::Weak,
+            View::Clean => augment::View::Clean,
+            View::Custom(recipe) => augment::View::Custom(recipe.clone()),
+        };
+        match self {
+            View::Strong | View::Custom(_) if strength != 1.0 => {
+                let full = usual.recipe(shape);
+                augment::View::Custom(Recipe { flip: full.flip, ..full.at_strength(strength) })
+            }
+            _ => usual,
+        }
+    }
+}
+
+impl From<Anchor> for View {
+    fn from(anchor: Anchor) -> Self {
+        match anchor {
+            Anchor::Strong => View::Strong,
+            Anchor::Weak => View::Weak,
+            Anchor::Clean => View::Clean,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strength_falls_in_stairs() {
+        let strength = Strength { start: 1.0, end: 0.0, stages: 4 };
+        let found: Vec<f64> = (0..8).map(|epoch| strength.at(epoch, 8)).collect();
+        assert_eq!(found, [1.0, 1.0, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25]);
+        // The published schedule: s = 1 − (epoch − 1)/E refreshed every 50 of 1000 epochs.
+        let published = Strength { stages: 20, ..strength };
+        for epoch in [0, 49, 50, 499, 999] {
+            let expected = 1.0 - (epoch / 50 * 50) as f64 / 1000.0;
+            assert!((published.at(epoch, 1000) - expected).abs() < 1e-12, "{epoch}");
+        }
+        assert_eq!(Strength::default().at(3, 8), 1.0);
+    }
+
+    #[test]
+    fn strength_weakens_the_crop_and_leaves_the_flip() {
+        let shape = (28, 28, 1);
+        assert_eq!(View::Strong.painted(1.0, shape), augment::View::Strong);
+        assert_eq!(View::Weak.painted(0.5, shape), augment::View::Weak);
+        assert_eq!(View::HighFrequency.painted(0.5, shape), augment::View::Weak);
+        let full = View::Strong.painted(1.0, shape).recipe(shape);
+        let weak = View::Strong.painted(0.0, shape).recipe(shape);
+        assert_eq!((weak.flip, weak.jitter.brightness), (full.flip, 0.0));
+    }
+}
