@@ -1,0 +1,129 @@
+//! Self-distillation with a centred teacher.
+
+use crate::memory::{self, Memory};
+use crate::rows;
+use serde::{Deserialize, Serialize};
+use tarrl_tensor::{DType, Device, Tensor};
+
+/// The settings of [`dino`] and its targets in a training.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dino {
+    /// τ of the student.
+    pub temperature: f64,
+    /// τ of the teacher. Lower where outputs become uniform.
+    pub teacher_temperature: f64,
+    /// The weight of the past in the centre.
+    pub centre_momentum: f64,
+    /// How many of the views, the first, have targets.
+    pub global: usize,
+    /// How many classes the head has.
+    pub prototypes: usize,
+}
+
+/// 0.1, 0.04, 0.9 and two global views of the paper; 2048 classes, usual for CIFAR-10.
+impl Default for Dino {
+    fn default() -> Self {
+        Dino {
+            temperature: 0.1,
+            teacher_temperature: 0.04,
+            centre_momentum: 0.9,
+            global: 2,
+            prototypes: 2048,
+        }
+    }
+}
+
+/// The loss of DINO: the cross-entropy of each target against each student of another view, averaged over these pairs and
+/// the rows: a scalar, in nats (Caron et al. 2021, equation 3 and algorithm 1).
+///
+/// `student` are logits `(n, k)` of all crops; `targets` distributions `(n, k)` of the first few of them, the global
+/// ones, from [`Centre::targets`]. Target `i` is not compared with student `i`. Only the students receive gradient.
+/// `ln k` exactly means that all outputs are uniform: lower the teacher's temperature. Near 0 they have one class: centre
+/// more.
+///
+/// # Panics
+/// If there is no pair, the shapes differ, or τ is not positive.
+#[track_caller]
+pub fn dino(student: &[&Tensor], targets: &[&Tensor], temperature: f64) -> Tensor {
+    rows::temperature("dino", temperature);
+    let logs: Vec<Tensor> = student.iter().map(|s| s.mul_scalar(1.0 / temperature).log_softmax()).collect();
+    let mut terms = Vec::new();
+    for (i, target) in targets.iter().enumerate() {
+        let target = target.detach();
+        for (_, logs) in logs.iter().enumerate().filter(|(j, _)| *j != i) {
+            let n = rows::pair("dino", &target, logs);
+            terms.push((&target * logs).sum_all().mul_scalar(-1.0 / n as f64));
+        }
+    }
+    assert!(!terms.is_empty(), "dino: {} students and {} targets make no pair", student.len(), targets.len());
+    let sum = terms[1..].iter().fold(terms[0].clone(), |sum, term| &sum + term);
+    sum.mul_scalar(1.0 / terms.len() as f64)
+}
+
+/// The running mean of the teacher's logits `(k)`, which is subtracted so that no class takes all. Whoever trains holds
+/// it, beside the networks.
+#[derive(Clone, Debug)]
+pub struct Centre {
+    value: Tensor,
+}
+
+impl Centre {
+    /// Zeros, F32.
+    pub fn new(device: &Device, classes: usize) -> Self {
+        Centre { value: Tensor::full(device, [classes], DType::F32, 0.0) }
+    }
+
+    /// `(k)`: the centre, a constant.
+    pub fn value(&self) -> &Tensor {
+        &self.value
+    }
+
+    /// `softmax((t − c)/τ)` of the teacher's logits t `(n, k)`: a constant.
+    ///
+    /// # Panics
+    /// If the number of classes differs or τ is not positive.
+    #[track_caller]
+    pub fn targets(&self, teacher: &Tensor, temperature: f64) -> Tensor {
+        rows::temperature("Centre::targets", temperature);
+        self.check(teacher);
+        (&teacher.detach() - &self.value).mul_scalar(1.0 / temperature).softmax()
+    }
+
+    /// `c ← m·c + (1 − m)·mean of all logits`, over rows and views, without temperature (equation 4). To be called
+    /// after the loss of a step.
+    ///
+    /// # Panics
+    /// If there are no logits, or the number of classes differs.
+    #[track_caller]
+    pub fn update(&mut self, teacher: &[&Tensor], momentum: f64) {
+        teacher.iter().for_each(|logits| self.check(logits));
+        let mean = Tensor::concat(teacher, 0).detach().mean(0).reshape(*self.value.shape());
+        self.value = &self.value.mul_scalar(momentum) + &mean.mul_scalar(1.0 - momentum);
+    }
+
+    #[track_caller]
+    fn check(&self, logits: &Tensor) {
+        assert!(
+            logits.shape().rank() == 2 && logits.shape()[1] == self.value.shape()[0],
+            "Centre: logits {:?}, centre {:?}",
+            logits.shape(),
+            self.value.shape()
+        );
+    }
+}
+
+/// Name: `centre`.
+impl Memory for Centre {
+    fn state(&self) -> Vec<(&'static str, Tensor)> {
+        vec![("centre", self.value.clone())]
+    }
+
+    fn restore(&mut self, state: &dyn Fn(&str) -> Option<Tensor>) -> Result<(), String> {
+        self.value = memory::find(self, state)?.remove(0);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
