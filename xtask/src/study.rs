@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
+use tarrl_data::Manifest;
 use tarrl_train::Method;
 
 use crate::jobs::{Graph, Key};
@@ -46,6 +47,40 @@ pub struct RowJobs {
     pub bound: Key,
 }
 
+/// Adds the jobs that train a method.
+struct Trainer<'a> {
+    lab: &'a Arc<Lab>,
+    methods: &'a Path,
+    manifest: &'a Manifest,
+    data: Key,
+    graph: &'a mut Graph,
+    /// The methods that wait for their teacher.
+    under_way: Vec<String>,
+}
+
+impl Trainer<'_> {
+    /// The job that trains `method`, after that of its teacher with the same seed, if it has one. A teacher that is a
+    /// method of the study itself is trained once.
+    fn job(&mut self, name: &str, method: &Method, seed: u64) -> anyhow::Result<Key> {
+        self.under_way.push(name.to_owned());
+        let mut inputs = vec![self.data];
+        if let Some(teacher) = &method.teacher {
+            if self.under_way.contains(teacher) {
+                bail!(
+                    "{} teach each other; name another teacher in one of them",
+                    self.under_way.join(" and ")
+                );
+            }
+            let learnt = Method::read(&self.methods.join(format!("{teacher}.toml")))
+                .with_context(|| format!("the teacher of {name}"))?;
+            inputs.push(self.job(teacher, &learnt, seed)?);
+        }
+        self.under_way.pop();
+        let title = format!("{name}, seed {seed}");
+        Ok(self.graph.add(stages::pretrain::job(self.lab, inputs, self.manifest, method, &title, seed)))
+    }
+}
+
 impl Study {
     /// Lays out the study of a profile, with the methods in the folder `methods`.
     ///
@@ -62,8 +97,9 @@ impl Study {
             let mut row = Row { name: name.clone(), method, seeds: Vec::new() };
             for seed in 0..u64::from(profile.seeds) {
                 let title = format!("{name}, seed {seed}");
-                let pretrain =
-                    graph.add(stages::pretrain::job(lab, data, &manifest, &row.method, &title, seed));
+                let mut trainer =
+                    Trainer { lab, methods, manifest: &manifest, data, graph: &mut graph, under_way: vec![] };
+                let pretrain = trainer.job(name, &row.method, seed)?;
                 let head = graph.add(stages::head::job(lab, pretrain, &title, seed));
                 let attack = graph.add(stages::attack::job(lab, [pretrain, head], &title, seed));
                 let images = profile.attack.autoattack;

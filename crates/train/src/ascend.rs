@@ -40,7 +40,8 @@ mod tests {
     fn coupled_rows_are_moved_together_and_stay_in_the_ball() {
         let x = Tensor::new(&cpu(), [2, 2], &[0.5f32, 0.5, 0.5, 0.98]);
         let value = |u: &Tensor| (&u.slice(0, 0, 1) - &u.slice(0, 1, 1)).square().sum_all();
-        let attack = InnerConfig { epsilon: 0.1, steps: Some(5), step_size: Some(0.05), ..InnerConfig::default() };
+        let attack =
+            InnerConfig { epsilon: 0.1, steps: Some(5), step_size: Some(0.05), ..InnerConfig::default() };
         let keys = [Key::new(1).fold(0usize), Key::new(1).fold(1usize)];
         let (u, passes) = ascend(&x, &value, &attack, &keys);
         assert_eq!(passes, 10);

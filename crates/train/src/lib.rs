@@ -49,12 +49,14 @@ mod certified;
 mod clusters;
 pub mod config;
 mod error;
+mod frequency;
 mod health;
 mod memory;
 mod method;
 mod metrics;
 mod model;
 mod momentum;
+mod monitor;
 mod optimizer;
 mod pretrain;
 mod prototypes;
@@ -69,13 +71,13 @@ pub use certified::Certified;
 pub use error::TrainError;
 pub use health::{COLLAPSED_EMBEDDINGS, COLLAPSED_FEATURES};
 pub use method::{
-    Adversary, Against, Ascends, Attacked, BatchNormSets, Branch, Distillation, Enters, Invariance, Method, Mode,
-    MomentumConfig, NetworkConfig, PseudoLabels, Strength, View,
+    Adversary, Against, Ascends, Attacked, BatchNormSets, Branch, Distillation, Enters, Invariance, Method,
+    Mode, MomentumConfig, NetworkConfig, PseudoLabels, Strength, View,
 };
 pub use metrics::{EpochRecord, Event, Record, StepRecord, WarningRecord};
 pub use model::{Classifier, Heads, Model};
 pub use optimizer::{AdamW, Lars, LarsForm, Optimizer, OptimizerConfig, Parameter, Sgd};
-pub use prototypes::Prototypes;
 pub use pretrain::{Finish, Pretraining, Trained, pretrain};
+pub use prototypes::Prototypes;
 pub use schedule::Schedule;
 pub use train_config::{Options, TrainConfig};

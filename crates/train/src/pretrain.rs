@@ -2,9 +2,12 @@
 
 use crate::clusters::clusters;
 use crate::error::TrainError;
+use crate::frequency::HighPass;
 use crate::health::{gradient_norm, require_finite, warnings};
+use crate::method::View;
 use crate::metrics::{EpochRecord, Event, Record, StepRecord};
 use crate::model::Heads;
+use crate::monitor::{Monitor, alignment, uniformity};
 use crate::run::{Run, peak_memory};
 use crate::schedule::Schedule;
 use crate::spread::directional_std;
@@ -17,7 +20,9 @@ use std::time::Instant;
 use tarrl_bound::Observation;
 use tarrl_data::{Batch, Dataset, Loader, LoaderConfig};
 use tarrl_encoders::checkpoint::{Metadata, save_encoder};
-use tarrl_encoders::{BATCH_NORM_MOMENTUM, Encoder, Frozen, Module, detach, parameters, set_parameters, track};
+use tarrl_encoders::{
+    BATCH_NORM_MOMENTUM, Encoder, Frozen, Module, detach, parameters, set_parameters, track,
+};
 use tarrl_tensor::{Array, Device, Key, Tensor};
 
 /// What a training leaves.
@@ -114,6 +119,11 @@ impl Pretraining<'_> {
             training: self,
             teacher,
             clusters,
+            monitor: Monitor::new(self.data, self.device),
+            high_pass: self.config.method.views.contains(&View::HighFrequency).then(|| {
+                let (h, w, _) = self.data.shape();
+                HighPass::new(self.device, [h, w])
+            }),
             identity,
             run,
             state,
@@ -144,7 +154,9 @@ impl Pretraining<'_> {
         if self.config.method.teacher.is_some() != self.teacher.is_some() {
             let title = &self.config.method.title;
             return Err(TrainError::Setting(match &self.config.method.teacher {
-                Some(name) => format!("'{title}' learns from an encoder; train the method `{name}` first and hand it over"),
+                Some(name) => format!(
+                    "'{title}' learns from an encoder; train the method `{name}` first and hand it over"
+                ),
                 None => format!("'{title}' names no teacher, but one was handed over; leave it out"),
             }));
         }
@@ -185,6 +197,8 @@ struct Session<'a> {
     teacher: Option<Frozen>,
     /// For each set the cluster of every image of the dataset.
     clusters: Vec<Vec<u32>>,
+    monitor: Monitor,
+    high_pass: Option<HighPass>,
     identity: Identity,
     run: Run,
     state: State,
@@ -205,7 +219,15 @@ struct Seen {
     /// At the end of the first epoch.
     first: Option<Observation>,
     /// At the end of the present one, when its last step is done.
-    now: Observation,
+    now: Health,
+}
+
+/// The state of the representations of a step.
+#[derive(Clone, Copy, Default)]
+struct Health {
+    observation: Observation,
+    alignment: Option<f64>,
+    uniformity: f64,
 }
 
 impl Session<'_> {
@@ -235,6 +257,7 @@ impl Session<'_> {
     fn step(&mut self, batch: &Batch) -> Result<StepRecord, TrainError> {
         let Pretraining { config, device, .. } = *self.training;
         let views: Vec<Tensor> = batch.views.iter().map(|v| Array::from_ndarray(device, v).into()).collect();
+        let views = self.filtered(views);
         let key = Key::new(config.seed).fold("attack").fold(batch.epoch);
         let keys: Vec<Key> = batch.indices.iter().map(|&index| key.fold(index)).collect();
         let [epsilon_scale, certified_scale] = self.epsilon_scales();
@@ -295,7 +318,13 @@ impl Session<'_> {
         state.sums.add(&found);
         self.seen.loss = Some(found.loss());
         if state.step.is_multiple_of(self.steps_per_epoch) {
-            self.seen.now = Observation::of(found.regularizer, features);
+            let n = keys.len();
+            let view = |view: usize| features.slice(0, view * n, n);
+            self.seen.now = Health {
+                observation: Observation::of(found.regularizer, features),
+                alignment: (features.shape()[0] >= 2 * n).then(|| alignment(&view(0), &view(1))),
+                uniformity: uniformity(&view(0)),
+            };
         }
         Ok(StepRecord {
             step: state.step,
@@ -311,6 +340,14 @@ impl Session<'_> {
             feature_std: directional_std(features),
             feature_spread: tarrl_bound::spread(features).item(),
         })
+    }
+
+    /// The painted images, without low frequencies where their view says so.
+    fn filtered(&self, views: Vec<Tensor>) -> Vec<Tensor> {
+        let Some(filter) = &self.high_pass else { return views };
+        let wanted = self.training.config.method.all_views();
+        let one = |(x, view): (Tensor, View)| if view == View::HighFrequency { filter.of(&x) } else { x };
+        views.into_iter().zip(wanted).map(one).collect()
     }
 
     fn learning_rate(&self) -> f64 {
@@ -335,11 +372,21 @@ impl Session<'_> {
         last: &StepRecord,
         on_event: &mut dyn FnMut(&Event<'_>),
     ) -> Result<(), TrainError> {
-        let observation = self.seen.now;
+        let Health { observation, alignment, uniformity } = self.seen.now;
         let first = *self.seen.first.get_or_insert(observation);
-        for warning in warnings(last, &observation, &first) {
+        let projects = self.training.config.method.compares_embeddings();
+        for warning in warnings(last, projects, &observation, &first) {
             on_event(&Event::Warning(&warning));
-            self.run.append(&Record::Warning(warning))?;
+            self.run.append(&Record::Warning(warning.clone()))?;
+            if self.training.options.stop_on_collapse && warning.name.ends_with("collapse") {
+                return Err(TrainError::Collapsed {
+                    step: last.step,
+                    epoch: last.epoch,
+                    name: warning.name,
+                    message: warning.message,
+                    checkpoint: self.run.existing_checkpoint(),
+                });
+            }
         }
         let sums = std::mem::take(&mut self.state.sums);
         let [loss, objective, regularizer, certified] =
@@ -360,6 +407,9 @@ impl Session<'_> {
             seconds,
             images_per_second: images as f64 / seconds,
             observation,
+            alignment,
+            uniformity,
+            knn: self.monitor.knn(&self.state.model.encoder.frozen()),
             peak_memory: peak_memory(),
         };
         self.run.append(&Record::Epoch(epoch.clone()))?;

@@ -114,7 +114,9 @@ impl State {
         let stored = |name: &str| tensors.get(&format!("{OPTIMIZER}.{name}"))?.to_tensor(device);
         self.optimizer.restore(self.step, &stored).map_err(lacks)?;
         let stored = |name: &str| tensors.get(&format!("{MEMORY}.{name}"))?.to_tensor(device);
-        self.memory.restore(&stored).map_err(|what| resume(Fault::Missing(format!("the objective's memory: {what}")).at(path)))
+        self.memory
+            .restore(&stored)
+            .map_err(|what| resume(Fault::Missing(format!("the objective's memory: {what}")).at(path)))
     }
 
     /// Writes a checkpoint in place of the old one, which stays if that fails.

@@ -68,7 +68,12 @@ fn every_method_trains_and_goes_on_to_the_same_bits() {
         assert_eq!(bytes(whole.path()), bytes(parts.path()), "{name}");
 
         let records = epochs(whole.path());
-        assert!(records.iter().all(|epoch| epoch.loss.is_finite() && epoch.forward > 0), "{name}");
+        for epoch in &records {
+            assert!(epoch.loss.is_finite() && (0.0..=1.0).contains(&epoch.knn), "{name}: {epoch:?}");
+            // Three steps of 80 images.
+            let counted = [epoch.forward, epoch.backward].map(|count| count as f64 / 240.0);
+            assert_eq!(counted, config.method.passes(), "{name}");
+        }
         // What is left is an encoder with one set of statistics that anybody can read.
         let device = Cpu::default().open();
         let kept = load_encoder(&whole.path().join("encoder.safetensors"), &device).unwrap();

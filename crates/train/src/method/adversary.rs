@@ -92,7 +92,7 @@ pub enum Enters {
 pub enum Branch {
     /// The ones that views have.
     #[default]
-    Normal,
+    Clean,
     /// A set of their own for attacked views.
     Adversarial,
 }
@@ -145,10 +145,15 @@ impl Adversary {
             }
         }
         if !(0.0..=1.0).contains(&self.shift) {
-            return Err(format!("adversary.shift is {}; more than all of the weight cannot go over", self.shift));
+            return Err(format!(
+                "adversary.shift is {}; more than all of the weight cannot go over",
+                self.shift
+            ));
         }
         if self.shift > 0.0 && self.enters != Enters::Second {
-            return Err("adversary.shift moves weight between two objectives; it needs enters = \"second\"".into());
+            return Err(
+                "adversary.shift moves weight between two objectives; it needs enters = \"second\"".into()
+            );
         }
         if self.ascends == Ascends::Representation && self.attack.start == Start::Clean {
             return Err("adversary.attack.start = \"clean\" would never move, because the gradient of a displacement is \
@@ -156,9 +161,11 @@ impl Adversary {
                 .into());
         }
         if self.enters == Enters::Pair && self.attacks == Attacked::Both {
-            return Err("adversary.enters = \"pair\" compares one attacked view with another; attacks = \"both\" \
+            return Err(
+                "adversary.enters = \"pair\" compares one attacked view with another; attacks = \"both\" \
                         leaves none, use enters = \"second\""
-                .into());
+                    .into(),
+            );
         }
         if self.against == Against::Original && self.attacks == Attacked::Both {
             return Err("adversary.against = \"original\" means one view, attacks = \"both\" compares the two with each \
@@ -189,7 +196,10 @@ pub(super) fn check_attack(place: &str, attack: &InnerConfig) -> Result<(), Stri
         return Err(format!("{place}.steps is 0; take at least one"));
     }
     if attack.restarts != 1 {
-        return Err(format!("{place}.restarts is {}; an attack inside training makes one ascent", attack.restarts));
+        return Err(format!(
+            "{place}.restarts is {}; an attack inside training makes one ascent",
+            attack.restarts
+        ));
     }
     if !matches!(attack.start, Start::Clean | Start::Random) {
         return Err(format!("{place}.start has to be \"random\" or \"clean\""));

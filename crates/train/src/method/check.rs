@@ -28,9 +28,11 @@ pub(super) fn check(method: &Method) -> Result<(), String> {
     invariance.check()?;
     let both = |a: &Adversary| a.attacks == Attacked::Both && a.enters == Enters::Second;
     if !method.adversary.as_ref().is_some_and(both) || method.views.len() != 2 {
-        return Err("`invariance` relates two views, both attacked, to the image; it needs two views and an \
+        return Err(
+            "`invariance` relates two views, both attacked, to the image; it needs two views and an \
                     `[adversary]` with attacks = \"both\" and enters = \"second\""
-            .into());
+                .into(),
+        );
     }
     Ok(())
 }
@@ -40,7 +42,9 @@ fn objective(method: &Method) -> Result<(), String> {
     let views = method.views.len();
     let Some(objective) = &method.objective else {
         if method.distillation.is_none() {
-            return Err("there is no `objective` and no `distillation`: nothing would be learnt; name one".into());
+            return Err(
+                "there is no `objective` and no `distillation`: nothing would be learnt; name one".into()
+            );
         }
         if views > 0 || method.adversary.is_some() {
             return Err("without `objective` nobody looks at `views` or an `[adversary]`; remove them".into());
@@ -49,8 +53,10 @@ fn objective(method: &Method) -> Result<(), String> {
     };
     objective.check()?;
     match objective {
-        Objective::CrossEntropy if views == 0 => Err("`views` is empty; cross-entropy needs one at least".into()),
-        Objective::CrossEntropy => Ok(()),
+        Objective::CrossEntropy {} if views == 0 => {
+            Err("`views` is empty; cross-entropy needs one at least".into())
+        }
+        Objective::CrossEntropy {} => Ok(()),
         Objective::Trades { .. } => {
             let suits = |a: &Adversary| a.enters == Enters::Third && a.attacks == Attacked::First;
             if views != 1 || !method.adversary.as_ref().is_some_and(suits) {
@@ -72,7 +78,9 @@ fn networks(method: &Method) -> Result<(), String> {
     let (needs, network) = (method.needs(), &method.network);
     let missing = |what: &str, key: &str| Err(format!("the objective needs {what}; add network.{key}"));
     let idle = |what: &str, key: &str| {
-        Err(format!("the objective never looks at {what}; remove network.{key}, or choose an objective that does"))
+        Err(format!(
+            "the objective never looks at {what}; remove network.{key}, or choose an objective that does"
+        ))
     };
     match (needs.predictor, &network.predictor) {
         (true, None) => return missing("a predictor: without it both sides become constant", "predictor"),
@@ -126,20 +134,24 @@ fn attack(method: &Method, adversary: &Adversary) -> Result<(), String> {
         return Err("adversary.attacks = \"both\" moves two views, but `views` names one".into());
     }
     match (method.network.batch_norm, adversary.branch) {
-        (BatchNormSets::Dual, Branch::Normal) => return unused_branch("adversary.branch is \"normal\""),
+        (BatchNormSets::Dual, Branch::Clean) => return unused_branch("adversary.branch is \"clean\""),
         (BatchNormSets::Single, Branch::Adversarial) => {
-            return Err("adversary.branch = \"adversarial\" needs statistics of its own; add network.batch_norm = \
-                        \"dual\", or use branch = \"normal\""
-                .into());
+            return Err(
+                "adversary.branch = \"adversarial\" needs statistics of its own; add network.batch_norm = \
+                        \"dual\", or use branch = \"clean\""
+                    .into(),
+            );
         }
         _ => {}
     }
     let all_attacked = adversary.enters == Enters::Replace
         && (adversary.attacks == Attacked::Both && method.views.len() == 2 || method.views.len() == 1);
     if method.network.batch_norm == BatchNormSets::Dual && all_attacked && method.regularizer.is_none() {
-        return Err("dual batch norm has a normal branch that no view goes through, because all are attacked; use \
+        return Err(
+            "dual batch norm has a clean branch that no view goes through, because all are attacked; use \
                     batch_norm = \"single\""
-            .into());
+                .into(),
+        );
     }
     Ok(())
 }

@@ -82,7 +82,9 @@ impl Distillation {
 impl PseudoLabels {
     pub(super) fn check(&self) -> Result<(), String> {
         if self.clusters.is_empty() || self.clusters.iter().any(|&k| k < 2) {
-            return Err("pseudo_labels.clusters must name one set at least, each of two clusters at least".into());
+            return Err(
+                "pseudo_labels.clusters must name one set at least, each of two clusters at least".into()
+            );
         }
         factor("pseudo_labels.weight", self.weight)?;
         check_attack("pseudo_labels.attack", &self.attack)
@@ -96,7 +98,10 @@ impl Invariance {
         if self.temperature > 0.0 && self.temperature.is_finite() {
             return Ok(());
         }
-        Err(format!("invariance.temperature is {}; it divides similarities and must be positive", self.temperature))
+        Err(format!(
+            "invariance.temperature is {}; it divides similarities and must be positive",
+            self.temperature
+        ))
     }
 }
 

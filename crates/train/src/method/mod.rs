@@ -2,6 +2,7 @@
 
 mod adversary;
 mod check;
+mod cost;
 mod label;
 mod network;
 mod plan;
@@ -107,7 +108,7 @@ impl Method {
 
     /// Whether the objective compares what a projector says; labelled references look at logits.
     pub(crate) fn compares_embeddings(&self) -> bool {
-        !matches!(self.objective, None | Some(Objective::CrossEntropy | Objective::Trades { .. }))
+        !matches!(self.objective, None | Some(Objective::CrossEntropy {} | Objective::Trades { .. }))
     }
 
     /// Classes of each linear classifier that it trains, where the dataset has `classes`.

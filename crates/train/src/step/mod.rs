@@ -106,9 +106,10 @@ pub(crate) fn step(net: &Networks<'_>, method: &Method, input: &StepInput<'_>) -
     let plan = Plan::new(method);
     let mut output = StepOutput::default();
     let slow = slow_targets(net, &plan, input, &mut output);
-    let attacked = method.adversary.as_ref().map_or(Vec::new(), |adversary| {
-        attack(net, method, adversary, &plan, input, &slow, &mut output)
-    });
+    let attacked = method
+        .adversary
+        .as_ref()
+        .map_or(Vec::new(), |adversary| attack(net, method, adversary, &plan, input, &slow, &mut output));
     // The recording of a term goes before that of the next comes: half the memory.
     for term in terms(method, &plan, input, &attacked) {
         add_objective(net, method, input, &term, &slow, &mut output);
@@ -188,7 +189,12 @@ fn forward(
 }
 
 /// What the momentum network says of the images of the objective, in the places of the plan.
-fn slow_targets(net: &Networks<'_>, plan: &Plan, input: &StepInput<'_>, output: &mut StepOutput) -> Vec<Option<Tensor>> {
+fn slow_targets(
+    net: &Networks<'_>,
+    plan: &Plan,
+    input: &StepInput<'_>,
+    output: &mut StepOutput,
+) -> Vec<Option<Tensor>> {
     let Some(slow) = net.slow else { return Vec::new() };
     let mut places: Vec<usize> = (0..plan.views).chain(plan.attacked.iter().copied()).collect();
     places.sort_unstable();

@@ -64,6 +64,6 @@ fn add(model: &Model, term: Tensor, weight: f64, output: &mut StepOutput) {
 
 /// The running statistics of the normal branch are those of `pass` and of no other.
 fn rest_on(pass: Pass, output: &mut StepOutput) {
-    output.encoder_passes.retain(|(branch, _)| *branch != Branch::Normal);
-    output.encoder_passes.push((Branch::Normal, pass));
+    output.encoder_passes.retain(|(branch, _)| *branch != Branch::Clean);
+    output.encoder_passes.push((Branch::Clean, pass));
 }

@@ -29,7 +29,7 @@ pub(super) fn distil(
     drop((clean, adversarial));
     let value = scaled(value, distillation.weight);
     output.objective += value.item();
-    output.encoder_passes.push((Branch::Normal, pass));
+    output.encoder_passes.push((Branch::Clean, pass));
     output.forward += n as u64 + passes + 2 * n as u64;
     output.backward += passes + 2 * n as u64;
     add_gradient(net.model, value, output);
@@ -46,13 +46,14 @@ pub(super) fn name(
 ) {
     let n = x.shape()[0] as u64;
     let sets = input.clusters.len();
-    let branch = method.adversary.as_ref().map_or(Branch::Normal, |adversary| adversary.branch);
+    let branch = method.adversary.as_ref().map_or(Branch::Clean, |adversary| adversary.branch);
     let mut still = net.model.heads.clone();
     detach(&mut still);
     let frozen = net.model.encoder.frozen();
     let mean = |classifiers: &[crate::model::Classifier], h: &Tensor| {
         let losses = classifiers[classifiers.len() - sets..].iter().zip(input.clusters);
-        let losses = losses.map(|(classifier, labels)| objectives::cross_entropy(&classifier.logits(h), labels));
+        let losses =
+            losses.map(|(classifier, labels)| objectives::cross_entropy(&classifier.logits(h), labels));
         let sum = losses.reduce(|sum, loss| &sum + &loss).expect("there is a set of clusters");
         scaled(sum, 1.0 / sets as f64)
     };

@@ -37,7 +37,7 @@ pub(super) fn terms<'a>(
     if method.objective.is_none() {
         return Vec::new();
     }
-    let normal = |source: usize| Row { image: &input.views[source], branch: Branch::Normal, source, group: 0 };
+    let normal = |source: usize| Row { image: &input.views[source], branch: Branch::Clean, source, group: 0 };
     let mut rows: Vec<Row<'a>> = (0..plan.views).map(normal).collect();
     let all: Vec<usize> = (0..plan.views).collect();
     let Some(adversary) = &method.adversary else { return vec![Term::new(rows, vec![(all, 1.0)])] };

@@ -6,7 +6,7 @@ use tarrl_data::Dataset;
 use tarrl_tensor::Key;
 
 /// 256 grey images of 12×12: a bright bar at one of four angles, somewhere, in noise.
-pub fn images() -> Arc<Dataset> {
+pub(crate) fn images() -> Arc<Dataset> {
     let (n, side) = (256, 12);
     let mut stream = Key::new(11).fold("bars").stream();
     let mut images = Array4::zeros((n, side, side, 1));
