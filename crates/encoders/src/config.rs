@@ -1,5 +1,6 @@
 //! What an encoder and a projector are made of, as data.
 
+use crate::vit::PATCH;
 use serde::{Deserialize, Serialize};
 
 /// The shape of a network.
@@ -10,19 +11,95 @@ pub enum Arch {
     #[default]
     #[serde(rename = "conv-small")]
     ConvSmall,
+    /// VGG-11 with batch norm (Simonyan & Zisserman 2015, configuration A) for small images: eight 3×3 convolutions of
+    /// 64 to 512 channels, max-pools between.
+    #[serde(rename = "vgg11")]
+    Vgg11,
     /// ResNet-18 (He et al. 2016) with the stem of small images: one 3×3 convolution with stride 1 and
     /// padding 1, no max-pool; stages of 64-128-256-512 channels.
     #[serde(rename = "resnet18-cifar")]
     ResNet18Cifar,
+    /// ResNet-34 with that stem.
+    #[serde(rename = "resnet34-cifar")]
+    ResNet34Cifar,
+    /// ResNet-50 with that stem; 2048 dimensions.
+    #[serde(rename = "resnet50-cifar")]
+    ResNet50Cifar,
+    /// The wide residual network of 28 layers, ten times as wide as at first (Zagoruyko & Komodakis 2016).
+    #[serde(rename = "wrn-28-10")]
+    Wrn28x10,
+    /// The same of 34 layers, as work on robustness uses it (Zhang et al. 2019, TRADES).
+    #[serde(rename = "wrn-34-10")]
+    Wrn34x10,
+    /// A vision transformer of twelve blocks, three heads and 192 dimensions on patches of 4×4 pixels (Dosovitskiy et al.
+    /// 2021; Touvron et al. 2021 for the size). Without batch norm.
+    #[serde(rename = "vit-tiny")]
+    VitTiny,
+    /// Three hidden layers of 512 units on the pixels, each with batch norm and ReLU.
+    #[serde(rename = "mlp")]
+    Mlp,
 }
 
 impl Arch {
+    /// Every network.
+    pub const ALL: [Arch; 9] = [
+        Arch::ConvSmall,
+        Arch::Vgg11,
+        Arch::ResNet18Cifar,
+        Arch::ResNet34Cifar,
+        Arch::ResNet50Cifar,
+        Arch::Wrn28x10,
+        Arch::Wrn34x10,
+        Arch::VitTiny,
+        Arch::Mlp,
+    ];
+
     /// The name in configuration files.
     pub fn name(self) -> &'static str {
         match self {
             Arch::ConvSmall => "conv-small",
+            Arch::Vgg11 => "vgg11",
             Arch::ResNet18Cifar => "resnet18-cifar",
+            Arch::ResNet34Cifar => "resnet34-cifar",
+            Arch::ResNet50Cifar => "resnet50-cifar",
+            Arch::Wrn28x10 => "wrn-28-10",
+            Arch::Wrn34x10 => "wrn-34-10",
+            Arch::VitTiny => "vit-tiny",
+            Arch::Mlp => "mlp",
         }
+    }
+
+    /// Whether its tensors depend on the size of the images, so that [`EncoderConfig::side`] must say it.
+    pub fn needs_side(self) -> bool {
+        matches!(self, Arch::VitTiny | Arch::Mlp)
+    }
+
+    /// Whether [`interval_displacement`](crate::Encoder::interval_displacement) has a rule for all that it does.
+    pub fn has_intervals(self) -> bool {
+        self != Arch::VitTiny
+    }
+
+    /// Whether it normalises over batches, so that it can have two sets of batch norm.
+    pub fn has_batch_norm(self) -> bool {
+        self != Arch::VitTiny
+    }
+}
+
+/// How many sets of batch norm a network has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Norms {
+    /// One, for whatever comes.
+    #[default]
+    Single,
+    /// Two, one for each [`Branch`](crate::Branch) of a pass; everything else is shared (Xie et al. 2020).
+    Dual,
+}
+
+impl Norms {
+    /// Whether it is what a file that says nothing means.
+    fn is_single(&self) -> bool {
+        *self == Norms::Single
     }
 }
 
@@ -41,11 +118,29 @@ pub struct EncoderConfig {
     pub mean: Vec<f64>,
     /// Standard deviation of the pixels of each channel, divided by inside the model; empty for one.
     pub std: Vec<f64>,
+    /// One set of batch norm, or one for clean and one for attacked images.
+    #[serde(skip_serializing_if = "Norms::is_single")]
+    pub norm: Norms,
+    /// Height and width of the images, for networks whose tensors depend on it; else 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub side: usize,
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 impl Default for EncoderConfig {
     fn default() -> Self {
-        EncoderConfig { arch: Arch::ConvSmall, width: 1.0, in_channels: 1, mean: vec![], std: vec![] }
+        EncoderConfig {
+            arch: Arch::ConvSmall,
+            width: 1.0,
+            in_channels: 1,
+            mean: vec![],
+            std: vec![],
+            norm: Norms::Single,
+            side: 0,
+        }
     }
 }
 
@@ -61,6 +156,16 @@ impl EncoderConfig {
         }
         if self.in_channels == 0 {
             return fault("in_channels", "there must be at least one channel".into());
+        }
+        let name = self.arch.name();
+        if self.arch.needs_side() && self.side == 0 {
+            return fault("side", format!("{name} must know the height of the images; give it"));
+        }
+        if self.arch == Arch::VitTiny && !self.side.is_multiple_of(PATCH) {
+            return fault("side", format!("{} cannot be cut into patches of {PATCH} pixels", self.side));
+        }
+        if self.norm == Norms::Dual && !self.arch.has_batch_norm() {
+            return fault("norm", format!("{name} has no batch norm to have two of; leave it out"));
         }
         for (field, values) in [("mean", &self.mean), ("std", &self.std)] {
             if !values.is_empty() && values.len() != self.in_channels {
@@ -90,35 +195,29 @@ pub struct ConfigError {
     cause: String,
 }
 
-/// A projector: `layers − 1` times Linear, batch norm, ReLU of `hidden` units, then Linear to `out`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ProjectorConfig {
-    /// Width of the hidden layers.
-    pub hidden: usize,
-    /// Dimension of the result.
-    pub out: usize,
-    /// Number of linear layers; SimCLR has two.
-    pub layers: usize,
-}
-
-impl Default for ProjectorConfig {
-    fn default() -> Self {
-        ProjectorConfig { hidden: 512, out: 128, layers: 2 }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_in_files_are_the_documented_ones() {
-        for arch in [Arch::ConvSmall, Arch::ResNet18Cifar] {
+        for arch in Arch::ALL {
             assert_eq!(serde_json::to_string(&arch).unwrap(), format!("\"{}\"", arch.name()));
         }
         let error = serde_json::from_str::<EncoderConfig>(r#"{"widht": 2.0}"#).unwrap_err().to_string();
         assert!(error.contains("unknown field `widht`"), "{error}");
+    }
+
+    /// What was written before these keys existed means the same, and is written the same.
+    #[test]
+    fn keys_that_say_nothing_are_not_written() {
+        let text = r#"{"arch":"conv-small","width":1.0,"in_channels":1,"mean":[],"std":[]}"#;
+        let config: EncoderConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(config, EncoderConfig::default());
+        assert_eq!(serde_json::to_string(&config).unwrap(), text);
+        let dual = EncoderConfig { norm: Norms::Dual, side: 28, ..config };
+        let text = serde_json::to_string(&dual).unwrap();
+        assert!(text.contains(r#""norm":"dual","side":28"#), "{text}");
     }
 
     #[test]
@@ -132,6 +231,9 @@ mod tests {
             (EncoderConfig { mean: vec![0.5], ..good.clone() }, "mean"),
             (EncoderConfig { std: vec![1.0, 0.0, 1.0], ..good.clone() }, "std"),
             (EncoderConfig { std: vec![1.0, f64::INFINITY, 1.0], ..good.clone() }, "std"),
+            (EncoderConfig { arch: Arch::Mlp, ..good.clone() }, "side"),
+            (EncoderConfig { arch: Arch::VitTiny, side: 30, ..good.clone() }, "side"),
+            (EncoderConfig { arch: Arch::VitTiny, side: 32, norm: Norms::Dual, ..good.clone() }, "norm"),
         ];
         for (config, field) in cases {
             let error = config.check().unwrap_err();

@@ -1,9 +1,9 @@
 //! The small convolutional encoder.
 
-use crate::backbone::Apply;
 use crate::config::EncoderConfig;
-use crate::layers::{Activation, ConvConfig, ConvNorm};
+use crate::layers::{Activation, ConvConfig, Unit};
 use crate::site::Site;
+use crate::walk::Walk;
 use tarrl_tensor::Tensor;
 
 /// Channels and stride of each unit at width 1.
@@ -15,7 +15,7 @@ pub(crate) struct ConvSmall<U> {
     units: Vec<U>,
 }
 
-impl ConvSmall<ConvNorm> {
+impl ConvSmall<Unit> {
     pub(crate) fn new(config: &EncoderConfig, site: &Site) -> Self {
         let mut inputs = config.in_channels;
         let mut units = Vec::with_capacity(PLAN.len());
@@ -23,7 +23,7 @@ impl ConvSmall<ConvNorm> {
             let outputs = config.channels(base);
             let sites = [&site.at(&format!("conv{i}")), &site.at(&format!("bn{i}"))];
             let conv = ConvConfig { inputs, outputs, kernel: 3, stride };
-            units.push(ConvNorm::new(sites, conv, Activation::Relu));
+            units.push(Unit::conv(sites, conv, config.norm, Activation::Relu));
             inputs = outputs;
         }
         ConvSmall { units }
@@ -32,10 +32,10 @@ impl ConvSmall<ConvNorm> {
 
 impl<U> ConvSmall<U> {
     #[track_caller]
-    pub(crate) fn forward(&self, x: &Tensor, apply: &mut Apply<'_, U>) -> Tensor {
+    pub(crate) fn forward(&self, x: &Tensor, walk: &mut dyn Walk<U>) -> Tensor {
         let mut x = x.clone();
         for unit in &self.units {
-            x = apply(unit, &x);
+            x = walk.unit(unit, &x);
         }
         x.global_avg_pool()
     }

@@ -1,13 +1,13 @@
 //! The encoder: normalisation of the pixels, then a network.
 
-use crate::backbone::{Apply, Backbone};
-use crate::config::{Arch, EncoderConfig};
+use crate::backbone::Backbone;
+use crate::config::{EncoderConfig, Norms};
 use crate::frozen::Frozen;
-use crate::layers::ConvNorm;
+use crate::layers::Unit;
 use crate::module::{Module, Role};
-use crate::pass::Pass;
+use crate::pass::{Branch, Pass};
 use crate::site::Site;
-use crate::{conv_small, resnet};
+use crate::walk::Walk;
 use tarrl_tensor::{Device, Key, Tensor};
 
 /// `f`: from pixels in `[0, 1]` to representations.
@@ -16,7 +16,7 @@ use tarrl_tensor::{Device, Key, Tensor};
 #[derive(Clone, Debug)]
 pub struct Encoder {
     config: EncoderConfig,
-    backbone: Backbone<ConvNorm>,
+    backbone: Backbone<Unit>,
 }
 
 impl Encoder {
@@ -35,10 +35,11 @@ impl Encoder {
     /// From images `(n, h, w, c)` with pixels in `[0, 1]` to representations `(n, d)`.
     ///
     /// # Panics
-    /// If the images have another number of channels or another element type than the parameters.
+    /// If the images have another number of channels, another side where that matters, or another element type than
+    /// the parameters.
     #[track_caller]
     pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        self.backbone.forward(&normalize(x, &self.config), &mut |unit, x| unit.forward(x, pass))
+        self.backbone.forward(&normalize(x, &self.config), pass)
     }
 
     /// The pixels as the first unit takes them.
@@ -47,18 +48,15 @@ impl Encoder {
         normalize(x, &self.config)
     }
 
-    /// Sends `x` through the arrangement of units, each applied by `apply`.
+    /// Sends `x` through the arrangement of units.
     #[track_caller]
-    pub(crate) fn forward_with(&self, x: &Tensor, apply: &mut Apply<'_, ConvNorm>) -> Tensor {
-        self.backbone.forward(x, apply)
+    pub(crate) fn walk(&self, x: &Tensor, walk: &mut dyn Walk<Unit>) -> Tensor {
+        self.backbone.forward(x, walk)
     }
 
     /// The dimension d of the representations.
     pub fn dim(&self) -> usize {
-        match self.config.arch {
-            Arch::ConvSmall => conv_small::dim(&self.config),
-            Arch::ResNet18Cifar => resnet::dim(&self.config),
-        }
+        self.backbone.dim(&self.config)
     }
 
     /// What it was built from.
@@ -66,23 +64,33 @@ impl Encoder {
         &self.config
     }
 
-    /// A copy for attacks and evaluation: inference only, constants only, batch norm folded away.
+    /// A copy for attacks and evaluation: inference only, constants only, batch norm folded away. Of two sets of batch
+    /// norm the clean one; methods that train two are usually judged by the other.
     pub fn frozen(&self) -> Frozen {
-        Frozen::new(&self.config, &self.backbone)
+        self.frozen_branch(Branch::Clean)
+    }
+
+    /// As [`frozen`](Encoder::frozen), with the batch norms of a branch.
+    pub fn frozen_branch(&self, branch: Branch) -> Frozen {
+        Frozen::new(&self.config, &self.backbone, branch)
+    }
+
+    /// The encoder with the batch norms of one branch alone, as constants: what is kept of a dual one after training.
+    pub fn only(&self, branch: Branch) -> Self {
+        let config = EncoderConfig { norm: Norms::Single, ..self.config.clone() };
+        let mut encoder = Encoder { config, backbone: self.backbone.map(|unit| unit.only(branch)) };
+        crate::detach(&mut encoder);
+        encoder
     }
 }
 
 impl Module for Encoder {
     fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
-        for unit in self.backbone.units() {
-            unit.visit(f);
-        }
+        self.backbone.visit(f);
     }
 
     fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
-        for unit in self.backbone.units_mut() {
-            unit.visit_mut(f);
-        }
+        self.backbone.visit_mut(f);
     }
 }
 
@@ -93,6 +101,13 @@ pub(crate) fn normalize(x: &Tensor, config: &EncoderConfig) -> Tensor {
     assert!(
         x.shape().rank() == 4 && x.shape()[3] == c,
         "encoder {}: images {:?}, expected (n, h, w, {c})",
+        config.arch.name(),
+        x.shape()
+    );
+    let side = config.side;
+    assert!(
+        !config.arch.needs_side() || x.shape()[1..3] == [side, side],
+        "encoder {}: images {:?}, expected (n, {side}, {side}, {c})",
         config.arch.name(),
         x.shape()
     );

@@ -3,10 +3,12 @@
 use crate::backbone::Backbone;
 use crate::config::EncoderConfig;
 use crate::encoder::normalize;
-use crate::layers::{Activation, Affine, ConvNorm};
-use tarrl_tensor::{Array, Conv, Op, Tensor};
+use crate::layers::{Activation, Affine, Map, Unit};
+use crate::pass::Branch;
+use crate::walk::Walk;
+use tarrl_tensor::{Array, Conv, Op, Tensor, Transpose};
 
-/// An encoder with running statistics folded into its convolutions, `W·scale` and a bias.
+/// An encoder with running statistics folded into its convolutions and matrices, `W·scale` and a bias.
 ///
 /// Differentiable in its input alone, so an attack through it computes no gradient of a weight. It
 /// equals [`Encoder::forward`](crate::Encoder::forward) in inference up to rounding.
@@ -17,59 +19,102 @@ pub struct Frozen {
 }
 
 impl Frozen {
-    pub(crate) fn new(config: &EncoderConfig, backbone: &Backbone<ConvNorm>) -> Self {
-        Frozen { config: config.clone(), backbone: backbone.map(Folded::new) }
+    pub(crate) fn new(config: &EncoderConfig, backbone: &Backbone<Unit>, branch: Branch) -> Self {
+        Frozen { config: config.clone(), backbone: backbone.map(|unit| Folded::new(unit, branch)) }
     }
 
     /// From images `(n, h, w, c)` with pixels in `[0, 1]` to representations `(n, d)`.
     ///
     /// # Panics
-    /// If the images have another number of channels or another element type than the parameters.
+    /// If the images have another number of channels, another side where that matters, or another element type than
+    /// the parameters.
     #[track_caller]
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        self.backbone.forward(&normalize(x, &self.config), &mut |unit, x| unit.forward(x))
+        self.backbone.forward(&normalize(x, &self.config), &mut Rest)
     }
 }
 
-/// A convolution with bias and activation.
+/// Nothing is remembered on the way.
+struct Rest;
+
+impl Walk<Folded> for Rest {
+    #[track_caller]
+    fn unit(&mut self, unit: &Folded, x: &Tensor) -> Tensor {
+        unit.forward(x)
+    }
+}
+
+/// A unit whose normalisation went into its map.
 #[derive(Clone, Debug)]
 struct Folded {
-    weight: Tensor,
-    one: Tensor,
-    bias: Tensor,
-    conv: Conv,
+    map: FoldedMap,
+    /// What is added, and after it the activation; nothing for a map that ends in a sum.
+    bias: Option<Tensor>,
     activation: Activation,
 }
 
+#[derive(Clone, Debug)]
+enum FoldedMap {
+    Conv(Tensor, Conv),
+    /// `(out, in)`
+    Linear(Tensor),
+    /// A scale of each channel.
+    Scale(Tensor),
+}
+
 impl Folded {
-    fn new(unit: &ConvNorm) -> Self {
-        let Affine { scale, shift } = unit.norm.affine();
-        let (scale, bias) = (scale.detach(), shift.detach());
-        Folded {
-            // The output channels are the innermost axis.
-            weight: &unit.conv.weight().detach() * &scale,
-            one: Tensor::full(scale.device(), *scale.shape(), scale.dtype(), 1.0),
-            bias,
-            conv: unit.conv.conv(),
-            activation: unit.activation,
-        }
+    fn new(unit: &Unit, branch: Branch) -> Self {
+        let affine = unit.norm.as_ref().map(|norm| norm.at(branch).affine());
+        let affine = affine.map(|Affine { scale, shift }| [scale.detach(), shift.detach()]);
+        let scale = affine.as_ref().map(|[scale, _]| scale);
+        // The output channels are the innermost axis of a kernel and the outermost of a matrix.
+        let map = match (&unit.map, scale) {
+            (Map::Conv(conv), None) => FoldedMap::Conv(conv.weight().detach(), conv.conv()),
+            (Map::Conv(conv), Some(scale)) => FoldedMap::Conv(&conv.weight().detach() * scale, conv.conv()),
+            (Map::Linear(linear), None) => FoldedMap::Linear(linear.weight().detach()),
+            (Map::Linear(linear), Some(scale)) => {
+                FoldedMap::Linear(&linear.weight().detach() * &scale.reshape([scale.shape()[0], 1]))
+            }
+            (Map::Identity, scale) => FoldedMap::Scale(scale.expect("a unit without map has a norm").clone()),
+        };
+        let own = unit.map.bias().map(Tensor::detach);
+        let bias = match (own, affine) {
+            (Some(bias), Some([scale, shift])) => Some(&(&bias * &scale) + &shift),
+            (own, affine) => own.or(affine.map(|[_, shift]| shift)),
+        };
+        Folded { map, bias, activation: unit.activation }
     }
 
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        let x = x.conv2d(&self.weight, self.conv);
         let relu = self.activation == Activation::Relu;
-        // One pass over the map for bias and activation; the adjoint of `channel_affine` would spend
-        // another one on a product with one.
-        let y = x.device().channel_affine(x.array(), self.one.array(), self.bias.array(), relu);
-        let y = Array::wrap(x.device(), *x.shape(), x.dtype(), y);
-        let (op, operands) = (Op::ChannelAffine { relu }, [&x, &self.one, &self.bias]);
-        if relu {
-            Tensor::record_keeping_output(op, y, &operands, |p| {
-                vec![Some(p.dy().mask(&p.y().detach())), None, None]
-            })
-        } else {
-            Tensor::record(op, y, &operands, |p| vec![Some(p.dy().clone()), None, None])
+        let y = match &self.map {
+            FoldedMap::Conv(weight, conv) => x.conv2d(weight, *conv),
+            FoldedMap::Linear(weight) => x.matmul_with(weight, Transpose::RIGHT),
+            FoldedMap::Scale(scale) => {
+                return x.channel_affine(scale, self.bias.as_ref().expect("a norm has a shift"), relu);
+            }
+        };
+        match &self.bias {
+            Some(bias) => shifted(&y, bias, relu),
+            None if relu => y.relu(),
+            None => y,
         }
+    }
+}
+
+/// `x + bias` for each channel, then ReLU if asked, in one pass over the map; the adjoint of `channel_affine` would spend
+/// another one on a product with one.
+fn shifted(x: &Tensor, bias: &Tensor, relu: bool) -> Tensor {
+    let one = Tensor::full(bias.device(), *bias.shape(), bias.dtype(), 1.0);
+    let y = x.device().channel_affine(x.array(), one.array(), bias.array(), relu);
+    let y = Array::wrap(x.device(), *x.shape(), x.dtype(), y);
+    let (op, operands) = (Op::ChannelAffine { relu }, [x, &one, bias]);
+    if relu {
+        Tensor::record_keeping_output(op, y, &operands, |p| {
+            vec![Some(p.dy().mask(&p.y().detach())), None, None]
+        })
+    } else {
+        Tensor::record(op, y, &operands, |p| vec![Some(p.dy().clone()), None, None])
     }
 }

@@ -1,9 +1,10 @@
 //! How far intervals let a representation move, as a differentiable function of the parameters.
 
 use crate::encoder::Encoder;
-use crate::layers::{Activation, Affine, ConvNorm};
+use crate::layers::{Activation, Affine, Unit};
 use crate::pass::Pass;
-use tarrl_tensor::Tensor;
+use crate::walk::Walk;
+use tarrl_tensor::{Pool, Tensor};
 
 /// Interval bounds of the displacement `f(x') − f(x)`, for training.
 ///
@@ -36,9 +37,15 @@ impl Encoder {
     /// Three forward passes, one of them with the absolute values of the weights.
     ///
     /// # Panics
-    /// As [`forward`](Encoder::forward).
+    /// As [`forward`](Encoder::forward), and for transformers: intervals have no rule for attention.
     #[track_caller]
     pub fn interval_displacement(&self, x: &Tensor, epsilon: f64, pass: &mut Pass) -> IntervalDisplacement {
+        let arch = self.config().arch;
+        assert!(
+            arch.has_intervals(),
+            "interval_displacement: {} has attention, which has no rule",
+            arch.name()
+        );
         let x = x.detach();
         let low = x.clamp(0.0, epsilon).neg();
         let high = x.neg().add_scalar(1.0).clamp(0.0, epsilon);
@@ -47,31 +54,63 @@ impl Encoder {
         let zero = self.normalize(&x.zeros_like());
         // Normalisation has a positive scale, so that widths stay widths.
         let scaled = |x: &Tensor| &self.normalize(x) - &zero;
-        // The three travel together: every arrangement of units treats images independently.
+        // The three travel together: sums and means, all that an arrangement does by itself, treat them alike.
         let packed = Tensor::concat(&[&self.normalize(&x), &scaled(&middle), &scaled(&half)], 0);
         let n = x.shape()[0];
-        let y = self.forward_with(&packed, &mut |unit, x| displaced(unit, x, n, pass));
+        let y = self.walk(&packed, &mut Intervals { n, pass });
         let part = |i: usize| y.slice(0, i * n, n);
         IntervalDisplacement { clean: part(0), centre: part(1), radius: part(2) }
     }
 }
 
-/// One unit on `[a; c; r]` `(3n, …)`.
-#[track_caller]
-fn displaced(unit: &ConvNorm, packed: &Tensor, n: usize, pass: &mut Pass) -> Tensor {
-    let (weight, conv) = (unit.conv.weight(), unit.conv.conv());
-    let signed = packed.slice(0, 0, 2 * n).conv2d(weight, conv);
-    let radius = packed.slice(0, 2 * n, n).conv2d(&weight.abs(), conv);
-    let (clean, centre) = (signed.slice(0, 0, n), signed.slice(0, n, n));
-    let Affine { scale, shift } = unit.norm.affine_at(&clean, pass);
-    let a = clean.channel_affine(&scale, &shift, false);
-    let (c, r) = (&centre * &scale, &radius * &scale.abs());
-    if unit.activation == Activation::None {
-        return Tensor::concat(&[&a, &c, &r], 0);
+/// A walk of `[a; c; r]` `(3n, …)`.
+struct Intervals<'a> {
+    n: usize,
+    pass: &'a mut Pass,
+}
+
+impl Walk<Unit> for Intervals<'_> {
+    #[track_caller]
+    fn unit(&mut self, unit: &Unit, packed: &Tensor) -> Tensor {
+        let n = self.n;
+        let signed = unit.map.linear(&packed.slice(0, 0, 2 * n));
+        let radius = unit.map.absolute(&packed.slice(0, 2 * n, n));
+        let (clean, centre) = (signed.slice(0, 0, n), signed.slice(0, n, n));
+        let clean = unit.map.bias().map_or(clean.clone(), |bias| &clean + bias);
+        let parts = match &unit.norm {
+            None => [clean, centre, radius],
+            Some(norm) => {
+                let Affine { scale, shift } = norm.at(self.pass.at()).affine_at(&clean, self.pass);
+                let a = clean.channel_affine(&scale, &shift, false);
+                [a, &centre * &scale, &radius * &scale.abs()]
+            }
+        };
+        match unit.activation {
+            Activation::None => Tensor::concat(&parts.each_ref(), 0),
+            Activation::Relu => monotone(&parts, &Tensor::relu),
+        }
     }
-    let rest = a.relu();
-    let high = &(&a + &(&c + &r)).relu() - &rest;
-    let low = &(&a + &(&c - &r)).relu() - &rest;
+
+    fn join(&mut self, x: &Tensor, y: &Tensor) -> Tensor {
+        monotone(&self.unpack(&(x + y)), &Tensor::relu)
+    }
+
+    fn max_pool(&mut self, x: &Tensor, pool: Pool) -> Tensor {
+        monotone(&self.unpack(x), &|x| x.max_pool(pool))
+    }
+}
+
+impl Intervals<'_> {
+    fn unpack(&self, packed: &Tensor) -> [Tensor; 3] {
+        [0, 1, 2].map(|i| packed.slice(0, i * self.n, self.n))
+    }
+}
+
+/// A function that never falls takes each end `D` of the displacement of `a` to `f(a + D) − f(a)`.
+fn monotone([a, c, r]: &[Tensor; 3], f: &dyn Fn(&Tensor) -> Tensor) -> Tensor {
+    let rest = f(a);
+    let high = &f(&(a + &(c + r))) - &rest;
+    let low = &f(&(a + &(c - r))) - &rest;
     let (c, r) = ((&high + &low).mul_scalar(0.5), (&high - &low).mul_scalar(0.5));
     Tensor::concat(&[&rest, &c, &r], 0)
 }
@@ -88,15 +127,26 @@ mod tests {
         wide.mul_scalar(1.4).add_scalar(-0.2).clamp(0.0, 1.0)
     }
 
-    /// Random points and corners of the ball stay in the intervals, in both architectures.
+    /// Of a block that ends in `relu(x + y)` too: with `a = 10` and `D = −1` the end moves by −1, with `a = 0` by nothing.
+    #[test]
+    fn a_join_moves_as_its_sum() {
+        let device = Cpu { threads: 1, ..Cpu::default() }.open();
+        let packed = |values: [f32; 6]| Tensor::new(&device, [6, 1], &values);
+        let (x, y) = (packed([4.0, 0.0, -0.5, -0.5, 0.25, 0.25]), packed([6.0, 0.0, -0.5, -0.5, 0.25, 0.25]));
+        let found = Intervals { n: 2, pass: &mut Pass::eval() }.join(&x, &y).to_vec::<f32>();
+        assert_eq!(found, [10.0, 0.0, -1.0, 0.0, 0.5, 0.0]);
+    }
+
+    /// Random points and corners of the ball stay in the intervals, in every architecture that has them.
     #[test]
     fn no_point_of_the_ball_leaves_the_interval() {
         let device = Cpu { threads: 1, ..Cpu::default() }.open();
-        for arch in [Arch::ConvSmall, Arch::ResNet18Cifar] {
+        for arch in Arch::ALL.into_iter().filter(|arch| arch.has_intervals()) {
             let key = Key::new(7).fold(arch.name());
             let config = EncoderConfig {
                 arch,
-                width: 0.125,
+                width: 0.0625,
+                side: 12,
                 mean: vec![0.3],
                 std: vec![0.4],
                 ..EncoderConfig::default()

@@ -27,7 +27,10 @@
 //! assert_eq!(slope.shape(), x.shape());
 //! ```
 //!
-//! - [`Arch`] names the networks: `conv-small` and `resnet18-cifar`, at any width.
+//! - [`Arch`] names the networks, at any width: `conv-small`, `vgg11`, `resnet18-cifar`, `resnet34-cifar`,
+//!   `resnet50-cifar`, `wrn-28-10`, `wrn-34-10`, `vit-tiny`, `mlp`.
+//! - [`Norms::Dual`] gives every batch norm two sets, and the [`Branch`] of a [`Pass`] chooses between them.
+//! - A [`Projector`] and a [`Predictor`] stand between representations and a loss; [`ema`] lets a copy of them follow.
 //! - A [`Module`] is a list of named tensors with a [`Role`] each: what optimisers, averages and
 //!   [`checkpoint`]s need to know of a network. Own networks implement it, from the same layers or others.
 //! - Initial values depend on the seed and the name of the layer ([`Site`]), on nothing else.
@@ -39,23 +42,32 @@ mod config;
 mod conv_small;
 mod encoder;
 mod frozen;
+mod head;
+mod head_config;
 mod interval;
 mod layers;
+mod mlp;
 mod module;
+mod momentum;
 mod pass;
-mod projector;
 mod resnet;
 mod site;
+mod vgg;
+mod vit;
+mod walk;
+mod wide_resnet;
 
-pub use config::{Arch, ConfigError, EncoderConfig, ProjectorConfig};
+pub use config::{Arch, ConfigError, EncoderConfig, Norms};
 pub use encoder::Encoder;
 pub use frozen::Frozen;
+pub use head::{Predictor, Projector};
+pub use head_config::{After, PredictorConfig, ProjectorConfig};
 pub use interval::IntervalDisplacement;
 pub use layers::{
-    Activation, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, BatchNorm, Conv2d, ConvConfig, ConvNorm, Linear,
-    LinearBias,
+    Activation, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, BatchNorm, BranchNorm, Conv2d, ConvConfig, LayerNorm,
+    Linear, LinearBias, Map, Unit,
 };
 pub use module::{Module, Role, cast, detach, parameter_count, parameters, set_parameters, track};
-pub use pass::{BatchStatistics, Pass};
-pub use projector::Projector;
+pub use momentum::{Buffers, Ema, cosine_momentum, ema};
+pub use pass::{BatchStatistics, Branch, Pass};
 pub use site::Site;

@@ -14,6 +14,8 @@ pub enum Role {
     NormScale,
     /// The shift of a normalisation.
     NormShift,
+    /// Added to tokens: a class token, positions.
+    Embedding,
     /// Not trained: running statistics, and the number of batches in them as a U32 scalar.
     Buffer,
 }

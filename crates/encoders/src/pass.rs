@@ -1,5 +1,6 @@
 //! One way through a network: with running statistics, or with those of the batch.
 
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tarrl_tensor::{Array, DType, Tensor};
 
@@ -11,7 +12,21 @@ use tarrl_tensor::{Array, DType, Tensor};
 #[derive(Clone, Debug)]
 pub struct Pass {
     mode: Mode,
+    branch: Branch,
     statistics: Vec<BatchStatistics>,
+}
+
+/// Which set of batch norms a pass goes through, where a network has two ([`Norms::Dual`](crate::Norms::Dual)): scales,
+/// shifts and running statistics of its own for clean images and for attacked ones (Xie et al. 2020). Networks with one
+/// set do not distinguish.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Branch {
+    /// The first set, `bn_list.0`, called `normal` in the code of ACL.
+    #[default]
+    Clean,
+    /// The second set, `bn_list.1`, called `pgd` there.
+    Adversarial,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +51,22 @@ pub struct BatchStatistics {
 impl Pass {
     /// Normalise with running statistics: the result of an image does not depend on the others.
     pub fn eval() -> Self {
-        Pass { mode: Mode::Eval, statistics: Vec::new() }
+        Pass { mode: Mode::Eval, branch: Branch::Clean, statistics: Vec::new() }
     }
 
     /// Normalise with the statistics of the batch, and collect them.
     pub fn train() -> Self {
-        Pass { mode: Mode::Train, statistics: Vec::new() }
+        Pass { mode: Mode::Train, branch: Branch::Clean, statistics: Vec::new() }
+    }
+
+    /// The same way through the batch norms of this branch; without a word it is the clean one.
+    pub fn branch(self, branch: Branch) -> Self {
+        Pass { branch, ..self }
+    }
+
+    /// The branch that it goes through.
+    pub(crate) fn at(&self) -> Branch {
+        self.branch
     }
 
     /// Whether batches are normalised with their own statistics.

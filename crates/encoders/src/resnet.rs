@@ -1,102 +1,139 @@
-//! ResNet-18 for small images (He et al. 2016, section 4.2 for the stem and table 1 for the stages).
+//! ResNets for small images (He et al. 2016, section 4.2 for the stem and table 1 for the stages).
 
-use crate::backbone::Apply;
-use crate::config::EncoderConfig;
-use crate::layers::{Activation, ConvConfig, ConvNorm};
+use crate::config::{Arch, EncoderConfig};
+use crate::layers::{Activation, ConvConfig, Unit};
 use crate::site::Site;
+use crate::walk::Walk;
 use tarrl_tensor::Tensor;
 
-/// Channels and first stride of each stage of two blocks, at width 1.
-const STAGES: [(usize, usize); 4] = [(64, 1), (128, 2), (256, 2), (512, 2)];
+/// Channels of each stage at width 1; all but the first begin with stride 2.
+const STAGES: [usize; 4] = [64, 128, 256, 512];
 
-/// A 3×3 stem of stride 1, four stages of two blocks, the mean over all positions.
+/// A 3×3 stem of stride 1, four stages of blocks, the mean over all positions.
 /// Names: `conv1`, `bn1`, `layer1.0.conv1`, …, `layer4.1.bn2`.
 #[derive(Clone, Debug)]
-pub(crate) struct ResNet18<U> {
+pub(crate) struct ResNet<U> {
     stem: U,
     blocks: Vec<Block<U>>,
 }
 
-/// `relu(second(first(x)) + shortcut(x))`; the shortcut is `x` itself where the shape stays.
+/// `relu(body(x) + shortcut(x))`; the shortcut is `x` itself where the shape stays.
 #[derive(Clone, Debug)]
 struct Block<U> {
-    first: U,
-    second: U,
+    body: Vec<U>,
     shortcut: Option<U>,
 }
 
-impl ResNet18<ConvNorm> {
-    pub(crate) fn new(config: &EncoderConfig, site: &Site) -> Self {
-        let mut inputs = config.channels(STAGES[0].0);
-        let conv = ConvConfig { inputs: config.in_channels, outputs: inputs, kernel: 3, stride: 1 };
-        let stem = ConvNorm::new([&site.at("conv1"), &site.at("bn1")], conv, Activation::Relu);
-        let mut blocks = Vec::with_capacity(2 * STAGES.len());
-        for (stage, (base, stride)) in (1..).zip(STAGES) {
-            let outputs = config.channels(base);
-            for (i, stride) in [stride, 1].into_iter().enumerate() {
-                let site = site.at(&format!("layer{stage}.{i}"));
-                blocks.push(Block::new(&site, ConvConfig { inputs, outputs, kernel: 3, stride }));
-                inputs = outputs;
-            }
-        }
-        ResNet18 { stem, blocks }
+/// How the blocks of a network are made.
+struct Plan {
+    /// Blocks of each stage.
+    blocks: [usize; 4],
+    /// A 1×1, a 3×3 and a 1×1 convolution that widens four times, instead of two of 3×3.
+    bottleneck: bool,
+}
+
+/// The widening of a bottleneck.
+const EXPANSION: usize = 4;
+
+fn plan(arch: Arch) -> Plan {
+    match arch {
+        Arch::ResNet34Cifar => Plan { blocks: [3, 4, 6, 3], bottleneck: false },
+        Arch::ResNet50Cifar => Plan { blocks: [3, 4, 6, 3], bottleneck: true },
+        _ => Plan { blocks: [2, 2, 2, 2], bottleneck: false },
     }
 }
 
-impl Block<ConvNorm> {
-    fn new(site: &Site, first: ConvConfig) -> Self {
-        let ConvConfig { inputs, outputs, stride, .. } = first;
+impl ResNet<Unit> {
+    pub(crate) fn new(config: &EncoderConfig, site: &Site) -> Self {
+        let Plan { blocks: counts, bottleneck } = plan(config.arch);
+        let mut inputs = config.channels(STAGES[0]);
+        let conv = ConvConfig { inputs: config.in_channels, outputs: inputs, kernel: 3, stride: 1 };
+        let stem = Unit::conv([&site.at("conv1"), &site.at("bn1")], conv, config.norm, Activation::Relu);
+        let mut blocks = Vec::new();
+        for (stage, (base, count)) in STAGES.into_iter().zip(counts).enumerate() {
+            let middle = config.channels(base);
+            for i in 0..count {
+                let stride = if stage > 0 && i == 0 { 2 } else { 1 };
+                let site = site.at(&format!("layer{}.{i}", stage + 1));
+                let convs = if bottleneck {
+                    let outputs = EXPANSION * middle;
+                    // The stride is on the 3×3 convolution, as torchvision has it.
+                    vec![
+                        ConvConfig { inputs, outputs: middle, kernel: 1, stride: 1 },
+                        ConvConfig { inputs: middle, outputs: middle, kernel: 3, stride },
+                        ConvConfig { inputs: middle, outputs, kernel: 1, stride: 1 },
+                    ]
+                } else {
+                    vec![
+                        ConvConfig { inputs, outputs: middle, kernel: 3, stride },
+                        ConvConfig { inputs: middle, outputs: middle, kernel: 3, stride: 1 },
+                    ]
+                };
+                inputs = convs[convs.len() - 1].outputs;
+                blocks.push(Block::new(&site, config, (convs, stride)));
+            }
+        }
+        ResNet { stem, blocks }
+    }
+}
+
+impl Block<Unit> {
+    fn new(site: &Site, config: &EncoderConfig, (convs, stride): (Vec<ConvConfig>, usize)) -> Self {
         let unit = |names: [&str; 2], conv, activation| {
-            ConvNorm::new([&site.at(names[0]), &site.at(names[1])], conv, activation)
+            Unit::conv([&site.at(names[0]), &site.at(names[1])], conv, config.norm, activation)
         };
-        let second = ConvConfig { inputs: outputs, outputs, kernel: 3, stride: 1 };
+        let last = convs.len() - 1;
+        let (inputs, outputs) = (convs[0].inputs, convs[last].outputs);
         let shortcut = ConvConfig { inputs, outputs, kernel: 1, stride };
+        let body = convs.into_iter().enumerate().map(|(i, conv)| {
+            let activation = if i == last { Activation::None } else { Activation::Relu };
+            unit([&format!("conv{}", i + 1), &format!("bn{}", i + 1)], conv, activation)
+        });
         Block {
-            first: unit(["conv1", "bn1"], first, Activation::Relu),
-            second: unit(["conv2", "bn2"], second, Activation::None),
+            body: body.collect(),
             shortcut: (stride != 1 || inputs != outputs)
                 .then(|| unit(["downsample.0", "downsample.1"], shortcut, Activation::None)),
         }
     }
 }
 
-impl<U> ResNet18<U> {
+impl<U> ResNet<U> {
     #[track_caller]
-    pub(crate) fn forward(&self, x: &Tensor, apply: &mut Apply<'_, U>) -> Tensor {
-        let mut x = apply(&self.stem, x);
+    pub(crate) fn forward(&self, x: &Tensor, walk: &mut dyn Walk<U>) -> Tensor {
+        let mut x = walk.unit(&self.stem, x);
         for block in &self.blocks {
-            let y = apply(&block.first, &x);
-            let y = apply(&block.second, &y);
-            let shortcut = match &block.shortcut {
-                Some(unit) => apply(unit, &x),
-                None => x,
-            };
-            x = y.add_relu(&shortcut);
+            let mut y = x.clone();
+            for unit in &block.body {
+                y = walk.unit(unit, &y);
+            }
+            if let Some(unit) = &block.shortcut {
+                x = walk.unit(unit, &x);
+            }
+            x = walk.join(&y, &x);
         }
         x.global_avg_pool()
     }
 
-    pub(crate) fn map<V>(&self, f: impl Fn(&U) -> V) -> ResNet18<V> {
+    pub(crate) fn map<V>(&self, f: impl Fn(&U) -> V) -> ResNet<V> {
         let block = |block: &Block<U>| Block {
-            first: f(&block.first),
-            second: f(&block.second),
+            body: block.body.iter().map(&f).collect(),
             shortcut: block.shortcut.as_ref().map(&f),
         };
-        ResNet18 { stem: f(&self.stem), blocks: self.blocks.iter().map(block).collect() }
+        ResNet { stem: f(&self.stem), blocks: self.blocks.iter().map(block).collect() }
     }
 
     pub(crate) fn units(&self) -> Vec<&U> {
         let mut units = vec![&self.stem];
-        for Block { first, second, shortcut } in &self.blocks {
-            units.extend([first, second].into_iter().chain(shortcut));
+        for Block { body, shortcut } in &self.blocks {
+            units.extend(body.iter().chain(shortcut));
         }
         units
     }
 
     pub(crate) fn units_mut(&mut self) -> Vec<&mut U> {
         let mut units = vec![&mut self.stem];
-        for Block { first, second, shortcut } in &mut self.blocks {
-            units.extend([first, second].into_iter().chain(shortcut));
+        for Block { body, shortcut } in &mut self.blocks {
+            units.extend(body.iter_mut().chain(shortcut));
         }
         units
     }
@@ -104,5 +141,6 @@ impl<U> ResNet18<U> {
 
 /// The dimension of the representation.
 pub(crate) fn dim(config: &EncoderConfig) -> usize {
-    config.channels(STAGES[STAGES.len() - 1].0)
+    let last = config.channels(STAGES[STAGES.len() - 1]);
+    if plan(config.arch).bottleneck { EXPANSION * last } else { last }
 }

@@ -73,7 +73,12 @@ fn files_have_pytorchs_layout() {
     assert_eq!(count.data(), 1i64.to_le_bytes());
     assert_eq!(file.tensor("layer3.0.downsample.0.weight").unwrap().shape(), [16, 8, 1, 1]);
 
-    let projector = Projector::new(&ProjectorConfig { hidden: 6, out: 4, layers: 2 }, 5, &cpu(), Key::new(0));
+    let projector = Projector::new(
+        &ProjectorConfig { hidden: 6, out: 4, layers: 2, ..Default::default() },
+        5,
+        &cpu(),
+        Key::new(0),
+    );
     assert_eq!(state(&projector)["projector.0.weight"].shape(), [6, 5]);
     assert_eq!(state(&projector)["projector.3.weight"].shape(), [4, 6]);
 }
@@ -104,7 +109,7 @@ fn networks_and_other_state_share_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("all.safetensors");
     let encoder = trained(Arch::ConvSmall);
-    let config = ProjectorConfig { hidden: 6, out: 4, layers: 2 };
+    let config = ProjectorConfig { hidden: 6, out: 4, layers: 2, ..Default::default() };
     let projector = Projector::new(&config, encoder.dim(), &cpu(), Key::new(1));
     let mut tensors = state(&encoder);
     tensors.extend(state(&projector));

@@ -9,19 +9,29 @@ use tarrl_encoders::{
 use tarrl_tensor::{Edge, Key, Op, Tensor, cpu, history};
 
 fn encoder(arch: Arch, in_channels: usize) -> Encoder {
-    let config = EncoderConfig { arch, in_channels, ..Default::default() };
+    let side = match (arch.needs_side(), in_channels) {
+        (false, _) => 0,
+        (true, 1) => 28,
+        (true, _) => 32,
+    };
+    let config = EncoderConfig { arch, in_channels, side, ..Default::default() };
     Encoder::new(&config, &cpu(), Key::new(1))
 }
 
-/// Multiply-adds of the convolutions in the history of `y`.
+/// Multiply-adds of the convolutions and matrix products in the history of `y`.
 fn macs(y: &Tensor) -> usize {
+    let shape = |edge: &Edge| match edge {
+        Edge::Tracked(operand) => *operand.shape(),
+        Edge::Constant(operand) => *operand.shape(),
+    };
     let of_node = |node: &std::sync::Arc<tarrl_tensor::Node>| match node.op() {
         Op::Conv2d(_) => {
-            let kernel = match &node.edges()[1] {
-                Edge::Tracked(weight) => *weight.shape(),
-                Edge::Constant(weight) => *weight.shape(),
-            };
+            let kernel = shape(&node.edges()[1]);
             node.shape().len() * kernel[0] * kernel[1] * kernel[2]
+        }
+        Op::Matmul(transpose) => {
+            let left = shape(&node.edges()[0]);
+            node.shape().len() * left[left.rank() - if transpose.a { 2 } else { 1 }]
         }
         _ => 0,
     };
@@ -49,6 +59,37 @@ fn resnet18_has_the_published_size() {
     assert_eq!(macs_of_image(&gray, 28), 455_795_712);
 }
 
+/// Parameters without a classifier, billions of multiply-adds at 32×32×3, dimension. The published counts of torchvision's
+/// ResNets with this stem, of the WideResNets of TRADES without an unused block, of VGG-11 with batch norm and biases, and
+/// of timm's tiny transformer with patches of four, whose attention counts.
+#[test]
+fn networks_have_their_published_sizes() {
+    for (arch, parameters, billions, dim) in [
+        (Arch::ResNet34Cifar, 21_276_992, 1.1594, 512),
+        (Arch::ResNet50Cifar, 23_500_352, 1.2978, 2048),
+        (Arch::Wrn28x10, 36_472_784, 5.243, 640),
+        (Arch::Wrn34x10, 46_154_064, 6.659, 640),
+        (Arch::Vgg11, 9_225_984, 0.1528, 512),
+        (Arch::VitTiny, 5_360_832, 0.3651, 192),
+    ] {
+        let net = encoder(arch, 3);
+        assert_eq!((parameter_count(&net), net.dim()), (parameters, dim), "{}", arch.name());
+        let found = macs_of_image(&net, 32) as f64 / 1e9;
+        // Published to four digits.
+        assert!((found / billions - 1.0).abs() < 2e-4, "{}: {found}", arch.name());
+    }
+    let gray = encoder(Arch::VitTiny, 1);
+    assert!((macs_of_image(&gray, 28) as f64 / 1e9 - 0.2771).abs() < 5e-5);
+}
+
+/// Matrices of 784·512 + 2·512² and two parameters for each of 3·512 units.
+#[test]
+fn the_perceptron_has_the_documented_size() {
+    let net = encoder(Arch::Mlp, 1);
+    assert_eq!(parameter_count(&net), 784 * 512 + 2 * 512 * 512 + 3 * 1024);
+    assert_eq!((macs_of_image(&net, 28), net.dim()), (784 * 512 + 2 * 512 * 512, 512));
+}
+
 /// 9·(1·32 + 32·64 + 64·64 + 64·128) weights and 2·(32 + 64 + 64 + 128) of the batch norms; maps of
 /// 28², 14², 14² and 7² positions: 14.7 M.
 #[test]
@@ -63,7 +104,7 @@ fn conv_small_has_the_documented_size() {
 fn a_projector_has_the_size_of_its_layers() {
     let net = Projector::new(&ProjectorConfig::default(), 128, &cpu(), Key::new(1));
     assert_eq!(parameter_count(&net), 128 * 512 + 2 * 512 + 512 * 128 + 128);
-    let deep = ProjectorConfig { hidden: 7, out: 3, layers: 3 };
+    let deep = ProjectorConfig { hidden: 7, out: 3, layers: 3, ..Default::default() };
     let net = Projector::new(&deep, 5, &cpu(), Key::new(1));
     assert_eq!(parameter_count(&net), 5 * 7 + 14 + 7 * 7 + 14 + 7 * 3 + 3);
     let names = names(&net).into_iter().filter(|name| name.ends_with(".weight")).collect::<Vec<_>>();
@@ -128,6 +169,55 @@ fn resnet18_has_the_names_of_its_state_dict() {
         expected.extend(parts.iter().map(|part| format!("{layer}.{part}")));
     }
     assert_eq!(names(&encoder(Arch::ResNet18Cifar, 3)), expected);
+}
+
+/// Every layer of a name pattern, so that files of others fit.
+#[test]
+fn other_networks_have_the_names_of_their_state_dicts() {
+    let narrow = |arch: Arch| {
+        let config = EncoderConfig { arch, width: 0.0625, in_channels: 3, side: 32, ..Default::default() };
+        names(&Encoder::new(&config, &cpu(), Key::new(1)))
+    };
+    let norm = |layer: String| {
+        ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+            .map(|part| format!("{layer}.{part}"))
+    };
+    let mut wide = vec!["conv1.weight".to_string()];
+    for (block, i) in (1..4).flat_map(|block| (0..5).map(move |i| (block, i))) {
+        let at = |part: &str| format!("block{block}.layer.{i}.{part}");
+        wide.extend(norm(at("bn1")));
+        wide.push(at("conv1.weight"));
+        wide.extend(norm(at("bn2")));
+        wide.push(at("conv2.weight"));
+        wide.extend((i == 0).then(|| at("convShortcut.weight")));
+    }
+    wide.extend(norm("bn1".into()));
+    assert_eq!(narrow(Arch::Wrn34x10), wide);
+
+    let mut vgg = Vec::new();
+    for at in [0, 4, 8, 11, 15, 18, 22, 25] {
+        vgg.extend(["weight", "bias"].map(|part| format!("features.{at}.{part}")));
+        vgg.extend(norm(format!("features.{}", at + 1)));
+    }
+    assert_eq!(narrow(Arch::Vgg11), vgg);
+
+    let mut vit = vec!["cls_token".to_string(), "pos_embed".into()];
+    let both = |layer: String| ["weight", "bias"].map(|part| format!("{layer}.{part}"));
+    vit.extend(both("patch_embed.proj".into()));
+    for i in 0..12 {
+        for layer in ["norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"] {
+            vit.extend(both(format!("blocks.{i}.{layer}")));
+        }
+    }
+    vit.extend(both("norm".into()));
+    assert_eq!(narrow(Arch::VitTiny), vit);
+
+    let bottleneck = narrow(Arch::ResNet50Cifar);
+    for name in ["layer1.0.conv3.weight", "layer1.0.downsample.0.weight", "layer4.2.bn3.running_var"] {
+        assert!(bottleneck.iter().any(|n| n == name), "{name}");
+    }
+    // 53 convolutions, of which each has a batch norm of five tensors.
+    assert_eq!(bottleneck.len(), 53 * 6);
 }
 
 #[test]

@@ -1,15 +1,16 @@
-//! Convolution without bias.
+//! Convolution.
 
 use crate::module::Role;
 use crate::site::Site;
 use std::sync::Arc;
 use tarrl_tensor::{Conv, Tensor};
 
-/// Convolution of `(n, h, w, inputs)` with a square kernel, without bias; batch norm follows.
+/// Convolution of `(n, h, w, inputs)` with a square kernel, with a bias or, where batch norm follows, without.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
     name: Arc<str>,
     weight: Tensor,
+    bias: Option<Tensor>,
     conv: Conv,
 }
 
@@ -32,13 +33,39 @@ impl Conv2d {
         let ConvConfig { inputs, outputs, kernel, stride } = config;
         let deviation = (2.0 / (kernel * kernel * outputs) as f64).sqrt() as f32;
         let weight = site.normal("weight", &[kernel, kernel, inputs, outputs], deviation);
-        Conv2d { name: site.name().into(), weight, conv: Conv { stride, pad: kernel / 2, groups: 1 } }
+        let conv = Conv { stride, pad: kernel / 2, groups: 1 };
+        Conv2d { name: site.name().into(), weight, bias: None, conv }
+    }
+
+    /// With a bias; both from U(−1/√fan, 1/√fan) with `fan = kernel²·inputs`, PyTorch's default.
+    pub fn with_bias(site: &Site, config: ConvConfig) -> Self {
+        let ConvConfig { inputs, outputs, kernel, .. } = config;
+        let limit = (1.0 / (kernel * kernel * inputs) as f64).sqrt() as f32;
+        let weight = site.uniform("weight", &[kernel, kernel, inputs, outputs], limit);
+        let bias = Some(site.uniform("bias", &[outputs], limit));
+        Conv2d { weight, bias, ..Conv2d::new(site, config) }
+    }
+
+    /// Square patches that do not overlap, `kernel` wide, with a bias as [`with_bias`](Conv2d::with_bias).
+    pub fn patches(site: &Site, [inputs, outputs, kernel]: [usize; 3]) -> Self {
+        let config = ConvConfig { inputs, outputs, kernel, stride: kernel };
+        let conv = Conv { stride: kernel, pad: 0, groups: 1 };
+        Conv2d { conv, ..Conv2d::with_bias(site, config) }
     }
 
     /// From `(n, h, w, inputs)` to `(n, ⌈h / stride⌉, ⌈w / stride⌉, outputs)` for an odd kernel.
     #[track_caller]
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.conv2d(&self.weight, self.conv)
+        let y = x.conv2d(&self.weight, self.conv);
+        match &self.bias {
+            Some(bias) => &y + bias,
+            None => y,
+        }
+    }
+
+    /// `(outputs)`: the bias, if there is one.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
     }
 
     /// `(kernel, kernel, inputs, outputs)`: the weights.
@@ -51,13 +78,19 @@ impl Conv2d {
         self.conv
     }
 
-    /// Calls `f` with the weights.
+    /// Calls `f` with the weights and the bias, if there is one.
     pub fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
         f(&format!("{}.weight", self.name), Role::Weight, &self.weight);
+        if let Some(bias) = &self.bias {
+            f(&format!("{}.bias", self.name), Role::Bias, bias);
+        }
     }
 
-    /// Calls `f` with the weights, to replace them.
+    /// Calls `f` with the weights and the bias, to replace them.
     pub fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
         f(&format!("{}.weight", self.name), Role::Weight, &mut self.weight);
+        if let Some(bias) = &mut self.bias {
+            f(&format!("{}.bias", self.name), Role::Bias, bias);
+        }
     }
 }

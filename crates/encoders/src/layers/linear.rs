@@ -31,6 +31,22 @@ impl Linear {
         Linear { name: site.name().into(), weight, bias }
     }
 
+    /// With other weights of the same shape, and the bias zero.
+    pub(crate) fn with_weight(self, weight: Tensor) -> Self {
+        let bias = self.bias.map(|bias| bias.zeros_like());
+        Linear { weight, bias, ..self }
+    }
+
+    /// `(outputs, inputs)`: the weights.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// `(outputs)`: the bias, if there is one.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
     /// From `(n, inputs)` to `(n, outputs)`.
     #[track_caller]
     pub fn forward(&self, x: &Tensor) -> Tensor {

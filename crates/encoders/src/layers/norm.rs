@@ -19,8 +19,8 @@ pub const BATCH_NORM_MOMENTUM: f64 = 0.1;
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
     name: Arc<str>,
-    weight: Tensor,
-    bias: Tensor,
+    /// γ and β, or one and zero for ever.
+    scale: Option<[Tensor; 2]>,
     running_mean: Tensor,
     running_var: Tensor,
     num_batches_tracked: Tensor,
@@ -46,10 +46,15 @@ pub(crate) struct Affine {
 impl BatchNorm {
     /// γ = 1, β = 0, running mean 0 and variance 1.
     pub fn new(site: &Site, channels: usize) -> Self {
+        let scale = Some([site.full(channels, 1.0), site.full(channels, 0.0)]);
+        BatchNorm { scale, ..BatchNorm::plain(site, channels) }
+    }
+
+    /// Without γ and β.
+    pub fn plain(site: &Site, channels: usize) -> Self {
         BatchNorm {
             name: site.name().into(),
-            weight: site.full(channels, 1.0),
-            bias: site.full(channels, 0.0),
+            scale: None,
             running_mean: site.full(channels, 0.0),
             running_var: site.full(channels, 1.0),
             num_batches_tracked: site.zero_count(),
@@ -67,8 +72,9 @@ impl BatchNorm {
             let Affine { scale, shift } = self.affine();
             return x.channel_affine(&scale, &shift, relu);
         }
-        let out = x.batch_norm(&self.weight, &self.bias, Norm { eps: BATCH_NORM_EPS, relu });
-        let count = x.array().len() / self.weight.array().len();
+        let [weight, bias] = self.weight_and_bias();
+        let out = x.batch_norm(&weight, &bias, Norm { eps: BATCH_NORM_EPS, relu });
+        let count = x.array().len() / weight.array().len();
         assert!(
             count > 1,
             "batch norm {}: one value per channel in {:?} has no variance",
@@ -82,9 +88,28 @@ impl BatchNorm {
 
     /// The map that inference applies.
     pub(crate) fn affine(&self) -> Affine {
-        let scale = &self.weight / &self.running_var.add_scalar(BATCH_NORM_EPS).sqrt();
-        let shift = &self.bias - &(&self.running_mean * &scale);
+        let [weight, bias] = self.weight_and_bias();
+        let scale = &weight / &self.running_var.add_scalar(BATCH_NORM_EPS).sqrt();
+        let shift = &bias - &(&self.running_mean * &scale);
         Affine { scale, shift }
+    }
+
+    /// γ and β `(c)`.
+    fn weight_and_bias(&self) -> [Tensor; 2] {
+        self.scale.clone().unwrap_or_else(|| {
+            let zero = self.running_mean.zeros_like();
+            [zero.add_scalar(1.0), zero]
+        })
+    }
+
+    /// The same layer under another name.
+    pub(crate) fn renamed(&self, name: &str) -> Self {
+        BatchNorm { name: name.into(), ..self.clone() }
+    }
+
+    /// Its dotted name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The map that [`forward`](BatchNorm::forward) applies to `x` `(…, c)` before the activation; in training a
@@ -94,7 +119,7 @@ impl BatchNorm {
         if !pass.is_train() {
             return self.affine();
         }
-        let c = self.weight.shape()[0];
+        let c = self.running_mean.shape()[0];
         let count = x.array().len() / c;
         let rows = x.reshape([count, c]);
         let mean = rows.mean(0);
@@ -103,16 +128,19 @@ impl BatchNorm {
         let layer = self.name.clone();
         let (m, v) = (mean.array().clone(), variance.array().clone());
         pass.collect(BatchStatistics { layer, mean: m, variance: v, count });
-        let scale = &self.weight / &variance.add_scalar(BATCH_NORM_EPS).sqrt();
-        let shift = &self.bias - &(&mean * &scale);
+        let [weight, bias] = self.weight_and_bias();
+        let scale = &weight / &variance.add_scalar(BATCH_NORM_EPS).sqrt();
+        let shift = &bias - &(&mean * &scale);
         Affine { scale, shift }
     }
 
     /// Calls `f` with scale, shift and running statistics.
     pub fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
         let name = |part| format!("{}.{part}", self.name);
-        f(&name("weight"), Role::NormScale, &self.weight);
-        f(&name("bias"), Role::NormShift, &self.bias);
+        if let Some([weight, bias]) = &self.scale {
+            f(&name("weight"), Role::NormScale, weight);
+            f(&name("bias"), Role::NormShift, bias);
+        }
         f(&name("running_mean"), Role::Buffer, &self.running_mean);
         f(&name("running_var"), Role::Buffer, &self.running_var);
         f(&name("num_batches_tracked"), Role::Buffer, &self.num_batches_tracked);
@@ -121,8 +149,10 @@ impl BatchNorm {
     /// Calls `f` with scale, shift and running statistics, to replace them.
     pub fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
         let name = |part| format!("{}.{part}", self.name);
-        f(&name("weight"), Role::NormScale, &mut self.weight);
-        f(&name("bias"), Role::NormShift, &mut self.bias);
+        if let Some([weight, bias]) = &mut self.scale {
+            f(&name("weight"), Role::NormScale, weight);
+            f(&name("bias"), Role::NormShift, bias);
+        }
         f(&name("running_mean"), Role::Buffer, &mut self.running_mean);
         f(&name("running_var"), Role::Buffer, &mut self.running_var);
         f(&name("num_batches_tracked"), Role::Buffer, &mut self.num_batches_tracked);

@@ -1,40 +1,78 @@
-//! Convolution, batch norm and activation: the unit that both encoders are built from.
+//! Map, batch norm and activation: the unit that encoders are built from.
 
-use super::{Activation, BatchNorm, Conv2d, ConvConfig};
+use super::{Activation, BranchNorm, Conv2d, ConvConfig, Linear, LinearBias, Map};
+use crate::config::Norms;
 use crate::module::Role;
-use crate::pass::Pass;
+use crate::pass::{Branch, Pass};
 use crate::site::Site;
 use tarrl_tensor::Tensor;
 
-/// Convolution, batch norm, activation.
+/// A convolution, a matrix or nothing; then a batch norm or nothing; then an activation.
 #[derive(Clone, Debug)]
-pub struct ConvNorm {
-    pub(crate) conv: Conv2d,
-    pub(crate) norm: BatchNorm,
+pub struct Unit {
+    pub(crate) map: Map,
+    pub(crate) norm: Option<BranchNorm>,
     pub(crate) activation: Activation,
 }
 
-impl ConvNorm {
-    /// The unit whose convolution stands at the first site and whose batch norm at the second.
-    pub fn new([conv, norm]: [&Site; 2], config: ConvConfig, activation: Activation) -> Self {
-        ConvNorm { conv: Conv2d::new(conv, config), norm: BatchNorm::new(norm, config.outputs), activation }
+impl Unit {
+    /// The convolution stands at the first site, without bias, and the batch norm at the second.
+    pub fn conv([conv, norm]: [&Site; 2], config: ConvConfig, norms: Norms, activation: Activation) -> Self {
+        let map = Map::Conv(Conv2d::new(conv, config));
+        Unit { map, norm: Some(BranchNorm::new(norm, config.outputs, norms)), activation }
     }
 
-    /// From `(n, h, w, inputs)` to `(n, ⌈h / stride⌉, ⌈w / stride⌉, outputs)`.
+    /// As [`conv`](Unit::conv), of a convolution with a bias.
+    pub fn biased(sites: [&Site; 2], config: ConvConfig, norms: Norms, activation: Activation) -> Self {
+        let map = Map::Conv(Conv2d::with_bias(sites[0], config));
+        Unit { map, ..Unit::conv(sites, config, norms, activation) }
+    }
+
+    /// A convolution without bias, and nothing after it.
+    pub fn bare(site: &Site, config: ConvConfig) -> Self {
+        Unit { map: Map::Conv(Conv2d::new(site, config)), norm: None, activation: Activation::None }
+    }
+
+    /// A batch norm of `(…, channels)` and its activation, and nothing before it.
+    pub fn norm(site: &Site, channels: usize, norms: Norms, activation: Activation) -> Self {
+        Unit { map: Map::Identity, norm: Some(BranchNorm::new(site, channels, norms)), activation }
+    }
+
+    /// The matrix `(outputs, inputs)` stands at the first site, without bias, and the batch norm at the second.
+    pub fn linear([linear, norm]: [&Site; 2], [inputs, outputs]: [usize; 2], norms: Norms) -> Self {
+        let map = Map::Linear(Linear::new(linear, [inputs, outputs], LinearBias::Without));
+        Unit { map, norm: Some(BranchNorm::new(norm, outputs, norms)), activation: Activation::Relu }
+    }
+
+    /// The unit's map, normalisation and activation of `x`.
     #[track_caller]
     pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        self.norm.forward(&self.conv.forward(x), self.activation, pass)
+        let y = self.map.forward(x);
+        match (&self.norm, self.activation) {
+            (Some(norm), activation) => norm.forward(&y, activation, pass),
+            (None, Activation::Relu) => y.relu(),
+            (None, Activation::None) => y,
+        }
+    }
+
+    /// The unit with the batch norm of one branch alone.
+    pub(crate) fn only(&self, branch: Branch) -> Self {
+        Unit { norm: self.norm.as_ref().map(|norm| norm.only(branch)), ..self.clone() }
     }
 
     /// Calls `f` with every tensor.
     pub fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
-        self.conv.visit(f);
-        self.norm.visit(f);
+        self.map.visit(f);
+        if let Some(norm) = &self.norm {
+            norm.visit(f);
+        }
     }
 
     /// Calls `f` with every tensor, to replace it.
     pub fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
-        self.conv.visit_mut(f);
-        self.norm.visit_mut(f);
+        self.map.visit_mut(f);
+        if let Some(norm) = &mut self.norm {
+            norm.visit_mut(f);
+        }
     }
 }

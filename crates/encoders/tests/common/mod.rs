@@ -4,6 +4,9 @@
 use tarrl_encoders::{Arch, Encoder, EncoderConfig, Module, Role};
 use tarrl_tensor::{DType, Device, Key, Random, Tensor};
 
+/// The side of images where one size serves all networks.
+pub(crate) const SIDE: usize = 12;
+
 /// A narrow encoder of three-channel images that normalises them.
 pub(crate) fn tiny(arch: Arch) -> EncoderConfig {
     EncoderConfig {
@@ -12,6 +15,8 @@ pub(crate) fn tiny(arch: Arch) -> EncoderConfig {
         in_channels: 3,
         mean: vec![0.49, 0.48, 0.45],
         std: vec![0.25, 0.24, 0.26],
+        side: if arch.needs_side() { SIDE } else { 0 },
+        ..EncoderConfig::default()
     }
 }
 
@@ -23,7 +28,9 @@ pub(crate) fn unsettled(config: &EncoderConfig, device: &Device, key: Key) -> En
         let mut stream = key.fold("unsettled").fold(name).stream();
         let (lo, hi) = match role {
             Role::NormScale => (0.5, 1.5),
-            Role::NormShift => (-0.5, 0.5),
+            Role::NormShift | Role::Bias | Role::Embedding => (-0.5, 0.5),
+            // Scores large enough that attention is not uniform.
+            Role::Weight if name.ends_with("attn.qkv.weight") => (-1.0, 1.0),
             Role::Buffer if name.ends_with("running_mean") => (-0.5, 0.5),
             Role::Buffer if name.ends_with("running_var") => (0.3, 2.0),
             _ => return,

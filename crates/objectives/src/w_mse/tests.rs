@@ -50,7 +50,7 @@ fn whitened_rows_have_the_identity_as_covariance() {
 fn autodiff_is_the_closed_form() {
     let (n, d, epsilon) = (7, 3, 0.1);
     let (x, weight) = (normal(1, n, d), normal(2, n, d));
-    let found = gradients(&|z| (&whiten(&z[0], epsilon) * &weight).sum_all(), &[x.clone()]).remove(0);
+    let found = gradients(&|z| (&whiten(&z[0], epsilon) * &weight).sum_all(), std::slice::from_ref(&x)).remove(0);
 
     let centred = &x - &x.mean(0);
     let sigma = centred.matmul_with(&centred, Transpose::LEFT).mul_scalar((1.0 - epsilon) / (n - 1) as f64);

@@ -1,0 +1,72 @@
+//! One set of batch norm or two.
+
+use super::{Activation, BatchNorm};
+use crate::config::Norms;
+use crate::module::Role;
+use crate::pass::{Branch, Pass};
+use crate::site::Site;
+use tarrl_tensor::Tensor;
+
+/// What the names of the two sets have beside the name of the layer.
+const LIST: &str = "bn_list";
+
+/// The batch norm of one place: a single one, called as the layer, or one for each [`Branch`], called
+/// `layer.bn_list.0` (clean) and `layer.bn_list.1` (adversarial) as in the code of ACL.
+#[derive(Clone, Debug)]
+pub struct BranchNorm {
+    sets: Vec<BatchNorm>,
+}
+
+impl BranchNorm {
+    /// γ = 1 and β = 0 in every set.
+    pub fn new(site: &Site, channels: usize, norms: Norms) -> Self {
+        BranchNorm::of(site, norms, |site| BatchNorm::new(site, channels))
+    }
+
+    /// Without γ and β in any set.
+    pub fn plain(site: &Site, channels: usize, norms: Norms) -> Self {
+        BranchNorm::of(site, norms, |site| BatchNorm::plain(site, channels))
+    }
+
+    fn of(site: &Site, norms: Norms, norm: impl Fn(&Site) -> BatchNorm) -> Self {
+        let sets = match norms {
+            Norms::Single => vec![norm(site)],
+            Norms::Dual => (0..2).map(|set| norm(&site.at(&format!("{LIST}.{set}")))).collect(),
+        };
+        BranchNorm { sets }
+    }
+
+    /// Normalises `(…, c)` with the set of the pass's branch, then applies the activation.
+    ///
+    /// # Panics
+    /// In training, if there is only one value per channel: it has no variance.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor, activation: Activation, pass: &mut Pass) -> Tensor {
+        self.at(pass.at()).forward(x, activation, pass)
+    }
+
+    /// The set of a branch; the only one, if there is one.
+    pub fn at(&self, branch: Branch) -> &BatchNorm {
+        match branch {
+            Branch::Clean => &self.sets[0],
+            Branch::Adversarial => self.sets.last().expect("there is a set"),
+        }
+    }
+
+    /// The set of a branch as the only one, under the name of the layer.
+    pub(crate) fn only(&self, branch: Branch) -> Self {
+        let norm = self.at(branch);
+        let name = norm.name().split_once(&format!(".{LIST}.")).map_or(norm.name(), |(layer, _)| layer);
+        BranchNorm { sets: vec![norm.renamed(name)] }
+    }
+
+    /// Calls `f` with every tensor, set by set.
+    pub fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
+        self.sets.iter().for_each(|norm| norm.visit(f));
+    }
+
+    /// Calls `f` with every tensor, set by set, to replace it.
+    pub fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        self.sets.iter_mut().for_each(|norm| norm.visit_mut(f));
+    }
+}

@@ -1,0 +1,42 @@
+//! Layer normalisation.
+
+use crate::module::Role;
+use crate::site::Site;
+use std::sync::Arc;
+use tarrl_tensor::Tensor;
+
+/// Added to the variance, as transformers have it.
+const EPS: f64 = 1e-6;
+
+/// `γ·(x − mean) / √(variance + 1e-6) + β` over the innermost axis (Ba et al. 2016).
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    name: Arc<str>,
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl LayerNorm {
+    /// γ = 1, β = 0.
+    pub fn new(site: &Site, extent: usize) -> Self {
+        LayerNorm { name: site.name().into(), weight: site.full(extent, 1.0), bias: site.full(extent, 0.0) }
+    }
+
+    /// Normalises every row of `(…, extent)`.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.layer_norm(&self.weight, &self.bias, EPS)
+    }
+
+    /// Calls `f` with scale and shift.
+    pub fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
+        f(&format!("{}.weight", self.name), Role::NormScale, &self.weight);
+        f(&format!("{}.bias", self.name), Role::NormShift, &self.bias);
+    }
+
+    /// Calls `f` with scale and shift, to replace them.
+    pub fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        f(&format!("{}.weight", self.name), Role::NormScale, &mut self.weight);
+        f(&format!("{}.bias", self.name), Role::NormShift, &mut self.bias);
+    }
+}

@@ -1,0 +1,74 @@
+//! VGG with batch norm (Simonyan & Zisserman 2015, configuration A), for small images.
+
+use crate::config::EncoderConfig;
+use crate::layers::{Activation, ConvConfig, Unit};
+use crate::site::Site;
+use crate::walk::Walk;
+use tarrl_tensor::{Pool, Tensor};
+
+/// Channels of the convolutions of each stage at width 1; a max-pool of two by two ends a stage.
+const STAGES: [&[usize]; 5] = [&[64], &[128], &[256, 256], &[512, 512], &[512, 512]];
+
+/// Eight 3×3 convolutions with biases, and the mean over the positions that are left: of 32×32 pixels one. A map of a
+/// single row or column, as 28×28 pixels leave it before the last stage, is not pooled again.
+///
+/// Names: `features.0` (convolution), `features.1` (batch norm), `features.4`, …, counted as PyTorch's `Sequential` does.
+#[derive(Clone, Debug)]
+pub(crate) struct Vgg<U> {
+    stages: Vec<Vec<U>>,
+}
+
+impl Vgg<Unit> {
+    pub(crate) fn new(config: &EncoderConfig, site: &Site) -> Self {
+        let mut inputs = config.in_channels;
+        let mut index = 0;
+        let mut stages = Vec::new();
+        for bases in STAGES {
+            let mut units = Vec::new();
+            for &base in bases {
+                let outputs = config.channels(base);
+                let [conv, norm] = [index, index + 1].map(|i| site.at(&format!("features.{i}")));
+                let shape = ConvConfig { inputs, outputs, kernel: 3, stride: 1 };
+                units.push(Unit::biased([&conv, &norm], shape, config.norm, Activation::Relu));
+                inputs = outputs;
+                index += 3;
+            }
+            stages.push(units);
+            index += 1;
+        }
+        Vgg { stages }
+    }
+}
+
+impl<U> Vgg<U> {
+    #[track_caller]
+    pub(crate) fn forward(&self, x: &Tensor, walk: &mut dyn Walk<U>) -> Tensor {
+        let mut x = x.clone();
+        for units in &self.stages {
+            for unit in units {
+                x = walk.unit(unit, &x);
+            }
+            if x.shape()[1].min(x.shape()[2]) > 1 {
+                x = walk.max_pool(&x, Pool { window: 2, stride: 2, pad: 0 });
+            }
+        }
+        x.global_avg_pool()
+    }
+
+    pub(crate) fn map<V>(&self, f: impl Fn(&U) -> V) -> Vgg<V> {
+        Vgg { stages: self.stages.iter().map(|units| units.iter().map(&f).collect()).collect() }
+    }
+
+    pub(crate) fn units(&self) -> Vec<&U> {
+        self.stages.iter().flatten().collect()
+    }
+
+    pub(crate) fn units_mut(&mut self) -> Vec<&mut U> {
+        self.stages.iter_mut().flatten().collect()
+    }
+}
+
+/// The dimension of the representation.
+pub(crate) fn dim(config: &EncoderConfig) -> usize {
+    config.channels(512)
+}

@@ -1,0 +1,173 @@
+//! The vision transformer (Dosovitskiy et al. 2021), small, on small patches.
+
+use crate::config::EncoderConfig;
+use crate::layers::{Conv2d, LayerNorm, Linear, LinearBias};
+use crate::module::Role;
+use crate::site::Site;
+use std::sync::Arc;
+use tarrl_tensor::{Tensor, Transpose};
+
+/// Pixels of a patch along each side.
+pub(crate) const PATCH: usize = 4;
+const DEPTH: usize = 12;
+const HEADS: usize = 3;
+/// Dimensions of a head at width 1.
+const HEAD: usize = 64;
+/// Standard deviation of the initial values of matrices and positions.
+const DEVIATION: f32 = 0.02;
+
+/// Patches of 4×4 pixels as tokens, a class token before them, learned positions, twelve blocks that normalise before
+/// they compute, three heads of attention and a hidden layer four times as wide in each; the representation is the class
+/// token after a last normalisation.
+///
+/// Names and order are timm's: `cls_token`, `pos_embed`, `patch_embed.proj`, `blocks.0.norm1`, `blocks.0.attn.qkv`, …,
+/// `norm`. Initial values: matrices and positions N(0, 0.02²), class token N(0, 1e-12), biases 0, the patches PyTorch's
+/// default.
+#[derive(Clone, Debug)]
+pub(crate) struct Vit {
+    class: Token,
+    positions: Token,
+    patches: Conv2d,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+}
+
+/// A tensor that is added to tokens.
+#[derive(Clone, Debug)]
+struct Token {
+    name: Arc<str>,
+    value: Tensor,
+}
+
+#[derive(Clone, Debug)]
+struct Block {
+    norm1: LayerNorm,
+    /// `(3d, d)`: queries, keys, values, each head after head.
+    qkv: Linear,
+    proj: Linear,
+    norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl Vit {
+    pub(crate) fn new(config: &EncoderConfig, site: &Site) -> Self {
+        let d = dim(config);
+        let side = config.side / PATCH;
+        let token = |name: &str, tokens: usize, deviation: f32| Token {
+            name: site.at(name).name().into(),
+            value: site.normal(name, &[1, tokens, d], deviation),
+        };
+        Vit {
+            class: token("cls_token", 1, 1e-6),
+            positions: token("pos_embed", side * side + 1, DEVIATION),
+            patches: Conv2d::patches(&site.at("patch_embed.proj"), [config.in_channels, d, PATCH]),
+            blocks: (0..DEPTH).map(|i| Block::new(&site.at(&format!("blocks.{i}")), d)).collect(),
+            norm: LayerNorm::new(&site.at("norm"), d),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
+        let patches = self.patches.forward(x);
+        let [n, h, w, d] = patches.shape()[..] else { unreachable!("a convolution gives images") };
+        let class = self.class.value.broadcast_to([n, 1, d]);
+        let tokens = Tensor::concat(&[&class, &patches.reshape([n, h * w, d])], 1);
+        assert_eq!(
+            tokens.shape()[1],
+            self.positions.value.shape()[1],
+            "vit-tiny: images {:?} are not of the side that it was built for",
+            x.shape()
+        );
+        let mut x = &tokens + &self.positions.value; // (n, t, d)
+        for block in &self.blocks {
+            x = block.forward(&x);
+        }
+        self.norm.forward(&x.slice(1, 0, 1).reshape([n, d]))
+    }
+
+    /// The same network without history.
+    pub(crate) fn detached(&self) -> Self {
+        let mut net = self.clone();
+        net.visit_mut(&mut |_, _, tensor| *tensor = tensor.detach());
+        net
+    }
+
+    pub(crate) fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
+        for token in [&self.class, &self.positions] {
+            f(&token.name, Role::Embedding, &token.value);
+        }
+        self.patches.visit(f);
+        for block in &self.blocks {
+            block.norm1.visit(f);
+            block.qkv.visit(f);
+            block.proj.visit(f);
+            block.norm2.visit(f);
+            block.fc1.visit(f);
+            block.fc2.visit(f);
+        }
+        self.norm.visit(f);
+    }
+
+    pub(crate) fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+        for token in [&mut self.class, &mut self.positions] {
+            f(&token.name, Role::Embedding, &mut token.value);
+        }
+        self.patches.visit_mut(f);
+        for block in &mut self.blocks {
+            block.norm1.visit_mut(f);
+            block.qkv.visit_mut(f);
+            block.proj.visit_mut(f);
+            block.norm2.visit_mut(f);
+            block.fc1.visit_mut(f);
+            block.fc2.visit_mut(f);
+        }
+        self.norm.visit_mut(f);
+    }
+}
+
+impl Block {
+    fn new(site: &Site, d: usize) -> Self {
+        let linear = |name: &str, [inputs, outputs]: [usize; 2]| {
+            let site = site.at(name);
+            let weight = site.normal("weight", &[outputs, inputs], DEVIATION);
+            Linear::new(&site, [inputs, outputs], LinearBias::With).with_weight(weight)
+        };
+        Block {
+            norm1: LayerNorm::new(&site.at("norm1"), d),
+            qkv: linear("attn.qkv", [d, 3 * d]),
+            proj: linear("attn.proj", [d, d]),
+            norm2: LayerNorm::new(&site.at("norm2"), d),
+            fc1: linear("mlp.fc1", [d, 4 * d]),
+            fc2: linear("mlp.fc2", [4 * d, d]),
+        }
+    }
+
+    /// `(n, t, d)` to the same.
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let x = x + &self.attention(&self.norm1.forward(x));
+        let hidden = rows(&self.fc1, &self.norm2.forward(&x)).gelu();
+        &x + &rows(&self.fc2, &hidden)
+    }
+
+    fn attention(&self, x: &Tensor) -> Tensor {
+        let [n, t, d] = x.shape()[..] else { unreachable!("tokens are (n, t, d)") };
+        let split = rows(&self.qkv, x).reshape([n, t, 3, HEADS, d / HEADS]).permute(&[2, 0, 3, 1, 4]);
+        let [q, k, v] = [0, 1, 2].map(|i| split.slice(0, i, 1).reshape([n, HEADS, t, d / HEADS]));
+        let scale = ((d / HEADS) as f64).powf(-0.5);
+        let weights = q.mul_scalar(scale).matmul_with(&k, Transpose::RIGHT).softmax(); // (n, heads, t, t)
+        rows(&self.proj, &weights.matmul(&v).permute(&[0, 2, 1, 3]).reshape([n, t, d]))
+    }
+}
+
+/// A linear map of every token of `(n, t, inputs)`.
+fn rows(linear: &Linear, x: &Tensor) -> Tensor {
+    let [n, t, d] = x.shape()[..] else { unreachable!("tokens are (n, t, d)") };
+    let y = linear.forward(&x.reshape([n * t, d]));
+    y.reshape([n, t, y.shape()[1]])
+}
+
+/// The dimension of the representation.
+pub(crate) fn dim(config: &EncoderConfig) -> usize {
+    HEADS * config.channels(HEAD)
+}
