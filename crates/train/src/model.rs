@@ -1,9 +1,11 @@
 //! Everything with parameters that a training moves, as one network.
 
 use crate::optimizer::Parameter;
-use crate::prototypes::Prototypes;
 use crate::train_config::TrainConfig;
-use tarrl_encoders::{Encoder, Linear, LinearBias, Module, Pass, Projector, Role, Site};
+use tarrl_encoders::{
+    Encoder, EncoderConfig, Linear, LinearBias, Module, Pass, Predictor, PredictorConfig, Projector,
+    ProjectorConfig, Role, Site,
+};
 use tarrl_tensor::{Device, Key, Tensor};
 
 /// What is trained: the encoder that is kept and the heads that are thrown away.
@@ -20,10 +22,10 @@ pub struct Model {
 /// The networks between representations and objective, those that the method needs.
 #[derive(Clone, Debug, Default)]
 pub struct Heads {
-    /// From representations to embeddings z.
+    /// From representations to embeddings z, or to scores of prototypes.
     pub projector: Option<Projector>,
-    /// From unit embeddings to scores.
-    pub prototypes: Option<Prototypes>,
+    /// From embeddings to predictions of the other view's.
+    pub predictor: Option<Predictor>,
     /// From representations to logits of classes: of a labelled reference first, then of each set of pseudo-labels.
     pub classifiers: Vec<Classifier>,
 }
@@ -47,22 +49,28 @@ impl Model {
     /// A model with the initial values of the training's seed, whose classifiers tell `classes` apart.
     pub fn new(config: &TrainConfig, classes: &[usize], device: &Device) -> Self {
         let key = Key::new(config.seed).fold("model");
-        let encoder = Encoder::new(&config.encoder, device, key.fold("encoder"));
-        let dim = encoder.dim();
         let method = &config.method;
-        let projects = method.compares_embeddings();
-        let projector =
-            projects.then(|| Projector::new(&method.projector, dim, device, key.fold("projector")));
-        let prototypes = method.needs().prototypes.map(|count| {
-            let site = Site::new(device, key.fold("prototypes")).at("prototypes");
-            Prototypes::new(&site, [method.projector.out, count])
+        let norm = method.network.batch_norm;
+        let encoder = EncoderConfig { norm, ..config.encoder.clone() };
+        let encoder = Encoder::new(&encoder, device, key.fold("encoder"));
+        let dim = encoder.dim();
+        let projector = ProjectorConfig {
+            prototypes: method.needs().prototypes.unwrap_or(0),
+            norm,
+            ..method.projector.clone()
+        };
+        let predictor = method.network.predictor.as_ref().map(|predictor| {
+            let config = PredictorConfig { norm, ..predictor.clone() };
+            Predictor::new(&config, projector.dim(), device, key.fold("predictor"))
         });
+        let projector = (method.compares_embeddings())
+            .then(|| Projector::new(&projector, dim, device, key.fold("projector")));
         let site = Site::new(device, key.fold("classifier")).at("classifier");
         let linear = |(i, &k): (usize, &usize)| {
             Classifier(Linear::new(&site.at(&i.to_string()), [dim, k], LinearBias::With))
         };
         let classifiers = classes.iter().enumerate().map(linear).collect();
-        Model { encoder, heads: Heads { projector, prototypes, classifiers } }
+        Model { encoder, heads: Heads { projector, predictor, classifiers } }
     }
 
     /// What an optimiser has to know of every parameter, in the order of [`Module::visit`].
@@ -92,12 +100,12 @@ impl Heads {
             let online = self.classifiers.first().map(|classifier| classifier.logits(&h));
             return Embedded { h, online, target: None };
         };
-        let z = projector.forward(&h, pass);
-        let target = match &self.prototypes {
-            Some(prototypes) => prototypes.scores(&z),
-            None => z,
+        let target = projector.forward(&h, pass);
+        let online = match &self.predictor {
+            Some(predictor) => predictor.forward(&target, pass),
+            None => target.clone(),
         };
-        Embedded { h, online: Some(target.clone()), target: Some(target) }
+        Embedded { h, online: Some(online), target: Some(target) }
     }
 }
 
@@ -148,8 +156,8 @@ impl Module for Heads {
         if let Some(projector) = &self.projector {
             projector.visit(f);
         }
-        if let Some(prototypes) = &self.prototypes {
-            prototypes.visit(f);
+        if let Some(predictor) = &self.predictor {
+            predictor.visit(f);
         }
         self.classifiers.iter().for_each(|Classifier(linear)| linear.visit(f));
     }
@@ -158,8 +166,8 @@ impl Module for Heads {
         if let Some(projector) = &mut self.projector {
             projector.visit_mut(f);
         }
-        if let Some(prototypes) = &mut self.prototypes {
-            prototypes.visit_mut(f);
+        if let Some(predictor) = &mut self.predictor {
+            predictor.visit_mut(f);
         }
         self.classifiers.iter_mut().for_each(|Classifier(linear)| linear.visit_mut(f));
     }

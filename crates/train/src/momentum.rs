@@ -1,7 +1,7 @@
 //! The slow copy of the networks that views are compared with.
 
 use crate::model::{Embedded, Heads, Model};
-use tarrl_encoders::{BATCH_NORM_MOMENTUM, Module, Pass, detach, parameters, set_parameters};
+use tarrl_encoders::{BATCH_NORM_MOMENTUM, Buffers, Ema, Module, Pass, detach, ema};
 use tarrl_tensor::Tensor;
 
 /// Encoder and projector that follow the trained ones (Grill et al. 2020; He et al. 2020): constants.
@@ -14,7 +14,7 @@ pub(crate) struct Slow(Model);
 impl Slow {
     /// A copy of the model before the first step, without predictor and classifiers.
     pub(crate) fn new(model: &Model) -> Self {
-        let heads = Heads { classifiers: Vec::new(), ..model.heads.clone() };
+        let heads = Heads { projector: model.heads.projector.clone(), ..Heads::default() };
         let mut copy = Model { encoder: model.encoder.clone(), heads };
         detach(&mut copy);
         Slow(copy)
@@ -28,15 +28,7 @@ impl Slow {
 
     /// `θ ← m θ + (1 − m) θ_online`.
     pub(crate) fn follow(&mut self, model: &Model, m: f64) {
-        for (slow, fast) in [
-            (&mut self.0.encoder as &mut dyn Module, &model.encoder as &dyn Module),
-            (&mut self.0.heads, &Heads { classifiers: Vec::new(), ..model.heads.clone() }),
-        ] {
-            let mixed: Vec<Tensor> = (parameters(slow).iter().zip(parameters(fast)))
-                .map(|(slow, fast)| &(slow * m) + &(&fast.detach() * (1.0 - m)))
-                .collect();
-            set_parameters(slow, &mixed);
-        }
+        ema(&mut self.0, model, &Ema { momentum: m, buffers: Buffers::Own });
     }
 
     pub(crate) fn absorb(&mut self, pass: &Pass) {

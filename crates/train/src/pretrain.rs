@@ -21,7 +21,7 @@ use tarrl_bound::Observation;
 use tarrl_data::{Batch, Dataset, Loader, LoaderConfig};
 use tarrl_encoders::checkpoint::{Metadata, save_encoder};
 use tarrl_encoders::{
-    BATCH_NORM_MOMENTUM, Encoder, Frozen, Module, detach, parameters, set_parameters, track,
+    BATCH_NORM_MOMENTUM, Branch, Encoder, Frozen, Module, Norms, detach, parameters, set_parameters, track,
 };
 use tarrl_tensor::{Array, Device, Key, Tensor};
 
@@ -342,6 +342,11 @@ impl Session<'_> {
         })
     }
 
+    /// The statistics that heads see the encoder with.
+    fn kept(&self) -> Branch {
+        self.training.config.method.network.keeps.unwrap_or_default()
+    }
+
     /// The painted images, without low frequencies where their view says so.
     fn filtered(&self, views: Vec<Tensor>) -> Vec<Tensor> {
         let Some(filter) = &self.high_pass else { return views };
@@ -409,7 +414,7 @@ impl Session<'_> {
             observation,
             alignment,
             uniformity,
-            knn: self.monitor.knn(&self.state.model.encoder.frozen()),
+            knn: self.monitor.knn(&self.state.model.encoder.frozen_branch(self.kept())),
             peak_memory: peak_memory(),
         };
         self.run.append(&Record::Epoch(epoch.clone()))?;
@@ -420,8 +425,13 @@ impl Session<'_> {
     }
 
     fn finish(self) -> Result<Finish, TrainError> {
+        let kept = self.kept();
         let mut model = self.state.model;
         detach(&mut model);
+        // Of two sets of batch norm one is left, so that nobody has to know later that there were two.
+        if self.training.config.method.network.batch_norm == Norms::Dual {
+            model.encoder = model.encoder.only(kept);
+        }
         let config = self.training.config;
         let notes = Metadata::from([
             ("method".into(), config.method.title.clone()),

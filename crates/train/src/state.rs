@@ -173,9 +173,11 @@ fn difference(found: &Metadata, expected: &Metadata) -> Option<String> {
     let cause = match first_difference("", &old, &new) {
         Some((key, old, new)) => format!("it was written with {key} = {old}, but now {key} is {new}"),
         None => {
-            let other = |key: &&str| found.get(*key) != expected.get(*key);
-            let what = ["images", "labels", "teacher"].into_iter().find(other).unwrap_or("notes");
-            format!("it was written with other {what}")
+            let other = |(key, _): &(&str, &'static str)| found.get(*key) != expected.get(*key);
+            let parts =
+                [("images", "other images"), ("labels", "other labels"), ("teacher", "another teacher")];
+            let what = parts.into_iter().find(other).map_or("other notes", |(_, what)| what);
+            format!("it was written with {what}")
         }
     };
     Some(cause)

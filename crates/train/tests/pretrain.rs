@@ -24,7 +24,7 @@ fn method(name: &str) -> Method {
 /// Eight steps an epoch, small enough for a test.
 fn config(name: &str, epochs: usize) -> TrainConfig {
     let mut method = method(name);
-    method.projector = ProjectorConfig { hidden: 32, out: 16, layers: 2 };
+    method.projector = ProjectorConfig { hidden: 32, out: 16, ..ProjectorConfig::default() };
     TrainConfig {
         encoder: EncoderConfig { width: 0.25, ..EncoderConfig::default() },
         epochs,
@@ -291,7 +291,7 @@ fn settings_that_cannot_work_are_refused_with_the_reason() {
 }
 
 #[test]
-fn a_collapse_is_announced() {
+fn a_collapse_is_announced_and_stops_if_asked_to() {
     let folder = tempfile::tempdir().unwrap();
     // One image, over and over: there is nothing to tell apart, and clean views are all the same.
     let mut data = (*images()).clone();
@@ -308,9 +308,19 @@ fn a_collapse_is_announced() {
             names.push(warning.name.clone());
         }
     };
-    pretrain(&config, &Arc::new(data), &device(1), folder.path(), collect).unwrap();
+    let data = Arc::new(data);
+    pretrain(&config, &data, &device(1), folder.path(), collect).unwrap();
     assert_eq!(names, ["embedding-collapse", "feature-collapse", "dimension-collapse"]);
     assert!(
         records(folder.path()).iter().any(|r| matches!(r, Record::Warning(w) if w.message.contains("lower")))
     );
+
+    let (stopped, device) = (tempfile::tempdir().unwrap(), device(1));
+    let options = Options { stop_on_collapse: true, ..Options::default() };
+    let folder = stopped.path();
+    let training =
+        Pretraining { config: &config, data: &data, teacher: None, device: &device, folder, options };
+    let error = training.run(&mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("stopped after step 8 (epoch 0) by embedding-collapse"), "{error}");
+    assert!(!folder.join("encoder.safetensors").exists());
 }

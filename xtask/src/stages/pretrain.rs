@@ -88,9 +88,9 @@ pub fn job(
 
 /// The error, with the file that its remedy speaks of.
 fn located(error: TrainError, profile: &Path) -> anyhow::Error {
-    let diverged = matches!(error, TrainError::Diverged { .. });
+    let profiled = matches!(error, TrainError::Diverged { .. } | TrainError::Collapsed { .. });
     let error = anyhow::Error::new(error);
-    if diverged { error.context(format!("[pretrain] of {}", profile.display())) } else { error }
+    if profiled { error.context(format!("[pretrain] of {}", profile.display())) } else { error }
 }
 
 fn train_config(lab: &Lab, manifest: &Manifest, method: &Method, seed: u64) -> TrainConfig {
@@ -102,6 +102,8 @@ fn train_config(lab: &Lab, manifest: &Manifest, method: &Method, seed: u64) -> T
             in_channels: manifest.shape[2],
             mean: manifest.mean.clone(),
             std: manifest.std.clone(),
+            side: if encoder.arch.needs_side() { manifest.shape[0] } else { 0 },
+            ..EncoderConfig::default()
         },
         optimizer: pretrain.optimizer,
         epochs: pretrain.epochs,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::Start;
 use tarrl_bound::{InnerConfig, InnerKind};
+use tarrl_encoders::Branch;
 
 /// An attack on the views of a batch, whose results the objective sees. All numbers of [`attack`](Adversary::attack)
 /// mean what they mean in a regularizer, so that methods can be compared at equal cost and radius.
@@ -84,17 +85,6 @@ pub enum Enters {
     Second,
     /// As one pair: `clean_weight · L(views) + weight · L(attacked, what it was attacked against)`.
     Pair,
-}
-
-/// Which statistics a batch norm uses and collects.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Branch {
-    /// The ones that views have.
-    #[default]
-    Clean,
-    /// A set of their own for attacked views.
-    Adversarial,
 }
 
 /// In which mode a network is attacked.

@@ -1,8 +1,8 @@
 //! Which parts make no method together, and why.
 
-use super::{Adversary, Attacked, BatchNormSets, Branch, Enters, Method};
+use super::{Adversary, Attacked, Enters, Method};
 use crate::certified::Certified;
-use tarrl_encoders::ProjectorConfig;
+use tarrl_encoders::{Branch, Norms, ProjectorConfig};
 use tarrl_objectives::Objective;
 
 /// The first reason why the parts make no sense together, with the remedy.
@@ -10,7 +10,7 @@ pub(super) fn check(method: &Method) -> Result<(), String> {
     if method.title.trim().is_empty() {
         return Err("`title` is empty; tables need a name for the method".into());
     }
-    let ProjectorConfig { hidden, out, layers } = method.projector;
+    let ProjectorConfig { hidden, out, layers, .. } = method.projector;
     if hidden == 0 || out == 0 || layers == 0 {
         return Err("`projector` has a width or a number of layers of 0; give at least 1".into());
     }
@@ -21,7 +21,7 @@ pub(super) fn check(method: &Method) -> Result<(), String> {
     networks(method)?;
     teacher(method)?;
     method.adversary.as_ref().map_or(Ok(()), |adversary| attack(method, adversary))?;
-    if method.adversary.is_none() && method.network.batch_norm == BatchNormSets::Dual {
+    if method.adversary.is_none() && method.network.batch_norm == Norms::Dual {
         return unused_branch("there is no `[adversary]`");
     }
     let Some(invariance) = &method.invariance else { return Ok(()) };
@@ -98,10 +98,13 @@ fn networks(method: &Method) -> Result<(), String> {
         (false, Some(_)) if !needs.targets => return idle("a momentum network", "momentum"),
         _ => {}
     }
-    match (&network.predictor, needs.predictor) {
-        (Some(predictor), true) if predictor.out != method.projector.out => Err(format!(
-            "network.predictor.out = {} predicts embeddings of dimension projector.out = {}; make them equal",
-            predictor.out, method.projector.out
+    let given = method.projector.prototypes;
+    match needs.prototypes {
+        Some(count) if given != 0 && given != count => {
+            Err(format!("projector.prototypes = {given}, but the objective has {count}; leave the key out"))
+        }
+        None if given != 0 => Err(format!(
+            "projector.prototypes = {given}, but the objective has no use for scores; leave the key out"
         )),
         _ => Ok(()),
     }
@@ -134,8 +137,8 @@ fn attack(method: &Method, adversary: &Adversary) -> Result<(), String> {
         return Err("adversary.attacks = \"both\" moves two views, but `views` names one".into());
     }
     match (method.network.batch_norm, adversary.branch) {
-        (BatchNormSets::Dual, Branch::Clean) => return unused_branch("adversary.branch is \"clean\""),
-        (BatchNormSets::Single, Branch::Adversarial) => {
+        (Norms::Dual, Branch::Clean) => return unused_branch("adversary.branch is \"clean\""),
+        (Norms::Single, Branch::Adversarial) => {
             return Err(
                 "adversary.branch = \"adversarial\" needs statistics of its own; add network.batch_norm = \
                         \"dual\", or use branch = \"clean\""
@@ -146,7 +149,7 @@ fn attack(method: &Method, adversary: &Adversary) -> Result<(), String> {
     }
     let all_attacked = adversary.enters == Enters::Replace
         && (adversary.attacks == Attacked::Both && method.views.len() == 2 || method.views.len() == 1);
-    if method.network.batch_norm == BatchNormSets::Dual && all_attacked && method.regularizer.is_none() {
+    if method.network.batch_norm == Norms::Dual && all_attacked && method.regularizer.is_none() {
         return Err(
             "dual batch norm has a clean branch that no view goes through, because all are attacked; use \
                     batch_norm = \"single\""
@@ -161,4 +164,92 @@ fn unused_branch(why: &str) -> Result<(), String> {
         "network.batch_norm = \"dual\" has an adversarial branch that no view goes through: {why}; use \"single\", or \
          adversary.branch = \"adversarial\""
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A method of two strong views with the objective and whatever else a file may say.
+    fn refused(objective: &str, rest: &str) -> String {
+        let text =
+            format!("title = 't'\nviews = ['strong', 'strong']\nobjective = {{ {objective} }}\n{rest}");
+        let method: Method = toml::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        method.check().expect_err(&text)
+    }
+
+    #[test]
+    fn wrong_combinations_are_refused_with_the_reason() {
+        let simclr = "kind = 'nt-xent'";
+        for (objective, rest, reason) in [
+            ("kind = 'moco-v2'", "", "the objective needs a momentum network: its queue holds keys"),
+            ("kind = 'byol'", "network = { momentum = {} }", "the objective needs a predictor"),
+            ("kind = 'byol'", "network = { predictor = {} }", "the objective needs a momentum network"),
+            ("kind = 'simsiam'", "", "the objective needs a predictor"),
+            (simclr, "network = { predictor = {} }", "never looks at a predictor"),
+            (simclr, "network = { momentum = {} }", "never looks at a momentum network"),
+            (simclr, "projector = { prototypes = 8 }", "has no use for scores"),
+            (simclr, "network = { batch_norm = 'dual' }", "an adversarial branch that no view goes through"),
+            (
+                simclr,
+                "network = { batch_norm = 'dual' }\n[adversary]\nattacks = 'first'",
+                "adversarial branch that no view goes through: adversary.branch is \"clean\"",
+            ),
+            (simclr, "[adversary]\nbranch = 'adversarial'", "needs statistics of its own"),
+            (
+                simclr,
+                "network = { batch_norm = 'dual' }\n[adversary]\nbranch = 'adversarial'\nattacks = 'both'",
+                "a clean branch that no view goes through, because all are attacked",
+            ),
+            (simclr, "network = { keeps = 'adversarial' }", "network.keeps chooses one of two"),
+            (
+                simclr,
+                "pseudo_labels = { clusters = [2] }",
+                "`pseudo_labels` clusters the representations of another",
+            ),
+            (simclr, "distillation = {}", "`distillation` learns the representations of another"),
+            (simclr, "teacher = 'simclr'", "teacher = \"simclr\" teaches nothing"),
+            (simclr, "invariance = {}", "`invariance` relates two views, both attacked"),
+            (simclr, "strength = { stages = 0 }", "strength.stages is 0"),
+            (simclr, "strength = { end = 1.5 }", "strength.end is 1.5"),
+            (simclr, "adversary = { shift = 0.5 }", "it needs enters = \"second\""),
+            (simclr, "adversary = { attacks = 'weak' }", "so that it can replace none"),
+            (simclr, "adversary = { attacks = 'both', enters = 'pair' }", "attacks = \"both\" leaves none"),
+            (simclr, "adversary = { attacks = 'both', against = 'original' }", "remove one of the keys"),
+            (simclr, "adversary = { attack = { kind = 'jacobian' } }", "finds no image"),
+            (simclr, "adversary = { attack = { steps = 0 } }", "adversary.attack.steps is 0"),
+            (simclr, "adversary = { attack = { restarts = 3 } }", "makes one ascent"),
+            (
+                simclr,
+                "adversary = { ascends = 'representation', attack = { start = 'clean' } }",
+                "would never move",
+            ),
+            ("kind = 'trades'", "", "TRADES compares an image with its attacked neighbour"),
+            (
+                "kind = 'nt-xent', temperature = 1.0",
+                "network = { momentum = { end = 2.0 } }",
+                "momentum.end is 2",
+            ),
+        ] {
+            let found = refused(objective, rest);
+            assert!(found.contains(reason), "{rest}: {found}");
+        }
+    }
+
+    #[test]
+    fn without_an_objective_something_else_has_to_teach() {
+        let check = |text: &str| toml::from_str::<Method>(text).unwrap().check();
+        assert!(check("title = 't'").unwrap_err().contains("nothing would be learnt"));
+        let taught = "title = 't'\nteacher = 'simclr'\ndistillation = {}\n";
+        assert_eq!(check(taught), Ok(()));
+        assert!(check(&format!("{taught}views = ['weak']")).unwrap_err().contains("nobody looks at `views`"));
+    }
+
+    #[test]
+    fn methods_that_use_labels_say_so() {
+        let labels = |text: &str| toml::from_str::<Method>(text).unwrap().uses_labels();
+        assert!(labels("title = 't'\nviews = ['weak']\nobjective = { kind = 'cross-entropy' }"));
+        assert!(labels("title = 't'\nviews = ['weak', 'weak']\nobjective = { kind = 'supcon' }"));
+        assert!(!labels("title = 't'\nviews = ['weak', 'weak']\nobjective = { kind = 'byol' }"));
+    }
 }

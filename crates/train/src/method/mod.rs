@@ -8,9 +8,9 @@ mod network;
 mod plan;
 mod view;
 
-pub use adversary::{Adversary, Against, Ascends, Attacked, Branch, Enters, Mode};
+pub use adversary::{Adversary, Against, Ascends, Attacked, Enters, Mode};
 pub use label::{Distillation, Invariance, PseudoLabels};
-pub use network::{BatchNormSets, MomentumConfig, NetworkConfig};
+pub use network::{MomentumConfig, NetworkConfig};
 pub(crate) use plan::Plan;
 pub use view::{Strength, View};
 

@@ -1,8 +1,7 @@
 //! The networks beside encoder and projector, as a method file names them.
 
-use super::adversary::Branch;
 use serde::{Deserialize, Serialize};
-use tarrl_encoders::ProjectorConfig;
+use tarrl_encoders::{Branch, Norms, PredictorConfig};
 
 /// What stands around the encoder, apart from the projector. In a file: `[network]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -10,12 +9,13 @@ use tarrl_encoders::ProjectorConfig;
 pub struct NetworkConfig {
     /// The network after the projector, on one side of the comparison alone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub predictor: Option<ProjectorConfig>,
+    pub predictor: Option<PredictorConfig>,
     /// The slow copy of encoder and projector that views are compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub momentum: Option<MomentumConfig>,
-    /// The sets of statistics of every batch norm.
-    pub batch_norm: BatchNormSets,
+    /// The sets of batch norm everywhere, in place of what encoder and heads say.
+    #[serde(skip_serializing_if = "is_single")]
+    pub batch_norm: Norms,
     /// The set that heads and attacks see after training; only with dual batch norm.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keeps: Option<Branch>,
@@ -30,17 +30,6 @@ pub struct MomentumConfig {
     pub start: f64,
     /// m of the last step, in `[0, 1]`.
     pub end: f64,
-}
-
-/// How many sets of scale, shift and running statistics each batch norm has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BatchNormSets {
-    /// One for everything.
-    #[default]
-    Single,
-    /// Another one for attacked views (Xie et al. 2020).
-    Dual,
 }
 
 /// The values of BYOL on ImageNet's recipe for short trainings: .99 to 1.
@@ -65,10 +54,8 @@ impl MomentumConfig {
 
 impl NetworkConfig {
     pub(super) fn check(&self) -> Result<(), String> {
-        if let Some(ProjectorConfig { hidden, out, layers }) = self.predictor
-            && (hidden == 0 || out == 0 || layers == 0)
-        {
-            return Err("network.predictor has a width or a number of layers of 0; give at least 1".into());
+        if self.predictor.as_ref().is_some_and(|predictor| predictor.hidden == 0) {
+            return Err("network.predictor.hidden is 0; give at least 1".into());
         }
         if let Some(MomentumConfig { start, end }) = self.momentum {
             for (key, value) in [("start", start), ("end", end)] {
@@ -77,7 +64,7 @@ impl NetworkConfig {
                 }
             }
         }
-        if self.keeps.is_some() && self.batch_norm == BatchNormSets::Single {
+        if self.keeps.is_some() && self.batch_norm == Norms::Single {
             return Err("network.keeps chooses one of two sets of statistics, but batch_norm is \"single\"; remove it".into());
         }
         Ok(())
@@ -86,4 +73,8 @@ impl NetworkConfig {
 
 pub(super) fn is_plain(network: &NetworkConfig) -> bool {
     *network == NetworkConfig::default()
+}
+
+fn is_single(norms: &Norms) -> bool {
+    *norms == Norms::Single
 }

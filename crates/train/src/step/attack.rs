@@ -4,7 +4,7 @@ use super::{Networks, Side, StepInput, StepOutput, compare, together};
 use crate::ascend::ascend;
 use crate::method::{Adversary, Against, Ascends, Method, Mode, Plan};
 use crate::model::{Embedded, Model};
-use tarrl_encoders::{Pass, detach};
+use tarrl_encoders::{Branch, Pass, detach};
 use tarrl_tensor::{Key, Tensor};
 
 /// The images of the plan that are attacked, moved: constants, each `(n, h, w, c)`.
@@ -20,7 +20,7 @@ pub(super) fn attack(
     slow: &[Option<Tensor>],
     output: &mut StepOutput,
 ) -> Vec<Tensor> {
-    let embed = network(net.model, adversary.mode);
+    let embed = network(net.model, adversary.mode, adversary.branch);
     let n = input.keys.len();
     let images = |places: &[usize]| together(places.iter().map(|&place| &input.views[place]));
     let side = |embedded: &Embedded, part: usize, place: usize| Side {
@@ -67,14 +67,14 @@ fn others(adversary: &Adversary, plan: &Plan) -> Vec<usize> {
 }
 
 /// The networks as they are attacked, constants only.
-fn network(model: &Model, mode: Mode) -> Box<dyn Fn(&Tensor) -> Embedded> {
+fn network(model: &Model, mode: Mode, branch: Branch) -> Box<dyn Fn(&Tensor) -> Embedded> {
     let mut still = model.clone();
     detach(&mut still);
     match mode {
-        Mode::Train => Box::new(move |u| still.embed(u, &mut Pass::train())),
+        Mode::Train => Box::new(move |u| still.embed(u, &mut Pass::train().branch(branch))),
         Mode::Eval => {
-            let (frozen, heads) = (still.encoder.frozen(), still.heads);
-            Box::new(move |u| heads.embed(frozen.forward(u), &mut Pass::eval()))
+            let (frozen, heads) = (still.encoder.frozen_branch(branch), still.heads);
+            Box::new(move |u| heads.embed(frozen.forward(u), &mut Pass::eval().branch(branch)))
         }
     }
 }

@@ -7,12 +7,12 @@ mod teach;
 mod terms;
 
 use crate::memory::Memory;
-use crate::method::{Branch, Method, Plan};
+use crate::method::{Method, Plan};
 use crate::model::Model;
 use crate::momentum::Slow;
 use attack::attack;
 use compare::{Side, compare};
-use tarrl_encoders::{Frozen, Pass, parameters};
+use tarrl_encoders::{Branch, Frozen, Pass, parameters};
 use tarrl_objectives as objectives;
 use tarrl_tensor::{Array, Key, Tensor, grad_once};
 use terms::{Row, Term, terms};
@@ -170,7 +170,7 @@ fn forward(
     for group in [0, 1] {
         let places: Vec<usize> = (0..rows.len()).filter(|&i| rows[i].group == group).collect();
         let Some(&first) = places.first() else { continue };
-        let mut pass = Pass::train();
+        let mut pass = Pass::train().branch(rows[first].branch);
         let embedded = net.model.embed(&together(places.iter().map(|&i| rows[i].image)), &mut pass);
         for (part, &place) in places.iter().enumerate() {
             let slow = slow.get(rows[place].source).cloned().flatten();
@@ -251,7 +251,7 @@ mod tests {
         let text =
             format!("title = 't'\nviews = {views:?}\nobjective = {{ kind = 'nt-xent' }}\n{regularizer}");
         Method {
-            projector: ProjectorConfig { hidden: 8, out: 4, layers: 2 },
+            projector: ProjectorConfig { hidden: 8, out: 4, ..ProjectorConfig::default() },
             ..toml::from_str(&text).unwrap()
         }
     }

@@ -2,11 +2,10 @@
 
 use super::{StepInput, StepOutput, accumulate};
 use crate::certified::Certified;
-use crate::method::Branch;
 use crate::model::Model;
 use std::cell::RefCell;
 use tarrl_bound::{Regularizer, TermInput};
-use tarrl_encoders::{Pass, parameters};
+use tarrl_encoders::{Branch, Pass, parameters};
 use tarrl_tensor::{Tensor, grad_once};
 
 /// Adds λ R and its gradient: x' is found on the encoder at rest, then x and x' are seen in training together.

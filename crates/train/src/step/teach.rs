@@ -2,8 +2,8 @@
 
 use super::{Networks, StepInput, StepOutput, add_gradient, objectives, scaled};
 use crate::ascend::ascend;
-use crate::method::{Branch, Distillation, Method, PseudoLabels};
-use tarrl_encoders::{Pass, detach};
+use crate::method::{Distillation, Method, PseudoLabels};
+use tarrl_encoders::{Branch, Pass, detach};
 use tarrl_tensor::{Key, Tensor};
 
 /// Adds what is learnt from the representations of the teacher: see [`Distillation`].
@@ -49,7 +49,7 @@ pub(super) fn name(
     let branch = method.adversary.as_ref().map_or(Branch::Clean, |adversary| adversary.branch);
     let mut still = net.model.heads.clone();
     detach(&mut still);
-    let frozen = net.model.encoder.frozen();
+    let frozen = net.model.encoder.frozen_branch(branch);
     let mean = |classifiers: &[crate::model::Classifier], h: &Tensor| {
         let losses = classifiers[classifiers.len() - sets..].iter().zip(input.clusters);
         let losses =
@@ -59,7 +59,7 @@ pub(super) fn name(
     };
     let keys = named(input.keys, "pseudo-labels");
     let (moved, passes) = ascend(x, &|u| mean(&still.classifiers, &frozen.forward(u)), &labels.attack, &keys);
-    let mut pass = Pass::train();
+    let mut pass = Pass::train().branch(branch);
     let value = mean(&net.model.heads.classifiers, &net.model.encoder.forward(&moved, &mut pass));
     let value = scaled(value, labels.weight);
     output.objective += value.item();

@@ -1,7 +1,8 @@
 //! The objective of a method as terms: which rows go through the network, and which of them are compared.
 
 use super::StepInput;
-use crate::method::{Against, Branch, Enters, Method, Plan};
+use crate::method::{Against, Enters, Method, Plan};
+use tarrl_encoders::Branch;
 use tarrl_tensor::Tensor;
 
 /// A part of the loss that is computed and differentiated by itself.
