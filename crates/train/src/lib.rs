@@ -72,6 +72,7 @@ mod optimizer;
 mod pretrain;
 mod run;
 mod schedule;
+mod session;
 mod spread;
 mod state;
 mod step;

@@ -177,6 +177,34 @@ fn training_lowers_the_loss_and_the_regularizer_lowers_r() {
     assert!(found[1] < 0.6 * found[0] && found[2] < found[1], "{found:?}");
 }
 
+/// An attack that climbed down, or that never reached the loss, would leave the encoder as it was.
+#[test]
+fn attacks_in_training_make_the_encoder_stand_still() {
+    let train = |name: &str, teacher: Option<&Encoder>| {
+        let folder = tempfile::tempdir().unwrap();
+        let optimizer = OptimizerConfig::AdamW(AdamW { lr: 5e-3, ..AdamW::default() });
+        let config = TrainConfig { optimizer, ..config(name, 10) };
+        let (data, device) = (images(), device(2));
+        let (folder, options) = (folder.path(), Options::default());
+        let training =
+            Pretraining { config: &config, data: &data, teacher, device: &device, folder, options };
+        match training.run(&mut |_| {}).unwrap() {
+            Finish::Trained(trained) => trained.encoder,
+            Finish::Stopped { .. } => panic!("nothing stopped it"),
+        }
+    };
+    let bases = ["simclr", "supervised"].map(|name| train(name, None));
+    for (base, names) in [(&bases[0], &["acl-a2a", "acl", "deacl"][..]), (&bases[1], &["at", "trades"])] {
+        let before = robustness(base);
+        for name in names {
+            let teacher = method(name).teacher.map(|_| base);
+            let after = robustness(&train(name, teacher));
+            println!("relative displacement under attack: {before:.3}, {name} {after:.3}");
+            assert!(after < 0.8 * before, "{name}: {before} -> {after}");
+        }
+    }
+}
+
 #[test]
 fn passes_are_counted() {
     let folder = tempfile::tempdir().unwrap();
