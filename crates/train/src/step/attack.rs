@@ -1,8 +1,8 @@
 //! The adversarial views of a step.
 
-use super::{Networks, Side, StepInput, StepOutput, compare, together};
+use super::{Side, StepOutput, Work, compare};
 use crate::ascend::ascend;
-use crate::method::{Adversary, Against, Ascends, Method, Mode, Plan};
+use crate::method::{Adversary, Against, Ascends, Mode, Plan};
 use crate::model::{Embedded, Model};
 use tarrl_encoders::{Branch, Pass, detach};
 use tarrl_tensor::{Key, Tensor};
@@ -11,37 +11,28 @@ use tarrl_tensor::{Key, Tensor};
 ///
 /// The network is a constant too: no gradient of a weight is computed. In the mode of evaluation its batch norms
 /// are folded away.
-pub(super) fn attack(
-    net: &Networks<'_>,
-    method: &Method,
-    adversary: &Adversary,
-    plan: &Plan,
-    input: &StepInput<'_>,
-    slow: &[Option<Tensor>],
-    output: &mut StepOutput,
-) -> Vec<Tensor> {
+pub(super) fn attack(work: &Work<'_>, adversary: &Adversary, output: &mut StepOutput) -> Vec<Tensor> {
+    let Work { net, input, plan, .. } = work;
     let embed = network(net.model, adversary.mode, adversary.branch);
     let n = input.keys.len();
-    let images = |places: &[usize]| together(places.iter().map(|&place| &input.views[place]));
-    let side = |embedded: &Embedded, part: usize, place: usize| Side {
-        own: embedded.part(part, n),
-        slow: slow.get(place).cloned().flatten(),
-    };
     // What the attacked views are compared with, which stays.
     let others = match adversary.ascends {
         Ascends::Representation => plan.attacked.clone(),
         Ascends::Objective => others(adversary, plan),
     };
-    let still = (!others.is_empty()).then(|| embed(&images(&others)).detach());
+    let still = (!others.is_empty()).then(|| embed(&work.images(&others)).detach());
     output.forward += (others.len() * n) as u64;
-    let still: Vec<Side> =
-        still.iter().flat_map(|all| (0..others.len()).map(|part| side(all, part, others[part]))).collect();
+    let still: Vec<Side> = still
+        .iter()
+        .flat_map(|all| (0..others.len()).map(|part| work.side(all, part, others[part])))
+        .collect();
     let value = |u: &Tensor| {
         let embedded = embed(u);
-        let moved: Vec<Side> =
-            (plan.attacked.iter().enumerate()).map(|(part, &place)| side(&embedded, part, place)).collect();
+        let moved: Vec<Side> = (plan.attacked.iter().enumerate())
+            .map(|(part, &place)| work.side(&embedded, part, place))
+            .collect();
         match adversary.ascends {
-            Ascends::Objective => compare(method, input, &still.iter().chain(&moved).collect::<Vec<_>>()),
+            Ascends::Objective => compare(work, &still.iter().chain(&moved).collect::<Vec<_>>()),
             Ascends::Representation => {
                 let squares = still.iter().zip(&moved).map(|(z, u)| (&u.own.h - &z.own.h).square().sum_all());
                 squares.reduce(|sum, square| &sum + &square).expect("an attack moves a view")
@@ -51,7 +42,7 @@ pub(super) fn attack(
     let keys: Vec<Key> = (0..plan.attacked.len())
         .flat_map(|view| input.keys.iter().map(move |key| key.fold("adversary").fold(view)))
         .collect();
-    let (points, passes) = ascend(&images(&plan.attacked), &value, &adversary.attack, &keys);
+    let (points, passes) = ascend(&work.images(&plan.attacked), &value, &adversary.attack, &keys);
     output.forward += passes;
     output.backward += passes;
     (0..plan.attacked.len()).map(|view| points.slice(0, view * n, n)).collect()

@@ -1,7 +1,6 @@
 //! What an objective says of some views.
 
-use super::StepInput;
-use crate::method::Method;
+use super::Work;
 use crate::model::Embedded;
 use tarrl_objectives::Embeddings;
 use tarrl_tensor::Tensor;
@@ -17,7 +16,8 @@ pub(super) struct Side {
 
 /// The objective on `sides`, in their order: a scalar.
 #[track_caller]
-pub(super) fn compare(method: &Method, input: &StepInput<'_>, sides: &[&Side]) -> Tensor {
+pub(super) fn compare(work: &Work<'_>, sides: &[&Side]) -> Tensor {
+    let Work { method, input, .. } = work;
     let online: Vec<Tensor> = sides.iter().filter_map(|side| side.own.online.clone()).collect();
     let target = |side: &&Side| side.slow.clone().or_else(|| side.own.target.as_ref().map(Tensor::detach));
     let targets: Vec<Tensor> = sides.iter().filter_map(target).collect();

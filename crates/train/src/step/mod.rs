@@ -8,7 +8,7 @@ mod terms;
 
 use crate::memory::Memory;
 use crate::method::{Method, Plan};
-use crate::model::Model;
+use crate::model::{Embedded, Model};
 use crate::momentum::Slow;
 use attack::attack;
 use compare::{Side, compare};
@@ -103,48 +103,65 @@ impl StepOutput {
 /// with the statistics of the views, 15.0 % with both in turn, 12.3 % with all in one pass and 17.2 % with
 /// those of anchors and attacked points; `R` through running statistics in training made nothing robust.
 pub(crate) fn step(net: &Networks<'_>, method: &Method, input: &StepInput<'_>) -> StepOutput {
-    let plan = Plan::new(method);
     let mut output = StepOutput::default();
-    let slow = slow_targets(net, &plan, input, &mut output);
-    let attacked = method
-        .adversary
-        .as_ref()
-        .map_or(Vec::new(), |adversary| attack(net, method, adversary, &plan, input, &slow, &mut output));
+    let mut work = Work { net: *net, method, input, plan: Plan::new(method), slow: Vec::new() };
+    work.slow = slow_targets(&work, &mut output);
+    let attacked = match &method.adversary {
+        Some(adversary) => attack(&work, adversary, &mut output),
+        None => Vec::new(),
+    };
     // The recording of a term goes before that of the next comes: half the memory.
-    for term in terms(method, &plan, input, &attacked) {
-        add_objective(net, method, input, &term, &slow, &mut output);
+    for term in terms(&work, &attacked) {
+        add_objective(&work, &term, &mut output);
     }
-    if let (Some(distillation), Some(view)) = (&method.distillation, plan.distilled) {
-        teach::distil(net, distillation, &input.views[view], input, &mut output);
+    let Plan { distilled, labelled, regularizer, certified, .. } = work.plan;
+    if let (Some(distillation), Some(view)) = (&method.distillation, distilled) {
+        teach::distil(&work, distillation, &input.views[view], &mut output);
     }
-    if let (Some(labels), Some(view)) = (&method.pseudo_labels, plan.labelled) {
-        teach::name(net, method, labels, &input.views[view], input, &mut output);
+    if let (Some(labels), Some(view)) = (&method.pseudo_labels, labelled) {
+        teach::name(&work, labels, &input.views[view], &mut output);
     }
-    if let (Some(regularizer), Some(anchor)) = (&method.regularizer, plan.regularizer) {
-        regularize::regularize(net.model, regularizer, &input.views[anchor], input, &mut output);
+    if let (Some(regularizer), Some(anchor)) = (&method.regularizer, regularizer) {
+        regularize::regularize(&work, regularizer, &input.views[anchor], &mut output);
     }
-    if let (Some(term), Some(anchor)) = (&method.certified, plan.certified) {
-        regularize::certify(net.model, term, &input.views[anchor], input, &mut output);
+    if let (Some(term), Some(anchor)) = (&method.certified, certified) {
+        regularize::certify(&work, term, &input.views[anchor], &mut output);
     }
     output
 }
 
+/// A step under way.
+struct Work<'a> {
+    net: Networks<'a>,
+    method: &'a Method,
+    input: &'a StepInput<'a>,
+    plan: Plan,
+    /// What the momentum network says of the images of the plan, where the objective asks.
+    slow: Vec<Option<Tensor>>,
+}
+
+impl Work<'_> {
+    /// View `part` of several that went through the networks together, made of the image at `place` in the plan.
+    fn side(&self, embedded: &Embedded, part: usize, place: usize) -> Side {
+        let slow = self.slow.get(place).cloned().flatten();
+        Side { own: embedded.part(part, self.input.keys.len()), slow }
+    }
+
+    /// Images of the plan, one below the other.
+    fn images(&self, places: &[usize]) -> Tensor {
+        together(places.iter().map(|&place| &self.input.views[place]))
+    }
+}
+
 /// Adds a term of the objective and its gradient.
-fn add_objective(
-    net: &Networks<'_>,
-    method: &Method,
-    input: &StepInput<'_>,
-    term: &Term<'_>,
-    slow: &[Option<Tensor>],
-    output: &mut StepOutput,
-) {
-    let sides = forward(net, &term.rows, slow, output);
+fn add_objective(work: &Work<'_>, term: &Term<'_>, output: &mut StepOutput) {
+    let sides = forward(work, &term.rows, output);
     let values = term.parts.iter().map(|(rows, factor)| {
         let chosen: Vec<&Side> = rows.iter().map(|&row| &sides[row]).collect();
-        scaled(compare(method, input, &chosen), *factor)
+        scaled(compare(work, &chosen), *factor)
     });
     let mut value = values.reduce(|sum, value| &sum + &value).expect("a term has a part");
-    if let (Some(rows), Some(invariance)) = (term.invariance, &method.invariance) {
+    if let (Some(rows), Some(invariance)) = (term.invariance, &work.method.invariance) {
         let z = rows.map(|row| sides[row].own.online.as_ref().expect("views are projected"));
         let [first, second, moved_first, moved_second, image] = z;
         let (views, moved) = ([first, second], [moved_first, moved_second]);
@@ -155,26 +172,19 @@ fn add_objective(
     }
     drop(sides);
     output.objective += value.item();
-    add_gradient(net.model, value, output);
+    add_gradient(work.net.model, value, output);
 }
 
 /// All rows through the network in training, one pass for each group.
-fn forward(
-    net: &Networks<'_>,
-    rows: &[Row<'_>],
-    slow: &[Option<Tensor>],
-    output: &mut StepOutput,
-) -> Vec<Side> {
-    let n = rows[0].image.shape()[0];
+fn forward(work: &Work<'_>, rows: &[Row<'_>], output: &mut StepOutput) -> Vec<Side> {
     let mut sides: Vec<Option<Side>> = rows.iter().map(|_| None).collect();
     for group in [0, 1] {
         let places: Vec<usize> = (0..rows.len()).filter(|&i| rows[i].group == group).collect();
         let Some(&first) = places.first() else { continue };
         let mut pass = Pass::train().branch(rows[first].branch);
-        let embedded = net.model.embed(&together(places.iter().map(|&i| rows[i].image)), &mut pass);
+        let embedded = work.net.model.embed(&together(places.iter().map(|&i| rows[i].image)), &mut pass);
         for (part, &place) in places.iter().enumerate() {
-            let slow = slow.get(rows[place].source).cloned().flatten();
-            sides[place] = Some(Side { own: embedded.part(part, n), slow });
+            sides[place] = Some(work.side(&embedded, part, rows[place].source));
         }
         if output.features.is_none() {
             output.features = Some(embedded.h.detach());
@@ -183,24 +193,20 @@ fn forward(
         output.encoder_passes.push((rows[first].branch, pass.clone()));
         output.head_passes.push(pass);
     }
-    output.forward += (rows.len() * n) as u64;
-    output.backward += (rows.len() * n) as u64;
+    let images = (rows.len() * work.input.keys.len()) as u64;
+    output.forward += images;
+    output.backward += images;
     sides.into_iter().flatten().collect()
 }
 
 /// What the momentum network says of the images of the objective, in the places of the plan.
-fn slow_targets(
-    net: &Networks<'_>,
-    plan: &Plan,
-    input: &StepInput<'_>,
-    output: &mut StepOutput,
-) -> Vec<Option<Tensor>> {
-    let Some(slow) = net.slow else { return Vec::new() };
+fn slow_targets(work: &Work<'_>, output: &mut StepOutput) -> Vec<Option<Tensor>> {
+    let (Some(slow), plan) = (work.net.slow, &work.plan) else { return Vec::new() };
     let mut places: Vec<usize> = (0..plan.views).chain(plan.attacked.iter().copied()).collect();
     places.sort_unstable();
     places.dedup();
-    let n = input.keys.len();
-    let (embedded, pass) = slow.embed(&together(places.iter().map(|&place| &input.views[place])));
+    let n = work.input.keys.len();
+    let (embedded, pass) = slow.embed(&work.images(&places));
     output.slow_pass = Some(pass);
     output.forward += (places.len() * n) as u64;
     let mut found = vec![None; plan.images.len()];

@@ -1,6 +1,6 @@
 //! The terms on representations: R, and its certified counterpart.
 
-use super::{StepInput, StepOutput, accumulate};
+use super::{StepOutput, Work, accumulate};
 use crate::certified::Certified;
 use crate::model::Model;
 use std::cell::RefCell;
@@ -10,12 +10,12 @@ use tarrl_tensor::{Tensor, grad_once};
 
 /// Adds λ R and its gradient: x' is found on the encoder at rest, then x and x' are seen in training together.
 pub(super) fn regularize(
-    model: &Model,
+    work: &Work<'_>,
     regularizer: &Regularizer,
     anchor: &Tensor,
-    input: &StepInput<'_>,
     output: &mut StepOutput,
 ) {
+    let (model, input) = (work.net.model, work.input);
     let frozen = model.encoder.frozen();
     // The closure is called where nothing else can write to the pass.
     let pass = RefCell::new(Pass::train());
@@ -36,13 +36,8 @@ pub(super) fn regularize(
 
 /// Adds the certified term and its gradient. The encoder takes its running statistics from this pass: those of clean
 /// images, which the bounds of the finished encoder are computed with.
-pub(super) fn certify(
-    model: &Model,
-    term: &Certified,
-    anchor: &Tensor,
-    input: &StepInput<'_>,
-    output: &mut StepOutput,
-) {
+pub(super) fn certify(work: &Work<'_>, term: &Certified, anchor: &Tensor, output: &mut StepOutput) {
+    let (model, input) = (work.net.model, work.input);
     let mut pass = Pass::train();
     let value = term.value(&model.encoder, anchor, input.certified_scale, &mut pass);
     output.certified = value.item();

@@ -1,19 +1,15 @@
 //! The terms of a teacher: its representations, and the clusters that they form.
 
-use super::{Networks, StepInput, StepOutput, add_gradient, objectives, scaled};
+use super::{StepOutput, Work, add_gradient, objectives, scaled};
 use crate::ascend::ascend;
-use crate::method::{Distillation, Method, PseudoLabels};
+use crate::method::{Distillation, PseudoLabels};
+use crate::model::Classifier;
 use tarrl_encoders::{Branch, Pass, detach};
 use tarrl_tensor::{Key, Tensor};
 
 /// Adds what is learnt from the representations of the teacher: see [`Distillation`].
-pub(super) fn distil(
-    net: &Networks<'_>,
-    distillation: &Distillation,
-    x: &Tensor,
-    input: &StepInput<'_>,
-    output: &mut StepOutput,
-) {
+pub(super) fn distil(work: &Work<'_>, distillation: &Distillation, x: &Tensor, output: &mut StepOutput) {
+    let Work { net, input, .. } = work;
     let n = x.shape()[0];
     let taught = net.teacher.expect("a method that distils has a teacher").forward(x).detach();
     let frozen = net.model.encoder.frozen();
@@ -36,21 +32,15 @@ pub(super) fn distil(
 }
 
 /// Adds what is learnt from clusters of the teacher's representations: see [`PseudoLabels`].
-pub(super) fn name(
-    net: &Networks<'_>,
-    method: &Method,
-    labels: &PseudoLabels,
-    x: &Tensor,
-    input: &StepInput<'_>,
-    output: &mut StepOutput,
-) {
+pub(super) fn name(work: &Work<'_>, labels: &PseudoLabels, x: &Tensor, output: &mut StepOutput) {
+    let Work { net, input, method, .. } = work;
     let n = x.shape()[0] as u64;
     let sets = input.clusters.len();
     let branch = method.adversary.as_ref().map_or(Branch::Clean, |adversary| adversary.branch);
     let mut still = net.model.heads.clone();
     detach(&mut still);
     let frozen = net.model.encoder.frozen_branch(branch);
-    let mean = |classifiers: &[crate::model::Classifier], h: &Tensor| {
+    let mean = |classifiers: &[Classifier], h: &Tensor| {
         let losses = classifiers[classifiers.len() - sets..].iter().zip(input.clusters);
         let losses =
             losses.map(|(classifier, labels)| objectives::cross_entropy(&classifier.logits(h), labels));

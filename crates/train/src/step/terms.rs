@@ -1,7 +1,7 @@
 //! The objective of a method as terms: which rows go through the network, and which of them are compared.
 
-use super::StepInput;
-use crate::method::{Against, Enters, Method, Plan};
+use super::Work;
+use crate::method::{Against, Enters};
 use tarrl_encoders::Branch;
 use tarrl_tensor::Tensor;
 
@@ -29,12 +29,8 @@ pub(super) struct Row<'a> {
 }
 
 /// The terms of a step, with the `attacked` images in the order of the plan.
-pub(super) fn terms<'a>(
-    method: &Method,
-    plan: &Plan,
-    input: &StepInput<'a>,
-    attacked: &'a [Tensor],
-) -> Vec<Term<'a>> {
+pub(super) fn terms<'a>(work: &'a Work<'_>, attacked: &'a [Tensor]) -> Vec<Term<'a>> {
+    let Work { method, input, plan, .. } = work;
     if method.objective.is_none() {
         return Vec::new();
     }
