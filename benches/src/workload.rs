@@ -50,7 +50,7 @@ impl Workload {
     pub fn usual_batch(self) -> usize {
         match self.arch {
             Arch::ConvSmall => 256,
-            Arch::ResNet18Cifar => 64,
+            _ => 64,
         }
     }
 }
@@ -82,14 +82,20 @@ impl Activity {
 
 /// The encoder at its published width, for images of [`image_shape`].
 pub fn encoder_config(arch: Arch) -> EncoderConfig {
-    EncoderConfig { arch, in_channels: image_shape(arch)[2], ..EncoderConfig::default() }
+    let [side, _, in_channels] = image_shape(arch);
+    EncoderConfig {
+        arch,
+        in_channels,
+        side: if arch.needs_side() { side } else { 0 },
+        ..EncoderConfig::default()
+    }
 }
 
 /// `[h, w, c]` of the images that an encoder is made for: Fashion-MNIST and CIFAR.
 pub fn image_shape(arch: Arch) -> [usize; 3] {
     match arch {
         Arch::ConvSmall => [28, 28, 1],
-        Arch::ResNet18Cifar => [32, 32, 3],
+        _ => [32, 32, 3],
     }
 }
 

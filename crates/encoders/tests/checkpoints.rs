@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::{images, tiny, unsettled};
+use common::{SIDE, images, tiny, unsettled};
 use std::path::Path;
 use tarrl_encoders::checkpoint::{
-    CheckpointError, Metadata, Stored, Tensors, Values, import, load, load_encoder, load_tensors, restore,
-    save, save_encoder, save_tensors, state,
+    CheckpointError, Metadata, Stored, Tensors, Values, import, import_encoder, load, load_encoder,
+    load_tensors, restore, save, save_encoder, save_tensors, state,
 };
 use tarrl_encoders::{Arch, BATCH_NORM_MOMENTUM, Encoder, Module, Pass, Projector, ProjectorConfig, cast};
 use tarrl_tensor::{DType, Key, cpu};
@@ -15,7 +15,7 @@ fn trained(arch: Arch) -> Encoder {
     let device = cpu();
     let mut encoder = unsettled(&tiny(arch), &device, Key::new(3));
     let mut pass = Pass::train();
-    encoder.forward(&images(&device, Key::new(4), [3, 8, 3]), &mut pass);
+    encoder.forward(&images(&device, Key::new(4), [3, SIDE, 3]), &mut pass);
     encoder.absorb(&pass, BATCH_NORM_MOMENTUM);
     encoder
 }
@@ -24,7 +24,7 @@ fn trained(arch: Arch) -> Encoder {
 fn an_encoder_comes_back_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("encoder.safetensors");
-    for arch in [Arch::ConvSmall, Arch::ResNet18Cifar] {
+    for arch in Arch::ALL {
         let encoder = trained(arch);
         let notes = Metadata::from([("method".into(), "tarr".into()), ("epoch".into(), "7".into())]);
         save_encoder(&path, &encoder, &notes).unwrap();
@@ -32,7 +32,7 @@ fn an_encoder_comes_back_to_the_bit() {
         let read = load_encoder(&path, &cpu()).unwrap();
         assert_eq!(read.config(), encoder.config());
         assert_eq!(state(&read), state(&encoder));
-        let x = images(&cpu(), Key::new(5), [2, 8, 3]);
+        let x = images(&cpu(), Key::new(5), [2, SIDE, 3]);
         let z = |e: &Encoder| e.forward(&x, &mut Pass::eval()).to_vec::<f32>();
         assert_eq!(z(&read), z(&encoder));
         assert_eq!(load_tensors(&path).unwrap().1["epoch"], "7");
@@ -102,6 +102,89 @@ fn files_from_elsewhere_are_imported() {
     tensors.insert("fc.bias".into(), Stored::new(&[1], Values::F32(vec![f32::NAN])));
     std::fs::write(&path, safetensors::serialize(&tensors, None).unwrap()).unwrap();
     assert!(explains(&import(&path, &mut other).unwrap_err(), &path).contains("not finite"));
+}
+
+/// Tensors of a stage, an entry of the stem and one of a shortcut under the names of each program, with its own heads,
+/// queues and followers beside them, which must not be taken.
+#[test]
+fn encoders_are_found_in_files_of_other_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.safetensors");
+    let encoder = trained(Arch::ResNet18Cifar);
+    let tensors = state(&encoder);
+    type Rename = fn(&str) -> String;
+    let children = |prefix: &str, first: usize, name: &str| -> String {
+        let (head, rest) = name.split_once('.').unwrap();
+        let at = match head {
+            "conv1" => 0,
+            "bn1" => 1,
+            layer => layer["layer".len()..].parse::<usize>().unwrap() + first - 1,
+        };
+        format!("{prefix}.{at}.{rest}")
+    };
+    let programs: [(Rename, &[&str]); 13] = [
+        (|name| name.into(), &["fc.weight"]),
+        (|name| format!("module.{name}"), &["module.fc.weight"]),
+        (
+            |name| format!("backbone.{name}"),
+            &["momentum_backbone.conv1.weight", "projector.0.weight", "queue"],
+        ),
+        (|name| format!("module.backbone.{name}"), &["module.projector.0.weight"]),
+        (|name| format!("encoder.{}", name.replace("downsample", "shortcut")), &["head.0.weight"]),
+        (
+            |name| format!("module.encoder.{name}"),
+            &["module.encoder.fc.0.weight", "module.predictor.0.weight"],
+        ),
+        (|name| format!("module.encoder_q.{name}"), &["module.encoder_k.conv1.weight", "module.queue"]),
+        (|name| format!("module.base_encoder.{name}"), &["module.momentum_encoder.conv1.weight"]),
+        (
+            |name| format!("teacher.backbone.{name}"),
+            &["student.backbone.conv1.weight", "teacher.head.mlp.0.weight"],
+        ),
+        (|name| format!("teacher.module.backbone.{name}"), &["student.module.backbone.conv1.weight"]),
+        (|name| format!("model.module.{name}"), &["head.0.weight"]),
+        (|name| name.into(), &["g.0.weight"]),
+        (|name| format!("enc.{name}"), &["projector.0.weight"]),
+    ];
+    let of = |rename: &dyn Fn(&str) -> String, others: &[&str]| {
+        let mut file: Tensors = tensors.iter().map(|(name, stored)| (rename(name), stored.clone())).collect();
+        for other in others {
+            file.insert(other.to_string(), Stored::new(&[1], Values::F32(vec![7.0])));
+        }
+        std::fs::write(&path, safetensors::serialize(&file, None).unwrap()).unwrap();
+        let mut found = Encoder::new(encoder.config(), &cpu(), Key::new(12));
+        import_encoder(&path, &mut found).unwrap();
+        assert_eq!(state(&found), tensors, "{:?}", file.keys().next());
+    };
+    for (rename, others) in programs {
+        of(&rename, others);
+    }
+    let shortcut = |name: &str| name.replace("downsample", "shortcut");
+    of(&|name| children("backbone", 2, &shortcut(name)), &["projection_head.layers.0.weight"]);
+    of(&|name| children("f", 3, name), &["g.0.weight"]);
+}
+
+#[test]
+fn files_without_the_encoder_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.safetensors");
+    let encoder = trained(Arch::ResNet18Cifar);
+    let mut other = Encoder::new(encoder.config(), &cpu(), Key::new(12));
+    let before = state(&other);
+    let mut refuse = |file: &Tensors| {
+        std::fs::write(&path, safetensors::serialize(file, None).unwrap()).unwrap();
+        let text = explains(&import_encoder(&path, &mut other).unwrap_err(), &path);
+        assert_eq!(state(&other), before, "a refused file changes nothing");
+        text
+    };
+    let mut file: Tensors =
+        state(&encoder).into_iter().map(|(name, stored)| (format!("backbone.{name}"), stored)).collect();
+    // The stem of large images.
+    let large = Stored::new(&[4, 3, 7, 7], Values::F32(vec![0.0; 588]));
+    file.insert("backbone.conv1.weight".into(), large);
+    assert!(refuse(&file).contains("`conv1.weight` is F32[4, 3, 7, 7], but the network has F32[4, 3, 3, 3]"));
+    file.remove("backbone.layer4.1.bn2.bias");
+    assert!(refuse(&file).contains("lacks `layer4.1.bn2.bias`"));
 }
 
 #[test]

@@ -335,8 +335,8 @@ fn gap(arch: Arch, mode: Mode, dtype: DType, side: usize) -> f64 {
     relative_gap(&y.array().to_f64(), &expected)
 }
 
-/// In f64 only the order of sums of at most a thousand terms differs, over at most 50 layers; batch statistics of few
-/// values amplify that.
+/// In f64 only the order of sums of at most a thousand terms differs, over at most 50 layers. Batch statistics of as few as
+/// three values, one of each image, amplify that a hundredfold.
 #[test]
 fn every_network_equals_nested_loops_in_f64() {
     for arch in Arch::ALL {
@@ -345,7 +345,8 @@ fn every_network_equals_nested_loops_in_f64() {
             let sides = if arch == Arch::VitTiny { [4, 8, 12] } else { [8, 9, 11] };
             for side in sides {
                 let gap = gap(arch, mode, DType::F64, side);
-                assert!(gap < 1e-11, "{} at side {side}: {gap:e}", arch.name());
+                let limit = if mode == Mode::Train { 1e-9 } else { 1e-11 };
+                assert!(gap < limit, "{} at side {side}: {gap:e}", arch.name());
             }
         }
     }

@@ -64,19 +64,19 @@ fn resnet18_has_the_published_size() {
 /// of timm's tiny transformer with patches of four, whose attention counts.
 #[test]
 fn networks_have_their_published_sizes() {
-    for (arch, parameters, billions, dim) in [
-        (Arch::ResNet34Cifar, 21_276_992, 1.1594, 512),
-        (Arch::ResNet50Cifar, 23_500_352, 1.2978, 2048),
-        (Arch::Wrn28x10, 36_472_784, 5.243, 640),
-        (Arch::Wrn34x10, 46_154_064, 6.659, 640),
-        (Arch::Vgg11, 9_225_984, 0.1528, 512),
-        (Arch::VitTiny, 5_360_832, 0.3651, 192),
+    for (arch, parameters, (billions, half), dim) in [
+        (Arch::ResNet34Cifar, 21_276_992, (1.1594, 5e-5), 512),
+        (Arch::ResNet50Cifar, 23_500_352, (1.2978, 5e-5), 2048),
+        (Arch::Wrn28x10, 36_472_784, (5.243, 5e-4), 640),
+        (Arch::Wrn34x10, 46_154_064, (6.659, 5e-4), 640),
+        (Arch::Vgg11, 9_225_984, (0.1528, 5e-5), 512),
+        (Arch::VitTiny, 5_360_832, (0.3651, 5e-5), 192),
     ] {
         let net = encoder(arch, 3);
         assert_eq!((parameter_count(&net), net.dim()), (parameters, dim), "{}", arch.name());
         let found = macs_of_image(&net, 32) as f64 / 1e9;
-        // Published to four digits.
-        assert!((found / billions - 1.0).abs() < 2e-4, "{}: {found}", arch.name());
+        // Within half of the last digit that is published.
+        assert!((found - billions).abs() <= half, "{}: {found}", arch.name());
     }
     let gray = encoder(Arch::VitTiny, 1);
     assert!((macs_of_image(&gray, 28) as f64 / 1e9 - 0.2771).abs() < 5e-5);

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Key, Stream};
 
-use super::recipe::{Crop, Jitter, Recipe};
+use super::recipe::{Crop, Interpolation, Jitter, Recipe};
 
-/// Everything that was decided by chance about one view of one image. The same draw on the same
-/// image gives the same pixels.
+/// Everything that was decided about one view of one image, most of it by chance. The same draw on the
+/// same image gives the same pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Draw {
@@ -22,6 +22,12 @@ pub struct Draw {
     pub blur: Option<Gaussian>,
     /// Whether bright pixels are inverted.
     pub solarize: bool,
+    /// How the window is enlarged.
+    #[serde(default)]
+    pub interpolation: Interpolation,
+    /// Which frequencies are taken away; 0 for none.
+    #[serde(default)]
+    pub high_pass: usize,
 }
 
 /// A rectangle in pixels. It either lies inside the image and is enlarged, or has the image's size
@@ -111,6 +117,8 @@ impl Draw {
             grayscale: colour && happens("grayscale", recipe.grayscale),
             blur,
             solarize: happens("solarize", recipe.solarize),
+            interpolation: recipe.interpolation,
+            high_pass: recipe.high_pass,
         }
     }
 }

@@ -1,14 +1,19 @@
 //! Applying a draw to an image.
 
+use super::cubic::Cubic;
 use super::draw::Draw;
+use super::high_pass::{Waves, high_pass};
+use super::recipe::Interpolation;
 use super::resample::{Taps, resample};
-use super::{blur, color};
+use super::{blur, color, cubic};
 
 /// Turns bytes of one image into pixels of one view, image after image in the same working memory.
 #[derive(Debug)]
 pub struct Painter {
     shape: (usize, usize, usize),
     taps: Taps,
+    cubic: Cubic,
+    waves: Waves,
     planes: Vec<f32>,
     spare: Vec<f32>,
 }
@@ -23,11 +28,12 @@ impl Painter {
         let (height, width, channels) = shape;
         assert!(height * width > 0 && [1, 3].contains(&channels), "Painter::new: images of shape {shape:?}");
         let planes = vec![0.0; height * width * channels];
-        Painter { shape, taps: Taps::default(), planes, spare: Vec::new() }
+        let (taps, cubic, waves) = (Taps::default(), Cubic::default(), Waves::default());
+        Painter { shape, taps, cubic, waves, planes, spare: Vec::new() }
     }
 
     /// Writes the view of `image` that `draw` describes to `out`, both `(h, w, c)` in row-major order;
-    /// pixels are in [0, 1].
+    /// pixels are in [0, 1], but for a high-pass.
     ///
     /// # Panics
     /// If a slice has another length than h·w·c, or the draw does not suit the shape.
@@ -43,7 +49,13 @@ impl Painter {
         );
         // One plane is already in the order of the result.
         let planes = if channels == 1 { &mut out[..] } else { &mut self.planes[..] };
-        resample(image, self.shape, (draw.window, draw.flip), &mut self.taps, planes);
+        let seen = (draw.window, draw.flip);
+        match draw.interpolation {
+            Interpolation::Bilinear => resample(image, self.shape, seen, &mut self.taps, planes),
+            Interpolation::Bicubic => {
+                cubic::resample(image, self.shape, seen, (&mut self.cubic, &mut self.taps), planes)
+            }
+        }
         if let Some(change) = &draw.jitter {
             color::jitter(planes, channels, change);
         }
@@ -55,6 +67,9 @@ impl Painter {
         }
         if draw.solarize {
             color::solarize(planes);
+        }
+        if draw.high_pass > 0 {
+            high_pass(planes, (height, width), draw.high_pass, &mut self.waves);
         }
         if channels == 3 {
             let (r, rest) = self.planes.split_at(height * width);
@@ -76,7 +91,16 @@ mod tests {
 
     fn plain((height, width, _): (usize, usize, usize)) -> Draw {
         let window = Window::whole(height, width);
-        Draw { window, flip: false, jitter: None, grayscale: false, blur: None, solarize: false }
+        Draw {
+            window,
+            flip: false,
+            jitter: None,
+            grayscale: false,
+            blur: None,
+            solarize: false,
+            interpolation: Interpolation::Bilinear,
+            high_pass: 0,
+        }
     }
 
     fn noise((height, width, channels): (usize, usize, usize), seed: u64) -> Vec<u8> {
@@ -125,6 +149,20 @@ mod tests {
         assert!(without.iter().any(|&x| x >= 0.5), "the image must be one that solarizing changes");
     }
 
+    /// The high-pass comes last: the mean of every plane is gone, and with it nothing else than low frequencies.
+    #[test]
+    fn high_frequencies_have_mean_zero_in_every_plane() {
+        let shape = (16, 16, 3);
+        let image = noise(shape, 4);
+        let all = Draw { solarize: true, high_pass: 4, ..plain(shape) };
+        let view = view(shape, &image, &all);
+        for c in 0..3 {
+            let mean: f32 = view.iter().skip(c).step_by(3).sum::<f32>() / 256.0;
+            assert!(mean.abs() < 1e-5, "{mean}");
+        }
+        assert!(view.iter().any(|&x| x < -0.1) && view.iter().any(|&x| x > 0.1));
+    }
+
     #[test]
     #[should_panic(expected = "an image of 784 bytes into 783 pixels")]
     fn a_short_output_is_a_bug() {
@@ -138,7 +176,9 @@ mod tests {
             let shape = if colour { (32, 32, 3) } else { (28, 28, 1) };
             let strong = View::Strong.recipe(shape);
             let blur = Blur { probability: 0.5, sigma: [0.1, 2.0], kernel: 5 };
-            let recipe = Recipe { blur, solarize: 0.3, ..strong };
+            let interpolation =
+                if seed.is_multiple_of(2) { Interpolation::Bicubic } else { Interpolation::Bilinear };
+            let recipe = Recipe { blur, solarize: 0.3, interpolation, ..strong };
             let mut painter = Painter::new(shape);
             let mut out = vec![0.0; shape.0 * shape.1 * shape.2];
             for i in 0..3u64 {

@@ -6,7 +6,7 @@ use crate::error::{Result, setting};
 
 /// A view of an image: a named recipe that suits its shape, or one spelled out.
 ///
-/// In a configuration file, `"strong"`, `"weak"`, `"clean"` or `{ custom = { … } }`.
+/// In a configuration file, `"strong"`, `"weak"`, `"clean"`, `"high-frequency"` or `{ custom = { … } }`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum View {
@@ -17,6 +17,10 @@ pub enum View {
     /// The image itself.
     #[default]
     Clean,
+    /// The high frequencies of a weak view: without the disc of radius 8 of its spectrum, or a quarter of the smaller side
+    /// where that is less (Fan et al. 2021, AdvCL). Not clamped, so that pixels may be negative.
+    #[serde(rename = "high-frequency")]
+    HighFrequency,
     /// Any other recipe.
     Custom(Recipe),
 }
@@ -37,6 +41,34 @@ pub struct Recipe {
     pub blur: Blur,
     /// Probability of turning every pixel x ≥ ½ into 1 − x.
     pub solarize: f64,
+    /// How a window is enlarged.
+    #[serde(skip_serializing_if = "Interpolation::is_usual")]
+    pub interpolation: Interpolation,
+    /// What is kept are frequencies of at least so many periods per image; 0 for all.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub high_pass: usize,
+}
+
+/// How pixels between pixels are made up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interpolation {
+    /// From the two nearest along each axis.
+    #[default]
+    Bilinear,
+    /// From the four nearest along each axis, with the cubic of Keys (1981) for a = −½ as Pillow has it: weights beyond the
+    /// border are left out and the others scaled to sum to one; then clamped to [0, 1].
+    Bicubic,
+}
+
+impl Interpolation {
+    fn is_usual(&self) -> bool {
+        *self == Interpolation::Bilinear
+    }
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 /// Which part of the image is seen; the result always has the size of the image.
@@ -110,6 +142,10 @@ impl View {
         match self {
             View::Clean => Recipe::default(),
             View::Custom(recipe) => recipe.clone(),
+            View::HighFrequency => {
+                let high_pass = 8.min(height.min(width) / 4).max(1);
+                Recipe { high_pass, ..View::Weak.recipe((height, width, channels)) }
+            }
             View::Weak => {
                 let pixels = if grey { 2 } else { height.min(width) / 8 };
                 Recipe { crop: Crop::Padded { pixels }, flip: 0.5, ..Recipe::default() }
@@ -144,8 +180,9 @@ impl View {
 }
 
 impl Recipe {
-    /// The recipe at a strength between 0 (the crop is whole, nothing happens) and 1 (as written):
-    /// reaches, probabilities and the missing area shrink in proportion, for annealed schedules.
+    /// The recipe at a strength between 0 (nothing but the mirror image happens) and 1 (as written), for annealed schedules:
+    /// reaches, probabilities and the missing area shrink in proportion (Luo et al. 2023, DynACL). Mirror images, ratios of
+    /// windows and what is not drawn stay.
     ///
     /// # Panics
     /// If `strength` is outside [0, 1].
@@ -155,17 +192,15 @@ impl Recipe {
         let toward_one = |x: f64| x + (1.0 - x) * (1.0 - strength);
         let crop = match self.crop {
             Crop::Whole => Crop::Whole,
-            Crop::Resized { scale, ratio } => {
-                Crop::Resized { scale: scale.map(toward_one), ratio: ratio.map(|r| r.powf(strength)) }
-            }
+            Crop::Resized { scale, ratio } => Crop::Resized { scale: scale.map(toward_one), ratio },
             Crop::Padded { pixels } => Crop::Padded { pixels: (pixels as f64 * strength).round() as usize },
         };
         let Jitter { probability, brightness, contrast, saturation, hue } = self.jitter;
         Recipe {
             crop,
-            flip: self.flip * strength,
+            flip: self.flip,
             jitter: Jitter {
-                probability,
+                probability: probability * strength,
                 brightness: brightness * strength,
                 contrast: contrast * strength,
                 saturation: saturation * strength,
@@ -174,6 +209,8 @@ impl Recipe {
             grayscale: self.grayscale * strength,
             blur: Blur { probability: self.blur.probability * strength, ..self.blur },
             solarize: self.solarize * strength,
+            interpolation: self.interpolation,
+            high_pass: self.high_pass,
         }
     }
 
@@ -221,6 +258,12 @@ impl Recipe {
                 )?;
             }
         }
+        demand(
+            2 * self.high_pass <= height.min(width),
+            "high_pass",
+            self.high_pass,
+            "a radius of at most half the smaller side",
+        )?;
         let Blur { sigma: [s0, s1], kernel, .. } = self.blur;
         let fits = 0.0 < s0 && s0 <= s1 && s1.is_finite();
         demand(fits, "blur.sigma", [s0, s1], "0 < smallest ≤ largest")?;
@@ -252,7 +295,9 @@ fn demand(fits: bool, name: &str, value: impl std::fmt::Debug, wanted: &str) -> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::draw::Draw;
     use super::*;
+    use tarrl_tensor::Key;
 
     const GREY: (usize, usize, usize) = (28, 28, 1);
     const COLOUR: (usize, usize, usize) = (32, 32, 3);
@@ -264,9 +309,12 @@ mod tests {
 
     #[test]
     fn views_are_read_by_name_or_in_full() {
-        let text = r#"views = ["strong", "clean", { custom = { flip = 0.5, crop = { kind = "resized", scale = [0.5, 1.0] }, blur = { probability = 0.1 } } }]"#;
+        let text = r#"views = ["high-frequency", "clean", { custom = { flip = 0.5, crop = { kind = "resized", scale = [0.5, 1.0] }, blur = { probability = 0.1 } } }]"#;
         let views = toml::from_str::<File>(text).unwrap().views;
-        assert_eq!(views[..2], [View::Strong, View::Clean]);
+        assert_eq!(views[..2], [View::HighFrequency, View::Clean]);
+        let [colour, grey] = [COLOUR, GREY].map(|shape| views[0].recipe(shape));
+        assert_eq!((colour.high_pass, grey.high_pass), (8, 7));
+        assert_eq!(Recipe { high_pass: 0, ..colour }, View::Weak.recipe(COLOUR));
         let recipe = views[2].recipe(COLOUR);
         assert_eq!(recipe.crop, Crop::Resized { scale: [0.5, 1.0], ratio: [3.0 / 4.0, 4.0 / 3.0] });
         assert_eq!((recipe.flip, recipe.blur.kernel, recipe.solarize), (0.5, 3, 0.0));
@@ -288,7 +336,7 @@ mod tests {
 
     #[test]
     fn presets_pass_and_nonsense_does_not() {
-        for view in [View::Strong, View::Weak, View::Clean] {
+        for view in [View::Strong, View::Weak, View::Clean, View::HighFrequency] {
             view.recipe(GREY).check(GREY).unwrap();
             view.recipe(COLOUR).check(COLOUR).unwrap();
         }
@@ -304,6 +352,7 @@ mod tests {
             (bad(|r| r.crop = Crop::Resized { scale: [0.0, 1.0], ratio: [1.0, 1.0] }), "crop.scale"),
             (bad(|r| r.crop = Crop::Resized { scale: [0.5, 1.0], ratio: [2.0, 1.0] }), "crop.ratio"),
             (bad(|r| r.crop = Crop::Padded { pixels: 29 }), "crop.pixels = 29"),
+            (bad(|r| r.high_pass = 15), "high_pass = 15"),
             (bad(|r| r.blur.kernel = 4), "blur.kernel = 4"),
             (bad(|r| r.blur.sigma = [0.0, 1.0]), "blur.sigma"),
         ] {
@@ -317,13 +366,38 @@ mod tests {
             let strong = View::Strong.recipe(shape);
             assert_eq!(strong.at_strength(1.0), strong);
             let none = strong.at_strength(0.0);
-            assert_eq!(none.crop, Crop::Resized { scale: [1.0, 1.0], ratio: [1.0, 1.0] });
-            assert_eq!(
-                (none.flip, none.jitter.brightness, none.jitter.hue, none.grayscale),
-                (0.0, 0.0, 0.0, 0.0)
-            );
+            // All of the area at another ratio does not fit, so that what is drawn is the whole image.
+            assert_eq!(none.crop, Crop::Resized { scale: [1.0, 1.0], ratio: usual_ratio() });
+            for seed in 0..50u64 {
+                let draw = Draw::new(&none, shape, Key::new(seed));
+                assert_eq!(
+                    draw,
+                    Draw { flip: draw.flip, ..Draw::new(&Recipe::default(), shape, Key::new(0)) }
+                );
+            }
+            assert_eq!(none.flip, 0.5);
         }
-        let half = View::Strong.recipe(COLOUR).at_strength(0.5);
-        assert_eq!((half.jitter.hue, half.grayscale), (0.05, 0.1));
+        // As DynACL writes it for s = ½: scale (1 − .9 s, 1), jitter (.4 s, .4 s, .4 s, .1 s) with .8 s, grey .2 s.
+        let dynacl = Recipe {
+            crop: Crop::Resized { scale: [0.1, 1.0], ratio: usual_ratio() },
+            ..View::Strong.recipe(COLOUR)
+        };
+        let half = dynacl.at_strength(0.5);
+        let Crop::Resized { scale, .. } = half.crop else { panic!("{half:?}") };
+        assert!((scale[0] - 0.55).abs() < 1e-15 && scale[1] == 1.0, "{scale:?}");
+        let Jitter { probability, brightness, contrast, saturation, hue } = half.jitter;
+        assert_eq!([probability, brightness, contrast, saturation, hue], [0.4, 0.2, 0.2, 0.2, 0.05]);
+        assert_eq!((half.flip, half.grayscale), (0.5, 0.1));
+    }
+
+    /// What was written before these keys existed means the same, and is written the same.
+    #[test]
+    fn keys_that_say_nothing_are_not_written() {
+        let text = toml::to_string(&Recipe::default()).unwrap();
+        assert!(!text.contains("interpolation") && !text.contains("high_pass"), "{text}");
+        let other = Recipe { interpolation: Interpolation::Bicubic, high_pass: 3, ..Recipe::default() };
+        let text = toml::to_string(&other).unwrap();
+        assert!(text.contains("interpolation = \"bicubic\"") && text.contains("high_pass = 3"), "{text}");
+        assert_eq!(toml::from_str::<Recipe>(&text).unwrap(), other);
     }
 }

@@ -6,16 +6,19 @@
 //! network; each failure is one [`CheckpointError`] with the file, the cause and the remedy.
 //!
 //! Convolution weights are `(out, in, kh, kw)` in files, linear weights `(out, in)`, counts of batches
-//! I64 scalars; a ResNet-18 has torchvision's names, without the classifier `fc`. So PyTorch reads these
-//! files as they are, and [`import`] reads those that PyTorch wrote.
+//! I64 scalars; ResNets have torchvision's names, without the classifier `fc`, transformers timm's. So PyTorch reads these
+//! files as they are, [`import`] reads those that PyTorch wrote, and [`import_encoder`] finds the encoder in those of other
+//! programs.
 
 mod error;
 mod file;
+mod origin;
 mod state;
 mod stored;
 
 pub use error::{CheckpointError, Fault};
 pub use file::{FORMAT, load_tensors, save_tensors};
+pub use origin::import_encoder;
 pub use state::{restore, state};
 pub use stored::{Stored, Values};
 
