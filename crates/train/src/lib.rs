@@ -11,7 +11,7 @@
 //!
 //! | part | in a file | choices |
 //! |---|---|---|
-//! | views | `views`, `strength` | [`View`], constant or in stairs ([`Strength`]) |
+//! | views | `views`, `strength` | [`View`](tarrl_data::augment::View), constant or in stairs ([`Strength`]) |
 //! | objective | `objective` | any of [`Objective`](tarrl_objectives::Objective), with labels or without |
 //! | adversary | `[adversary]` | an [`Adversary`]: what it ascends, on which views, in which network, what becomes of them |
 //! | regularizer | `[regularizer]`, `[certified]` | a [`Regularizer`](tarrl_bound::Regularizer), a [`Certified`] term |
@@ -60,7 +60,6 @@ mod certified;
 mod clusters;
 pub mod config;
 mod error;
-mod frequency;
 mod health;
 mod memory;
 mod method;
@@ -83,7 +82,7 @@ pub use error::TrainError;
 pub use health::{COLLAPSED_EMBEDDINGS, COLLAPSED_FEATURES};
 pub use method::{
     Adversary, Against, Ascends, Attacked, Distillation, Enters, Invariance, Method, Mode, MomentumConfig,
-    NetworkConfig, PseudoLabels, Strength, View,
+    NetworkConfig, PseudoLabels, Strength,
 };
 pub use metrics::{EpochRecord, Event, Record, StepRecord, WarningRecord};
 pub use model::{Classifier, Heads, Model};

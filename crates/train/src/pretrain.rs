@@ -1,6 +1,7 @@
 //! The pre-training loop.
 
 use crate::error::TrainError;
+use crate::method::painted;
 use crate::metrics::{EpochRecord, Event};
 use crate::model::Heads;
 use crate::session::Session;
@@ -131,7 +132,7 @@ impl Pretraining<'_> {
         let shape = self.data.shape();
         let config = LoaderConfig {
             batch: self.config.batch,
-            views: method.all_views().iter().map(|view| view.painted(strength(epoch), shape)).collect(),
+            views: method.all_views().iter().map(|view| painted(view, strength(epoch), shape)).collect(),
             epochs: until.unwrap_or(*epochs),
             start: (epoch, (step % per_epoch) as usize),
             threads: self.options.loader_threads.max(1),

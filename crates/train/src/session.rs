@@ -2,9 +2,7 @@
 
 use crate::clusters::clusters;
 use crate::error::TrainError;
-use crate::frequency::HighPass;
 use crate::health::{gradient_norm, require_finite, warnings};
-use crate::method::View;
 use crate::metrics::{EpochRecord, Event, Record, StepRecord};
 use crate::monitor::{Monitor, alignment, uniformity};
 use crate::pretrain::{Finish, Pretraining, Trained};
@@ -30,7 +28,6 @@ pub(crate) struct Session<'a> {
     /// For each set the cluster of every image of the dataset.
     clusters: Vec<Vec<u32>>,
     monitor: Monitor,
-    high_pass: Option<HighPass>,
     identity: Identity,
     run: Run,
     state: State,
@@ -82,14 +79,11 @@ impl<'a> Session<'a> {
             }
             _ => Vec::new(),
         };
-        let (h, w, _) = data.shape();
-        let filters = config.method.views.contains(&View::HighFrequency);
         Ok(Session {
             training,
             teacher,
             clusters,
             monitor: Monitor::new(data, device),
-            high_pass: filters.then(|| HighPass::new(device, [h, w])),
             identity,
             run,
             steps_per_epoch,
@@ -147,7 +141,6 @@ impl<'a> Session<'a> {
     fn step(&mut self, batch: &Batch) -> Result<StepRecord, TrainError> {
         let Pretraining { config, device, .. } = *self.training;
         let views: Vec<Tensor> = batch.views.iter().map(|v| Array::from_ndarray(device, v).into()).collect();
-        let views = self.filtered(views);
         let key = Key::new(config.seed).fold("attack").fold(batch.epoch);
         let keys: Vec<Key> = batch.indices.iter().map(|&index| key.fold(index)).collect();
         let [epsilon_scale, certified_scale] = self.epsilon_scales();
@@ -235,14 +228,6 @@ impl<'a> Session<'a> {
     /// The statistics that heads see the encoder with.
     fn kept(&self) -> Branch {
         self.training.config.method.network.keeps.unwrap_or_default()
-    }
-
-    /// The painted images, without low frequencies where their view says so.
-    fn filtered(&self, views: Vec<Tensor>) -> Vec<Tensor> {
-        let Some(filter) = &self.high_pass else { return views };
-        let wanted = self.training.config.method.all_views();
-        let one = |(x, view): (Tensor, View)| if view == View::HighFrequency { filter.of(&x) } else { x };
-        views.into_iter().zip(wanted).map(one).collect()
     }
 
     fn learning_rate(&self) -> f64 {

@@ -12,13 +12,15 @@ pub use adversary::{Adversary, Against, Ascends, Attacked, Enters, Mode};
 pub use label::{Distillation, Invariance, PseudoLabels};
 pub use network::{MomentumConfig, NetworkConfig};
 pub(crate) use plan::Plan;
-pub use view::{Strength, View};
+pub use view::Strength;
+pub(crate) use view::painted;
 
 use crate::certified::Certified;
 use crate::config::{ConfigError, read_toml};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use tarrl_bound::Regularizer;
+use tarrl_data::augment::View;
 use tarrl_encoders::ProjectorConfig;
 use tarrl_objectives::{Needs, Objective};
 

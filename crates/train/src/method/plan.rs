@@ -1,7 +1,9 @@
 //! Which images a step needs, and what each of them is for.
 
+use super::Method;
 use super::adversary::Attacked;
-use super::{Method, View};
+use super::view::anchored;
+use tarrl_data::augment::View;
 
 /// The images of a step, and their places by purpose. One that serves two purposes beside the objective is painted
 /// once.
@@ -36,16 +38,16 @@ impl Plan {
                 images.len() - 1
             }
         };
-        let regularizer = method.regularizer.as_ref().map(|r| extra(r.config().anchor.into()));
-        let certified = method.certified.as_ref().map(|c| extra(c.anchor.into()));
+        let regularizer = method.regularizer.as_ref().map(|r| extra(anchored(r.config().anchor)));
+        let certified = method.certified.as_ref().map(|c| extra(anchored(c.anchor)));
         let attacked = method.adversary.as_ref().map_or(Vec::new(), |adversary| match adversary.attacks {
             Attacked::First => vec![0],
             Attacked::Both => vec![0, 1],
             Attacked::Weak => vec![extra(View::Weak)],
             Attacked::Clean => vec![extra(View::Clean)],
         });
-        let distilled = method.distillation.as_ref().map(|d| extra(d.view.into()));
-        let labelled = method.pseudo_labels.as_ref().map(|p| extra(p.view.into()));
+        let distilled = method.distillation.as_ref().map(|d| extra(anchored(d.view)));
+        let labelled = method.pseudo_labels.as_ref().map(|p| extra(anchored(p.view)));
         let invariant = method.invariance.map(|_| extra(View::Clean));
         Plan { images, views, regularizer, certified, attacked, distilled, labelled, invariant }
     }

@@ -2,25 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tarrl_bound::Anchor;
-use tarrl_data::augment::{self, Recipe};
-
-/// A view of an image, as method files name it: `"strong"`, `"weak"`, `"clean"`, `"high-frequency"` or
-/// `{ custom = { … } }`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum View {
-    /// What contrastive learning asks for: crops of very different size, colours changed.
-    Strong,
-    /// What supervised training uses: small shifts and mirror images.
-    Weak,
-    /// The image itself.
-    #[default]
-    Clean,
-    /// A weak view without its low frequencies, which may be negative (Fan et al. 2021, section 4.1).
-    HighFrequency,
-    /// Any other recipe.
-    Custom(Recipe),
-}
+use tarrl_data::augment::View;
 
 /// How strong the augmentations are: `start` in the first of `stages` parts of training, then lower in equal strides,
 /// so that another one would reach `end` (Luo et al. 2023, section 4.1).
@@ -67,32 +49,22 @@ impl Strength {
     }
 }
 
-impl View {
-    /// What the loader paints at `strength` for images `(h, w, c)`.
-    pub(crate) fn painted(&self, strength: f64, shape: (usize, usize, usize)) -> augment::View {
-        let usual = match self {
-            View::Strong => augment::View::Strong,
-            View::Weak | View::HighFrequency => augment::View::Weak,
-            View::Clean => augment::View::Clean,
-            View::Custom(recipe) => augment::View::Custom(recipe.clone()),
-        };
-        match self {
-            View::Strong | View::Custom(_) if strength != 1.0 => {
-                let full = usual.recipe(shape);
-                augment::View::Custom(Recipe { flip: full.flip, ..full.at_strength(strength) })
-            }
-            _ => usual,
+/// What the loader paints for `view` at `strength` of images `(h, w, c)`: weak and clean views have one strength only.
+pub(crate) fn painted(view: &View, strength: f64, shape: (usize, usize, usize)) -> View {
+    match view {
+        View::Strong | View::Custom(_) if strength != 1.0 => {
+            View::Custom(view.recipe(shape).at_strength(strength))
         }
+        _ => view.clone(),
     }
 }
 
-impl From<Anchor> for View {
-    fn from(anchor: Anchor) -> Self {
-        match anchor {
-            Anchor::Strong => View::Strong,
-            Anchor::Weak => View::Weak,
-            Anchor::Clean => View::Clean,
-        }
+/// The view that an anchor is.
+pub(crate) fn anchored(anchor: Anchor) -> View {
+    match anchor {
+        Anchor::Strong => View::Strong,
+        Anchor::Weak => View::Weak,
+        Anchor::Clean => View::Clean,
     }
 }
 
@@ -117,11 +89,12 @@ mod tests {
     #[test]
     fn strength_weakens_the_crop_and_leaves_the_flip() {
         let shape = (28, 28, 1);
-        assert_eq!(View::Strong.painted(1.0, shape), augment::View::Strong);
-        assert_eq!(View::Weak.painted(0.5, shape), augment::View::Weak);
-        assert_eq!(View::HighFrequency.painted(0.5, shape), augment::View::Weak);
-        let full = View::Strong.painted(1.0, shape).recipe(shape);
-        let weak = View::Strong.painted(0.0, shape).recipe(shape);
-        assert_eq!((weak.flip, weak.jitter.brightness), (full.flip, 0.0));
+        for view in [View::Strong, View::Weak, View::HighFrequency, View::Clean] {
+            assert_eq!(painted(&view, 1.0, shape), view);
+        }
+        assert_eq!(painted(&View::Weak, 0.5, shape), View::Weak);
+        let full = View::Strong.recipe(shape);
+        let none = painted(&View::Strong, 0.0, shape).recipe(shape);
+        assert_eq!((none.flip, none.jitter.brightness), (full.flip, 0.0));
     }
 }
