@@ -103,6 +103,9 @@ pub struct Pretrain {
     pub warmup_epochs: f64,
     /// How gradients become steps.
     pub optimizer: OptimizerConfig,
+    /// Whether a training whose representation collapses fails, rather than saying so and going on.
+    #[serde(default)]
+    pub stop_on_collapse: bool,
 }
 
 /// How hard the evaluation attacks.

@@ -71,7 +71,7 @@ impl Study {
         let manifest = lab.catalog.manifest(&profile.dataset)?;
         let mut graph = Graph::default();
         let data = graph.add(stages::data::job(&lab.catalog, &profile.dataset)?);
-        let mut layout = Layout { lab, methods, manifest, data, graph };
+        let mut layout = Layout { lab, methods, manifest, data, graph, under_way: Vec::new() };
         let rows =
             profile.methods.iter().map(|name| layout.named(name)).collect::<anyhow::Result<Vec<_>>>()?;
         let pair =
@@ -124,6 +124,8 @@ struct Layout<'a> {
     manifest: Manifest,
     data: Key,
     graph: Graph,
+    /// The methods that wait for their teacher.
+    under_way: Vec<String>,
 }
 
 impl Layout<'_> {
@@ -134,26 +136,44 @@ impl Layout<'_> {
     /// The method in the file `name`.
     fn named(&mut self, name: &str) -> anyhow::Result<Row> {
         let method = self.read(name)?;
-        Ok(self.row(name, method))
+        self.row(name, method)
     }
 
-    fn row(&mut self, name: &str, method: Method) -> Row {
+    fn row(&mut self, name: &str, method: Method) -> anyhow::Result<Row> {
         let seeds = 0..u64::from(self.lab.profile.seeds);
-        let seeds = seeds.map(|seed| self.jobs(name, &method, seed)).collect();
-        Row { name: name.to_owned(), method, seeds }
+        let seeds = seeds.map(|seed| self.jobs(name, &method, seed)).collect::<anyhow::Result<_>>()?;
+        Ok(Row { name: name.to_owned(), method, seeds })
     }
 
-    fn jobs(&mut self, name: &str, method: &Method, seed: u64) -> RowJobs {
-        let Layout { lab, manifest, data, graph, .. } = self;
+    /// The job that trains `method`, after that of its teacher with the same seed, if it has one. A teacher that is a
+    /// method of the study itself is trained once.
+    fn pretrain(&mut self, name: &str, method: &Method, seed: u64) -> anyhow::Result<Key> {
+        self.under_way.push(name.to_owned());
+        let mut inputs = vec![self.data];
+        if let Some(teacher) = &method.teacher {
+            if self.under_way.contains(teacher) {
+                let names = self.under_way.join(" and ");
+                bail!("{names} teach each other; name another teacher in one of them");
+            }
+            let learnt = self.read(teacher).with_context(|| format!("the teacher of {name}"))?;
+            inputs.push(self.pretrain(teacher, &learnt, seed)?);
+        }
+        self.under_way.pop();
         let title = format!("{name}, seed {seed}");
-        let pretrain = graph.add(stages::pretrain::job(lab, *data, manifest, method, &title, seed));
+        Ok(self.graph.add(stages::pretrain::job(self.lab, inputs, &self.manifest, method, &title, seed)))
+    }
+
+    fn jobs(&mut self, name: &str, method: &Method, seed: u64) -> anyhow::Result<RowJobs> {
+        let pretrain = self.pretrain(name, method, seed)?;
+        let Layout { lab, manifest, graph, .. } = self;
+        let title = format!("{name}, seed {seed}");
         let head = graph.add(stages::head::job(lab, pretrain, &title, seed));
         let attack = graph.add(stages::attack::job(lab, [pretrain, head], &title, seed));
         let images = lab.profile.attack.autoattack;
         let autoattack = (images > 0)
             .then(|| graph.add(stages::autoattack::job(lab, [pretrain, head], images, &title, seed)));
         let bound = graph.add(stages::bound::job(lab, pretrain, manifest, &title, seed));
-        RowJobs { pretrain, head, attack, autoattack, bound }
+        Ok(RowJobs { pretrain, head, attack, autoattack, bound })
     }
 
     fn curves(&mut self, sweep: &Sweep) -> anyhow::Result<Vec<Curve>> {
@@ -180,7 +200,7 @@ impl Layout<'_> {
                     format!("{}, λ = 0", sweep.method)
                 };
                 let method = Method { regularizer, ..method.clone() };
-                points.push((weight, self.row(&name, method)));
+                points.push((weight, self.row(&name, method)?));
             }
             curves.push(Curve { label, points });
         }

@@ -50,6 +50,24 @@ pub enum TrainError {
         /// What differs.
         cause: String,
     },
+    /// The representation has collapsed, and [`Options::stop_on_collapse`](crate::Options) asks to stop then.
+    #[error(
+        "training stopped after step {step} (epoch {epoch}) by {name}: {message}; begin anew in an empty folder, or \
+         turn stop-on-collapse off{}",
+        checkpoint.as_ref().map_or(String::new(), |p| format!(" (the checkpoint before is kept: {})", p.display()))
+    )]
+    Collapsed {
+        /// Finished steps.
+        step: u64,
+        /// The epoch, from 0.
+        epoch: u64,
+        /// The name of the warning.
+        name: String,
+        /// What was seen, and what may help.
+        message: String,
+        /// The checkpoint that is left, if there is one.
+        checkpoint: Option<PathBuf>,
+    },
     /// A loss or a gradient is no longer a finite number.
     #[error(
         "training diverged in step {step} (epoch {epoch}): the {what} is {value}; {}; lower optimizer.lr or \

@@ -34,12 +34,20 @@ pub(crate) fn gradient_norm(model: &dyn Module, gradients: &[Tensor]) -> Result<
 
 /// The alarms that the last step of an epoch sets off, and what the bound finds in its representations compared
 /// with those of the first epoch.
-pub(crate) fn warnings(record: &StepRecord, now: &Observation, first: &Observation) -> Vec<WarningRecord> {
+///
+/// Embeddings that nobody projects are the representations, which being positive fill less of the sphere.
+pub(crate) fn warnings(
+    record: &StepRecord,
+    projects: bool,
+    now: &Observation,
+    first: &Observation,
+) -> Vec<WarningRecord> {
     let alarms = [
         ("embedding-collapse", "embeddings", record.embedding_std, COLLAPSED_EMBEDDINGS),
         ("feature-collapse", "representations", record.feature_std, COLLAPSED_FEATURES),
     ];
-    let fired = alarms.into_iter().filter(|(.., found, least)| found < least);
+    let alarms = alarms.into_iter().skip(usize::from(!projects));
+    let fired = alarms.filter(|(.., found, least)| found < least);
     let describe = |(name, what, found, least): (&str, &str, f64, f64)| WarningRecord {
         step: record.step,
         name: name.to_string(),
@@ -66,24 +74,28 @@ mod tests {
 
     #[test]
     fn alarms_go_off_below_their_thresholds_only() {
-        let of = |embedding_std, feature_std, shrunk| {
+        let of = |projects, embedding_std, feature_std, shrunk| {
             let record = StepRecord { embedding_std, feature_std, ..StepRecord::default() };
             let first =
                 Observation { deviation: 1.0, effective_rank: 4.0, dimensions: 8, ..Observation::default() };
             let now = Observation { deviation: shrunk, ..first };
-            warnings(&record, &now, &first).into_iter().map(|warning| warning.name).collect::<Vec<_>>()
+            warnings(&record, projects, &now, &first)
+                .into_iter()
+                .map(|warning| warning.name)
+                .collect::<Vec<_>>()
         };
-        assert_eq!(of(0.9, 0.4, 0.5), [""; 0]);
-        assert_eq!(of(0.19, 0.4, 0.5), ["embedding-collapse"]);
-        assert_eq!(of(0.9, 0.019, 0.5), ["feature-collapse"]);
-        assert_eq!(of(0.9, 0.4, 0.05), ["scale-collapse"]);
+        assert_eq!(of(true, 0.9, 0.4, 0.5), [""; 0]);
+        assert_eq!(of(true, 0.19, 0.4, 0.5), ["embedding-collapse"]);
+        assert_eq!(of(false, 0.19, 0.4, 0.5), [""; 0]);
+        assert_eq!(of(true, 0.9, 0.019, 0.5), ["feature-collapse"]);
+        assert_eq!(of(true, 0.9, 0.4, 0.05), ["scale-collapse"]);
     }
 
     #[test]
     fn the_gradient_that_is_not_finite_is_named() {
         let method =
             toml::from_str("title = 't'\nviews = ['clean', 'clean']\nobjective = { kind = 'nt-xent' }");
-        let model = Model::new(&TrainConfig::new(method.unwrap()), &cpu());
+        let model = Model::new(&TrainConfig::new(method.unwrap()), &[], &cpu());
         let mut gradients: Vec<Tensor> = parameters(&model).iter().map(Tensor::zeros_like).collect();
         assert_eq!(gradient_norm(&model, &gradients), Ok(0.0));
         let first = &gradients[0] + 2.0;

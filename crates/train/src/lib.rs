@@ -7,9 +7,20 @@
 //! x'_i = argmax over the ball around x_i of D(f(x_i), ·), found by a few steps of an attack.
 //! ```
 //!
-//! What the objective, the views and `R` are is a [`Method`], read from a file. The result is determined to
-//! the bit by a [`TrainConfig`] and the images, whatever the number of threads and however often the
-//! training was interrupted.
+//! What the objective, the views and `R` are is a [`Method`], read from a file: a composition of
+//!
+//! | part | in a file | choices |
+//! |---|---|---|
+//! | views | `views`, `strength` | [`View`](tarrl_data::augment::View), constant or in stairs ([`Strength`]) |
+//! | objective | `objective` | any of [`Objective`](tarrl_objectives::Objective), with labels or without |
+//! | adversary | `[adversary]` | an [`Adversary`]: what it ascends, on which views, in which network, what becomes of them |
+//! | regularizer | `[regularizer]`, `[certified]` | a [`Regularizer`](tarrl_bound::Regularizer), a [`Certified`] term |
+//! | network | `projector`, `[network]` | [`NetworkConfig`]: predictor, momentum network, one or two sets of batch norm |
+//! | teacher | `teacher` | another method's encoder, for [`Distillation`] or [`PseudoLabels`] |
+//!
+//! Parts that make no method together are refused when the file is read, with the reason. The result is determined to
+//! the bit by a [`TrainConfig`] and the images, whatever the number of threads and however often the training was
+//! interrupted.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -28,7 +39,7 @@
 //! "#).unwrap();
 //! let mut config = TrainConfig { epochs: 1, batch: 8, ..TrainConfig::new(method) };
 //! # config.encoder = EncoderConfig { width: 0.125, ..EncoderConfig::default() };
-//! # config.method.projector = ProjectorConfig { hidden: 8, out: 8, layers: 2 };
+//! # config.method.projector = ProjectorConfig { hidden: 8, out: 8, ..ProjectorConfig::default() };
 //! let folder = tempfile::tempdir().unwrap();
 //! let mut steps = 0;
 //! let mut watch = |event: &Event<'_>| steps += usize::from(matches!(event, Event::Stepped { .. }));
@@ -44,17 +55,23 @@
 
 #![forbid(unsafe_code)]
 
+mod ascend;
 mod certified;
+mod clusters;
 pub mod config;
 mod error;
 mod health;
+mod memory;
 mod method;
 mod metrics;
 mod model;
+mod momentum;
+mod monitor;
 mod optimizer;
 mod pretrain;
 mod run;
 mod schedule;
+mod session;
 mod spread;
 mod state;
 mod step;
@@ -63,9 +80,12 @@ mod train_config;
 pub use certified::Certified;
 pub use error::TrainError;
 pub use health::{COLLAPSED_EMBEDDINGS, COLLAPSED_FEATURES};
-pub use method::Method;
+pub use method::{
+    Adversary, Against, Ascends, Attacked, Distillation, Enters, Invariance, Method, Mode, MomentumConfig,
+    NetworkConfig, PseudoLabels, Strength,
+};
 pub use metrics::{EpochRecord, Event, Record, StepRecord, WarningRecord};
-pub use model::Model;
+pub use model::{Classifier, Heads, Model};
 pub use optimizer::{AdamW, Lars, LarsForm, Optimizer, OptimizerConfig, Parameter, Sgd};
 pub use pretrain::{Finish, Pretraining, Trained, pretrain};
 pub use schedule::Schedule;

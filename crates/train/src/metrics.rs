@@ -39,7 +39,7 @@ pub struct StepRecord {
     /// Euclidean norm of the gradient of the loss in all parameters.
     pub gradient_norm: f64,
     /// √d times the mean over dimensions of the standard deviation of the normalised embeddings: near 1 if
-    /// they fill the sphere, 0 at collapse.
+    /// they fill the sphere, 0 at collapse. Of the representations where nothing is projected.
     pub embedding_std: f64,
     /// The same for the representations. Being positive they fill less of the sphere.
     pub feature_std: f64,
@@ -74,6 +74,15 @@ pub struct EpochRecord {
     /// Size and shape of the representations in the last step, with its R.
     #[serde(default)]
     pub observation: Observation,
+    /// Mean squared distance of the unit representations of the first two views in the last step, if there are two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alignment: Option<f64>,
+    /// `ln mean e^{−2‖·‖²}` over pairs of unit representations in the last step: 0 at collapse, else lower.
+    #[serde(default)]
+    pub uniformity: f64,
+    /// Share of some training images, apart from the others, that their nearest neighbours give the right class.
+    #[serde(default)]
+    pub knn: f64,
     /// Most memory that the process has held so far, in bytes, where the system says.
     pub peak_memory: Option<u64>,
 }

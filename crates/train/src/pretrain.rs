@@ -1,32 +1,24 @@
 //! The pre-training loop.
 
 use crate::error::TrainError;
-use crate::health::{gradient_norm, require_finite, warnings};
-use crate::metrics::{EpochRecord, Event, Record, StepRecord};
-use crate::run::{Run, peak_memory};
-use crate::schedule::Schedule;
-use crate::spread::directional_std;
-use crate::state::{Identity, State};
-use crate::step::{StepInput, step};
+use crate::method::painted;
+use crate::metrics::{EpochRecord, Event};
+use crate::model::Heads;
+use crate::session::Session;
 use crate::train_config::{Options, TrainConfig};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
-use tarrl_bound::Observation;
-use tarrl_data::{Batch, Dataset, Loader, LoaderConfig};
-use tarrl_encoders::checkpoint::{Metadata, save_encoder};
-use tarrl_encoders::{
-    BATCH_NORM_MOMENTUM, Encoder, Module, Projector, detach, parameters, set_parameters, track,
-};
-use tarrl_tensor::{Array, Device, Key, Tensor};
+use tarrl_data::{Dataset, Loader, LoaderConfig};
+use tarrl_encoders::Encoder;
+use tarrl_tensor::{Device, Key};
 
 /// What a training leaves.
 #[derive(Clone, Debug)]
 pub struct Trained {
     /// The encoder, constants only.
     pub encoder: Encoder,
-    /// The projector, constants only.
-    pub projector: Projector,
+    /// The heads of the objective, constants only.
+    pub heads: Heads,
     /// What the last epoch was like.
     pub last: Option<EpochRecord>,
 }
@@ -45,7 +37,7 @@ pub enum Finish {
 
 /// Trains an encoder without labels: minimises `objective + λ R` over all parameters.
 ///
-/// `folder` receives `metrics.jsonl` (one [`Record`] a line), `checkpoint.safetensors` and in the end
+/// `folder` receives `metrics.jsonl` (one [`Record`](crate::Record) a line), `checkpoint.safetensors` and in the end
 /// `encoder.safetensors`. If a checkpoint of the same training is there, the training goes on from it and
 /// ends with the same bits as if it had never been interrupted, for any number of threads of `device`.
 ///
@@ -60,7 +52,7 @@ pub fn pretrain(
     on_event: &mut dyn FnMut(&Event<'_>),
 ) -> Result<Trained, TrainError> {
     let options = Options { stop_after_steps: None, ..Options::default() };
-    match (Pretraining { config, data, device, folder, options }).run(on_event)? {
+    match (Pretraining { config, data, teacher: None, device, folder, options }).run(on_event)? {
         Finish::Trained(trained) => Ok(*trained),
         Finish::Stopped { .. } => unreachable!("nothing asked the training to stop"),
     }
@@ -71,8 +63,10 @@ pub fn pretrain(
 pub struct Pretraining<'a> {
     /// What determines the result.
     pub config: &'a TrainConfig,
-    /// The images; labels are not looked at.
+    /// The images. Labels are looked at by labelled references, and to watch the others.
     pub data: &'a Arc<Dataset>,
+    /// The encoder that [`Method::teacher`](crate::Method) names, at rest; `None` where that names none.
+    pub teacher: Option<&'a Encoder>,
     /// Where to compute.
     pub device: &'a Device,
     /// Where to put metrics and checkpoints.
@@ -88,43 +82,35 @@ impl Pretraining<'_> {
     /// As [`pretrain`].
     pub fn run(&self, on_event: &mut dyn FnMut(&Event<'_>)) -> Result<Finish, TrainError> {
         self.check()?;
-        let identity = Identity::new(self.config, self.data);
-        let mut run = Run::open(self.folder)?;
-        let mut state = State::new(self.config, self.device);
-        if let Some(path) = run.existing_checkpoint() {
-            state.load(&path, self.device, &identity)?;
-        }
-        let seen = Seen::of(run.rewind(state.step)?);
-        let steps_per_epoch = (self.data.len() / self.config.batch) as u64;
-        let total = steps_per_epoch * self.config.epochs as u64;
-        let began = state.step;
+        let mut session = Session::open(self)?;
+        let (began, total, steps_per_epoch) = (session.done(), session.total(), session.steps_per_epoch());
         on_event(&Event::Began { step: began, total, steps_per_epoch });
-
-        let loader = self.loader(began, steps_per_epoch)?;
-        let mut session = Session {
-            training: self,
-            identity,
-            run,
-            state,
-            steps_per_epoch,
-            total,
-            seen,
-            began: Instant::now(),
-            epoch_began: (Instant::now(), began),
-            saved: Instant::now(),
-        };
-        for batch in loader {
-            session.advance(&batch, on_event)?;
-            let step = session.state.step;
-            if self.options.stop_after_steps.is_some_and(|most| step - began >= most) && step < total {
-                return Ok(Finish::Stopped { step });
+        loop {
+            let loader = self.loader(session.done(), steps_per_epoch)?;
+            for batch in loader {
+                session.advance(&batch, on_event)?;
+                let step = session.done();
+                if self.options.stop_after_steps.is_some_and(|most| step - began >= most) && step < total {
+                    return Ok(Finish::Stopped { step });
+                }
+            }
+            if session.done() >= total {
+                return session.finish();
             }
         }
-        session.finish()
     }
 
     fn check(&self) -> Result<(), TrainError> {
         self.config.check().map_err(TrainError::Setting)?;
+        if self.config.method.teacher.is_some() != self.teacher.is_some() {
+            let title = &self.config.method.title;
+            return Err(TrainError::Setting(match &self.config.method.teacher {
+                Some(name) => format!(
+                    "'{title}' learns from an encoder; train the method `{name}` first and hand it over"
+                ),
+                None => format!("'{title}' names no teacher, but one was handed over; leave it out"),
+            }));
+        }
         let (expected, (.., found)) = (self.config.encoder.in_channels, self.data.shape());
         if expected != found {
             let name = &self.data.name;
@@ -135,213 +121,23 @@ impl Pretraining<'_> {
         Ok(())
     }
 
+    /// The batches from `step` on to the next change of strength, or to the end.
     fn loader(&self, step: u64, steps_per_epoch: u64) -> Result<Loader, TrainError> {
         // Where the images do not fill a batch there is no step; the loader says so.
         let per_epoch = steps_per_epoch.max(1);
+        let epoch = (step / per_epoch) as usize;
+        let TrainConfig { method, epochs, .. } = self.config;
+        let strength = |epoch| method.strength.map_or(1.0, |strength| strength.at(epoch, *epochs));
+        let until = (epoch + 1..*epochs).find(|&later| strength(later) != strength(epoch));
+        let shape = self.data.shape();
         let config = LoaderConfig {
             batch: self.config.batch,
-            views: self.config.method.all_views(),
-            epochs: self.config.epochs,
-            start: ((step / per_epoch) as usize, (step % per_epoch) as usize),
+            views: method.all_views().iter().map(|view| painted(view, strength(epoch), shape)).collect(),
+            epochs: until.unwrap_or(*epochs),
+            start: (epoch, (step % per_epoch) as usize),
             threads: self.options.loader_threads.max(1),
             ..LoaderConfig::default()
         };
         Ok(Loader::new(self.data.clone(), Key::new(self.config.seed).fold("data"), &config)?)
-    }
-}
-
-/// A training under way.
-struct Session<'a> {
-    training: &'a Pretraining<'a>,
-    identity: Identity,
-    run: Run,
-    state: State,
-    steps_per_epoch: u64,
-    total: u64,
-    seen: Seen,
-    began: Instant,
-    /// When the present epoch began or was resumed, and the finished steps then.
-    epoch_began: (Instant, u64),
-    saved: Instant,
-}
-
-/// What the metrics so far say.
-#[derive(Default)]
-struct Seen {
-    epoch: Option<EpochRecord>,
-    loss: Option<f64>,
-    /// At the end of the first epoch.
-    first: Option<Observation>,
-    /// At the end of the present one, when its last step is done.
-    now: Observation,
-}
-
-impl Session<'_> {
-    /// One step with everything that follows from it: metrics, events, a checkpoint.
-    fn advance(&mut self, batch: &Batch, on_event: &mut dyn FnMut(&Event<'_>)) -> Result<(), TrainError> {
-        let options = &self.training.options;
-        let record = self.step(batch)?;
-        let ends_epoch = self.state.step.is_multiple_of(self.steps_per_epoch);
-        if ends_epoch || self.state.step.is_multiple_of(options.log_every.max(1)) {
-            self.run.append(&Record::Step(record.clone()))?;
-        }
-        let seconds = self.began.elapsed().as_secs_f64();
-        on_event(&Event::Stepped { record: &record, total: self.total, seconds });
-        if ends_epoch {
-            self.end_epoch(&record, on_event)?;
-        }
-        if ends_epoch || options.checkpoint_is_due(self.state.step, self.saved.elapsed().as_secs_f64()) {
-            self.run.sync()?;
-            self.state.save(&self.run.checkpoint(), &self.identity)?;
-            self.saved = Instant::now();
-            on_event(&Event::Saved { step: self.state.step });
-        }
-        Ok(())
-    }
-
-    /// Gradients, optimiser, running statistics.
-    fn step(&mut self, batch: &Batch) -> Result<StepRecord, TrainError> {
-        let Pretraining { config, device, .. } = *self.training;
-        let views: Vec<Tensor> = batch.views.iter().map(|v| Array::from_ndarray(device, v).into()).collect();
-        let key = Key::new(config.seed).fold("attack").fold(batch.epoch);
-        let keys: Vec<Key> = batch.indices.iter().map(|&index| key.fold(index)).collect();
-        let [epsilon_scale, certified_scale] = self.epsilon_scales();
-        let input = StepInput { views: &views, epsilon_scale, certified_scale, keys: &keys };
-        let found = step(&self.state.model, &config.method, &input);
-
-        let diverged = |(what, value): (String, f64)| TrainError::Diverged {
-            step: self.state.step,
-            epoch: batch.epoch as u64,
-            what,
-            value,
-            last: self.seen.loss,
-            checkpoint: self.run.existing_checkpoint(),
-        };
-        require_finite("objective", found.objective).map_err(diverged)?;
-        require_finite("regularizer", found.regularizer).map_err(diverged)?;
-        require_finite("certified term", found.certified).map_err(diverged)?;
-        let gradient_norm = gradient_norm(&self.state.model, &found.gradients).map_err(diverged)?;
-
-        let lr = self.learning_rate();
-        let state = &mut self.state;
-        let moved = state.optimizer.step(&parameters(&state.model), &found.gradients, lr);
-        set_parameters(&mut state.model, &moved);
-        track(&mut state.model);
-        state.model.encoder.absorb(&found.encoder_pass, BATCH_NORM_MOMENTUM);
-        state.model.projector.absorb(&found.projector_pass, BATCH_NORM_MOMENTUM);
-        state.step += 1;
-        state.sums.add(&found);
-        self.seen.loss = Some(found.loss());
-        if state.step.is_multiple_of(self.steps_per_epoch) {
-            self.seen.now = Observation::of(found.regularizer, &found.features);
-        }
-        Ok(StepRecord {
-            step: state.step,
-            epoch: batch.epoch as u64,
-            loss: found.loss(),
-            objective: found.objective,
-            regularizer: found.regularizer,
-            certified: found.certified,
-            lr,
-            epsilon_scale: input.epsilon_scale,
-            gradient_norm,
-            embedding_std: directional_std(&found.embeddings),
-            feature_std: directional_std(&found.features),
-            feature_spread: tarrl_bound::spread(&found.features).item(),
-        })
-    }
-
-    fn learning_rate(&self) -> f64 {
-        let config = self.training.config;
-        let warmup = (config.warmup_epochs * self.steps_per_epoch as f64).round() as u64;
-        Schedule::new(config.optimizer.lr(), warmup, self.total).at(self.state.step)
-    }
-
-    /// ε of the next step as a share of its final value, for the regularizer and the certified term. The ramp is read
-    /// at the end of the step: at 0 there would be nothing to attack.
-    fn epsilon_scales(&self) -> [f64; 2] {
-        let progress = (self.state.step + 1) as f64 / self.total as f64;
-        let method = &self.training.config.method;
-        [
-            method.regularizer.as_ref().map_or(0.0, |r| r.epsilon_scale(progress)),
-            method.certified.as_ref().map_or(0.0, |c| c.epsilon_scale(progress)),
-        ]
-    }
-
-    fn end_epoch(
-        &mut self,
-        last: &StepRecord,
-        on_event: &mut dyn FnMut(&Event<'_>),
-    ) -> Result<(), TrainError> {
-        let observation = self.seen.now;
-        let first = *self.seen.first.get_or_insert(observation);
-        for warning in warnings(last, &observation, &first) {
-            on_event(&Event::Warning(&warning));
-            self.run.append(&Record::Warning(warning))?;
-        }
-        let sums = std::mem::take(&mut self.state.sums);
-        let [loss, objective, regularizer, certified] =
-            sums.losses.map(|sum| sum / self.steps_per_epoch as f64);
-        let [forward, backward] = sums.passes;
-        let (clock, since) = self.epoch_began;
-        let seconds = clock.elapsed().as_secs_f64();
-        let images = (last.step - since) * self.training.config.batch as u64;
-        let epoch = EpochRecord {
-            step: last.step,
-            epoch: last.epoch,
-            loss,
-            objective,
-            regularizer,
-            certified,
-            forward,
-            backward,
-            seconds,
-            images_per_second: images as f64 / seconds,
-            observation,
-            peak_memory: peak_memory(),
-        };
-        self.run.append(&Record::Epoch(epoch.clone()))?;
-        on_event(&Event::Epoch(&epoch));
-        self.seen.epoch = Some(epoch);
-        self.epoch_began = (Instant::now(), last.step);
-        Ok(())
-    }
-
-    fn finish(self) -> Result<Finish, TrainError> {
-        let mut model = self.state.model;
-        detach(&mut model);
-        let config = self.training.config;
-        let notes = Metadata::from([
-            ("method".into(), config.method.title.clone()),
-            ("epochs".into(), config.epochs.to_string()),
-            ("seed".into(), config.seed.to_string()),
-        ]);
-        save_encoder(&self.run.encoder(), &model.encoder, &notes).map_err(TrainError::Save)?;
-        let (encoder, projector) = (model.encoder, model.projector);
-        Ok(Finish::Trained(Box::new(Trained { encoder, projector, last: self.seen.epoch })))
-    }
-}
-
-impl Seen {
-    fn of(records: Vec<Record>) -> Self {
-        let mut seen = Seen::default();
-        for record in records {
-            match record {
-                Record::Step(step) => seen.loss = Some(step.loss),
-                Record::Epoch(epoch) => {
-                    seen.first.get_or_insert(epoch.observation);
-                    seen.epoch = Some(epoch);
-                }
-                Record::Warning(_) => {}
-            }
-        }
-        seen
-    }
-}
-
-impl Options {
-    fn checkpoint_is_due(&self, step: u64, seconds: f64) -> bool {
-        self.checkpoint_every_steps.is_some_and(|every| step.is_multiple_of(every.max(1)))
-            || self.checkpoint_every_seconds.is_some_and(|every| seconds >= every)
     }
 }

@@ -1,7 +1,9 @@
 //! Everything that a training carries from step to step, and its way to the disk and back.
 
 use crate::error::TrainError;
+use crate::memory::Memory;
 use crate::model::Model;
+use crate::momentum::Slow;
 use crate::optimizer::Optimizer;
 use crate::step::StepOutput;
 use crate::train_config::TrainConfig;
@@ -9,7 +11,7 @@ use serde_json::Value;
 use std::path::Path;
 use tarrl_data::Dataset;
 use tarrl_encoders::checkpoint::{self, Fault, Metadata, Stored, Tensors, Values};
-use tarrl_encoders::track;
+use tarrl_encoders::{Encoder, Module, track};
 use tarrl_tensor::Device;
 
 /// A training between two steps. Random numbers need no state: their keys follow from seed and step.
@@ -17,6 +19,10 @@ pub(crate) struct State {
     /// With tracked parameters.
     pub(crate) model: Model,
     pub(crate) optimizer: Optimizer,
+    /// What follows it.
+    pub(crate) slow: Option<Slow>,
+    /// What the objective remembers.
+    pub(crate) memory: Memory,
     /// Finished steps.
     pub(crate) step: u64,
     /// Of the epoch so far.
@@ -47,26 +53,37 @@ impl Sums {
 pub(crate) struct Identity(Metadata);
 
 const OPTIMIZER: &str = "optimizer";
+const SLOW: &str = "momentum";
+const MEMORY: &str = "memory";
 const STEP: &str = "training.step";
 const LOSSES: &str = "training.losses";
 const PASSES: &str = "training.passes";
 
 impl Identity {
-    pub(crate) fn new(config: &TrainConfig, data: &Dataset) -> Self {
+    pub(crate) fn new(config: &TrainConfig, data: &Dataset, teacher: Option<&Encoder>) -> Self {
         let settings = serde_json::to_string(config).expect("checked settings are JSON");
         let pixels = data.images.as_slice().expect("Dataset keeps standard layout");
         let images = format!("{:?} {}", data.images.dim(), blake3::hash(pixels).to_hex());
-        Identity(Metadata::from([("settings".into(), settings), ("images".into(), images)]))
+        let mut notes = Metadata::from([("settings".into(), settings), ("images".into(), images)]);
+        if config.method.uses_labels() {
+            let labels: Vec<u8> = data.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+            notes.insert("labels".into(), blake3::hash(&labels).to_hex().to_string());
+        }
+        if let Some(teacher) = teacher {
+            notes.insert("teacher".into(), fingerprint(teacher));
+        }
+        Identity(notes)
     }
 }
 
 impl State {
     /// The state before the first step.
-    pub(crate) fn new(config: &TrainConfig, device: &Device) -> Self {
-        let mut model = Model::new(config, device);
+    pub(crate) fn new(config: &TrainConfig, classes: usize, device: &Device) -> Self {
+        let mut model = Model::new(config, &config.method.classifiers(classes), device);
         let optimizer = Optimizer::new(&config.optimizer, &model.described());
+        let slow = config.method.network.momentum.map(|_| Slow::new(&model));
         track(&mut model);
-        State { model, optimizer, step: 0, sums: Sums::default() }
+        State { model, optimizer, slow, memory: Memory::new(config, device), step: 0, sums: Sums::default() }
     }
 
     /// Replaces the state by that of a checkpoint.
@@ -83,11 +100,23 @@ impl State {
         }
         checkpoint::restore(&mut self.model, &mut tensors).map_err(|fault| resume(fault.at(path)))?;
         track(&mut self.model);
+        if let Some(slow) = &mut self.slow {
+            let prefix = format!("{SLOW}.");
+            let mut own: Tensors = tensors
+                .iter()
+                .filter_map(|(name, stored)| Some((name.strip_prefix(&prefix)?.to_string(), stored.clone())))
+                .collect();
+            checkpoint::restore(slow.module_mut(), &mut own).map_err(|fault| resume(fault.at(path)))?;
+        }
         let lacks = |what: String| resume(Fault::Missing(what).at(path));
         (self.step, self.sums) =
             position(&tensors).ok_or_else(|| lacks("the position in the training".into()))?;
         let stored = |name: &str| tensors.get(&format!("{OPTIMIZER}.{name}"))?.to_tensor(device);
-        self.optimizer.restore(self.step, &stored).map_err(lacks)
+        self.optimizer.restore(self.step, &stored).map_err(lacks)?;
+        let stored = |name: &str| tensors.get(&format!("{MEMORY}.{name}"))?.to_tensor(device);
+        self.memory
+            .restore(&stored)
+            .map_err(|what| resume(Fault::Missing(format!("the objective's memory: {what}")).at(path)))
     }
 
     /// Writes a checkpoint in place of the old one, which stays if that fails.
@@ -96,11 +125,30 @@ impl State {
         for (name, tensor) in self.optimizer.state() {
             tensors.insert(format!("{OPTIMIZER}.{name}"), Stored::from_tensor(&tensor));
         }
+        if let Some(slow) = &self.slow {
+            let state = checkpoint::state(slow.module());
+            tensors.extend(state.into_iter().map(|(name, stored)| (format!("{SLOW}.{name}"), stored)));
+        }
+        for (name, tensor) in self.memory.state() {
+            tensors.insert(format!("{MEMORY}.{name}"), Stored::from_tensor(&tensor));
+        }
         tensors.insert(STEP.into(), Stored::new(&[1], Values::U64(vec![self.step])));
         tensors.insert(LOSSES.into(), Stored::new(&[4], Values::F64(self.sums.losses.to_vec())));
         tensors.insert(PASSES.into(), Stored::new(&[2], Values::U64(self.sums.passes.to_vec())));
         checkpoint::save_tensors(path, &tensors, &identity.0).map_err(TrainError::Save)
     }
+}
+
+/// A hash of all tensors of an encoder.
+fn fingerprint(encoder: &Encoder) -> String {
+    let mut hasher = blake3::Hasher::new();
+    encoder.visit(&mut |name, _, tensor| {
+        hasher.update(name.as_bytes());
+        tensor.array().to_f64().iter().for_each(|value| {
+            hasher.update(&value.to_le_bytes());
+        });
+    });
+    hasher.finalize().to_hex().to_string()
 }
 
 /// The finished steps and the sums of the epoch, if they are there.
@@ -124,7 +172,13 @@ fn difference(found: &Metadata, expected: &Metadata) -> Option<String> {
     let new: Value = parse(expected).unwrap_or_default();
     let cause = match first_difference("", &old, &new) {
         Some((key, old, new)) => format!("it was written with {key} = {old}, but now {key} is {new}"),
-        None => "it was written with other images".into(),
+        None => {
+            let other = |(key, _): &(&str, &'static str)| found.get(*key) != expected.get(*key);
+            let parts =
+                [("images", "other images"), ("labels", "other labels"), ("teacher", "another teacher")];
+            let what = parts.into_iter().find(other).map_or("other notes", |(_, what)| what);
+            format!("it was written with {what}")
+        }
     };
     Some(cause)
 }

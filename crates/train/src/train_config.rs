@@ -60,6 +60,12 @@ impl TrainConfig {
                 self.batch
             ));
         }
+        let keys = self.method.views.len() * self.batch;
+        if let Some(queue) = self.method.needs().queue.filter(|&queue| queue < keys) {
+            return Err(format!(
+                "a queue of {queue} cannot hold the {keys} keys of a step; make objective.queue larger or batch smaller"
+            ));
+        }
         let epochs = self.epochs as f64;
         if !(0.0..=epochs).contains(&self.warmup_epochs) {
             let found = self.warmup_epochs;
@@ -80,6 +86,8 @@ pub struct Options {
     pub checkpoint_every_seconds: Option<f64>,
     /// Threads that prepare views beside those of the device.
     pub loader_threads: usize,
+    /// Whether a training whose representation collapses ends there, with an error.
+    pub stop_on_collapse: bool,
     /// Stop after so many steps of this call as if killed: nothing is saved beyond the last checkpoint.
     pub stop_after_steps: Option<u64>,
 }
@@ -91,6 +99,7 @@ impl Default for Options {
             checkpoint_every_steps: None,
             checkpoint_every_seconds: Some(60.0),
             loader_threads: 1,
+            stop_on_collapse: false,
             stop_after_steps: None,
         }
     }

@@ -1,37 +1,20 @@
 //! Whole trainings on small synthetic images.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use ndarray::Array4;
+use common::images;
 use tarrl_attacks::{Pgd, Threat, pgd};
 use tarrl_bound::Divergence;
-use tarrl_data::Dataset;
 use tarrl_encoders::{Encoder, EncoderConfig, ProjectorConfig};
 use tarrl_tensor::{Array, Cpu, Device, Key, Tensor};
 use tarrl_train::{
     AdamW, EpochRecord, Event, Finish, Method, OptimizerConfig, Options, Pretraining, Record, StepRecord,
     TrainConfig, Trained, pretrain,
 };
-
-/// 256 grey images of 12×12: a bright bar at one of four angles, somewhere, in noise.
-fn images() -> Arc<Dataset> {
-    let (n, side) = (256, 12);
-    let mut stream = Key::new(11).fold("bars").stream();
-    let mut images = Array4::zeros((n, side, side, 1));
-    let labels: Vec<u16> = (0..n).map(|i| (i % 4) as u16).collect();
-    for (i, &label) in labels.iter().enumerate() {
-        let angle = f64::from(label) * std::f64::consts::FRAC_PI_4 + stream.uniform(-0.2, 0.2);
-        let (cx, cy) = (stream.uniform(4.5, 6.5), stream.uniform(4.5, 6.5));
-        for (y, x) in (0..side).flat_map(|y| (0..side).map(move |x| (y, x))) {
-            let across = (x as f64 - cx) * angle.sin() - (y as f64 - cy) * angle.cos();
-            let value = 40.0 * stream.uniform(0.0, 1.0) + if across.abs() < 1.3 { 180.0 } else { 0.0 };
-            images[[i, y, x, 0]] = value as u8;
-        }
-    }
-    Arc::new(Dataset::new("bars", images, labels, (0..4).map(|c| c.to_string()).collect()))
-}
 
 fn method(name: &str) -> Method {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/methods");
@@ -41,7 +24,7 @@ fn method(name: &str) -> Method {
 /// Eight steps an epoch, small enough for a test.
 fn config(name: &str, epochs: usize) -> TrainConfig {
     let mut method = method(name);
-    method.projector = ProjectorConfig { hidden: 32, out: 16, layers: 2 };
+    method.projector = ProjectorConfig { hidden: 32, out: 16, ..ProjectorConfig::default() };
     TrainConfig {
         encoder: EncoderConfig { width: 0.25, ..EncoderConfig::default() },
         epochs,
@@ -58,7 +41,7 @@ fn device(threads: usize) -> Device {
 
 fn run(config: &TrainConfig, folder: &Path, threads: usize, options: Options) -> Result<Finish, String> {
     let (data, device) = (images(), device(threads));
-    let training = Pretraining { config, data: &data, device: &device, folder, options };
+    let training = Pretraining { config, data: &data, teacher: None, device: &device, folder, options };
     training.run(&mut |_| {}).map_err(|error| error.to_string())
 }
 
@@ -194,6 +177,34 @@ fn training_lowers_the_loss_and_the_regularizer_lowers_r() {
     assert!(found[1] < 0.6 * found[0] && found[2] < found[1], "{found:?}");
 }
 
+/// An attack that climbed down, or that never reached the loss, would leave the encoder as it was.
+#[test]
+fn attacks_in_training_make_the_encoder_stand_still() {
+    let train = |name: &str, teacher: Option<&Encoder>| {
+        let folder = tempfile::tempdir().unwrap();
+        let optimizer = OptimizerConfig::AdamW(AdamW { lr: 5e-3, ..AdamW::default() });
+        let config = TrainConfig { optimizer, ..config(name, 10) };
+        let (data, device) = (images(), device(2));
+        let (folder, options) = (folder.path(), Options::default());
+        let training =
+            Pretraining { config: &config, data: &data, teacher, device: &device, folder, options };
+        match training.run(&mut |_| {}).unwrap() {
+            Finish::Trained(trained) => trained.encoder,
+            Finish::Stopped { .. } => panic!("nothing stopped it"),
+        }
+    };
+    let bases = ["simclr", "supervised"].map(|name| train(name, None));
+    for (base, names) in [(&bases[0], &["acl-a2a", "acl", "deacl"][..]), (&bases[1], &["at", "trades"])] {
+        let before = robustness(base);
+        for name in names {
+            let teacher = method(name).teacher.map(|_| base);
+            let after = robustness(&train(name, teacher));
+            println!("relative displacement under attack: {before:.3}, {name} {after:.3}");
+            assert!(after < 0.8 * before, "{name}: {before} -> {after}");
+        }
+    }
+}
+
 #[test]
 fn passes_are_counted() {
     let folder = tempfile::tempdir().unwrap();
@@ -308,7 +319,7 @@ fn settings_that_cannot_work_are_refused_with_the_reason() {
 }
 
 #[test]
-fn a_collapse_is_announced() {
+fn a_collapse_is_announced_and_stops_if_asked_to() {
     let folder = tempfile::tempdir().unwrap();
     // One image, over and over: there is nothing to tell apart, and clean views are all the same.
     let mut data = (*images()).clone();
@@ -325,9 +336,19 @@ fn a_collapse_is_announced() {
             names.push(warning.name.clone());
         }
     };
-    pretrain(&config, &Arc::new(data), &device(1), folder.path(), collect).unwrap();
+    let data = Arc::new(data);
+    pretrain(&config, &data, &device(1), folder.path(), collect).unwrap();
     assert_eq!(names, ["embedding-collapse", "feature-collapse", "dimension-collapse"]);
     assert!(
         records(folder.path()).iter().any(|r| matches!(r, Record::Warning(w) if w.message.contains("lower")))
     );
+
+    let (stopped, device) = (tempfile::tempdir().unwrap(), device(1));
+    let options = Options { stop_on_collapse: true, ..Options::default() };
+    let folder = stopped.path();
+    let training =
+        Pretraining { config: &config, data: &data, teacher: None, device: &device, folder, options };
+    let error = training.run(&mut |_| {}).unwrap_err().to_string();
+    assert!(error.contains("stopped after step 8 (epoch 0) by embedding-collapse"), "{error}");
+    assert!(!folder.join("encoder.safetensors").exists());
 }

@@ -13,16 +13,26 @@ use tarrl_train::Method;
 pub fn experiments(folder: &Path) -> anyhow::Result<Vec<Violation>> {
     let mut violations = Vec::new();
     let mut methods = Vec::new();
+    let mut teachers = Vec::new();
     for path in toml_files(&folder.join("methods"))? {
         methods.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
-        if let Err(error) = Method::read(&path) {
-            violations.push(Violation {
+        match Method::read(&path) {
+            Ok(method) => teachers.extend(method.teacher.map(|teacher| (path, teacher))),
+            Err(error) => violations.push(Violation {
                 place: "methods".to_owned(),
                 line: None,
                 message: error.to_string(),
-            });
+            }),
         }
     }
+    let missing = teachers.into_iter().filter(|(_, teacher)| !methods.contains(teacher));
+    violations.extend(missing.map(|(path, teacher)| Violation {
+        place: path.display().to_string(),
+        line: None,
+        message: format!(
+            "learns from the method `{teacher}`, but there is no experiments/methods/{teacher}.toml"
+        ),
+    }));
     let profiles = folder.join("profiles");
     for name in Profile::names(&profiles)? {
         let violation = |message| Violation { place: format!("profile {name}"), line: None, message };
@@ -80,6 +90,15 @@ mod tests {
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].contains("simclr.toml:1: "), "{found:?}");
         assert!(found[1].contains("profile smoke: names the method `tarr`"), "{found:?}");
+    }
+
+    #[test]
+    fn a_teacher_that_is_missing_is_found() {
+        let taught = "title = \"DeACL\"\nteacher = \"simclr\"\n[distillation]\n";
+        let found = check(&[("deacl", taught)], &profile("deacl"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("learns from the method `simclr`"), "{found:?}");
+        assert_eq!(check(&[("deacl", taught), ("simclr", METHOD)], &profile("deacl")), [""; 0]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_data::Manifest;
 use tarrl_encoders::EncoderConfig;
+use tarrl_encoders::checkpoint::load_encoder;
 use tarrl_train::{EpochRecord, Event, Finish, Method, Options, Pretraining, TrainConfig, TrainError};
 
 use super::Lab;
@@ -24,8 +25,16 @@ pub struct Output {
     pub last: Option<EpochRecord>,
 }
 
-/// A job that trains an encoder by `method`. The method's title is no part of its key.
-pub fn job(lab: &Arc<Lab>, data: Key, manifest: &Manifest, method: &Method, name: &str, seed: u64) -> Job {
+/// A job that trains an encoder by `method`, whose title is no part of the key. `inputs` are the data and, if the method
+/// has a teacher, the job that trains that.
+pub fn job(
+    lab: &Arc<Lab>,
+    inputs: Vec<Key>,
+    manifest: &Manifest,
+    method: &Method,
+    name: &str,
+    seed: u64,
+) -> Job {
     let config = train_config(lab, manifest, method, seed);
     let images = lab.profile.subset.train.unwrap_or(manifest.train);
     let untitled = Method { title: String::new(), ..method.clone() };
@@ -35,7 +44,7 @@ pub fn job(lab: &Arc<Lab>, data: Key, manifest: &Manifest, method: &Method, name
         stage: STAGE,
         seed,
         config: json!({"train": keyed, "subset": lab.profile.subset}),
-        inputs: vec![data],
+        inputs,
         seconds: images as f64 * config.epochs as f64 * seconds_per_image(&config),
     };
     let lab = lab.clone();
@@ -43,12 +52,20 @@ pub fn job(lab: &Arc<Lab>, data: Key, manifest: &Manifest, method: &Method, name
         context.output(ENCODER);
         context.scratch("checkpoint.safetensors");
         let images = lab.images()?;
+        let teacher = match config.method.teacher {
+            Some(_) => Some(load_encoder(&context.input(1).folder.join(ENCODER), &lab.device)?),
+            None => None,
+        };
         let training = Pretraining {
             config: &config,
             data: &images.train,
+            teacher: teacher.as_ref(),
             device: &lab.device,
             folder: context.folder(),
-            options: Options::default(),
+            options: Options {
+                stop_on_collapse: lab.profile.pretrain.stop_on_collapse,
+                ..Options::default()
+            },
         };
         let finish = training.run(&mut |event| match event {
             Event::Began { step, total, .. } => context.progress(*step, *total, ""),
@@ -60,8 +77,15 @@ pub fn job(lab: &Arc<Lab>, data: Key, manifest: &Manifest, method: &Method, name
                 );
             }
             Event::Epoch(epoch) => context.log(&format!(
-                "epoch {}: loss {:.4}, objective {:.4}, R {:.4}, {:.0} images/s",
-                epoch.epoch, epoch.loss, epoch.objective, epoch.regularizer, epoch.images_per_second
+                "epoch {}: loss {:.4}, objective {:.4}, R {:.4}, kNN {:.1} %, {:.0} images/s, passes {} forward, {} back",
+                epoch.epoch,
+                epoch.loss,
+                epoch.objective,
+                epoch.regularizer,
+                100.0 * epoch.knn,
+                epoch.images_per_second,
+                epoch.forward,
+                epoch.backward
             )),
             Event::Warning(warning) => context.log(&format!("warning {}: {}", warning.name, warning.message)),
             Event::Saved { .. } => {}
@@ -74,9 +98,9 @@ pub fn job(lab: &Arc<Lab>, data: Key, manifest: &Manifest, method: &Method, name
 
 /// The error, with the file that its remedy speaks of.
 fn located(error: TrainError, profile: &Path) -> anyhow::Error {
-    let diverged = matches!(error, TrainError::Diverged { .. });
+    let profiled = matches!(error, TrainError::Diverged { .. } | TrainError::Collapsed { .. });
     let error = anyhow::Error::new(error);
-    if diverged { error.context(format!("[pretrain] of {}", profile.display())) } else { error }
+    if profiled { error.context(format!("[pretrain] of {}", profile.display())) } else { error }
 }
 
 fn train_config(lab: &Lab, manifest: &Manifest, method: &Method, seed: u64) -> TrainConfig {
@@ -88,6 +112,8 @@ fn train_config(lab: &Lab, manifest: &Manifest, method: &Method, seed: u64) -> T
             in_channels: manifest.shape[2],
             mean: manifest.mean.clone(),
             std: manifest.std.clone(),
+            side: if encoder.arch.needs_side() { manifest.shape[0] } else { 0 },
+            ..EncoderConfig::default()
         },
         optimizer: pretrain.optimizer,
         epochs: pretrain.epochs,
@@ -98,13 +124,9 @@ fn train_config(lab: &Lab, manifest: &Manifest, method: &Method, seed: u64) -> T
     }
 }
 
-/// A guess for the plan: passes through the encoder at the speed of two cores.
+/// A guess for the plan: passes through the encoder at the speed of two cores, one back as long as two forward.
 fn seconds_per_image(config: &TrainConfig) -> f64 {
     let forward = 14.7e6 * config.encoder.width.powi(2) * 2.0 / 60e9 + 4e-5 * config.encoder.width;
-    let trained = 3.0 * (config.method.views.len() as f64);
-    let regularized = config.method.regularizer.as_ref().map_or(0.0, |r| {
-        let steps = r.config().inner.steps.unwrap_or(5) as f64;
-        2.0 + 2.0 * steps + 6.0
-    });
-    forward * (trained + regularized)
+    let [passes, back] = config.method.passes();
+    forward * (passes + 2.0 * back)
 }

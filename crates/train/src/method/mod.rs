@@ -1,13 +1,28 @@
 //! A method of pre-training, as a composition of parts that a file names.
 
+mod adversary;
+mod check;
+mod cost;
+mod label;
+mod network;
+mod plan;
+mod view;
+
+pub use adversary::{Adversary, Against, Ascends, Attacked, Enters, Mode};
+pub use label::{Distillation, Invariance, PseudoLabels};
+pub use network::{MomentumConfig, NetworkConfig};
+pub(crate) use plan::Plan;
+pub use view::Strength;
+pub(crate) use view::painted;
+
 use crate::certified::Certified;
 use crate::config::{ConfigError, read_toml};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use tarrl_bound::{Anchor, Regularizer};
+use tarrl_bound::Regularizer;
 use tarrl_data::augment::View;
 use tarrl_encoders::ProjectorConfig;
-use tarrl_objectives::Objective;
+use tarrl_objectives::{Needs, Objective};
 
 /// What is minimised, on what views: one file of `experiments/methods`.
 ///
@@ -24,10 +39,31 @@ use tarrl_objectives::Objective;
 pub struct Method {
     /// Its name in tables.
     pub title: String,
-    /// The views of an image that the objective compares, two at least.
+    /// The views of an image that the objective compares, two at least but for labelled references.
+    #[serde(default)]
     pub views: Vec<View>,
-    /// The loss on the projector's outputs; of more than two views, the mean over all pairs.
-    pub objective: Objective,
+    /// How strong the views are as training goes on; constant if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strength: Option<Strength>,
+    /// The loss on the projector's outputs, or on a classifier's where it has labels; only a method that learns from a
+    /// teacher has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Objective>,
+    /// The method whose encoder, trained before, teaches this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<String>,
+    /// What is learnt from the teacher, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distillation: Option<Distillation>,
+    /// What its clusters are for, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pseudo_labels: Option<PseudoLabels>,
+    /// The invariance of embeddings, if asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invariance: Option<Invariance>,
+    /// The attack on views, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adversary: Option<Adversary>,
     /// The term `λ R` on the representations, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regularizer: Option<Regularizer>,
@@ -37,6 +73,9 @@ pub struct Method {
     /// The network between representations and objective.
     #[serde(default)]
     pub projector: ProjectorConfig,
+    /// The other networks.
+    #[serde(default, skip_serializing_if = "network::is_plain")]
+    pub network: NetworkConfig,
 }
 
 impl Method {
@@ -56,47 +95,35 @@ impl Method {
     /// # Errors
     /// The first reason why they do not, with the remedy.
     pub fn check(&self) -> Result<(), String> {
-        if self.title.trim().is_empty() {
-            return Err("`title` is empty; tables need a name for the method".into());
-        }
-        if self.views.len() < 2 {
-            let found = self.views.len();
-            return Err(format!(
-                "`views` names {found}, but the objective compares two of one image; name at least two"
-            ));
-        }
-        let ProjectorConfig { hidden, out, layers } = self.projector;
-        if hidden == 0 || out == 0 || layers == 0 {
-            return Err("`projector` has a width or a number of layers of 0; give at least 1".into());
-        }
-        self.certified.as_ref().map_or(Ok(()), Certified::check)
+        check::check(self)
+    }
+
+    /// Whether it learns from the labels of a dataset: a reference in tables, not a rival.
+    pub fn uses_labels(&self) -> bool {
+        self.needs().labels
+    }
+
+    /// What the objective needs beside embeddings.
+    pub(crate) fn needs(&self) -> Needs {
+        self.objective.as_ref().map_or_else(Needs::default, Objective::needs)
+    }
+
+    /// Whether the objective compares what a projector says; labelled references look at logits.
+    pub(crate) fn compares_embeddings(&self) -> bool {
+        !matches!(self.objective, None | Some(Objective::CrossEntropy {} | Objective::Trades { .. }))
+    }
+
+    /// Classes of each linear classifier that it trains, where the dataset has `classes`.
+    pub(crate) fn classifiers(&self, classes: usize) -> Vec<usize> {
+        let named = (self.objective.is_some() && !self.compares_embeddings()).then_some(classes);
+        let clustered = self.pseudo_labels.iter().flat_map(|labels| labels.clusters.iter().copied());
+        named.into_iter().chain(clustered).collect()
     }
 
     /// The views that a step needs of every image: those of the objective, then the anchors of the
-    /// regularizer and of the certified term, one for both if they agree.
+    /// regularizer and of the certified term and what the adversary moves, one where they agree.
     pub fn all_views(&self) -> Vec<View> {
-        let mut anchors: Vec<Anchor> = self.anchors().into_iter().flatten().collect();
-        anchors.dedup();
-        self.views.iter().cloned().chain(anchors.into_iter().map(view)).collect()
-    }
-
-    /// Where in [`all_views`](Method::all_views) the anchors of the regularizer and of the certified term are.
-    pub(crate) fn anchor_views(&self) -> [Option<usize>; 2] {
-        let [first, second] = self.anchors();
-        let views = self.views.len();
-        [first.map(|_| views), second.map(|second| views + usize::from(first.is_some_and(|f| f != second)))]
-    }
-
-    fn anchors(&self) -> [Option<Anchor>; 2] {
-        [self.regularizer.as_ref().map(|r| r.config().anchor), self.certified.as_ref().map(|c| c.anchor)]
-    }
-}
-
-fn view(anchor: Anchor) -> View {
-    match anchor {
-        Anchor::Strong => View::Strong,
-        Anchor::Weak => View::Weak,
-        Anchor::Clean => View::Clean,
+        Plan::new(self).images
     }
 }
 

@@ -1,0 +1,84 @@
+//! What a step costs, counted in images that go through an encoder.
+
+use super::adversary::Against;
+use super::{Adversary, Ascends, Attacked, Enters, Method, Plan};
+use tarrl_bound::InnerKind;
+
+impl Method {
+    /// Images that go forward through an encoder, and that a gradient goes back through, for every image of the
+    /// dataset in an epoch: what [`EpochRecord::forward`](crate::EpochRecord) and `backward` count.
+    ///
+    /// ```
+    /// # let text = "title = 'SimCLR'\nviews = ['strong', 'strong']\nobjective = { kind = 'nt-xent' }";
+    /// let simclr: tarrl_train::Method = toml::from_str(text).unwrap();
+    /// assert_eq!(simclr.passes(), [2.0, 2.0]);
+    /// ```
+    pub fn passes(&self) -> [f64; 2] {
+        let plan = Plan::new(self);
+        let mut passes = [0, 0];
+        let mut add = |forward: usize, backward: usize| {
+            passes[0] += forward;
+            passes[1] += backward;
+        };
+        if self.objective.is_some() {
+            let rows = match &self.adversary {
+                Some(adversary) => {
+                    let [forward, backward] = attack(adversary, &plan);
+                    add(forward, backward);
+                    rows(adversary, &plan)
+                }
+                None => plan.views,
+            };
+            add(rows, rows);
+            if self.network.momentum.is_some() {
+                let apart = plan.attacked.iter().filter(|&&place| place >= plan.views).count();
+                add(plan.views + apart, 0);
+            }
+        }
+        if let Some(distillation) = &self.distillation {
+            let steps = distillation.attack.steps();
+            add(1 + steps + 2, steps + 2);
+        }
+        if let Some(labels) = &self.pseudo_labels {
+            let steps = labels.attack.steps();
+            add(steps + 1, steps + 1);
+        }
+        if let Some(regularizer) = &self.regularizer {
+            let inner = &regularizer.config().inner;
+            match inner.kind {
+                // The image once; then, for each ascent, its steps and its last point; then both in training.
+                InnerKind::Pgd | InnerKind::Fgsm => {
+                    add(1 + inner.restarts * (inner.steps() + 1) + 2, inner.restarts * inner.steps() + 2);
+                }
+                InnerKind::Jacobian => add(1, 1 + 2 * inner.steps()),
+            }
+        }
+        if self.certified.is_some() {
+            add(3, 3);
+        }
+        passes.map(|count| count as f64)
+    }
+}
+
+/// Passes of the attack on views.
+fn attack(adversary: &Adversary, plan: &Plan) -> [usize; 2] {
+    let moved = plan.attacked.len();
+    let still = match (adversary.ascends, adversary.against, adversary.attacks) {
+        (Ascends::Representation, ..) => moved,
+        (_, _, Attacked::Both) => 0,
+        (_, Against::Original, _) => 1,
+        (_, Against::Others, Attacked::First) => plan.views - 1,
+        (_, Against::Others, _) => plan.views,
+    };
+    let steps = adversary.attack.steps() * moved;
+    [still + steps, steps]
+}
+
+/// Rows that the objective is trained on.
+fn rows(adversary: &Adversary, plan: &Plan) -> usize {
+    match adversary.enters {
+        Enters::Replace => plan.views,
+        Enters::Second => 2 * plan.views + plan.invariant.iter().len(),
+        Enters::Third | Enters::Pair => plan.views + plan.attacked.len(),
+    }
+}

@@ -1,0 +1,80 @@
+//! The networks beside encoder and projector, as a method file names them.
+
+use serde::{Deserialize, Serialize};
+use tarrl_encoders::{Branch, Norms, PredictorConfig};
+
+/// What stands around the encoder, apart from the projector. In a file: `[network]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// The network after the projector, on one side of the comparison alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predictor: Option<PredictorConfig>,
+    /// The slow copy of encoder and projector that views are compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub momentum: Option<MomentumConfig>,
+    /// The sets of batch norm everywhere, in place of what encoder and heads say.
+    #[serde(skip_serializing_if = "is_single")]
+    pub batch_norm: Norms,
+    /// The set that heads and attacks see after training; only with dual batch norm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keeps: Option<Branch>,
+}
+
+/// `θ ← m θ + (1 − m) θ_online` after every step, with m rising from `start` to `end` on a cosine
+/// (Grill et al. 2020, section 3.3). Parameters alone: the copy has running statistics of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MomentumConfig {
+    /// m of the first step, in `[0, 1]`.
+    pub start: f64,
+    /// m of the last step, in `[0, 1]`.
+    pub end: f64,
+}
+
+/// The values of BYOL on ImageNet's recipe for short trainings: .99 to 1.
+impl Default for MomentumConfig {
+    fn default() -> Self {
+        MomentumConfig { start: 0.99, end: 1.0 }
+    }
+}
+
+impl MomentumConfig {
+    /// m after step `step` of `total`, counted from 0.
+    ///
+    /// ```
+    /// let momentum = tarrl_train::MomentumConfig { start: 0.99, end: 1.0 };
+    /// assert!((momentum.at(25, 100) - 0.991464466).abs() < 1e-9);
+    /// ```
+    pub fn at(&self, step: u64, total: u64) -> f64 {
+        let along = step as f64 / total.max(1) as f64;
+        self.end - (self.end - self.start) * ((std::f64::consts::PI * along).cos() + 1.0) / 2.0
+    }
+}
+
+impl NetworkConfig {
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.predictor.as_ref().is_some_and(|predictor| predictor.hidden == 0) {
+            return Err("network.predictor.hidden is 0; give at least 1".into());
+        }
+        if let Some(MomentumConfig { start, end }) = self.momentum {
+            for (key, value) in [("start", start), ("end", end)] {
+                if !(0.0..=1.0).contains(&value) {
+                    return Err(format!("network.momentum.{key} is {value}; a momentum lies in [0, 1]"));
+                }
+            }
+        }
+        if self.keeps.is_some() && self.batch_norm == Norms::Single {
+            return Err("network.keeps chooses one of two sets of statistics, but batch_norm is \"single\"; remove it".into());
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn is_plain(network: &NetworkConfig) -> bool {
+    *network == NetworkConfig::default()
+}
+
+fn is_single(norms: &Norms) -> bool {
+    *norms == Norms::Single
+}

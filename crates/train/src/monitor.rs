@@ -1,0 +1,121 @@
+//! What representations are good for, watched while they are learnt.
+
+use tarrl_data::Dataset;
+use tarrl_encoders::Frozen;
+use tarrl_tensor::{Array, Device, Key, Tensor, Transpose};
+
+/// Images that know their class, and images that are asked for it.
+const BANK: usize = 400;
+const QUERIES: usize = 200;
+
+/// Neighbours that are asked, and the temperature of their votes (Wu et al. 2018; values of Caron et al. 2021).
+const NEIGHBOURS: usize = 20;
+const TEMPERATURE: f64 = 0.07;
+
+/// Images in memory at a time.
+const BATCH: usize = 200;
+
+/// Some training images of a dataset, split in two, whose labels are looked at for this alone. Never test images:
+/// what is watched is chosen by.
+pub(crate) struct Monitor {
+    bank: Vec<Tensor>,
+    queries: Vec<Tensor>,
+    bank_labels: Vec<usize>,
+    query_labels: Vec<usize>,
+}
+
+impl Monitor {
+    /// The same images for every method and seed.
+    pub(crate) fn new(data: &Dataset, device: &Device) -> Self {
+        let mut order: Vec<usize> = (0..data.len()).collect();
+        Key::new(0).fold("monitor").stream().shuffle(&mut order);
+        let queries = QUERIES.min(data.len() / 3);
+        let bank = BANK.min(data.len() - queries);
+        let (asked, known) = (&order[..queries], &order[queries..queries + bank]);
+        let images = |part: &[usize]| -> Vec<Tensor> {
+            part.chunks(BATCH).map(|part| Array::from_ndarray(device, &data.batch(part)).into()).collect()
+        };
+        let labels = |part: &[usize]| part.iter().map(|&i| usize::from(data.labels[i])).collect();
+        Monitor {
+            bank: images(known),
+            queries: images(asked),
+            bank_labels: labels(known),
+            query_labels: labels(asked),
+        }
+    }
+
+    /// The share of the queries in `[0, 1]` whose nearest neighbours in the bank, by cosine, vote for their class.
+    pub(crate) fn knn(&self, encoder: &Frozen) -> f64 {
+        let unit = |parts: &[Tensor]| {
+            let parts: Vec<Tensor> = parts.iter().map(|x| encoder.forward(x).detach()).collect();
+            Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0).l2_normalize(1e-12)
+        };
+        if self.queries.is_empty() {
+            return 0.0;
+        }
+        let similarities =
+            unit(&self.queries).matmul_with(&unit(&self.bank), Transpose::RIGHT).array().to_f64();
+        let right = similarities
+            .chunks(self.bank_labels.len())
+            .zip(&self.query_labels)
+            .filter(|(row, label)| vote(row, &self.bank_labels) == **label)
+            .count();
+        right as f64 / self.query_labels.len() as f64
+    }
+}
+
+/// The class with the most weight among the nearest; of equals the first.
+fn vote(similarities: &[f64], labels: &[usize]) -> usize {
+    let mut order: Vec<usize> = (0..labels.len()).collect();
+    order.sort_by(|&a, &b| similarities[b].total_cmp(&similarities[a]).then(a.cmp(&b)));
+    let mut votes = vec![0.0; labels.iter().max().map_or(1, |most| most + 1)];
+    for &near in &order[..NEIGHBOURS.min(order.len())] {
+        votes[labels[near]] += (similarities[near] / TEMPERATURE).exp();
+    }
+    (0..votes.len()).fold(0, |best, class| if votes[class] > votes[best] { class } else { best })
+}
+
+/// The mean squared distance of the unit representations `(n, d)` of two views (Wang & Isola 2020): 0 if views agree.
+pub(crate) fn alignment(first: &Tensor, second: &Tensor) -> f64 {
+    let gap = &first.detach().l2_normalize(1e-12) - &second.detach().l2_normalize(1e-12);
+    gap.square().sum(1).mean_all().item()
+}
+
+/// `ln mean e^{−2‖·‖²}` over pairs of unit rows of `z` `(n, d)` (Wang & Isola 2020): 0 at collapse, the lower the more
+/// uniform on the sphere.
+pub(crate) fn uniformity(z: &Tensor) -> f64 {
+    let unit = z.detach().l2_normalize(1e-12);
+    let n = unit.shape()[0];
+    let cosines = unit.matmul_with(&unit, Transpose::RIGHT).array().to_f64();
+    let pairs = (0..n).flat_map(|i| (i + 1..n).map(move |j| i * n + j));
+    let sum: f64 = pairs.map(|at| (-4.0 * (1.0 - cosines[at])).exp()).sum();
+    (sum / (n * n.saturating_sub(1) / 2).max(1) as f64).ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tarrl_tensor::cpu;
+
+    /// Published values: alignment(z1, z2) = 0.200723707, uniformity(z1) = −2.702924546, uniformity(z2) = −2.301975334.
+    #[test]
+    fn golden_values() {
+        let rows = |values: [f64; 12]| Tensor::new(&cpu(), [4, 3], &values);
+        let z1 = rows([1.0, 2.0, 0.0, 0.0, 1.0, -1.0, 2.0, 0.0, 1.0, -1.0, 1.0, 1.0]);
+        let z2 = rows([1.0, 1.0, 0.5, 0.5, 1.0, -0.5, 1.5, -0.5, 1.0, -0.5, 1.0, 2.0]);
+        assert!((alignment(&z1, &z2) - 0.200723707).abs() < 1e-9);
+        assert!((uniformity(&z1) + 2.702924546).abs() < 1e-9);
+        assert!((uniformity(&z2) + 2.301975334).abs() < 1e-9);
+        assert!(uniformity(&rows([1.0; 12])).abs() < 1e-12);
+    }
+
+    /// Of the bank norm [[1,0],[.9,.3],[0,1],[.2,1]] with labels 0,1,1,1 the nearest three vote for class 0 at
+    /// τ = 0.1 although two of them are of class 1; at τ = 0.07 the nearest counts even more.
+    #[test]
+    fn near_neighbours_count_more() {
+        let similarities = [0.995037, 0.975441, 0.099504, 0.292714];
+        assert_eq!(vote(&similarities, &[0, 1, 1, 1]), 0);
+        assert_eq!(vote(&similarities, &[0, 1, 0, 0]), 0);
+        assert_eq!(vote(&[0.5, 0.5], &[1, 0]), 0);
+    }
+}

@@ -1,0 +1,345 @@
+//! A training under way: what follows from a batch.
+
+use crate::clusters::clusters;
+use crate::error::TrainError;
+use crate::health::{gradient_norm, require_finite, warnings};
+use crate::metrics::{EpochRecord, Event, Record, StepRecord};
+use crate::monitor::{Monitor, alignment, uniformity};
+use crate::pretrain::{Finish, Pretraining, Trained};
+use crate::run::{Run, peak_memory};
+use crate::schedule::Schedule;
+use crate::spread::directional_std;
+use crate::state::{Identity, State};
+use crate::step::{Networks, StepInput, step};
+use crate::train_config::Options;
+use std::time::Instant;
+use tarrl_bound::Observation;
+use tarrl_data::Batch;
+use tarrl_encoders::checkpoint::{Metadata, save_encoder};
+use tarrl_encoders::{
+    BATCH_NORM_MOMENTUM, Branch, Encoder, Frozen, Module, Norms, detach, parameters, set_parameters, track,
+};
+use tarrl_tensor::{Array, Key, Tensor};
+
+/// A training under way.
+pub(crate) struct Session<'a> {
+    training: &'a Pretraining<'a>,
+    teacher: Option<Frozen>,
+    /// For each set the cluster of every image of the dataset.
+    clusters: Vec<Vec<u32>>,
+    monitor: Monitor,
+    identity: Identity,
+    run: Run,
+    state: State,
+    steps_per_epoch: u64,
+    total: u64,
+    seen: Seen,
+    began: Instant,
+    /// When the present epoch began or was resumed, and the finished steps then.
+    epoch_began: (Instant, u64),
+    saved: Instant,
+}
+
+/// What the metrics so far say.
+#[derive(Default)]
+struct Seen {
+    epoch: Option<EpochRecord>,
+    loss: Option<f64>,
+    /// At the end of the first epoch.
+    first: Option<Observation>,
+    /// At the end of the present one, when its last step is done.
+    now: Health,
+}
+
+/// The state of the representations of a step.
+#[derive(Clone, Copy, Default)]
+struct Health {
+    observation: Observation,
+    alignment: Option<f64>,
+    uniformity: f64,
+}
+
+impl<'a> Session<'a> {
+    /// The training in its folder, begun anew or taken up where its checkpoint ends.
+    pub(crate) fn open(training: &'a Pretraining<'a>) -> Result<Self, TrainError> {
+        let Pretraining { config, data, device, .. } = *training;
+        let identity = Identity::new(config, data, training.teacher);
+        let mut run = Run::open(training.folder)?;
+        let mut state = State::new(config, data.classes.len(), device);
+        if let Some(path) = run.existing_checkpoint() {
+            state.load(&path, device, &identity)?;
+        }
+        let seen = Seen::of(run.rewind(state.step)?);
+        let steps_per_epoch = (data.len() / config.batch) as u64;
+        let teacher = training.teacher.map(Encoder::frozen);
+        let clusters = match (&config.method.pseudo_labels, &teacher) {
+            (Some(labels), Some(teacher)) => {
+                let key = Key::new(config.seed).fold("pseudo-labels");
+                clusters(teacher, data, device, &labels.clusters, key)
+            }
+            _ => Vec::new(),
+        };
+        Ok(Session {
+            training,
+            teacher,
+            clusters,
+            monitor: Monitor::new(data, device),
+            identity,
+            run,
+            steps_per_epoch,
+            total: steps_per_epoch * config.epochs as u64,
+            seen,
+            began: Instant::now(),
+            epoch_began: (Instant::now(), state.step),
+            saved: Instant::now(),
+            state,
+        })
+    }
+
+    /// Finished steps.
+    pub(crate) fn done(&self) -> u64 {
+        self.state.step
+    }
+
+    /// Steps in all.
+    pub(crate) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Steps of an epoch.
+    pub(crate) fn steps_per_epoch(&self) -> u64 {
+        self.steps_per_epoch
+    }
+
+    /// One step with everything that follows from it: metrics, events, a checkpoint.
+    pub(crate) fn advance(
+        &mut self,
+        batch: &Batch,
+        on_event: &mut dyn FnMut(&Event<'_>),
+    ) -> Result<(), TrainError> {
+        let options = &self.training.options;
+        let record = self.step(batch)?;
+        let ends_epoch = self.state.step.is_multiple_of(self.steps_per_epoch);
+        if ends_epoch || self.state.step.is_multiple_of(options.log_every.max(1)) {
+            self.run.append(&Record::Step(record.clone()))?;
+        }
+        let seconds = self.began.elapsed().as_secs_f64();
+        on_event(&Event::Stepped { record: &record, total: self.total, seconds });
+        if ends_epoch {
+            self.end_epoch(&record, on_event)?;
+        }
+        if ends_epoch || options.checkpoint_is_due(self.state.step, self.saved.elapsed().as_secs_f64()) {
+            self.run.sync()?;
+            self.state.save(&self.run.checkpoint(), &self.identity)?;
+            self.saved = Instant::now();
+            on_event(&Event::Saved { step: self.state.step });
+        }
+        Ok(())
+    }
+
+    /// Gradients, optimiser, running statistics.
+    fn step(&mut self, batch: &Batch) -> Result<StepRecord, TrainError> {
+        let Pretraining { config, device, .. } = *self.training;
+        let views: Vec<Tensor> = batch.views.iter().map(|v| Array::from_ndarray(device, v).into()).collect();
+        let key = Key::new(config.seed).fold("attack").fold(batch.epoch);
+        let keys: Vec<Key> = batch.indices.iter().map(|&index| key.fold(index)).collect();
+        let [epsilon_scale, certified_scale] = self.epsilon_scales();
+        let share = match config.method.strength {
+            Some(strength) => strength.share(batch.epoch, config.epochs),
+            None => batch.epoch as f64 / config.epochs as f64,
+        };
+        let labels = |of: &dyn Fn(usize) -> u32| {
+            let labels: Vec<u32> = batch.indices.iter().map(|&index| of(index)).collect();
+            Array::new(device, [labels.len()], &labels)
+        };
+        let clusters: Vec<Array> = self.clusters.iter().map(|set| labels(&|index| set[index])).collect();
+        let input = StepInput {
+            views: &views,
+            labels: &labels(&|index| u32::from(self.training.data.labels[index])),
+            clusters: &clusters,
+            memory: &self.state.memory,
+            key: Key::new(config.seed).fold("objective").fold(self.state.step),
+            share,
+            epsilon_scale,
+            certified_scale,
+            keys: &keys,
+        };
+        let (model, slow) = (&self.state.model, self.state.slow.as_ref());
+        let found = step(&Networks { model, slow, teacher: self.teacher.as_ref() }, &config.method, &input);
+        let features = found.features.as_ref().expect("every method has a term of its objective");
+
+        let diverged = |(what, value): (String, f64)| TrainError::Diverged {
+            step: self.state.step,
+            epoch: batch.epoch as u64,
+            what,
+            value,
+            last: self.seen.loss,
+            checkpoint: self.run.existing_checkpoint(),
+        };
+        require_finite("objective", found.objective).map_err(diverged)?;
+        require_finite("regularizer", found.regularizer).map_err(diverged)?;
+        require_finite("certified term", found.certified).map_err(diverged)?;
+        let gradient_norm = gradient_norm(&self.state.model, &found.gradients).map_err(diverged)?;
+
+        let lr = self.learning_rate();
+        let state = &mut self.state;
+        let moved = state.optimizer.step(&parameters(&state.model), &found.gradients, lr);
+        set_parameters(&mut state.model, &moved);
+        track(&mut state.model);
+        for (_, pass) in &found.encoder_passes {
+            state.model.encoder.absorb(pass, BATCH_NORM_MOMENTUM);
+        }
+        for pass in &found.head_passes {
+            state.model.heads.absorb(pass, BATCH_NORM_MOMENTUM);
+        }
+        if let (Some(slow), Some(momentum)) = (&mut state.slow, config.method.network.momentum) {
+            slow.follow(&state.model, momentum.at(state.step, self.total));
+            found.slow_pass.iter().for_each(|pass| slow.absorb(pass));
+        }
+        state.memory.remember(config.method.objective.as_ref(), &found.slow_targets);
+        state.step += 1;
+        state.sums.add(&found);
+        self.seen.loss = Some(found.loss());
+        if state.step.is_multiple_of(self.steps_per_epoch) {
+            let n = keys.len();
+            let view = |view: usize| features.slice(0, view * n, n);
+            self.seen.now = Health {
+                observation: Observation::of(found.regularizer, features),
+                alignment: (features.shape()[0] >= 2 * n).then(|| alignment(&view(0), &view(1))),
+                uniformity: uniformity(&view(0)),
+            };
+        }
+        Ok(StepRecord {
+            step: state.step,
+            epoch: batch.epoch as u64,
+            loss: found.loss(),
+            objective: found.objective,
+            regularizer: found.regularizer,
+            certified: found.certified,
+            lr,
+            epsilon_scale,
+            gradient_norm,
+            embedding_std: directional_std(found.embeddings.as_ref().unwrap_or(features)),
+            feature_std: directional_std(features),
+            feature_spread: tarrl_bound::spread(features).item(),
+        })
+    }
+
+    /// The statistics that heads see the encoder with.
+    fn kept(&self) -> Branch {
+        self.training.config.method.network.keeps.unwrap_or_default()
+    }
+
+    fn learning_rate(&self) -> f64 {
+        let config = self.training.config;
+        let warmup = (config.warmup_epochs * self.steps_per_epoch as f64).round() as u64;
+        Schedule::new(config.optimizer.lr(), warmup, self.total).at(self.state.step)
+    }
+
+    /// ε of the next step as a share of its final value, for the regularizer and the certified term. The ramp is read
+    /// at the end of the step: at 0 there would be nothing to attack.
+    fn epsilon_scales(&self) -> [f64; 2] {
+        let progress = (self.state.step + 1) as f64 / self.total as f64;
+        let method = &self.training.config.method;
+        [
+            method.regularizer.as_ref().map_or(0.0, |r| r.epsilon_scale(progress)),
+            method.certified.as_ref().map_or(0.0, |c| c.epsilon_scale(progress)),
+        ]
+    }
+
+    fn end_epoch(
+        &mut self,
+        last: &StepRecord,
+        on_event: &mut dyn FnMut(&Event<'_>),
+    ) -> Result<(), TrainError> {
+        let Health { observation, alignment, uniformity } = self.seen.now;
+        let first = *self.seen.first.get_or_insert(observation);
+        let projects = self.training.config.method.compares_embeddings();
+        for warning in warnings(last, projects, &observation, &first) {
+            on_event(&Event::Warning(&warning));
+            self.run.append(&Record::Warning(warning.clone()))?;
+            if self.training.options.stop_on_collapse && warning.name.ends_with("collapse") {
+                return Err(TrainError::Collapsed {
+                    step: last.step,
+                    epoch: last.epoch,
+                    name: warning.name,
+                    message: warning.message,
+                    checkpoint: self.run.existing_checkpoint(),
+                });
+            }
+        }
+        let sums = std::mem::take(&mut self.state.sums);
+        let [loss, objective, regularizer, certified] =
+            sums.losses.map(|sum| sum / self.steps_per_epoch as f64);
+        let [forward, backward] = sums.passes;
+        let (clock, since) = self.epoch_began;
+        let seconds = clock.elapsed().as_secs_f64();
+        let images = (last.step - since) * self.training.config.batch as u64;
+        let epoch = EpochRecord {
+            step: last.step,
+            epoch: last.epoch,
+            loss,
+            objective,
+            regularizer,
+            certified,
+            forward,
+            backward,
+            seconds,
+            images_per_second: images as f64 / seconds,
+            observation,
+            alignment,
+            uniformity,
+            knn: self.monitor.knn(&self.state.model.encoder.frozen_branch(self.kept())),
+            peak_memory: peak_memory(),
+        };
+        self.run.append(&Record::Epoch(epoch.clone()))?;
+        on_event(&Event::Epoch(&epoch));
+        self.seen.epoch = Some(epoch);
+        self.epoch_began = (Instant::now(), last.step);
+        Ok(())
+    }
+
+    /// Leaves the encoder.
+    pub(crate) fn finish(self) -> Result<Finish, TrainError> {
+        let kept = self.kept();
+        let mut model = self.state.model;
+        detach(&mut model);
+        // Of two sets of batch norm one is left, so that nobody has to know later that there were two.
+        if self.training.config.method.network.batch_norm == Norms::Dual {
+            model.encoder = model.encoder.only(kept);
+        }
+        let config = self.training.config;
+        let notes = Metadata::from([
+            ("method".into(), config.method.title.clone()),
+            ("epochs".into(), config.epochs.to_string()),
+            ("seed".into(), config.seed.to_string()),
+        ]);
+        save_encoder(&self.run.encoder(), &model.encoder, &notes).map_err(TrainError::Save)?;
+        let (encoder, heads) = (model.encoder, model.heads);
+        Ok(Finish::Trained(Box::new(Trained { encoder, heads, last: self.seen.epoch })))
+    }
+}
+
+impl Seen {
+    fn of(records: Vec<Record>) -> Self {
+        let mut seen = Seen::default();
+        for record in records {
+            match record {
+                Record::Step(step) => seen.loss = Some(step.loss),
+                Record::Epoch(epoch) => {
+                    seen.first.get_or_insert(epoch.observation);
+                    seen.epoch = Some(epoch);
+                }
+                Record::Warning(_) => {}
+            }
+        }
+        seen
+    }
+}
+
+impl Options {
+    fn checkpoint_is_due(&self, step: u64, seconds: f64) -> bool {
+        self.checkpoint_every_steps.is_some_and(|every| step.is_multiple_of(every.max(1)))
+            || self.checkpoint_every_seconds.is_some_and(|every| seconds >= every)
+    }
+}

@@ -1,0 +1,63 @@
+//! The terms on representations: R, and its certified counterpart.
+
+use super::{StepOutput, Work, accumulate};
+use crate::certified::Certified;
+use crate::model::Model;
+use std::cell::RefCell;
+use tarrl_bound::{Regularizer, TermInput};
+use tarrl_encoders::{Branch, Pass, parameters};
+use tarrl_tensor::{Tensor, grad_once};
+
+/// Adds λ R and its gradient: x' is found on the encoder at rest, then x and x' are seen in training together.
+pub(super) fn regularize(
+    work: &Work<'_>,
+    regularizer: &Regularizer,
+    anchor: &Tensor,
+    output: &mut StepOutput,
+) {
+    let (model, input) = (work.net.model, work.input);
+    let frozen = model.encoder.frozen();
+    // The closure is called where nothing else can write to the pass.
+    let pass = RefCell::new(Pass::train());
+    let term = regularizer.term(&TermInput {
+        frozen: &|u| frozen.forward(u),
+        trained: &|u| model.encoder.forward(u, &mut pass.borrow_mut()),
+        x: anchor,
+        epsilon_scale: input.epsilon_scale,
+        keys: input.keys,
+    });
+    output.regularizer = term.value.item();
+    add(model, term.value, regularizer.weight(), output);
+    output.weight = regularizer.weight();
+    rest_on(pass.into_inner(), output);
+    output.forward += term.forward;
+    output.backward += term.backward;
+}
+
+/// Adds the certified term and its gradient. The encoder takes its running statistics from this pass: those of clean
+/// images, which the bounds of the finished encoder are computed with.
+pub(super) fn certify(work: &Work<'_>, term: &Certified, anchor: &Tensor, output: &mut StepOutput) {
+    let (model, input) = (work.net.model, work.input);
+    let mut pass = Pass::train();
+    let value = term.value(&model.encoder, anchor, input.certified_scale, &mut pass);
+    output.certified = value.item();
+    add(model, value, term.weight, output);
+    output.certified_weight = term.weight;
+    rest_on(pass, output);
+    // The clean images, the centres and the radii.
+    output.forward += 3 * anchor.shape()[0] as u64;
+    output.backward += 3 * anchor.shape()[0] as u64;
+}
+
+/// Adds `weight` times the gradient of a term of the encoder alone, whose parameters are the first of the model's.
+fn add(model: &Model, term: Tensor, weight: f64, output: &mut StepOutput) {
+    let trained = parameters(&model.encoder);
+    let gradients = grad_once(term, &trained.iter().collect::<Vec<_>>());
+    accumulate(gradients, weight, &mut output.gradients);
+}
+
+/// The running statistics of the normal branch are those of `pass` and of no other.
+fn rest_on(pass: Pass, output: &mut StepOutput) {
+    output.encoder_passes.retain(|(branch, _)| *branch != Branch::Clean);
+    output.encoder_passes.push((Branch::Clean, pass));
+}

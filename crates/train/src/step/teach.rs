@@ -1,0 +1,65 @@
+//! The terms of a teacher: its representations, and the clusters that they form.
+
+use super::{StepOutput, Work, add_gradient, objectives, scaled};
+use crate::ascend::ascend;
+use crate::method::{Distillation, PseudoLabels};
+use crate::model::Classifier;
+use tarrl_encoders::{Branch, Pass, detach};
+use tarrl_tensor::{Key, Tensor};
+
+/// Adds what is learnt from the representations of the teacher: see [`Distillation`].
+pub(super) fn distil(work: &Work<'_>, distillation: &Distillation, x: &Tensor, output: &mut StepOutput) {
+    let Work { net, input, .. } = work;
+    let n = x.shape()[0];
+    let taught = net.teacher.expect("a method that distils has a teacher").forward(x).detach();
+    let frozen = net.model.encoder.frozen();
+    let away = |u: &Tensor| objectives::negative_cosine(&frozen.forward(u), &taught);
+    let keys = named(input.keys, "distillation");
+    let (moved, passes) = ascend(x, &away, &distillation.attack, &keys);
+    let mut pass = Pass::train();
+    let both = net.model.encoder.forward(&Tensor::concat(&[x, &moved], 0), &mut pass); // (2n, d)
+    output.features.get_or_insert_with(|| both.slice(0, 0, n).detach());
+    let [clean, adversarial] = [0, n].map(|from| both.slice(0, from, n));
+    drop(both);
+    let value = objectives::deacl([&clean, &adversarial], &taught, distillation.consistency);
+    drop((clean, adversarial));
+    let value = scaled(value, distillation.weight);
+    output.objective += value.item();
+    output.encoder_passes.push((Branch::Clean, pass));
+    output.forward += n as u64 + passes + 2 * n as u64;
+    output.backward += passes + 2 * n as u64;
+    add_gradient(net.model, value, output);
+}
+
+/// Adds what is learnt from clusters of the teacher's representations: see [`PseudoLabels`].
+pub(super) fn name(work: &Work<'_>, labels: &PseudoLabels, x: &Tensor, output: &mut StepOutput) {
+    let Work { net, input, method, .. } = work;
+    let n = x.shape()[0] as u64;
+    let sets = input.clusters.len();
+    let branch = method.adversary.as_ref().map_or(Branch::Clean, |adversary| adversary.branch);
+    let mut still = net.model.heads.clone();
+    detach(&mut still);
+    let frozen = net.model.encoder.frozen_branch(branch);
+    let mean = |classifiers: &[Classifier], h: &Tensor| {
+        let losses = classifiers[classifiers.len() - sets..].iter().zip(input.clusters);
+        let losses =
+            losses.map(|(classifier, labels)| objectives::cross_entropy(&classifier.logits(h), labels));
+        let sum = losses.reduce(|sum, loss| &sum + &loss).expect("there is a set of clusters");
+        scaled(sum, 1.0 / sets as f64)
+    };
+    let keys = named(input.keys, "pseudo-labels");
+    let (moved, passes) = ascend(x, &|u| mean(&still.classifiers, &frozen.forward(u)), &labels.attack, &keys);
+    let mut pass = Pass::train().branch(branch);
+    let value = mean(&net.model.heads.classifiers, &net.model.encoder.forward(&moved, &mut pass));
+    let value = scaled(value, labels.weight);
+    output.objective += value.item();
+    output.encoder_passes.push((branch, pass));
+    output.forward += passes + n;
+    output.backward += passes + n;
+    add_gradient(net.model, value, output);
+}
+
+/// Keys for an attack of this name.
+fn named(keys: &[Key], name: &str) -> Vec<Key> {
+    keys.iter().map(|key| key.fold(name)).collect()
+}

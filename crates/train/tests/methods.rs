@@ -1,0 +1,149 @@
+//! Every method file of the project on small synthetic images: it trains, it is killed, it goes on to the same bits.
+
+mod common;
+
+use common::images;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tarrl_encoders::checkpoint::load_encoder;
+use tarrl_encoders::{Branch, Encoder, EncoderConfig, Module, Norms, ProjectorConfig};
+use tarrl_tensor::{Cpu, Device, Key};
+use tarrl_train::{EpochRecord, Finish, Method, Options, Pretraining, Record, TrainConfig};
+
+fn files() -> Vec<PathBuf> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/methods");
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// Three steps of 80 images for each of two epochs.
+fn config(mut method: Method) -> TrainConfig {
+    method.projector = ProjectorConfig { hidden: 16, out: 8, ..method.projector };
+    if let Some(predictor) = &mut method.network.predictor {
+        predictor.hidden = 4;
+    }
+    if let Some(labels) = &mut method.pseudo_labels {
+        labels.clusters = vec![2, 5];
+    }
+    let encoder = EncoderConfig { width: 0.125, ..EncoderConfig::default() };
+    TrainConfig { encoder, epochs: 2, batch: 80, warmup_epochs: 0.5, seed: 3, ..TrainConfig::new(method) }
+}
+
+/// Any encoder can teach.
+fn teacher(config: &TrainConfig, device: &Device) -> Option<Encoder> {
+    config.method.teacher.as_ref().map(|_| Encoder::new(&config.encoder, device, Key::new(8)))
+}
+
+fn run(config: &TrainConfig, folder: &Path, threads: usize, options: Options) -> Finish {
+    let (data, device) = (images(), Cpu { threads, ..Cpu::default() }.open());
+    let teacher = teacher(config, &device);
+    let teacher = teacher.as_ref();
+    Pretraining { config, data: &data, teacher, device: &device, folder, options }.run(&mut |_| {}).unwrap()
+}
+
+fn bytes(folder: &Path) -> [blake3::Hash; 2] {
+    ["checkpoint.safetensors", "encoder.safetensors"]
+        .map(|file| blake3::hash(&fs::read(folder.join(file)).unwrap()))
+}
+
+fn epochs(folder: &Path) -> Vec<EpochRecord> {
+    let text = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
+    let records = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    records.filter_map(|record| if let Record::Epoch(epoch) = record { Some(epoch) } else { None }).collect()
+}
+
+/// Trains at one go, and again killed after a step that no checkpoint knows, and looks at what both leave.
+fn trains_and_goes_on(name: &str, config: &TrainConfig) {
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    assert!(matches!(run(config, whole.path(), 1, Options::default()), Finish::Trained(_)), "{name}");
+    let killed = Options { checkpoint_every_steps: Some(2), stop_after_steps: Some(5), ..Options::default() };
+    assert!(matches!(run(config, parts.path(), 2, killed), Finish::Stopped { step: 5 }), "{name}");
+    run(config, parts.path(), 2, Options::default());
+    assert_eq!(bytes(whole.path()), bytes(parts.path()), "{name}");
+    for epoch in epochs(whole.path()) {
+        assert!(epoch.loss.is_finite() && (0.0..=1.0).contains(&epoch.knn), "{name}: {epoch:?}");
+        // Three steps of 80 images.
+        let counted = [epoch.forward, epoch.backward].map(|count| count as f64 / 240.0);
+        assert_eq!(counted, config.method.passes(), "{name}");
+    }
+    // What is left is an encoder with one set of statistics that anybody can read.
+    let device = Cpu::default().open();
+    let kept = load_encoder(&whole.path().join("encoder.safetensors"), &device).unwrap();
+    assert_eq!((kept.dim(), kept.config().norm), (16, Norms::Single), "{name}");
+}
+
+#[test]
+fn every_method_file_trains_and_goes_on_to_the_same_bits() {
+    for file in files() {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        trains_and_goes_on(&name, &config(Method::read(&file).unwrap()));
+    }
+}
+
+#[test]
+fn parts_without_a_file_train_and_go_on_to_the_same_bits() {
+    let momentum = "network = { momentum = { start = 0.9 } }";
+    let predicted = "network = { predictor = {}, momentum = {} }";
+    for (objective, rest) in [
+        ("'dino', prototypes = 6", momentum),
+        ("'swav', prototypes = 6", ""),
+        ("'w-mse', block = 20", ""),
+        ("'supcon'", ""),
+        ("'moco-v3'", predicted),
+        ("'moco-v2', queue = 200", momentum),
+        ("'nt-xent'", "[adversary]\nascends = 'representation'"),
+        ("'supcon'", "[adversary]\nattacks = 'both'\nenters = 'second'"),
+        ("'nt-xent'", "[adversary]\nattacks = 'clean'\nenters = 'third'\nmode = 'train'"),
+    ] {
+        let text = format!(
+            "title = 't'\nviews = ['strong', 'strong']\nobjective = {{ kind = {objective} }}\n{rest}"
+        );
+        let method: Method = toml::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        trains_and_goes_on(objective, &config(method));
+    }
+}
+
+/// An encoder at rest with the two sets of statistics answers differently; the file decides which one is left.
+#[test]
+fn the_kept_statistics_are_those_that_the_file_names() {
+    let method = |keeps: Branch| {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/methods");
+        let mut method = Method::read(&Path::new(folder).join("acl.toml")).unwrap();
+        method.network.keeps = Some(keeps);
+        config(method)
+    };
+    let [clean, adversarial] = [Branch::Clean, Branch::Adversarial].map(|keeps| {
+        let folder = tempfile::tempdir().unwrap();
+        let Finish::Trained(trained) = run(&method(keeps), folder.path(), 1, Options::default()) else {
+            panic!("nothing stopped it")
+        };
+        let mut found = Vec::new();
+        trained.encoder.visit(&mut |name, _, tensor| found.push((name.to_string(), tensor.array().to_f64())));
+        found
+    });
+    for ((name, a), (_, b)) in clean.iter().zip(&adversarial) {
+        let shared = name.starts_with("conv") || name.ends_with("num_batches_tracked");
+        assert_eq!(a == b, shared, "{name}");
+    }
+}
+
+/// What a teacher knows is part of what a checkpoint stands for.
+#[test]
+fn another_teacher_is_another_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let methods = concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/methods");
+    let config = config(Method::read(&Path::new(methods).join("deacl.toml")).unwrap());
+    run(&config, folder.path(), 1, Options::default());
+    let (data, device) = (images(), Cpu::default().open());
+    let other = Encoder::new(&config.encoder, &device, Key::new(9));
+    let train = |teacher| {
+        let options = Options::default();
+        let folder = folder.path();
+        let training =
+            Pretraining { config: &config, data: &data, teacher, device: &device, folder, options };
+        training.run(&mut |_| {}).unwrap_err().to_string()
+    };
+    assert!(train(Some(&other)).contains("written with another teacher"), "{}", train(Some(&other)));
+    assert!(train(None).contains("train the method `simclr` first"), "{}", train(None));
+}
