@@ -117,6 +117,13 @@ pub struct SuiteState {
     missions: Vec<Mission>,
 }
 
+impl SuiteState {
+    /// Samples whose fate is known.
+    pub fn finished(&self) -> usize {
+        self.missions.iter().filter(|mission| mission.done).count()
+    }
+}
+
 impl SuiteRun {
     /// Nothing done yet. Each sample has its own radius: see [`Threat::around_each`].
     ///
