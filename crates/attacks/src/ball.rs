@@ -183,13 +183,7 @@ impl Ball {
     #[track_caller]
     pub fn distances(&self, u: &Tensor) -> Vec<f64> {
         self.check_points("distances", u);
-        let (u, x) = (u.array().to_f64(), self.center.array().to_f64());
-        let width = self.width();
-        let row = |i: usize| {
-            let rows = u[i * width..][..width].iter().zip(&x[i * width..][..width]);
-            self.threat.norm.length(rows.map(|(u, x)| u - x))
-        };
-        (0..self.len()).map(row).collect()
+        self.each_row(u, |_, u, x| self.threat.norm.length(u.iter().zip(x).map(|(u, x)| u - x)))
     }
 
     /// `(n)`: whether each point lies in its ball and in the box, in exact arithmetic; l2 and l1 lengths
@@ -197,10 +191,8 @@ impl Ball {
     #[track_caller]
     pub fn contains(&self, u: &Tensor) -> Vec<bool> {
         self.check_points("contains", u);
-        let (u, x) = (u.array().to_f64(), self.center.array().to_f64());
-        let (width, (lo, hi)) = (self.width(), self.bounds());
-        let inside = |i: usize| {
-            let (u, x) = (&u[i * width..][..width], &x[i * width..][..width]);
+        let (lo, hi) = self.bounds();
+        self.each_row(u, |i, u, x| {
             let radius = self.radii[i];
             let near = match self.threat.norm {
                 Norm::Linf => {
@@ -209,8 +201,32 @@ impl Ball {
                 norm => surely_inside(norm, &u.iter().zip(x).map(|(u, x)| u - x).collect::<Vec<_>>(), radius),
             };
             near && u.iter().all(|v| (lo..=hi).contains(v))
+        })
+    }
+
+    /// A function of the number, the point and the center of every row, in room that is kept.
+    fn each_row<T>(&self, u: &Tensor, f: impl Fn(usize, &[f64], &[f64]) -> T) -> Vec<T> {
+        match u.dtype() {
+            DType::F64 => self.each_row_of::<f64, T>(u, f),
+            _ => self.each_row_of::<f32, T>(u, f),
+        }
+    }
+
+    fn each_row_of<R: Real, T>(&self, u: &Tensor, f: impl Fn(usize, &[f64], &[f64]) -> T) -> Vec<T> {
+        let mut scratch = self.scratch.lock();
+        let ([points, centers], _) = R::room(&mut scratch);
+        u.array().read_into(points);
+        self.center.array().read_into(centers);
+        let width = self.width();
+        let (mut point, mut center) = (Vec::with_capacity(width), Vec::with_capacity(width));
+        let mut row = |i: usize| {
+            for (to, from) in [(&mut point, &*points), (&mut center, &*centers)] {
+                to.clear();
+                to.extend(from[i * width..][..width].iter().map(|v| v.wide()));
+            }
+            f(i, &point, &center)
         };
-        (0..self.len()).map(inside).collect()
+        (0..self.len()).map(&mut row).collect()
     }
 
     /// The points `u` brought into the box, wherever they lie in the balls.

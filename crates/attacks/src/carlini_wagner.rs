@@ -2,13 +2,14 @@
 
 use crate::ball::{Ball, row_index};
 use crate::label::margins;
-use crate::minimal::{Classifier, nearest_mistake};
+use crate::minimal::{Classifier, NearestMistake, same_config};
 use crate::outcome::Outcome;
-use crate::problem::{Limits, Problem};
+use crate::problem::Limits;
 use crate::search::Search;
+use crate::state::{SearchState, StateError, Stored};
+use crate::suite::bits;
 use crate::threat::Norm;
 use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
 use tarrl_tensor::{Key, Tensor, grad};
 
 /// How much an input is drawn in before it is written as a hyperbolic tangent, which never reaches ±1.
@@ -53,13 +54,17 @@ impl Default for CarliniWagner {
 }
 
 /// The bisection of one sample.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Bisection {
+    #[serde(with = "bits")]
     lo: f64,
+    #[serde(with = "bits")]
     hi: f64,
+    #[serde(with = "bits")]
     c: f64,
     succeeded: bool,
     /// The objective at the last check.
+    #[serde(with = "bits")]
     before: f64,
 }
 
@@ -68,6 +73,31 @@ struct Iterate {
     w: Tensor,
     first: Tensor,
     second: Tensor,
+}
+
+/// CW-l2 in progress: `while run.step() {}` and then [`finish`](CarliniWagnerRun::finish), with a
+/// [`state`](CarliniWagnerRun::state) to write down wherever it may be interrupted. See [`Classifier::nearest`].
+pub struct CarliniWagnerRun<'a> {
+    config: CarliniWagner,
+    target: &'a NearestMistake<'a>,
+    search: Search<'a>,
+    all: Vec<Bisection>,
+    /// Values of `c` done with, and the steps taken with the present one.
+    outer: usize,
+    step: usize,
+    /// Absent between two values of `c`.
+    iterate: Option<Iterate>,
+}
+
+/// A [`CarliniWagnerRun`] written down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CarliniWagnerState {
+    config: CarliniWagner,
+    search: SearchState,
+    all: Vec<Bisection>,
+    outer: usize,
+    step: usize,
+    iterate: Option<[Stored; 3]>,
 }
 
 impl CarliniWagner {
@@ -81,98 +111,168 @@ impl CarliniWagner {
     /// samples, or `k < 2`.
     #[track_caller]
     pub fn run(&self, classifier: Classifier<'_>, ball: &Ball, limits: Limits) -> Outcome {
-        let (n, threat) = (ball.len(), ball.threat());
+        // Nothing is random: any keys do.
+        classifier.nearest(ball, &vec![Key::new(0); ball.len()], limits, |target| {
+            let mut run = CarliniWagnerRun::new(*self, target);
+            while run.step() {}
+            run.finish()
+        })
+    }
+}
+
+impl<'a> CarliniWagnerRun<'a> {
+    /// Nothing done yet.
+    ///
+    /// # Panics
+    /// If the norm is not l2, inputs have no range, or there is no search.
+    #[track_caller]
+    pub fn new(config: CarliniWagner, target: &'a NearestMistake<'a>) -> Self {
+        let threat = target.problem.ball.threat();
         assert!(threat.norm == Norm::L2, "CW: l2 alone, not {}", threat.norm);
         assert!(threat.bounds.is_some(), "CW: a tangent needs a box");
-        assert!(self.searches > 0, "CW: no searches, so nothing to do");
-        assert_eq!(classifier.labels.len(), n, "CW: {} labels for {n} samples", classifier.labels.len());
-        let last = RefCell::new(None);
-        let evaluate = nearest_mistake(classifier, ball, &last);
-        let problem = Problem::new(ball.clone(), &evaluate, &vec![Key::new(0); n], limits);
-        let mut search = Search::new(&problem);
+        assert!(config.searches > 0, "CW: no searches, so nothing to do");
+        let mut search = Search::new(&target.problem);
         search.stage().attack = "cw".to_owned();
         let start = Bisection {
             lo: 0.0,
             hi: f64::INFINITY,
-            c: self.initial_c,
+            c: config.initial_c,
             succeeded: false,
             before: f64::INFINITY,
         };
-        let mut all = vec![start; n];
-        for outer in 0..self.searches {
-            search.reopen();
-            search.stage().restart = outer as u32;
-            all.iter_mut().for_each(|b| (b.succeeded, b.before) = (false, f64::INFINITY));
-            if outer + 1 == self.searches && outer >= 9 {
-                // The last of many searches is at the least c that is known to succeed.
-                all.iter_mut().filter(|b| b.hi.is_finite()).for_each(|b| b.c = b.hi);
-            }
-            self.descend(&mut search, classifier, &last, &mut all);
-            all.iter_mut().for_each(Bisection::halve);
-        }
-        search.finish()
+        let all = vec![start; target.problem.len()];
+        CarliniWagnerRun { config, target, search, all, outer: 0, step: 0, iterate: None }
     }
 
-    fn descend(
-        &self,
-        search: &mut Search<'_>,
-        classifier: Classifier<'_>,
-        last: &RefCell<Option<crate::minimal::Glimpse>>,
-        all: &mut [Bisection],
-    ) {
-        if search.is_done() {
-            return;
+    /// One look and, if its search goes on, one step. `false` if there is nothing left to do.
+    #[track_caller]
+    pub fn step(&mut self) -> bool {
+        if self.outer == self.config.searches {
+            return false;
         }
-        let w = to_tangent(search.ball());
-        let mut state = Iterate { first: w.zeros_like(), second: w.zeros_like(), w };
-        for step in 0..=self.steps {
-            search.stage().step = step as u32;
-            let (u, slope) = from_tangent(search.ball(), &state.w);
-            let rows = search.rows().to_vec();
-            let seen = search.look_open(&u, if step < self.steps { 2 } else { 0 });
-            let Some(glimpse) = last.take() else { return };
-            let labels: Vec<u32> = rows.iter().map(|&row| classifier.labels[row]).collect();
-            let hinge = margins(&glimpse.logits, &labels).add_scalar(self.confidence).relu();
-            let missing = hinge.array().to_f64();
-            for (&row, &missing) in rows.iter().zip(&missing) {
-                all[row].succeeded |= missing <= 0.0;
-            }
-            if search.is_done() || step == self.steps {
-                return;
-            }
-            let weights: Vec<f64> = rows.iter().map(|&row| all[row].c).collect();
-            let pull = &hinge * &Tensor::new(u.device(), [rows.len()], &weights).cast(u.dtype());
-            let of_margin = seen.keep(&grad(&pull.sum_all(), &[&glimpse.point]).remove(0));
-            search.rows().to_vec().iter().for_each(|&row| search.count(row, 0, 1));
-            let moved = &seen.keep(&u) - search.ball().center();
-            let gradient = &(&of_margin + &moved.mul_scalar(2.0)) * &seen.keep(&slope);
-            state = Iterate {
-                w: seen.keep(&state.w),
-                first: seen.keep(&state.first),
-                second: seen.keep(&state.second),
+        let state = match self.iterate.take() {
+            Some(state) => state,
+            None => self.begin(),
+        };
+        self.iterate = if self.search.is_done() { None } else { self.descend(state) };
+        self.step += 1;
+        if self.iterate.is_none() {
+            self.all.iter_mut().for_each(Bisection::halve);
+            (self.outer, self.step) = (self.outer + 1, 0);
+        }
+        true
+    }
+
+    /// What was found.
+    pub fn finish(self) -> Outcome {
+        self.search.finish()
+    }
+
+    /// All of it. Whoever goes on from it comes to the same bits.
+    pub fn state(&self) -> CarliniWagnerState {
+        let stored = |state: &Iterate| [&state.w, &state.first, &state.second].map(Stored::of);
+        CarliniWagnerState {
+            config: self.config,
+            search: self.search.state(),
+            all: self.all.clone(),
+            outer: self.outer,
+            step: self.step,
+            iterate: self.iterate.as_ref().map(stored),
+        }
+    }
+
+    /// The run that a state was taken of.
+    ///
+    /// # Errors
+    /// If it was taken of another problem or configuration.
+    ///
+    /// # Panics
+    /// As [`new`](CarliniWagnerRun::new).
+    #[track_caller]
+    pub fn resume(
+        config: CarliniWagner,
+        target: &'a NearestMistake<'a>,
+        state: &CarliniWagnerState,
+    ) -> Result<Self, StateError> {
+        same_config(&state.config, &config)?;
+        let mut run = CarliniWagnerRun::new(config, target);
+        run.search = Search::resume(&target.problem, &state.search)?;
+        run.all.clone_from(&state.all);
+        (run.outer, run.step) = (state.outer, state.step);
+        let device = target.problem.ball.center().device();
+        run.iterate = state.iterate.as_ref().map(|[w, first, second]| Iterate {
+            w: w.on(device),
+            first: first.on(device),
+            second: second.on(device),
+        });
+        Ok(run)
+    }
+
+    /// The next value of `c`, from the inputs.
+    fn begin(&mut self) -> Iterate {
+        self.search.reopen();
+        self.search.stage().restart = self.outer as u32;
+        self.all.iter_mut().for_each(|b| (b.succeeded, b.before) = (false, f64::INFINITY));
+        if self.outer + 1 == self.config.searches && self.outer >= 9 {
+            // The last of many searches is at the least c that is known to succeed.
+            self.all.iter_mut().filter(|b| b.hi.is_finite()).for_each(|b| b.c = b.hi);
+        }
+        let w = to_tangent(self.search.ball());
+        Iterate { first: w.zeros_like(), second: w.zeros_like(), w }
+    }
+
+    /// One look and one step of Adam; nothing if the search is over.
+    fn descend(&mut self, mut state: Iterate) -> Option<Iterate> {
+        let (config, step, search, all) = (self.config, self.step, &mut self.search, &mut self.all);
+        search.stage().step = step as u32;
+        let (u, slope) = from_tangent(search.ball(), &state.w);
+        let rows = search.rows().to_vec();
+        let seen = search.look_open(&u, if step < config.steps { 2 } else { 0 });
+        let glimpse = self.target.last.take()?;
+        let labels: Vec<u32> = rows.iter().map(|&row| self.target.classifier.labels[row]).collect();
+        let hinge = margins(&glimpse.logits, &labels).add_scalar(config.confidence).relu();
+        let missing = hinge.array().to_f64();
+        for (&row, &missing) in rows.iter().zip(&missing) {
+            all[row].succeeded |= missing <= 0.0;
+        }
+        if search.is_done() || step == config.steps {
+            return None;
+        }
+        let weights: Vec<f64> = rows.iter().map(|&row| all[row].c).collect();
+        let pull = &hinge * &Tensor::new(u.device(), [rows.len()], &weights).cast(u.dtype());
+        let of_margin = seen.keep(&grad(&pull.sum_all(), &[&glimpse.point]).remove(0));
+        search.rows().to_vec().iter().for_each(|&row| search.count(row, 0, 1));
+        let moved = &seen.keep(&u) - search.ball().center();
+        let gradient = &(&of_margin + &moved.mul_scalar(2.0)) * &seen.keep(&slope);
+        state = Iterate {
+            w: seen.keep(&state.w),
+            first: seen.keep(&state.first),
+            second: seen.keep(&state.second),
+        };
+        config.adam(&mut state, &gradient, step + 1);
+        if config.abort_early && (step + 1).is_multiple_of((config.steps / 10).max(1)) {
+            let distances = search.ball().distances(&seen.keep(&u));
+            let missing = seen.keep_each(&missing);
+            let stays = |(i, &row): (usize, &usize)| {
+                let now = distances[i].powi(2) + all[row].c * missing[i];
+                let stays = now <= 0.9999 * all[row].before;
+                all[row].before = now;
+                stays.then_some(i)
             };
-            self.adam(&mut state, &gradient, step + 1);
-            if self.abort_early && (step + 1).is_multiple_of((self.steps / 10).max(1)) {
-                let distances = search.ball().distances(&seen.keep(&u));
-                let missing = seen.keep_each(&missing);
-                let stays = |(i, &row): (usize, &usize)| {
-                    let now = distances[i].powi(2) + all[row].c * missing[i];
-                    let stays = now <= 0.9999 * all[row].before;
-                    all[row].before = now;
-                    stays.then_some(i)
-                };
-                let rows = search.rows().to_vec();
-                let stay: Vec<usize> = rows.iter().enumerate().filter_map(stays).collect();
-                let pick = |t: &Tensor| t.gather(0, &row_index(t, &stay));
-                state = Iterate { w: pick(&state.w), first: pick(&state.first), second: pick(&state.second) };
-                search.retain(stay);
-                if search.is_done() {
-                    return;
-                }
+            let rows = search.rows().to_vec();
+            let stay: Vec<usize> = rows.iter().enumerate().filter_map(stays).collect();
+            let pick = |t: &Tensor| t.gather(0, &row_index(t, &stay));
+            state = Iterate { w: pick(&state.w), first: pick(&state.first), second: pick(&state.second) };
+            search.retain(stay);
+            if search.is_done() {
+                return None;
             }
         }
+        Some(state)
     }
+}
 
+impl CarliniWagner {
     fn adam(&self, state: &mut Iterate, gradient: &Tensor, step: usize) {
         let (beta, gamma, floor) = ADAM;
         state.first = &state.first.mul_scalar(beta) + &gradient.mul_scalar(1.0 - beta);

@@ -2,14 +2,14 @@
 
 use crate::ball::{Ball, row_index};
 use crate::label::ranks;
-use crate::minimal::{Classifier, Glimpse, is_mistake, nearest_mistake};
+use crate::minimal::{Classifier, Glimpse, NearestMistake, is_mistake, same_config};
 use crate::outcome::{Outcome, with_rows};
-use crate::problem::{Limits, Problem};
+use crate::problem::Limits;
 use crate::search::Search;
+use crate::state::{SearchState, StateError, Stored};
 use crate::steepest::{dense, per_sample};
 use crate::threat::Norm;
 use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
 use tarrl_tensor::{Key, Tensor, grad};
 
 /// The way beyond a face, so that it is crossed.
@@ -46,55 +46,12 @@ impl DeepFool {
     /// If the norm is l1 or l0, there are not as many labels as samples, or `k < 2`.
     #[track_caller]
     pub fn run(&self, classifier: Classifier<'_>, ball: &Ball, limits: Limits) -> Outcome {
-        let norm = ball.threat().norm;
-        assert!(matches!(norm, Norm::L2 | Norm::Linf), "DeepFool: l2 and linf alone, not {norm}");
-        let (n, labels) = (ball.len(), classifier.labels.len());
-        assert_eq!(labels, n, "DeepFool: {labels} labels for {n} samples");
-        let last = RefCell::new(None);
-        let evaluate = nearest_mistake(classifier, ball, &last);
-        let problem = Problem::new(ball.clone(), &evaluate, &vec![Key::new(0); n], limits);
-        let mut search = Search::new(&problem);
-        search.stage().attack = "deepfool".to_owned();
-        if search.is_done() {
-            return search.finish();
-        }
-        let mut sum = search.ball().center().zeros_like();
-        let mut classes: Vec<Vec<u32>> = vec![Vec::new(); n];
-        for step in 0..=self.steps {
-            search.stage().step = step as u32;
-            let u = search.ball().into_box(&(search.ball().center() + &sum.mul_scalar(1.0 + self.overshoot)));
-            let rows = search.rows().to_vec();
-            let seen = search.look_open(&u, if step < self.steps { self.candidates as u32 + 1 } else { 0 });
-            let Some(glimpse) = last.take() else { break };
-            if step == 0 {
-                let own: Vec<u32> = rows.iter().map(|&row| classifier.labels[row]).collect();
-                rows.iter().zip(self.choose(&glimpse.logits, &own)).for_each(|(&row, c)| classes[row] = c);
-            }
-            // Whoever is not mistaken yet goes on, if there is a gradient to follow.
-            let stay: Vec<usize> = (0..seen.value.len()).filter(|&i| !is_mistake(seen.value[i])).collect();
-            let looked = stay.iter().map(|&i| seen.left.as_ref().map_or(i, |left| left[i])).collect();
-            search.retain(stay);
-            if step == self.steps || search.is_done() {
-                break;
-            }
-            let classes = Candidates { rows: &rows, labels: classifier.labels, classes: &classes };
-            let faces = nearest_faces(norm, &glimpse, &classes, looked);
-            for (&row, ratio) in search.rows().to_vec().iter().zip(&faces.ratio) {
-                search.count(row, 0, classes.count());
-                search.flags(row).zero_gradient |= ratio.is_infinite();
-            }
-            let going: Vec<usize> = (0..faces.ratio.len()).filter(|&i| faces.ratio[i].is_finite()).collect();
-            let length: Vec<f64> = going.iter().map(|&i| faces.ratio[i] + BEYOND).collect();
-            let from: Vec<usize> = going.iter().map(|&i| faces.looked[i]).collect();
-            let normal = faces.normal.gather(0, &row_index(&sum, &going));
-            search.retain(going);
-            if search.is_done() {
-                break;
-            }
-            sum = &sum.gather(0, &row_index(&sum, &from))
-                + &(&dense(norm, &normal) * &per_sample(&sum, &length));
-        }
-        search.finish()
+        // Nothing is random: any keys do.
+        classifier.nearest(ball, &vec![Key::new(0); ball.len()], limits, |target| {
+            let mut run = DeepFoolRun::new(*self, target);
+            while run.step() {}
+            run.finish()
+        })
     }
 
     /// The classes of the largest logits of each row, but the label.
@@ -106,6 +63,136 @@ impl DeepFool {
             order.truncate(self.candidates.max(1));
         }
         all
+    }
+}
+
+/// DeepFool in progress: `while run.step() {}` and then [`finish`](DeepFoolRun::finish), with a
+/// [`state`](DeepFoolRun::state) to write down wherever it may be interrupted. See [`Classifier::nearest`].
+pub struct DeepFoolRun<'a> {
+    config: DeepFool,
+    target: &'a NearestMistake<'a>,
+    search: Search<'a>,
+    /// The steps added up, of the samples that take part.
+    sum: Tensor,
+    /// `(n)`: the classes that are looked at, once the inputs have been.
+    classes: Vec<Vec<u32>>,
+    /// Looks so far.
+    step: usize,
+}
+
+/// A [`DeepFoolRun`] written down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeepFoolState {
+    config: DeepFool,
+    search: SearchState,
+    sum: Stored,
+    classes: Vec<Vec<u32>>,
+    step: usize,
+}
+
+impl<'a> DeepFoolRun<'a> {
+    /// Nothing done yet.
+    ///
+    /// # Panics
+    /// If the norm is l1 or l0.
+    #[track_caller]
+    pub fn new(config: DeepFool, target: &'a NearestMistake<'a>) -> Self {
+        let norm = target.problem.ball.threat().norm;
+        assert!(matches!(norm, Norm::L2 | Norm::Linf), "DeepFool: l2 and linf alone, not {norm}");
+        let mut search = Search::new(&target.problem);
+        search.stage().attack = "deepfool".to_owned();
+        let sum = search.ball().center().zeros_like();
+        DeepFoolRun { config, target, search, sum, classes: vec![Vec::new(); target.problem.len()], step: 0 }
+    }
+
+    /// One look and, of those who go on, one step. `false` if there is nothing left to do.
+    #[track_caller]
+    pub fn step(&mut self) -> bool {
+        if self.search.is_done() || self.step > self.config.steps {
+            return false;
+        }
+        self.look_and_move();
+        self.step += 1;
+        true
+    }
+
+    /// What was found.
+    pub fn finish(self) -> Outcome {
+        self.search.finish()
+    }
+
+    /// All of it. Whoever goes on from it comes to the same bits.
+    pub fn state(&self) -> DeepFoolState {
+        DeepFoolState {
+            config: self.config,
+            search: self.search.state(),
+            sum: Stored::of(&self.sum),
+            classes: self.classes.clone(),
+            step: self.step,
+        }
+    }
+
+    /// The run that a state was taken of.
+    ///
+    /// # Errors
+    /// If it was taken of another problem or configuration.
+    ///
+    /// # Panics
+    /// As [`new`](DeepFoolRun::new).
+    #[track_caller]
+    pub fn resume(
+        config: DeepFool,
+        target: &'a NearestMistake<'a>,
+        state: &DeepFoolState,
+    ) -> Result<Self, StateError> {
+        same_config(&state.config, &config)?;
+        let mut run = DeepFoolRun::new(config, target);
+        run.search = Search::resume(&target.problem, &state.search)?;
+        run.sum = state.sum.on(target.problem.ball.center().device());
+        run.classes.clone_from(&state.classes);
+        run.step = state.step;
+        Ok(run)
+    }
+
+    fn look_and_move(&mut self) {
+        let (config, step, search) = (self.config, self.step, &mut self.search);
+        let norm = search.ball().threat().norm;
+        search.stage().step = step as u32;
+        let moved = search.ball().center() + &self.sum.mul_scalar(1.0 + config.overshoot);
+        let u = search.ball().into_box(&moved);
+        let rows = search.rows().to_vec();
+        let seen = search.look_open(&u, if step < config.steps { config.candidates as u32 + 1 } else { 0 });
+        let Some(glimpse) = self.target.last.take() else { return };
+        let labels = self.target.classifier.labels;
+        if step == 0 {
+            let own: Vec<u32> = rows.iter().map(|&row| labels[row]).collect();
+            let chosen = config.choose(&glimpse.logits, &own);
+            rows.iter().zip(chosen).for_each(|(&row, c)| self.classes[row] = c);
+        }
+        // Whoever is not mistaken yet goes on, if there is a gradient to follow.
+        let stay: Vec<usize> = (0..seen.value.len()).filter(|&i| !is_mistake(seen.value[i])).collect();
+        let looked = stay.iter().map(|&i| seen.left.as_ref().map_or(i, |left| left[i])).collect();
+        search.retain(stay);
+        if step == config.steps || search.is_done() {
+            return;
+        }
+        let classes = Candidates { rows: &rows, labels, classes: &self.classes };
+        let faces = nearest_faces(norm, &glimpse, &classes, looked);
+        for (&row, ratio) in search.rows().to_vec().iter().zip(&faces.ratio) {
+            search.count(row, 0, classes.count());
+            search.flags(row).zero_gradient |= ratio.is_infinite();
+        }
+        let going: Vec<usize> = (0..faces.ratio.len()).filter(|&i| faces.ratio[i].is_finite()).collect();
+        let length: Vec<f64> = going.iter().map(|&i| faces.ratio[i] + BEYOND).collect();
+        let from: Vec<usize> = going.iter().map(|&i| faces.looked[i]).collect();
+        let sum = &self.sum;
+        let normal = faces.normal.gather(0, &row_index(sum, &going));
+        search.retain(going);
+        if search.is_done() {
+            return;
+        }
+        self.sum =
+            &sum.gather(0, &row_index(sum, &from)) + &(&dense(norm, &normal) * &per_sample(sum, &length));
     }
 }
 

@@ -108,13 +108,14 @@ impl Eot {
             verdicts(&logits(u, &keys), labels)
         };
         let all: Vec<Vec<Verdict>> = (0..self.draws).map(draw).collect();
-        let confirmation = |i: usize| {
-            let draws = of_sample(&all, i);
-            let verdict = self.judge(&draws);
-            let lost = draws.iter().filter(|v| v.success).count() as f64 / draws.len() as f64;
-            Confirmation { verdict, lost, flip_rate: if verdict.success { 1.0 - lost } else { lost } }
-        };
-        (0..n).map(confirmation).collect()
+        (0..n).map(|i| self.conclude(&of_sample(&all, i))).collect()
+    }
+
+    /// What the draws of one sample say.
+    pub(crate) fn conclude(&self, draws: &[Verdict]) -> Confirmation {
+        let verdict = self.judge(draws);
+        let lost = draws.iter().filter(|v| v.success).count() as f64 / draws.len() as f64;
+        Confirmation { verdict, lost, flip_rate: if verdict.success { 1.0 - lost } else { lost } }
     }
 
     /// The verdict of the draw that decides: so many are at least as bad for the model.
@@ -126,7 +127,7 @@ impl Eot {
     }
 
     #[track_caller]
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         assert!(self.draws > 0, "EOT: no draws");
         assert!(self.share > 0.0 && self.share <= 1.0, "EOT: the share is {}", self.share);
     }

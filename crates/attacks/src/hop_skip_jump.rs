@@ -1,14 +1,14 @@
 //! An attack that sees decisions alone: no gradients, no logits.
 
 use crate::ball::{Ball, row_index};
-use crate::minimal::{Classifier, is_mistake, nearest_mistake};
+use crate::minimal::{Classifier, NearestMistake, is_mistake, same_config};
 use crate::outcome::{Outcome, with_rows};
-use crate::problem::{Limits, Problem};
+use crate::problem::Limits;
 use crate::search::Search;
+use crate::state::{SearchState, StateError, Stored};
 use crate::steepest::{by_rows, dense, per_sample, unit_rows};
 use crate::threat::Norm;
 use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
 use tarrl_tensor::{Key, Random, Tensor};
 
 /// HopSkipJump (Chen, Jordan & Wainwright 2020), l2 and l-infinity: walks along the decision boundary, with
@@ -33,17 +33,33 @@ impl Default for HopSkipJump {
     }
 }
 
-/// The attack in progress; tensors hold all samples of the problem.
-struct Walk<'p> {
-    search: Search<'p>,
+/// HopSkipJump in progress: `while run.step() {}` and then [`finish`](HopSkipJumpRun::finish), with a
+/// [`state`](HopSkipJumpRun::state) to write down between steps. See [`Classifier::nearest`].
+///
+/// Tensors hold all samples of the problem.
+pub struct HopSkipJumpRun<'a> {
+    config: HopSkipJump,
+    search: Search<'a>,
     center: Tensor,
     keys: Vec<Key>,
     /// Points on the wrong side, near the boundary.
     point: Tensor,
     /// Samples for which there is such a point.
     found: Vec<usize>,
+    /// Steps taken; the first one looks for a mistake.
+    taken: usize,
     norm: Norm,
     d: f64,
+}
+
+/// A [`HopSkipJumpRun`] written down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HopSkipJumpState {
+    config: HopSkipJump,
+    search: SearchState,
+    point: Stored,
+    found: Vec<usize>,
+    taken: usize,
 }
 
 impl HopSkipJump {
@@ -56,31 +72,90 @@ impl HopSkipJump {
     /// If the norm is l1 or l0, inputs have no range, or there are not as many labels or keys as samples.
     #[track_caller]
     pub fn run(&self, classifier: Classifier<'_>, ball: &Ball, keys: &[Key], limits: Limits) -> Outcome {
-        let (n, threat) = (ball.len(), ball.threat());
-        let norm = threat.norm;
-        assert!(matches!(norm, Norm::L2 | Norm::Linf), "HopSkipJump: l2 and linf alone, not {norm}");
-        assert!(threat.bounds.is_some(), "HopSkipJump: random images need a box");
-        assert_eq!(classifier.labels.len(), n, "HopSkipJump: {} labels for {n}", classifier.labels.len());
-        let last = RefCell::new(None);
-        let evaluate = nearest_mistake(classifier, ball, &last);
-        let problem = Problem::new(ball.clone(), &evaluate, keys, limits);
-        let mut search = Search::new(&problem);
-        search.stage().attack = "hop-skip-jump".to_owned();
-        let center = ball.center().clone();
-        let d = ball.width() as f64;
-        let mut walk =
-            Walk { search, point: center.clone(), center, keys: keys.to_vec(), found: Vec::new(), norm, d };
-        walk.begin(self.tries);
-        for step in 1..=self.steps {
-            walk.search.stage().step = step as u32;
-            let queries = (self.initial_queries as f64 * (step as f64).sqrt()) as usize;
-            walk.step(step, queries.clamp(1, self.most_queries.max(1)));
-        }
-        walk.search.finish()
+        classifier.nearest(ball, keys, limits, |target| {
+            let mut run = HopSkipJumpRun::new(*self, target);
+            while run.step() {}
+            run.finish()
+        })
     }
 }
 
-impl Walk<'_> {
+impl<'a> HopSkipJumpRun<'a> {
+    /// Nothing done yet.
+    ///
+    /// # Panics
+    /// If the norm is l1 or l0, or inputs have no range.
+    #[track_caller]
+    pub fn new(config: HopSkipJump, target: &'a NearestMistake<'a>) -> Self {
+        let problem = &target.problem;
+        let threat = problem.ball.threat();
+        let norm = threat.norm;
+        assert!(matches!(norm, Norm::L2 | Norm::Linf), "HopSkipJump: l2 and linf alone, not {norm}");
+        assert!(threat.bounds.is_some(), "HopSkipJump: random images need a box");
+        let mut search = Search::new(problem);
+        search.stage().attack = "hop-skip-jump".to_owned();
+        let center = problem.ball.center().clone();
+        let (keys, d) = (problem.keys.clone(), problem.ball.width() as f64);
+        let point = center.clone();
+        HopSkipJumpRun { config, search, center, keys, point, found: Vec::new(), taken: 0, norm, d }
+    }
+
+    /// The search for a first mistake, or one step along the boundary. `false` if there is nothing left to do.
+    #[track_caller]
+    pub fn step(&mut self) -> bool {
+        if self.taken > self.config.steps {
+            return false;
+        }
+        let step = self.taken;
+        self.search.stage().step = step as u32;
+        if step == 0 {
+            self.begin(self.config.tries);
+        } else {
+            let queries = (self.config.initial_queries as f64 * (step as f64).sqrt()) as usize;
+            self.walk(step, queries.clamp(1, self.config.most_queries.max(1)));
+        }
+        self.taken += 1;
+        true
+    }
+
+    /// What was found.
+    pub fn finish(self) -> Outcome {
+        self.search.finish()
+    }
+
+    /// All of it. Whoever goes on from it comes to the same bits.
+    pub fn state(&self) -> HopSkipJumpState {
+        HopSkipJumpState {
+            config: self.config,
+            search: self.search.state(),
+            point: Stored::of(&self.point),
+            found: self.found.clone(),
+            taken: self.taken,
+        }
+    }
+
+    /// The run that a state was taken of.
+    ///
+    /// # Errors
+    /// If it was taken of another problem or configuration.
+    ///
+    /// # Panics
+    /// As [`new`](HopSkipJumpRun::new).
+    #[track_caller]
+    pub fn resume(
+        config: HopSkipJump,
+        target: &'a NearestMistake<'a>,
+        state: &HopSkipJumpState,
+    ) -> Result<Self, StateError> {
+        same_config(&state.config, &config)?;
+        let mut run = HopSkipJumpRun::new(config, target);
+        run.search = Search::resume(&target.problem, &state.search)?;
+        run.point = state.point.on(run.center.device());
+        run.found.clone_from(&state.found);
+        run.taken = state.taken;
+        Ok(run)
+    }
+
     /// Which of the samples `rows` are mistaken at their rows of `all`; samples without budget are not
     /// among the pairs.
     fn ask(&mut self, all: &Tensor, rows: &[usize]) -> Vec<(usize, bool)> {
@@ -120,7 +195,7 @@ impl Walk<'_> {
     }
 
     /// One estimate of the normal, one step along it as far as the mistake lasts, and back to the boundary.
-    fn step(&mut self, step: usize, queries: usize) {
+    fn walk(&mut self, step: usize, queries: usize) {
         if self.found.is_empty() {
             return;
         }

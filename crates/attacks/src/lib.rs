@@ -41,7 +41,8 @@
 //!   counts passes per sample and stops each at its budget ([`Limits`]).
 //! - Randomness is one key per sample, so that a result depends neither on the size nor on the order
 //!   of the batch, given a model whose rows do not depend on each other.
-//! - A run can be written down after every look and gone on with to the same bits ([`PgdRun`], [`state`]).
+//! - A run can be written down after every look and gone on with to the same bits ([`PgdRun`],
+//!   [`SuiteRun`], [`CarliniWagnerRun`], [`DeepFoolRun`], [`HopSkipJumpRun`], [`state`]).
 //! - Gradients are taken in the input alone: an attack on a frozen model computes no weight gradient. After
 //!   its first steps a projected gradient ascent allocates no memory for values.
 
@@ -79,16 +80,16 @@ mod threat;
 mod tests;
 
 pub use ball::Ball;
-pub use carlini_wagner::CarliniWagner;
+pub use carlini_wagner::{CarliniWagner, CarliniWagnerRun, CarliniWagnerState};
 pub use classifier::{
     ClassifierOutcome, TargetSuccess, attack_classifier, classify, classify_towards, verdicts,
 };
-pub use deepfool::DeepFool;
+pub use deepfool::{DeepFool, DeepFoolRun, DeepFoolState};
 pub use eot::{Confirmation, Eot, RandomLogits};
 pub use examine::{Examination, examine};
-pub use hop_skip_jump::HopSkipJump;
+pub use hop_skip_jump::{HopSkipJump, HopSkipJumpRun, HopSkipJumpState};
 pub use label::{LabelLoss, Substitute, TargetLoss, dlr, margins, ranks, targeted_dlr};
-pub use minimal::Classifier;
+pub use minimal::{Classifier, NearestMistake};
 pub use outcome::{Closest, Flags, Origin, Outcome, Verdict};
 pub use pgd::{Objective, Pgd, Start, ascend, fgsm, pgd};
 pub use problem::{Evaluate, Evaluation, Limits, Problem, Visit};

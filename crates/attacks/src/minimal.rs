@@ -3,9 +3,11 @@
 use crate::ball::Ball;
 use crate::classifier::verdicts;
 use crate::outcome::Verdict;
-use crate::problem::{Evaluation, Visit};
+use crate::problem::{Evaluation, Limits, Problem, Visit};
+use crate::state::StateError;
 use std::cell::RefCell;
-use tarrl_tensor::Tensor;
+use std::fmt::Debug;
+use tarrl_tensor::{Key, Tensor};
 
 /// A classifier and the labels `(n)` of the samples it is attacked on.
 #[derive(Clone, Copy)]
@@ -16,6 +18,62 @@ pub struct Classifier<'a> {
     pub labels: &'a [u32],
 }
 
+/// The nearest mistakes of a classifier around inputs, as a problem: see [`Classifier::nearest`].
+pub struct NearestMistake<'a> {
+    pub(crate) classifier: Classifier<'a>,
+    pub(crate) problem: Problem<'a>,
+    pub(crate) last: &'a RefCell<Option<Glimpse>>,
+}
+
+impl<'a> Classifier<'a> {
+    /// Hands the search for the nearest mistakes around the centers of `ball` to an attack that is taken step by step,
+    /// with one key for each sample: [`CarliniWagnerRun`](crate::CarliniWagnerRun),
+    /// [`DeepFoolRun`](crate::DeepFoolRun), [`HopSkipJumpRun`](crate::HopSkipJumpRun).
+    ///
+    /// ```
+    /// use tarrl_attacks::{Classifier, DeepFool, DeepFoolRun, Limits, Threat};
+    /// use tarrl_tensor::{Key, Tensor, cpu};
+    ///
+    /// let x = Tensor::new(&cpu(), [1, 2], &[0.75f32, 0.25]); // (n, d)
+    /// let logits = |u: &Tensor| u.clone(); // the larger coordinate wins
+    /// let target = Classifier { logits: &logits, labels: &[0] };
+    /// let found = target.nearest(&Threat::l2(1.0).around(&x), &[Key::new(0)], Limits::default(), |nearest| {
+    ///     let mut run = DeepFoolRun::new(DeepFool::default(), nearest);
+    ///     while run.step() {
+    ///         let _to_be_written_down = run.state();
+    ///     }
+    ///     run.finish()
+    /// });
+    /// assert!((found.distances()[0] - 0.5 / 2f64.sqrt()).abs() < 0.01);
+    /// ```
+    ///
+    /// # Panics
+    /// If there are not as many labels and keys as samples.
+    #[track_caller]
+    pub fn nearest<R>(
+        self,
+        ball: &Ball,
+        keys: &[Key],
+        limits: Limits,
+        attack: impl FnOnce(&NearestMistake<'_>) -> R,
+    ) -> R {
+        let (labels, n) = (self.labels.len(), ball.len());
+        assert_eq!(labels, n, "nearest mistake: {labels} labels for {n} samples");
+        let last = RefCell::new(None);
+        let evaluate = nearest_mistake(self, ball, &last);
+        let problem = Problem::new(ball.clone(), &evaluate, keys, limits);
+        attack(&NearestMistake { classifier: self, problem, last: &last })
+    }
+}
+
+/// An error unless the configuration of a state is the one that is asked for.
+pub(crate) fn same_config<T: PartialEq + Debug>(found: &T, wanted: &T) -> Result<(), StateError> {
+    if found == wanted {
+        return Ok(());
+    }
+    Err(StateError::OtherConfig { found: format!("{found:?}"), wanted: format!("{wanted:?}") })
+}
+
 /// Points as the model saw them last, for gradients that are not those of a value.
 pub(crate) struct Glimpse {
     pub(crate) point: Tensor,
@@ -24,15 +82,21 @@ pub(crate) struct Glimpse {
 
 /// The value of a misclassified point is its negative distance from the center, of others minus infinity; a
 /// success is misclassified and in the ball. The logits are left in `last`.
-pub(crate) fn nearest_mistake<'a>(
+fn nearest_mistake<'a>(
     classifier: Classifier<'a>,
     ball: &'a Ball,
     last: &'a RefCell<Option<Glimpse>>,
 ) -> impl Fn(&Tensor, Visit<'_>) -> Evaluation + 'a {
+    // Whoever takes part changes seldom.
+    let kept = RefCell::new(((0..ball.len()).collect::<Vec<usize>>(), ball.clone()));
     move |u, visit| {
         let z = (classifier.logits)(u);
         let labels: Vec<u32> = visit.rows.iter().map(|&row| classifier.labels[row]).collect();
-        let balls = ball.keep(visit.rows);
+        let mut kept = kept.borrow_mut();
+        if kept.0 != visit.rows {
+            *kept = (visit.rows.to_vec(), ball.keep(visit.rows));
+        }
+        let balls = &kept.1;
         let seen = verdicts(&z, &labels);
         let distances = balls.distances(u).into_iter().zip(&seen);
         let value: Vec<f64> =

@@ -2,7 +2,10 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tarrl_attacks::{LabelLoss, Limits, Norm, Pgd, PgdRun, Problem, Threat, classify};
+use tarrl_attacks::{
+    AutoAttack, CarliniWagner, CarliniWagnerRun, Classifier, DeepFool, DeepFoolRun, LabelLoss, Limits, Norm,
+    Pgd, PgdRun, Problem, RunConfig, SuiteRun, Threat, classify,
+};
 use tarrl_tensor::{DType, Key, Random, Tensor, cpu};
 
 /// Allocations of at least this many bytes are counted: an eighth of a batch of inputs, and more than all
@@ -32,13 +35,83 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Large allocations in some steps after some others.
+#[track_caller]
+fn count(warm_up: usize, steps: usize, step: &mut dyn FnMut() -> bool) -> usize {
+    for _ in 0..warm_up {
+        assert!(step(), "the attack is over before it is warm");
+    }
+    let before = COUNT.load(Ordering::SeqCst);
+    // The memory of the device, from which all tensors come.
+    assert!(before > 0, "the counter sees nothing");
+    for _ in 0..steps {
+        assert!(step(), "the attack is over before it is measured");
+    }
+    COUNT.load(Ordering::SeqCst) - before
+}
+
+/// One test: the counter sees all threads.
 #[test]
 fn a_step_allocates_nothing_large_after_warm_up() {
-    let (n, d, device) = (64usize, 1024usize, cpu());
+    projected_gradients();
+    nearest_mistakes();
+    suites();
+}
+
+/// Logits that no input in the box turns round, so that nobody leaves.
+fn steadfast<'a>(w: &'a Tensor) -> impl Fn(&Tensor) -> Tensor + 'a {
+    let lead: Vec<f32> = (0..10).map(|class| if class == 0 { 1e4 } else { -(class as f32) }).collect();
+    let lead = Tensor::new(&cpu(), [1, 10], &lead);
+    move |u| &u.matmul(w) + &lead
+}
+
+fn world() -> (Tensor, Tensor, Vec<Key>) {
+    let (n, d) = (64usize, 1024usize);
     let keys: Vec<Key> = (0..n).map(|i| Key::new(1).fold(i)).collect();
     let rows: Vec<Key> = (0..d).map(|i| Key::new(2).fold(i)).collect();
-    let x = Tensor::random(&device, Random::Uniform, &keys, &[d], DType::F32);
-    let w = Tensor::random(&device, Random::Normal, &rows, &[10], DType::F32);
+    let x = Tensor::random(&cpu(), Random::Uniform, &keys, &[d], DType::F32);
+    (x, Tensor::random(&cpu(), Random::Normal, &rows, &[10], DType::F32), keys)
+}
+
+fn nearest_mistakes() {
+    let (x, w, keys) = world();
+    let logits = steadfast(&w);
+    let labels = [0; 64];
+    let target = Classifier { logits: &logits, labels: &labels };
+    let ball = Threat::l2(1.0).around(&x);
+    target.nearest(&ball, &keys, Limits::default(), |nearest| {
+        let config = CarliniWagner { abort_early: false, initial_c: 1.0, ..CarliniWagner::default() };
+        let mut run = CarliniWagnerRun::new(config, nearest);
+        assert_eq!(count(5, 6, &mut || run.step()), 0, "cw");
+        assert!(run.finish().backward.iter().all(|&passes| passes == 11));
+    });
+    for norm in [Norm::L2, Norm::Linf] {
+        let ball = Threat::new(norm, 1.0).around(&x);
+        target.nearest(&ball, &keys, Limits::default(), |nearest| {
+            let mut run = DeepFoolRun::new(DeepFool::default(), nearest);
+            assert_eq!(count(5, 6, &mut || run.step()), 0, "deepfool, {norm}");
+            assert!(run.finish().backward.iter().all(|&passes| passes == 11 * 9));
+        });
+    }
+}
+
+/// Every attack of the suite for itself.
+fn suites() {
+    let (x, w, keys) = world();
+    let logits = steadfast(&w);
+    for (norm, epsilon) in [(Norm::Linf, 0.01), (Norm::L2, 0.2), (Norm::L1, 2.0)] {
+        for part in AutoAttack::default().parts(norm) {
+            let name = part.name();
+            let ball = Threat::new(norm, epsilon).around(&x);
+            let mut run = SuiteRun::new(ball, &[0; 64], &keys, vec![part], RunConfig::default());
+            let found = count(8, 6, &mut || run.round(&|u, _| logits(u)));
+            assert_eq!(found, 0, "{name}, {norm}");
+        }
+    }
+}
+
+fn projected_gradients() {
+    let (x, w, keys) = world();
     let labels: Vec<u32> = x.matmul(&w).argmax(1).to_vec();
     let logits = |u: &Tensor| u.matmul(&w);
     let evaluate = classify(&logits, &labels, LabelLoss::CrossEntropy);
@@ -48,16 +121,7 @@ fn a_step_allocates_nothing_large_after_warm_up() {
         for momentum in [0.0, 1.0] {
             let config = Pgd { steps: 12, step_size: epsilon / 4.0, momentum, ..Pgd::default() };
             let mut run = PgdRun::new(config, &problem);
-            for _ in 0..5 {
-                run.step();
-            }
-            let before = COUNT.load(Ordering::SeqCst);
-            // The memory of the device, from which all tensors come.
-            assert!(before > 0, "the counter sees nothing");
-            for _ in 0..6 {
-                assert!(run.step());
-            }
-            let count = COUNT.load(Ordering::SeqCst) - before;
+            let count = count(5, 6, &mut || run.step());
             assert_eq!(count, 0, "large allocations in six steps of {norm}, momentum {momentum}");
             assert!(run.finish().success().contains(&true), "{norm}: the attack does nothing");
         }

@@ -1,22 +1,29 @@
 //! `cargo xtask attack`
 
-use std::collections::BTreeMap;
+mod kind;
+mod saved;
+mod summary;
+mod work;
+
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
-use tarrl_attacks::{
-    Apgd, AutoAttack, Fab, LabelLoss, Norm, Part, RunConfig, Square, SuiteOutcome, Threat, Version,
-};
+use serde_json::{Map, Value, json};
+use tarrl_attacks::{Norm, Threat};
 use tarrl_data::{Catalog, Dataset};
 use tarrl_encoders::checkpoint::load_encoder;
-use tarrl_eval::{CONFIDENCE, accuracy_lower, accuracy_upper};
 use tarrl_tensor::{Cpu, Key};
 
-use crate::stages::autoattack::{Setup, pixels, run};
+use self::kind::{Kind, Plan};
+use self::saved::{Notebook, Progress};
+use self::summary::Summary;
+use self::work::Work;
+use crate::jobs::write_atomic;
+use crate::stages::autoattack::pixels;
 use crate::stages::{head, labels};
 use crate::workspace_root;
 
@@ -25,6 +32,7 @@ Examples:
   cargo xtask attack --checkpoint ENCODER --head HEAD --dataset fashion-mnist-sample --norm linf --epsilon 8/255
   cargo xtask attack --checkpoint ENCODER --head HEAD --dataset fashion-mnist-sample --epsilon 0.1 --images 100
   cargo xtask attack --checkpoint ENCODER --head HEAD --dataset mnist --norm l2 --epsilon 0.5 --attack apgd-dlr
+  cargo xtask attack --checkpoint ENCODER --head HEAD --dataset mnist --norm l2 --epsilon 1 --attack cw
   cargo xtask attack --checkpoint ENCODER --head HEAD --dataset mnist --epsilon 0.1 --json outcomes.json
 
 ENCODER and HEAD are what `cargo xtask reproduce` leaves in its run folder:
@@ -34,7 +42,10 @@ ENCODER and HEAD are what `cargo xtask reproduce` leaves in its run folder:
 The attack goes through encoder and head together. An image is robust if no attack breaks it; the share of robust
 images is an upper bound of the true robust accuracy, and its 95 % interval (Clopper and Pearson) says what these
 images say about others. autoattack is the standard version with nothing left out: it takes some 7000 forward and 1900
-backward passes for each robust image, and few for others. Results do not depend on --batch or --threads.";
+backward passes for each robust image, and few for others. Results do not depend on --batch or --threads.
+
+With --json the attack writes down how far it is, every twenty seconds, to the file beside the outcome whose name ends
+in .state. The same command goes on from there after an interruption, and ends with the same outcome.";
 
 /// Attack one encoder and head: robust accuracy with an interval, and what became of each image
 #[derive(Args, Debug)]
@@ -52,11 +63,11 @@ pub(crate) struct Attack {
     #[arg(long, value_name = "NAME")]
     dataset: String,
 
-    /// How perturbations are measured: linf, l2 or l1
+    /// How perturbations are measured: linf, l2, l1, or l0 for pgd
     #[arg(long, default_value = "linf", value_parser = norm)]
     norm: Norm,
 
-    /// Radius of the ball in pixels of [0, 1], such as 8/255 or 0.1
+    /// Radius of the ball in pixels of [0, 1], such as 8/255 or 0.1; in l0 the number of values that may change
     #[arg(long, value_name = "ε", value_parser = epsilon)]
     epsilon: f64,
 
@@ -80,6 +91,10 @@ pub(crate) struct Attack {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
+    /// Seconds between two states
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, hide = true)]
+    save_every: u64,
+
     /// Number of threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -93,46 +108,10 @@ pub(crate) struct Attack {
     datasets: PathBuf,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum Kind {
-    /// AutoAttack, standard: apgd-ce, apgd-t, fab-t, square
-    Autoattack,
-    /// AutoAttack, plus: more restarts, and the attacks without targets
-    AutoattackPlus,
-    /// APGD on the cross-entropy
-    ApgdCe,
-    /// APGD on the difference-of-logits ratio
-    ApgdDlr,
-    /// APGD towards nine classes
-    ApgdT,
-    /// FAB towards nine classes
-    FabT,
-    /// Square, forward passes alone
-    Square,
-}
-
-impl Kind {
-    fn parts(self, norm: Norm) -> Vec<Part> {
-        match self {
-            Kind::Autoattack => AutoAttack::default().parts(norm),
-            Kind::AutoattackPlus => AutoAttack::new(Version::Plus).parts(norm),
-            Kind::ApgdCe => vec![Part::Apgd { loss: LabelLoss::CrossEntropy, config: Apgd::default() }],
-            Kind::ApgdDlr => vec![Part::Apgd { loss: LabelLoss::Dlr, config: Apgd::default() }],
-            Kind::ApgdT => {
-                vec![Part::ApgdTargeted { loss: Default::default(), targets: 9, config: Apgd::default() }]
-            }
-            Kind::FabT => vec![Part::FabTargeted { targets: 9, config: Fab::default() }],
-            Kind::Square => vec![Part::Square { config: Square::default() }],
-        }
-    }
-
-    fn name(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-}
-
 impl Attack {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let plan =
+            self.attack.plan(self.norm, self.epsilon, self.batch as usize).map_err(anyhow::Error::msg)?;
         for (file, what) in [
             (&self.checkpoint, "an encoder, such as runs/default/jobs/KEY/encoder.safetensors"),
             (&self.head, "a head, such as runs/default/jobs/KEY/head.safetensors"),
@@ -174,25 +153,76 @@ impl Attack {
         let encoder = encoder.frozen();
         let classifier = head::Classifier::new(&head, &device);
         let logits = |u: &tarrl_tensor::Tensor| classifier.logits(&encoder.forward(u));
-        let setup = Setup {
-            parts: self.attack.parts(self.norm),
-            config: RunConfig { batch: self.batch as usize, ..RunConfig::default() },
-        };
         let keys: Vec<Key> = (0..y.len()).map(|i| Key::new(self.seed).fold("attack").fold(i)).collect();
-        let bar = bar(y.len() as u64);
         let ball = Threat::new(self.norm, self.epsilon).around(&x);
-        let found = run(&setup, ball, &y, &keys, &logits, &mut |progress| {
-            bar.set_position(progress.finished as u64);
-            bar.set_message(format!("{} broken", progress.broken));
-        });
+        let batch = self.batch as usize;
+        let work = Work { plan: &plan, ball, labels: &y, keys: &keys, logits: &logits, batch };
+        let about = self.about(&plan, y.len())?;
+        let mut notes = self.notes(&about);
+        let from = self.interrupted(notes.as_mut(), &work)?;
+        let bar = bar(y.len() as u64);
+        let rows = work.run(from, notes.as_mut(), &mut |finished, broken| {
+            bar.set_position(finished as u64);
+            bar.set_message(format!("{broken} broken"));
+        })?;
         bar.finish_and_clear();
-        let summary = self.summary(&found, &setup.parts);
-        print!("{}", table(&summary));
+        let title = format!("{}, {}, ε = {}", self.attack.name(), self.norm, self.epsilon);
+        let summary = Summary::new(title, &plan.names(), &rows);
+        print!("{}", summary.table());
         if let Some(path) = &self.json {
-            write(path, &self.report(&summary, &found, &y))?;
+            let mut report = Value::Object(about);
+            if let (Some(report), Value::Object(rest)) = (report.as_object_mut(), summary.report(&rows, &y)) {
+                report.extend(rest);
+            }
+            write(path, &report)?;
             println!("What became of each image: {}", path.display());
         }
+        if let Some(notes) = notes {
+            notes.close()?;
+        }
         Ok(())
+    }
+
+    /// What determines the outcome, by name.
+    fn about(&self, plan: &Plan, images: usize) -> anyhow::Result<Map<String, Value>> {
+        let hash = |path: &Path| -> anyhow::Result<String> {
+            let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Ok(blake3::hash(&bytes).to_hex().to_string())
+        };
+        let about = json!({
+            "checkpoint": self.checkpoint, "head": self.head, "dataset": self.dataset, "norm": self.norm,
+            "epsilon": self.epsilon, "attack": self.attack.name(), "attacks": plan.names(), "seed": self.seed,
+            "images": images, "checkpoint_blake3": hash(&self.checkpoint)?, "head_blake3": hash(&self.head)?,
+        });
+        match about {
+            Value::Object(about) => Ok(about),
+            _ => unreachable!("it is written as an object"),
+        }
+    }
+
+    fn notes(&self, about: &Map<String, Value>) -> Option<Notebook> {
+        // The same files under other names are the same attack.
+        let mut about = about.clone();
+        about.retain(|name, _| name != "checkpoint" && name != "head");
+        let every = Duration::from_secs(self.save_every);
+        self.json.as_ref().map(|output| Notebook::beside(output, about, every))
+    }
+
+    /// Where an interrupted run of the same attack stopped; says so. Else the first page is written, so that a place
+    /// that cannot be written to is known before the work.
+    fn interrupted(&self, notes: Option<&mut Notebook>, work: &Work<'_>) -> anyhow::Result<Option<Progress>> {
+        let Some(notes) = notes else { return Ok(None) };
+        let found = notes.open()?;
+        match &found {
+            Some(progress) => eprintln!(
+                "going on with an interrupted attack, {} of {} images done: {}",
+                progress.finished(),
+                work.labels.len(),
+                notes.path().display()
+            ),
+            None => notes.write(work.nothing_yet())?,
+        }
+        Ok(found)
     }
 
     fn images(&self, catalog: &Catalog) -> anyhow::Result<Dataset> {
@@ -208,87 +238,10 @@ impl Attack {
         }
         Ok(test.balanced_subset(wanted / classes, Key::new(self.seed).fold("images"))?)
     }
-
-    fn summary(&self, found: &SuiteOutcome, parts: &[Part]) -> Summary {
-        let n = found.success.len();
-        let mut broken: BTreeMap<&str, usize> = BTreeMap::new();
-        for origin in found.origin.iter().flatten() {
-            *broken.entry(origin.attack.as_str()).or_default() += 1;
-        }
-        let mut left = n;
-        let mut lines = Vec::new();
-        for name in std::iter::once("clean").chain(parts.iter().map(Part::name)) {
-            let by = broken.get(name).copied().unwrap_or(0);
-            left -= by;
-            lines.push((name.to_owned(), by, left));
-        }
-        let mean = |passes: &[u32]| passes.iter().map(|&p| f64::from(p)).sum::<f64>() / n as f64;
-        let title = format!("{}, {}, ε = {}", self.attack.name(), self.norm, self.epsilon);
-        Summary { title, n, lines, forward: mean(&found.forward), backward: mean(&found.backward) }
-    }
-
-    fn report(&self, summary: &Summary, found: &SuiteOutcome, labels: &[u32]) -> Value {
-        let clean = summary.lines[0].2;
-        let robust = summary.lines[summary.lines.len() - 1].2;
-        let accuracy = |correct: usize| {
-            let (low, high) = interval(correct, summary.n);
-            let accuracy = correct as f64 / summary.n as f64;
-            json!({"correct": correct, "n": summary.n, "accuracy": accuracy, "low": low, "high": high})
-        };
-        let samples = (0..summary.n).map(|i| {
-            json!({
-                "index": i, "label": labels[i], "robust": !found.success[i], "margin": finite(found.margin[i]),
-                "broken_by": found.origin[i], "forward": found.forward[i], "backward": found.backward[i],
-                "flags": found.flags[i],
-            })
-        });
-        json!({
-            "checkpoint": self.checkpoint, "head": self.head, "dataset": self.dataset, "norm": self.norm,
-            "epsilon": self.epsilon, "attack": self.attack.name(), "seed": self.seed, "confidence": CONFIDENCE,
-            "clean": accuracy(clean), "robust": accuracy(robust),
-            "samples": samples.collect::<Vec<_>>(),
-        })
-    }
-}
-
-/// What the table shows.
-struct Summary {
-    title: String,
-    n: usize,
-    /// An attack, the images that it broke, and those that are left after it.
-    lines: Vec<(String, usize, usize)>,
-    forward: f64,
-    backward: f64,
-}
-
-fn table(summary: &Summary) -> String {
-    let mut text = format!("{}, {} images\n\n", summary.title, summary.n);
-    text += "| attack    | broken | left | accuracy | 95 % interval  |\n";
-    text += "|-----------|-------:|-----:|---------:|---------------:|\n";
-    for (name, broken, left) in &summary.lines {
-        let (low, high) = interval(*left, summary.n);
-        let percent = 100.0 * *left as f64 / summary.n as f64;
-        let range = format!("{:.1} … {:.1}", 100.0 * low, 100.0 * high);
-        text += &format!("| {name:<9} | {broken:>6} | {left:>4} | {percent:>6.1} % | {range:>14} |\n");
-    }
-    text + &format!(
-        "\nPasses of an image on average: {:.0} forward, {:.0} backward.\n",
-        summary.forward, summary.backward
-    )
-}
-
-/// The exact interval of an accuracy.
-fn interval(correct: usize, n: usize) -> (f64, f64) {
-    let tail = (1.0 - CONFIDENCE) / 2.0;
-    (accuracy_lower(correct, n, tail), accuracy_upper(correct, n, tail))
-}
-
-fn finite(value: f64) -> Option<f64> {
-    value.is_finite().then_some(value)
 }
 
 fn write(path: &Path, report: &Value) -> anyhow::Result<()> {
-    std::fs::write(path, serde_json::to_vec_pretty(report)?)
+    write_atomic(path, &serde_json::to_vec_pretty(report)?)
         .with_context(|| format!("cannot write {}; choose a folder that exists", path.display()))
 }
 
@@ -299,10 +252,7 @@ fn bar(images: u64) -> ProgressBar {
 }
 
 fn norm(text: &str) -> Result<Norm, String> {
-    match text.parse()? {
-        Norm::L0 => Err("these attacks have no step for l0; write linf, l2 or l1".to_owned()),
-        norm => Ok(norm),
-    }
+    text.parse()
 }
 
 fn epsilon(text: &str) -> Result<f64, String> {
@@ -315,30 +265,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_adds_up() {
-        let lines =
-            vec![("clean".to_owned(), 1, 9), ("apgd-ce".to_owned(), 4, 5), ("square".to_owned(), 0, 5)];
-        let text = table(&Summary { title: "autoattack".into(), n: 10, lines, forward: 7.0, backward: 3.0 });
-        assert!(text.contains("| apgd-ce   |      4 |    5 |   50.0 % |    18.7 … 81.3 |"), "{text}");
-        assert!(text.ends_with("7 forward, 3 backward.\n"));
-    }
-
-    #[test]
     fn senseless_values_are_refused_with_a_remedy() {
-        assert!(norm("l0").unwrap_err().contains("linf, l2 or l1"));
         assert!(norm("l3").unwrap_err().contains("linf, l2, l1"));
         assert!(epsilon("-1/255").unwrap_err().contains("not negative"));
         assert!(epsilon("8 of 255").unwrap_err().contains("8/255"));
-    }
-
-    #[test]
-    fn every_kind_has_parts_in_every_norm() {
-        for kind in Kind::value_variants() {
-            for norm in [Norm::Linf, Norm::L2, Norm::L1] {
-                assert!(!kind.parts(norm).is_empty());
-            }
-        }
-        let names: Vec<_> = Kind::Autoattack.parts(Norm::Linf).iter().map(Part::name).collect();
-        assert_eq!(names, ["apgd-ce", "apgd-t", "fab-t", "square"]);
     }
 }

@@ -129,7 +129,7 @@ impl FileRecord {
 ///
 /// # Errors
 /// Returns the system's error; the old content of `path` is then untouched.
-pub(super) fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let mut file = File::create(&temporary)?;

@@ -22,5 +22,6 @@ pub use folder::{JobFolder, Runs, State};
 pub use graph::{Graph, Job, Spec, Stage};
 pub use key::Key;
 pub use lock::Lock;
+pub(crate) use manifest::write_atomic;
 pub use manifest::{FileRecord, Manifest};
 pub use plan::{Plan, PlannedJob};

@@ -127,11 +127,20 @@ fn advance(climbs: Vec<(Cell, Climb)>, seen: &Seen) -> Vec<(Cell, Climb)> {
 
 /// Points as a batch `(m, …)` of samples shaped as those of `like`.
 pub(crate) fn stack<'a>(points: impl Iterator<Item = &'a [f32]>, like: &Tensor) -> Tensor {
-    let mut all = Vec::new();
+    stack_in(&mut Vec::new(), points, like)
+}
+
+/// The same by way of `room`, which is kept.
+pub(crate) fn stack_in<'a>(
+    room: &mut Vec<f32>,
+    points: impl Iterator<Item = &'a [f32]>,
+    like: &Tensor,
+) -> Tensor {
+    room.clear();
     let mut count = 0;
     for point in points {
-        all.extend_from_slice(point);
+        room.extend_from_slice(point);
         count += 1;
     }
-    Tensor::new(like.device(), like.shape().with(0, count), &all).cast(like.dtype())
+    Tensor::new(like.device(), like.shape().with(0, count), room).cast(like.dtype())
 }

@@ -105,6 +105,12 @@ impl Climb {
         (&self.best, self.best_value)
     }
 
+    /// The length of the next step.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> f64 {
+        self.size
+    }
+
     /// Whether the gradient there will be used.
     pub(crate) fn wants_gradient(&self) -> bool {
         self.step < self.stages[0].1

@@ -2,7 +2,7 @@
 //! points of many samples into batches.
 
 mod apgd;
-mod bits;
+pub(crate) mod bits;
 mod bump;
 mod cell;
 mod checkpoints;

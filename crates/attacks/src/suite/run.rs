@@ -2,13 +2,15 @@
 //! gathered into batches.
 
 use crate::ball::Ball;
+use crate::eot::{Confirmation, Eot};
 use crate::outcome::{Flags, Origin};
 use crate::problem::Visit;
 use crate::state::StateError;
-use crate::suite::apgd::stack;
+use crate::suite::apgd::{stack, stack_in};
 use crate::suite::cell::Cell;
 use crate::suite::mission::{Mission, Orders, Wish};
 use crate::suite::plan::{AutoAttack, Part, RunConfig};
+use crate::suite::score::judge;
 use crate::suite::square::Extents;
 use crate::threat::Threat;
 use serde::{Deserialize, Serialize};
@@ -105,6 +107,8 @@ pub struct SuiteRun {
     flying: Vec<(usize, Cell)>,
     /// The first sample that has not taken off.
     next: usize,
+    /// Room for the points and gradients of a batch, kept between rounds.
+    room: Vec<f32>,
 }
 
 /// A [`SuiteRun`] written down.
@@ -115,6 +119,13 @@ pub struct SuiteState {
     parts: Vec<Part>,
     config: RunConfig,
     missions: Vec<Mission>,
+}
+
+impl SuiteState {
+    /// Samples whose fate is known.
+    pub fn finished(&self) -> usize {
+        self.missions.iter().filter(|mission| mission.done).count()
+    }
 }
 
 impl SuiteRun {
@@ -150,6 +161,7 @@ impl SuiteRun {
             missions: vec![Mission::new(); n],
             flying: Vec::new(),
             next: 0,
+            room: Vec::new(),
         }
     }
 
@@ -228,14 +240,43 @@ impl SuiteRun {
         !self.flying.is_empty() || self.next < self.missions.len()
     }
 
+    /// What fresh draws of a random model say of the points found so far, sample by sample: passes that the attack was
+    /// never told, and that are not counted as its own. An attack that looks often enough is lucky once.
+    ///
+    /// # Panics
+    /// As [`round`](SuiteRun::round), and if there are no draws or the share is not in (0, 1].
+    #[track_caller]
+    pub fn confirm(&self, logits: &dyn Fn(&Tensor, Visit<'_>) -> Tensor, eot: &Eot) -> Vec<Confirmation> {
+        eot.check();
+        let rows: Vec<usize> = (0..self.missions.len()).collect();
+        let mut found = Vec::with_capacity(rows.len());
+        for rows in rows.chunks(self.config.batch) {
+            let points = stack(rows.iter().map(|&row| self.found(row)), self.ball.center());
+            let mut answers: Vec<Answer> = rows.iter().map(|_| Answer::default()).collect();
+            for draw in 0..eot.draws {
+                let passes: Vec<u32> = rows.iter().map(|&row| self.missions[row].forward + draw).collect();
+                self.read(&logits(&points, Visit { rows, passes: &passes }), &mut answers, rows);
+            }
+            for (answer, &row) in answers.iter().zip(rows) {
+                let draws: Vec<_> = answer.z.iter().map(|z| judge(z, self.labels[row] as usize)).collect();
+                found.push(eot.conclude(&draws));
+            }
+        }
+        found
+    }
+
+    /// The point that is returned of a sample.
+    fn found(&self, row: usize) -> &[f32] {
+        let width = self.ball.width();
+        match &self.missions[row].best[..] {
+            [] => &self.centers[row * width..][..width],
+            best => best,
+        }
+    }
+
     /// What was found; of a sample that nobody has looked at, the sample.
     pub fn finish(self) -> SuiteOutcome {
-        let width = self.ball.width();
-        let row = |i: usize| match &self.missions[i].best[..] {
-            [] => &self.centers[i * width..][..width],
-            best => best,
-        };
-        let adversarial = stack((0..self.missions.len()).map(row), self.ball.center());
+        let adversarial = stack((0..self.missions.len()).map(|row| self.found(row)), self.ball.center());
         let each = |f: fn(&Mission) -> u32| self.missions.iter().map(f).collect();
         SuiteOutcome {
             adversarial,
@@ -266,7 +307,8 @@ impl SuiteRun {
         let rows: Vec<usize> = group.iter().map(|&i| flying[i].0).collect();
         let points: Vec<Vec<f32>> =
             group.iter().map(|&i| self.missions[flying[i].0].point(&flying[i].1).to_vec()).collect();
-        let batch = stack(points.iter().map(|p| &p[..]), self.ball.center());
+        let mut room = std::mem::take(&mut self.room);
+        let batch = stack_in(&mut room, points.iter().map(|p| &p[..]), self.ball.center());
         let mut answers: Vec<Answer> = group.iter().map(|_| Answer::default()).collect();
         for draw in 0..self.config.draws {
             let tracked = if wish == Wish::Logits { batch.clone() } else { batch.tracked() };
@@ -277,11 +319,12 @@ impl SuiteRun {
             if self.config.draws == 1 {
                 self.enter(group, &points, &mut answers);
             }
-            self.differentiate(&z, &tracked, group, &mut answers);
+            self.differentiate(&z, &tracked, group, &mut answers, &mut room);
         }
         if self.config.draws > 1 {
             self.enter(group, &points, &mut answers);
         }
+        self.room = room;
         for (&i, mut answer) in group.iter().zip(answers) {
             let (row, cell) = &self.flying[i];
             if answer.goes_on {
@@ -326,7 +369,14 @@ impl SuiteRun {
     }
 
     /// Pulls back what those who go on want, one gradient of each at a time.
-    fn differentiate(&self, z: &Tensor, point: &Tensor, group: &[usize], answers: &mut [Answer]) {
+    fn differentiate(
+        &self,
+        z: &Tensor,
+        point: &Tensor,
+        group: &[usize],
+        answers: &mut [Answer],
+        room: &mut Vec<f32>,
+    ) {
         let k = z.shape()[1];
         let wanted: Vec<Vec<Vec<f64>>> = group
             .iter()
@@ -348,8 +398,8 @@ impl SuiteRun {
                 wanted.iter().flat_map(|slopes| slopes.get(number).unwrap_or(&zero)).copied().collect();
             let slopes = Tensor::new(z.device(), *z.shape(), &slopes).cast(z.dtype());
             let gradient = pull_back(z, &slopes, &[point], Recording::Off).remove(0);
-            let gradient = gradient.cast(DType::F32).to_vec::<f32>();
-            for ((answer, slopes), gradient) in answers.iter_mut().zip(&wanted).zip(gradient.chunks(width)) {
+            gradient.cast(DType::F32).array().read_into(room);
+            for ((answer, slopes), gradient) in answers.iter_mut().zip(&wanted).zip(room.chunks(width)) {
                 if number >= slopes.len() {
                     continue;
                 }

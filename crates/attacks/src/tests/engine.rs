@@ -3,6 +3,7 @@
 use super::{keys, network, normal, unit};
 use crate::{Flags, LabelLoss, Pgd, Start, Threat, attack_classifier, pgd};
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tarrl_tensor::{DType, Op, Tensor, cpu};
 
 #[test]
@@ -155,6 +156,41 @@ fn a_frozen_model_has_no_weight_gradient() {
         probe.reshape([rows.len()])
     };
     pgd(&unit(6, 2, 4, DType::F32), &objective, &Threat::linf(0.1), &Pgd::default(), &keys(5, 2));
+}
+
+/// The same of attacks that take gradients of logits, and of the whole suite. Both sides of the product are tracked.
+#[test]
+fn no_attack_asks_for_a_weight_gradient() {
+    let w = normal(5, 6, 3, DType::F32).tracked();
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let logits = |u: &Tensor| {
+        let product = u.matmul(&w);
+        Tensor::record(Op::Custom("probe"), product.array().clone(), &[&product, &w], |p| {
+            ASKED.fetch_add(1, Ordering::SeqCst);
+            vec![p.need(0, || p.dy().clone()), p.need(1, || panic!("a weight gradient was computed"))]
+        })
+    };
+    let x = unit(6, 4, 6, DType::F32);
+    let labels: Vec<u32> = logits(&x).argmax(1).to_vec();
+    let target = crate::Classifier { logits: &logits, labels: &labels };
+    let ball = Threat::l2(0.5).around(&x);
+    let limits = crate::Limits::default();
+    let cw = crate::CarliniWagner { searches: 1, steps: 5, ..crate::CarliniWagner::default() };
+    let mut before = 0;
+    let mut used = |name: &str| {
+        let now = ASKED.load(Ordering::SeqCst);
+        assert!(now > before, "{name} takes no gradient");
+        before = now;
+    };
+    cw.run(target, &ball, limits);
+    used("cw");
+    crate::DeepFool::default().run(target, &ball, limits);
+    used("deepfool");
+    for version in [crate::Version::Standard, crate::Version::Plus] {
+        let config = crate::AutoAttack { steps: 5, queries: 5, ..crate::AutoAttack::new(version) };
+        crate::auto_attack(&logits, &x, &labels, &Threat::l2(0.01), &config, &keys(5, 4));
+        used("autoattack");
+    }
 }
 
 #[test]

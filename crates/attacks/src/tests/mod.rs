@@ -10,6 +10,7 @@ mod losses;
 mod masking;
 mod metamorphic;
 mod minimal;
+mod nearest;
 mod represent;
 mod resume;
 

@@ -1,8 +1,10 @@
 //! Tests of the suite as a whole; those of one file stand in it.
 
 mod closed_forms;
+mod confirm;
 mod costs;
 mod invariance;
+mod modes;
 mod traces;
 
 use crate::threat::{Norm, Threat};

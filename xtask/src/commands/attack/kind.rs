@@ -1,0 +1,152 @@
+//! The attacks that the command knows, by name.
+
+use clap::ValueEnum;
+use tarrl_attacks::{
+    Apgd, AutoAttack, CarliniWagner, DeepFool, Fab, HopSkipJump, LabelLoss, Norm, Part, Pgd, RunConfig,
+    Square, Version,
+};
+
+/// What is run.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(super) enum Kind {
+    /// AutoAttack, standard: apgd-ce, apgd-t, fab-t, square
+    Autoattack,
+    /// AutoAttack, plus: more restarts, and the attacks without targets
+    AutoattackPlus,
+    /// AutoAttack, rand: apgd-ce and apgd-dlr with twenty draws of each look; for encoders that are random
+    AutoattackRand,
+    /// APGD on the cross-entropy
+    ApgdCe,
+    /// APGD on the difference-of-logits ratio
+    ApgdDlr,
+    /// APGD towards nine classes
+    ApgdT,
+    /// FAB towards the nearest class
+    Fab,
+    /// FAB towards nine classes
+    FabT,
+    /// Square, forward passes alone
+    Square,
+    /// One step from the image
+    Fgsm,
+    /// Fifty steps from each of five random points, on the cross-entropy; in l0 too
+    Pgd,
+    /// Carlini and Wagner: the nearest mistake in l2
+    Cw,
+    /// DeepFool: a near mistake in l2 or linf, quickly
+    Deepfool,
+    /// HopSkipJump: a near mistake in l2 or linf, from decisions alone
+    HopSkipJump,
+}
+
+/// How an attack is run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Plan {
+    /// Attack after attack, sample by sample.
+    Suite(Vec<Part>, RunConfig),
+    /// One attack, batch by batch.
+    Batches(Single),
+}
+
+/// An attack on one batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Single {
+    Pgd(Pgd),
+    CarliniWagner(CarliniWagner),
+    DeepFool(DeepFool),
+    HopSkipJump(HopSkipJump),
+}
+
+impl Kind {
+    /// The attack in a norm at a radius with some images in memory at a time.
+    ///
+    /// # Errors
+    /// If the attack does not exist in the norm.
+    pub(super) fn plan(self, norm: Norm, epsilon: f64, batch: usize) -> Result<Plan, String> {
+        let version = |version| {
+            let config = AutoAttack::new(version);
+            Plan::Suite(config.parts(norm), RunConfig { batch, ..config.run })
+        };
+        let part = |part| Plan::Suite(vec![part], RunConfig { batch, ..RunConfig::default() });
+        let apgd = Apgd::default();
+        let plan = match self {
+            Kind::Autoattack => version(Version::Standard),
+            Kind::AutoattackPlus => version(Version::Plus),
+            Kind::AutoattackRand => version(Version::Rand),
+            Kind::ApgdCe => part(Part::Apgd { loss: LabelLoss::CrossEntropy, config: apgd }),
+            Kind::ApgdDlr => part(Part::Apgd { loss: LabelLoss::Dlr, config: apgd }),
+            Kind::ApgdT => part(Part::ApgdTargeted { loss: Default::default(), targets: 9, config: apgd }),
+            Kind::Fab => part(Part::Fab { config: Fab::default() }),
+            Kind::FabT => part(Part::FabTargeted { targets: 9, config: Fab::default() }),
+            Kind::Square => part(Part::Square { config: Square::default() }),
+            Kind::Fgsm => Plan::Batches(Single::Pgd(Pgd { early_stop: true, ..Pgd::single_step(epsilon) })),
+            Kind::Pgd => Plan::Batches(Single::Pgd(pgd(norm, epsilon))),
+            Kind::Cw => Plan::Batches(Single::CarliniWagner(CarliniWagner::default())),
+            Kind::Deepfool => Plan::Batches(Single::DeepFool(DeepFool::default())),
+            Kind::HopSkipJump => Plan::Batches(Single::HopSkipJump(HopSkipJump::default())),
+        };
+        let (exists, norms) = match &plan {
+            Plan::Suite(..) => (norm != Norm::L0, "linf, l2 or l1"),
+            Plan::Batches(Single::Pgd(_)) => (true, ""),
+            Plan::Batches(Single::CarliniWagner(_)) => (norm == Norm::L2, "l2"),
+            Plan::Batches(_) => (matches!(norm, Norm::L2 | Norm::Linf), "l2 or linf"),
+        };
+        if exists { Ok(plan) } else { Err(format!("{} has no step for {norm}; take {norms}", self.name())) }
+    }
+
+    /// Its name on the command line.
+    pub(super) fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// Fifty steps that together reach two and a half times as far as the ball (Madry et al. 2018); in l0 each step
+/// changes one coordinate more.
+fn pgd(norm: Norm, epsilon: f64) -> Pgd {
+    let steps = 50;
+    let step_size = if norm == Norm::L0 { 1.0 } else { 2.5 * epsilon / steps as f64 };
+    Pgd { steps, step_size, restarts: 5, early_stop: true, ..Pgd::default() }
+}
+
+impl Plan {
+    /// What can break an image, in their order.
+    pub(super) fn names(&self) -> Vec<&'static str> {
+        match self {
+            Plan::Suite(parts, _) => parts.iter().map(Part::name).collect(),
+            Plan::Batches(Single::Pgd(_)) => vec!["pgd"],
+            Plan::Batches(Single::CarliniWagner(_)) => vec!["cw"],
+            Plan::Batches(Single::DeepFool(_)) => vec!["deepfool"],
+            Plan::Batches(Single::HopSkipJump(_)) => vec!["hop-skip-jump"],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_plan_where_its_attack_has_a_step() {
+        let possible = |kind: &Kind| -> Vec<Norm> {
+            Norm::ALL.into_iter().filter(|&norm| kind.plan(norm, 1.0, 8).is_ok()).collect()
+        };
+        for kind in Kind::value_variants() {
+            let norms = possible(kind);
+            assert!(norms.contains(&Norm::L2), "{kind:?}: {norms:?}");
+            assert_eq!(norms.contains(&Norm::L0), matches!(kind, Kind::Pgd | Kind::Fgsm), "{kind:?}");
+        }
+        assert_eq!(possible(&Kind::Cw), [Norm::L2]);
+        let names = Kind::Autoattack.plan(Norm::Linf, 0.1, 8).unwrap().names();
+        assert_eq!(names, ["apgd-ce", "apgd-t", "fab-t", "square"]);
+        assert!(Kind::Cw.plan(Norm::Linf, 0.1, 8).unwrap_err().contains("take l2"));
+        assert!(Kind::Fab.plan(Norm::L0, 0.1, 8).unwrap_err().contains("linf, l2 or l1"));
+    }
+
+    #[test]
+    fn a_random_model_is_drawn_from_twenty_times() {
+        let Plan::Suite(parts, config) = Kind::AutoattackRand.plan(Norm::Linf, 0.1, 8).unwrap() else {
+            panic!("a suite")
+        };
+        assert_eq!((parts.len(), config.draws, config.batch), (2, 20, 8));
+    }
+}

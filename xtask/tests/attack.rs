@@ -1,0 +1,150 @@
+//! `cargo xtask attack`: interrupted, gone on with, and refused.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tarrl_data::Catalog;
+use tarrl_encoders::{Encoder, EncoderConfig, checkpoint::save_encoder};
+use tarrl_eval::{nearest_centroid, pixels};
+use tarrl_tensor::{Key, cpu};
+use xtask::stages::head;
+
+/// A small encoder that has learnt nothing, and a head on it that has.
+struct Files {
+    folder: tempfile::TempDir,
+    checkpoint: PathBuf,
+    head: PathBuf,
+}
+
+impl Files {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (checkpoint, head) =
+            (folder.path().join("encoder.safetensors"), folder.path().join("head.safetensors"));
+        let config = EncoderConfig { width: 0.1, ..EncoderConfig::default() };
+        let encoder = Encoder::new(&config, &cpu(), Key::new(1));
+        save_encoder(&checkpoint, &encoder, &Default::default()).unwrap();
+        let data =
+            Catalog::new(xtask::workspace_root().join("datasets"), "data").load("fashion-mnist-sample");
+        let train = data.unwrap().train;
+        let seen: Vec<usize> = (0..300).collect();
+        let labels: Vec<u32> = seen.iter().map(|&i| u32::from(train.labels[i])).collect();
+        let features = encoder.frozen().forward(&pixels(&train, &seen, &cpu()));
+        head::save(&head, &nearest_centroid(&features, &labels, 10)).unwrap();
+        Files { folder, checkpoint, head }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, output: &Path, options: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(["attack", "--dataset", "fashion-mnist-sample", "--images", "20", "--save-every", "0"]);
+        command.arg("--checkpoint").arg(&self.checkpoint).arg("--head").arg(&self.head);
+        command.arg("--json").arg(output).args(options);
+        command
+    }
+
+    fn run(&self, output: &Path, options: &[&str]) -> Output {
+        self.command(output, options).output().unwrap()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn state_of(output: &Path) -> PathBuf {
+    let mut name = output.as_os_str().to_owned();
+    name.push(".state");
+    name.into()
+}
+
+/// Killed in the middle of its work, with the state on disk, and started again by the same command but for the number
+/// of images in memory.
+#[test]
+fn a_killed_attack_goes_on_and_ends_with_the_same_outcome() {
+    let files = Files::new();
+    let options = ["--epsilon", "1e-6", "--attack", "apgd-t"];
+    let (whole, broken) = (files.path("whole.json"), files.path("broken.json"));
+    let straight = files.run(&whole, &options);
+    assert!(straight.status.success(), "{}", text(&straight.stderr));
+    assert!(!state_of(&whole).exists());
+
+    let mut child =
+        files.command(&broken, &options).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let clock = Instant::now();
+    // An ascent that has taken steps.
+    let begun = || std::fs::read_to_string(state_of(&broken)).is_ok_and(|text| text.contains("\"taken\":1"));
+    while !begun() {
+        assert!(clock.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none(), "no state");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!broken.exists() && state_of(&broken).exists());
+
+    // Somebody else's state is refused and kept.
+    let other = files.run(&broken, &["--epsilon", "2e-6", "--attack", "apgd-t"]);
+    assert_eq!(other.status.code(), Some(1));
+    let message = text(&other.stderr);
+    assert!(message.contains("broken.json.state is of another attack: not the same epsilon"), "{message}");
+
+    let resumed = files.run(&broken, &[&options[..], &["--batch", "3"]].concat());
+    assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+    assert!(
+        text(&resumed.stderr).contains("going on with an interrupted attack"),
+        "{}",
+        text(&resumed.stderr)
+    );
+    let read =
+        |path: &Path| -> serde_json::Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    assert_eq!(read(&broken), read(&whole));
+    assert!(read(&whole)["robust"]["correct"].as_u64().unwrap() > 0);
+    assert!(!state_of(&broken).exists());
+}
+
+#[test]
+fn attacks_that_are_no_suite_make_a_table_too() {
+    let files = Files::new();
+    for (attack, norm, epsilon) in [("pgd", "linf", "0.3"), ("fgsm", "l0", "3"), ("deepfool", "l2", "5")] {
+        let output = files.path("outcomes.json");
+        let run =
+            files.run(&output, &["--attack", attack, "--norm", norm, "--epsilon", epsilon, "--batch", "7"]);
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
+        let correct = |name: &str| report[name]["correct"].as_u64().unwrap();
+        assert!(correct("clean") > 0 && correct("robust") <= correct("clean"), "{attack}: {report}");
+        let lost =
+            report["samples"].as_array().unwrap().iter().filter(|s| s["robust"] == false).count() as u64;
+        assert_eq!(20 - lost, correct("robust"));
+        assert!(text(&run.stdout).contains("95 % interval"));
+        assert_eq!(text(&run.stdout).contains("Median distance"), attack == "deepfool");
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_the_remedy() {
+    let files = Files::new();
+    let refusal = |output: &Path, options: &[&str]| {
+        let run = files.run(output, options);
+        assert_eq!(run.status.code(), Some(1), "{}", text(&run.stdout));
+        text(&run.stderr)
+    };
+    let output = files.path("outcomes.json");
+    let message = refusal(&output, &["--epsilon", "1", "--attack", "cw"]);
+    assert!(message.contains("cw has no step for linf; take l2"), "{message}");
+    let message = refusal(&files.path("missing/outcomes.json"), &["--epsilon", "1"]);
+    assert!(message.contains("choose a folder that exists"), "{message}");
+    std::fs::write(state_of(&output), "not a state").unwrap();
+    let message = refusal(&output, &["--epsilon", "1"]);
+    assert!(
+        message.contains("outcomes.json.state") && message.contains("remove it to start anew"),
+        "{message}"
+    );
+    std::fs::write(&files.head, "no head").unwrap();
+    let message = refusal(&files.path("other.json"), &["--epsilon", "1"]);
+    assert!(message.contains("head.safetensors"), "{message}");
+}
