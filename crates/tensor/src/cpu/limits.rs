@@ -62,6 +62,8 @@ fn lanes(level: Level) -> usize {
         Level::Portable => portable::Single::LEN,
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => super::gemm::vector::avx2::Single::LEN,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => super::gemm::vector::avx512::Single::LEN,
     }
 }
 
@@ -71,6 +73,9 @@ fn multiply_adds(level: Level) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `Level::Avx2` exists only where AVX2 and FMA were detected.
         Level::Avx2 => unsafe { with_avx2() },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `Level::Avx512` exists only where AVX-512F was detected.
+        Level::Avx512 => unsafe { with_avx512() },
     }
 }
 
@@ -80,6 +85,14 @@ fn multiply_adds(level: Level) {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn with_avx2() {
     chains::<super::gemm::vector::avx2::Single>();
+}
+
+/// # Safety
+/// The processor has AVX-512F.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx2,fma")]
+unsafe fn with_avx512() {
+    chains::<super::gemm::vector::avx512::Single>();
 }
 
 #[inline(always)]

@@ -195,18 +195,48 @@ fn check<T: Into<f64> + Copy>(g: &Geometry, r: &Reference, got: &Results<T>, eps
     assert_close("dw", g, &got.dw, &r.dw, r.terms, eps);
 }
 
+fn scratch_at(level: Level, arithmetic: Arithmetic) -> Scratch {
+    let mut scratch = Scratch::new(arithmetic);
+    scratch.level = level;
+    scratch
+}
+
 #[test]
 fn direct_arithmetic_matches_the_definition_in_both_precisions_and_on_any_processor() {
     let threads = Threads::new(2);
-    let native = Scratch::new(Arithmetic::Direct);
-    let mut portable = Scratch::new(Arithmetic::Direct);
-    portable.level = Level::Portable;
+    let scratches: Vec<Scratch> =
+        Level::available().into_iter().map(|level| scratch_at(level, Arithmetic::Direct)).collect();
     for (i, g) in shapes().iter().enumerate() {
         let reference = Reference::new(g, i as u64);
-        for scratch in [&native, &portable] {
+        for scratch in &scratches {
             check(g, &reference, &run_f32(&threads, g, &reference, scratch), f64::from(f32::EPSILON));
             check(g, &reference, &run_f64(&threads, g, &reference, scratch), f64::EPSILON);
         }
+    }
+}
+
+/// AVX2 and AVX-512 sum in the same order and fuse alike. What is portable rounds products by themselves.
+#[test]
+fn vectors_of_any_width_give_the_same_bits() {
+    let threads = Threads::new(2);
+    let fused: Vec<Level> =
+        Level::available().into_iter().filter(|level| *level != Level::Portable).collect();
+    let shapes = [shapes(), winograd_shapes()].concat();
+    for (i, g) in shapes.iter().enumerate() {
+        let mut numbers = Numbers(i as u64);
+        let (x, w, dy) = (numbers.values(g.x_len()), numbers.values(g.w_len()), numbers.values(g.y_len()));
+        let r = Reference { x, w, dy, y: vec![], dx: vec![], dw: vec![], terms: 0 };
+        let bits = |level: Level| {
+            let scratch = scratch_at(level, Arithmetic::Fast);
+            let (f32s, f64s) = (run_f32(&threads, g, &r, &scratch), run_f64(&threads, g, &r, &scratch));
+            let f32s =
+                [f32s.y, f32s.dx, f32s.dw].map(|v| v.into_iter().map(f32::to_bits).collect::<Vec<_>>());
+            let f64s =
+                [f64s.y, f64s.dx, f64s.dw].map(|v| v.into_iter().map(f64::to_bits).collect::<Vec<_>>());
+            (f32s, f64s)
+        };
+        let results: Vec<_> = fused.iter().map(|level| bits(*level)).collect();
+        assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{fused:?}: {g:?}");
     }
 }
 

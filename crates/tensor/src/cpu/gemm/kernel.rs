@@ -1,4 +1,5 @@
-//! The micro-kernel behind every product and convolution: six rows times one cache line of columns.
+//! The micro-kernel behind every product and convolution: six rows times one cache line of columns, or eight where a
+//! register holds the whole line.
 //!
 //! It computes `c[r, j] (+)= Σ_k a[r, k] b[k, j]` where the rows of `a` may lie anywhere in a buffer and a row is read in
 //! runs, so that the pixels below the taps of a convolution are multiplied where they lie, without a copy for each tap:
@@ -45,6 +46,9 @@ pub(crate) enum Level {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// With AVX2 and FMA. The same sums in the same order, so that results have the same bits as with [`Level::Avx2`].
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
 }
 
 impl Default for Level {
@@ -52,9 +56,23 @@ impl Default for Level {
     fn default() -> Level {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return Level::Avx2;
+            return if is_x86_feature_detected!("avx512f") { Level::Avx512 } else { Level::Avx2 };
         }
         Level::Portable
+    }
+}
+
+impl Level {
+    /// Every one that this processor has, the best first.
+    #[cfg(test)]
+    pub(crate) fn available() -> Vec<Level> {
+        match Level::default() {
+            Level::Portable => vec![Level::Portable],
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => vec![Level::Avx2, Level::Portable],
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => vec![Level::Avx512, Level::Avx2, Level::Portable],
+        }
     }
 }
 
@@ -65,10 +83,13 @@ pub(crate) fn multiply_f32(block: &Block<'_, f32>, c: &mut [f32]) {
     check(block, c);
     match block.level {
         // SAFETY: `check` has proved every index in range.
-        Level::Portable => unsafe { tiles::<portable::Single>(block, c) },
+        Level::Portable => unsafe { six::<portable::Single>(block, c) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above; `Level::Avx2` exists only where AVX2 and FMA were detected.
         Level::Avx2 => unsafe { avx2::tiles_f32(block, c) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above; `Level::Avx512` exists only where AVX-512F was detected.
+        Level::Avx512 => unsafe { avx512::tiles_f32(block, c) },
     }
 }
 
@@ -76,10 +97,13 @@ pub(crate) fn multiply_f64(block: &Block<'_, f64>, c: &mut [f64]) {
     check(block, c);
     match block.level {
         // SAFETY: `check` has proved every index in range.
-        Level::Portable => unsafe { tiles::<portable::Double>(block, c) },
+        Level::Portable => unsafe { six::<portable::Double>(block, c) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above; `Level::Avx2` exists only where AVX2 and FMA were detected.
         Level::Avx2 => unsafe { avx2::tiles_f64(block, c) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above; `Level::Avx512` exists only where AVX-512F was detected.
+        Level::Avx512 => unsafe { avx512::tiles_f64(block, c) },
     }
 }
 
@@ -103,35 +127,51 @@ fn check<T: Element>(block: &Block<'_, T>, c: &[T]) {
     }
 }
 
-/// All rows, six at a time.
+/// All rows in tiles of the heights that are listed, each as often as it fits; the last is 1.
+macro_rules! tiles {
+    ($block:expr, $c:expr, $vector:ty, $columns:literal, [$($height:literal),*]) => {{
+        let (rest, c) = ($block.rows, $c.as_mut_ptr());
+        $(
+            let (tiles, rest) = rest.as_chunks::<$height>();
+            for rows in tiles {
+                // SAFETY: the caller has had the block checked, and these are rows of it.
+                unsafe { tile::<$vector, $height, $columns>($block, rows, c) };
+            }
+        )*
+        debug_assert!(rest.is_empty());
+    }};
+}
+
+/// All rows, six at a time: with two vectors a line.
 ///
 /// # Safety
-/// `check` has accepted the arguments.
+/// `check` has accepted the arguments, and the processor has the instructions of `V`.
 #[inline(always)]
-unsafe fn tiles<V: Vector>(block: &Block<'_, V::Scalar>, c: &mut [V::Scalar]) {
-    let c = c.as_mut_ptr();
-    let (tiles, rest) = block.rows.as_chunks::<ROWS>();
-    // SAFETY: the rows are among those accepted.
-    unsafe {
-        for rows in tiles {
-            tile::<V, 6>(block, rows, c);
-        }
-        match rest {
-            [] => {}
-            [a] => tile::<V, 1>(block, &[*a], c),
-            [a, b] => tile::<V, 2>(block, &[*a, *b], c),
-            [a, b, d] => tile::<V, 3>(block, &[*a, *b, *d], c),
-            [a, b, d, e] => tile::<V, 4>(block, &[*a, *b, *d, *e], c),
-            [a, b, d, e, ..] => tile::<V, 5>(block, &[*a, *b, *d, *e, rest[4]], c),
-        }
-    }
+unsafe fn six<V: Vector>(block: &Block<'_, V::Scalar>, c: &mut [V::Scalar]) {
+    tiles!(block, c, V, 2, [6, 5, 4, 3, 2, 1]);
+}
+
+/// All rows, eight at a time: with one vector a line. More rows would run out of registers for their addresses: of the
+/// peak of Zen 4, eight reach 98 to 99.7 % from the first-level cache for sums of 64 terms and more, twelve 96 to 98.6 %,
+/// twenty-four 90 to 97 %.
+///
+/// # Safety
+/// As for [`six`].
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn eight<V: Vector>(block: &Block<'_, V::Scalar>, c: &mut [V::Scalar]) {
+    tiles!(block, c, V, 1, [8, 7, 6, 5, 4, 3, 2, 1]);
 }
 
 /// # Safety
 /// `rows` are rows of `block`, which `check` has accepted together with the buffer behind `c`.
 #[inline(always)]
-unsafe fn tile<V: Vector, const R: usize>(block: &Block<'_, V::Scalar>, rows: &[Row; R], c: *mut V::Scalar) {
-    let mut sums = [[V::zero(); 2]; R];
+unsafe fn tile<V: Vector, const R: usize, const C: usize>(
+    block: &Block<'_, V::Scalar>,
+    rows: &[Row; R],
+    c: *mut V::Scalar,
+) {
+    let mut sums = [[V::zero(); C]; R];
     // SAFETY: every offset below is at most the one that `check` has compared with the length of its buffer.
     unsafe {
         let base: [*const V::Scalar; R] = std::array::from_fn(|r| block.a.as_ptr().add(rows[r].a));
@@ -143,27 +183,26 @@ unsafe fn tile<V: Vector, const R: usize>(block: &Block<'_, V::Scalar>, rows: &[
         for run in block.runs {
             let mut at = run.a;
             for _ in 0..run.len {
-                let (b0, b1) = (V::load(b), V::load(b.add(V::LEN)));
-                for r in 0..R {
-                    let a = V::splat(base[r].add(at));
-                    sums[r][0] = a.multiply_add(b0, sums[r][0]);
-                    sums[r][1] = a.multiply_add(b1, sums[r][1]);
+                let line: [V; C] = std::array::from_fn(|i| V::load(b.add(i * V::LEN)));
+                for (sums, base) in sums.iter_mut().zip(base) {
+                    let a = V::splat(base.add(at));
+                    for (sum, b) in sums.iter_mut().zip(line) {
+                        *sum = a.multiply_add(b, *sum);
+                    }
                 }
                 at += block.step;
-                b = b.add(2 * V::LEN);
+                b = b.add(C * V::LEN);
             }
         }
-        if block.width < 2 * V::LEN {
-            return narrow::<V, R>(block, rows, sums, c);
+        if block.width < C * V::LEN {
+            return narrow::<V, R, C>(block, rows, sums, c);
         }
-        for r in 0..R {
-            let to = c.add(rows[r].c);
-            if block.add {
-                sums[r][0] = V::load(to).add(sums[r][0]);
-                sums[r][1] = V::load(to.add(V::LEN)).add(sums[r][1]);
+        for (row, sums) in rows.iter().zip(sums) {
+            for (i, sum) in sums.into_iter().enumerate() {
+                let to = c.add(row.c + i * V::LEN);
+                let sum = if block.add { V::load(to).add(sum) } else { sum };
+                sum.store(to);
             }
-            sums[r][0].store(to);
-            sums[r][1].store(to.add(V::LEN));
         }
     }
 }
@@ -173,18 +212,20 @@ unsafe fn tile<V: Vector, const R: usize>(block: &Block<'_, V::Scalar>, rows: &[
 /// # Safety
 /// As for [`tile`].
 #[inline(always)]
-unsafe fn narrow<V: Vector, const R: usize>(
+unsafe fn narrow<V: Vector, const R: usize, const C: usize>(
     block: &Block<'_, V::Scalar>,
     rows: &[Row; R],
-    sums: [[V; 2]; R],
+    sums: [[V; C]; R],
     c: *mut V::Scalar,
 ) {
-    for (row, [left, right]) in rows.iter().zip(sums) {
+    for (row, sums) in rows.iter().zip(sums) {
         let mut line = [V::Scalar::default(); 16];
-        // SAFETY: `line` has room for two vectors, and `check` has compared the wanted columns with the length of `c`.
+        // SAFETY: `line` has room for a line of a panel, and `check` has compared the wanted columns with the length of
+        // `c`.
         unsafe {
-            left.store(line.as_mut_ptr());
-            right.store(line.as_mut_ptr().add(V::LEN));
+            for (i, sum) in sums.into_iter().enumerate() {
+                sum.store(line.as_mut_ptr().add(i * V::LEN));
+            }
             for (j, sum) in line.iter().enumerate().take(block.width) {
                 let to = c.add(row.c + j);
                 *to = if block.add { *to + *sum } else { *sum };
@@ -196,14 +237,14 @@ unsafe fn narrow<V: Vector, const R: usize>(
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use super::super::vector::avx2::{Double, Single};
-    use super::{Block, tiles};
+    use super::{Block, six};
 
     /// # Safety
     /// The processor has AVX2 and FMA, and `check` has accepted the arguments.
     #[target_feature(enable = "avx2,fma")]
     pub(super) unsafe fn tiles_f32(block: &Block<'_, f32>, c: &mut [f32]) {
         // SAFETY: as for this function.
-        unsafe { tiles::<Single>(block, c) }
+        unsafe { six::<Single>(block, c) }
     }
 
     /// # Safety
@@ -211,6 +252,28 @@ mod avx2 {
     #[target_feature(enable = "avx2,fma")]
     pub(super) unsafe fn tiles_f64(block: &Block<'_, f64>, c: &mut [f64]) {
         // SAFETY: as for this function.
-        unsafe { tiles::<Double>(block, c) }
+        unsafe { six::<Double>(block, c) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    use super::super::vector::avx512::{Double, Single};
+    use super::{Block, eight};
+
+    /// # Safety
+    /// The processor has AVX-512F, and `check` has accepted the arguments.
+    #[target_feature(enable = "avx512f,avx2,fma")]
+    pub(super) unsafe fn tiles_f32(block: &Block<'_, f32>, c: &mut [f32]) {
+        // SAFETY: as for this function.
+        unsafe { eight::<Single>(block, c) }
+    }
+
+    /// # Safety
+    /// The processor has AVX-512F, and `check` has accepted the arguments.
+    #[target_feature(enable = "avx512f,avx2,fma")]
+    pub(super) unsafe fn tiles_f64(block: &Block<'_, f64>, c: &mut [f64]) {
+        // SAFETY: as for this function.
+        unsafe { eight::<Double>(block, c) }
     }
 }

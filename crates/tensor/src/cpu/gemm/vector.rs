@@ -14,14 +14,16 @@ macro_rules! wide {
         match $level {
             $crate::cpu::gemm::kernel::Level::Portable => $body,
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Level::Avx2` exists only where AVX2 and FMA were detected.
-            $crate::cpu::gemm::kernel::Level::Avx2 => unsafe { with_avx2(|| $body) },
+            $crate::cpu::gemm::kernel::Level::Avx2 | $crate::cpu::gemm::kernel::Level::Avx512 => {
+                // SAFETY: both exist only where AVX2 and FMA were detected.
+                unsafe { with_avx2(|| $body) }
+            }
         }
     }};
 }
 pub(crate) use wide;
 
-/// A register of scalars. Two of them hold a line of a panel.
+/// A register of scalars. One or two of them hold a line of a panel.
 pub(crate) trait Vector: Copy {
     type Scalar: Element;
     const LEN: usize;
@@ -117,85 +119,86 @@ pub(crate) mod portable {
 }
 
 #[cfg(target_arch = "x86_64")]
+macro_rules! registers {
+    ($name:ident, $register:ty, $scalar:ty, $len:literal,
+     $zero:ident, $load:ident, $splat:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident) => {
+        /// Used only inside functions that are compiled for these instructions and called where they were detected.
+        #[derive(Clone, Copy)]
+        pub(crate) struct $name($register);
+
+        impl Vector for $name {
+            type Scalar = $scalar;
+            const LEN: usize = $len;
+
+            #[inline(always)]
+            fn zero() -> Self {
+                // SAFETY: the processor has the instructions wherever this type is used.
+                Self(unsafe { $zero() })
+            }
+
+            #[inline(always)]
+            unsafe fn load(from: *const $scalar) -> Self {
+                // SAFETY: as above, and the caller grants `LEN` scalars.
+                Self(unsafe { $load(from) })
+            }
+
+            #[inline(always)]
+            unsafe fn splat(from: *const $scalar) -> Self {
+                // SAFETY: as above, and the caller grants one scalar.
+                Self(unsafe { $splat(*from) })
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, to: *mut $scalar) {
+                // SAFETY: as above, and the caller grants `LEN` scalars.
+                unsafe { $store(to, self.0) }
+            }
+
+            #[inline(always)]
+            fn prefetch(at: *const $scalar) {
+                // SAFETY: a prefetch cannot fault.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+            }
+
+            #[inline(always)]
+            fn constant(value: $scalar) -> Self {
+                // SAFETY: as above.
+                Self(unsafe { $splat(value) })
+            }
+
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                // SAFETY: as above.
+                Self(unsafe { $add(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn sub(self, other: Self) -> Self {
+                // SAFETY: as above.
+                Self(unsafe { $sub(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn mul(self, other: Self) -> Self {
+                // SAFETY: as above.
+                Self(unsafe { $mul(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            fn multiply_add(self, by: Self, to: Self) -> Self {
+                // SAFETY: as above.
+                Self(unsafe { $fma(self.0, by.0, to.0) })
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2 {
     use super::Vector;
     use std::arch::x86_64::*;
 
-    macro_rules! avx2 {
-        ($name:ident, $register:ty, $scalar:ty, $len:literal,
-         $zero:ident, $load:ident, $splat:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident) => {
-            /// Used only inside functions that are compiled for AVX2 and FMA and called where these were detected.
-            #[derive(Clone, Copy)]
-            pub(crate) struct $name($register);
-
-            impl Vector for $name {
-                type Scalar = $scalar;
-                const LEN: usize = $len;
-
-                #[inline(always)]
-                fn zero() -> Self {
-                    // SAFETY: the processor has AVX2 and FMA wherever this type is used.
-                    Self(unsafe { $zero() })
-                }
-
-                #[inline(always)]
-                unsafe fn load(from: *const $scalar) -> Self {
-                    // SAFETY: as above, and the caller grants `LEN` scalars.
-                    Self(unsafe { $load(from) })
-                }
-
-                #[inline(always)]
-                unsafe fn splat(from: *const $scalar) -> Self {
-                    // SAFETY: as above, and the caller grants one scalar.
-                    Self(unsafe { $splat(*from) })
-                }
-
-                #[inline(always)]
-                unsafe fn store(self, to: *mut $scalar) {
-                    // SAFETY: as above, and the caller grants `LEN` scalars.
-                    unsafe { $store(to, self.0) }
-                }
-
-                #[inline(always)]
-                fn prefetch(at: *const $scalar) {
-                    // SAFETY: a prefetch cannot fault.
-                    unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
-                }
-
-                #[inline(always)]
-                fn constant(value: $scalar) -> Self {
-                    // SAFETY: as above.
-                    Self(unsafe { $splat(value) })
-                }
-
-                #[inline(always)]
-                fn add(self, other: Self) -> Self {
-                    // SAFETY: as above.
-                    Self(unsafe { $add(self.0, other.0) })
-                }
-
-                #[inline(always)]
-                fn sub(self, other: Self) -> Self {
-                    // SAFETY: as above.
-                    Self(unsafe { $sub(self.0, other.0) })
-                }
-
-                #[inline(always)]
-                fn mul(self, other: Self) -> Self {
-                    // SAFETY: as above.
-                    Self(unsafe { $mul(self.0, other.0) })
-                }
-
-                #[inline(always)]
-                fn multiply_add(self, by: Self, to: Self) -> Self {
-                    // SAFETY: as above.
-                    Self(unsafe { $fma(self.0, by.0, to.0) })
-                }
-            }
-        };
-    }
-
-    avx2!(
+    registers!(
         Single,
         __m256,
         f32,
@@ -209,7 +212,7 @@ pub(crate) mod avx2 {
         _mm256_mul_ps,
         _mm256_fmadd_ps
     );
-    avx2!(
+    registers!(
         Double,
         __m256d,
         f64,
@@ -222,5 +225,40 @@ pub(crate) mod avx2 {
         _mm256_sub_pd,
         _mm256_mul_pd,
         _mm256_fmadd_pd
+    );
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512 {
+    use super::Vector;
+    use std::arch::x86_64::*;
+
+    registers!(
+        Single,
+        __m512,
+        f32,
+        16,
+        _mm512_setzero_ps,
+        _mm512_loadu_ps,
+        _mm512_set1_ps,
+        _mm512_storeu_ps,
+        _mm512_add_ps,
+        _mm512_sub_ps,
+        _mm512_mul_ps,
+        _mm512_fmadd_ps
+    );
+    registers!(
+        Double,
+        __m512d,
+        f64,
+        8,
+        _mm512_setzero_pd,
+        _mm512_loadu_pd,
+        _mm512_set1_pd,
+        _mm512_storeu_pd,
+        _mm512_add_pd,
+        _mm512_sub_pd,
+        _mm512_mul_pd,
+        _mm512_fmadd_pd
     );
 }

@@ -30,6 +30,9 @@ pub(super) fn at_level(level: Level, step: Step<'_>) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `Level::Avx2` exists only where AVX2 and FMA were detected.
         Level::Avx2 => unsafe { with_avx2(step) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `Level::Avx512` exists only where AVX-512F was detected.
+        Level::Avx512 => unsafe { with_avx512(step) },
     }
 }
 
@@ -40,6 +43,15 @@ pub(super) fn at_level(level: Level, step: Step<'_>) {
 unsafe fn with_avx2(step: Step<'_>) {
     // SAFETY: as for this function.
     unsafe { step.run::<crate::cpu::gemm::vector::avx2::Single>() }
+}
+
+/// # Safety
+/// The processor has AVX-512F.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx2,fma")]
+unsafe fn with_avx512(step: Step<'_>) {
+    // SAFETY: as for this function.
+    unsafe { step.run::<crate::cpu::gemm::vector::avx512::Single>() }
 }
 
 impl Step<'_> {
