@@ -49,7 +49,7 @@ impl Workload {
     /// The number of images that its figures are quoted for.
     pub fn usual_batch(self) -> usize {
         match self.arch {
-            Arch::ConvSmall => 256,
+            Arch::ConvSmall | Arch::ConvFlat => 256,
             _ => 64,
         }
     }
@@ -94,7 +94,7 @@ pub fn encoder_config(arch: Arch) -> EncoderConfig {
 /// `[h, w, c]` of the images that an encoder is made for: Fashion-MNIST and CIFAR.
 pub fn image_shape(arch: Arch) -> [usize; 3] {
     match arch {
-        Arch::ConvSmall => [28, 28, 1],
+        Arch::ConvSmall | Arch::ConvFlat => [28, 28, 1],
         _ => [32, 32, 3],
     }
 }

@@ -45,7 +45,7 @@ pub struct Profile {
     pub pretrain: Pretrain,
     /// The attack of the evaluation, PGD.
     pub attack: Attack,
-    /// How the bound is measured, at the radii of the attack.
+    /// How the bound is measured and representations are certified.
     pub bound: Bound,
 }
 
@@ -126,12 +126,15 @@ pub struct Attack {
     pub autoattack: usize,
 }
 
-/// How the bound is measured.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+/// How the bound is measured and representations are certified.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bound {
     /// Test images, balanced over the classes.
     pub samples: usize,
+    /// Radii ε of the l∞ ball, in pixels; those of the attack without this key.
+    #[serde(default)]
+    pub epsilons: Vec<Pixels>,
 }
 
 impl Profile {
@@ -167,6 +170,13 @@ impl Profile {
             .collect();
         names.sort();
         Ok(names)
+    }
+
+    /// The radii at which the bound is measured and representations are certified.
+    pub fn bound_epsilons(&self) -> Vec<f64> {
+        let own = &self.bound.epsilons;
+        let epsilons = if own.is_empty() { &self.attack.epsilons } else { own };
+        epsilons.iter().map(|e| e.value()).collect()
     }
 
     /// Every method that the profile names, for whatever table.
@@ -211,6 +221,10 @@ impl Profile {
         }
         if let Some(sweep) = &self.sweep {
             sweep.check()?;
+        }
+        let radii = &self.bound.epsilons;
+        if !radii.is_sorted_by(|a, b| a < b) || radii.first().is_some_and(|e| e.value() == 0.0) {
+            return Err("`bound.epsilons` has to rise, from above 0".to_owned());
         }
         if !self.attack.epsilons.is_sorted_by(|a, b| a < b) || self.attack.epsilons[0].value() == 0.0 {
             return Err(
@@ -321,6 +335,7 @@ samples = 100
                 "[sweep]\nmethod = \"tarr\"\ndivergences = [\"l2\"]\nweights = [3.0, 1.0]\n[bound]",
                 "`sweep.weights` has to rise",
             ),
+            ("samples = 100", "samples = 100\nepsilons = [0.1, 0.05]", "`bound.epsilons` has to rise"),
         ] {
             assert!(GOOD.contains(from), "{from}");
             let error = read(&GOOD.replace(from, to)).unwrap_err();

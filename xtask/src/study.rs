@@ -82,7 +82,7 @@ impl Study {
         let attacks = |job: &RowJobs| [job.head, job.attack].into_iter().chain(job.autoattack).collect();
         let needs = |table: &Table| match table {
             Table::T1 | Table::F1 => jobs(&rows, attacks),
-            Table::T5 => jobs(&rows, |job| vec![job.bound]),
+            Table::T5 | Table::F3 => jobs(&rows, |job| vec![job.bound]),
             Table::T6 => jobs(pairs.iter().flatten(), |job| vec![job.attack]),
             Table::T7 => jobs(&rows, |job| vec![job.pretrain, job.attack]),
             Table::F2 => {
@@ -172,7 +172,8 @@ impl Layout<'_> {
         let images = lab.profile.attack.autoattack;
         let autoattack = (images > 0)
             .then(|| graph.add(stages::autoattack::job(lab, [pretrain, head], images, &title, seed)));
-        let bound = graph.add(stages::bound::job(lab, pretrain, manifest, &title, seed));
+        let certify = graph.add(stages::certify::job(lab, pretrain, &title, seed));
+        let bound = graph.add(stages::bound::job(lab, [pretrain, certify], manifest, &title, seed));
         Ok(RowJobs { pretrain, head, attack, autoattack, bound })
     }
 

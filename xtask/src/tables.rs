@@ -19,6 +19,8 @@ pub enum Table {
     F1,
     /// Clean against robust accuracy as the weight λ moves, a curve per divergence
     F2,
+    /// How far attacks raise the loss against C·R, a point per encoder and task
+    F3,
 }
 
 impl Table {
@@ -31,6 +33,7 @@ impl Table {
             Self::T7 => "T7",
             Self::F1 => "F1",
             Self::F2 => "F2",
+            Self::F3 => "F3",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The networks as arrangements of units, whatever a unit is.
 
 use crate::config::{Arch, EncoderConfig};
+use crate::conv_flat::ConvFlat;
 use crate::conv_small::ConvSmall;
 use crate::layers::Unit;
 use crate::mlp::Mlp;
@@ -17,6 +18,7 @@ use tarrl_tensor::Tensor;
 #[derive(Clone, Debug)]
 pub(crate) enum Backbone<U> {
     ConvSmall(ConvSmall<U>),
+    ConvFlat(ConvFlat<U>),
     ResNet(ResNet<U>),
     WideResNet(WideResNet<U>),
     Vgg(Vgg<U>),
@@ -29,6 +31,7 @@ impl Backbone<Unit> {
     pub(crate) fn new(config: &EncoderConfig, site: &Site) -> Self {
         match config.arch {
             Arch::ConvSmall => Backbone::ConvSmall(ConvSmall::new(config, site)),
+            Arch::ConvFlat => Backbone::ConvFlat(ConvFlat::new(config, site)),
             Arch::ResNet18Cifar | Arch::ResNet34Cifar | Arch::ResNet50Cifar => {
                 Backbone::ResNet(ResNet::new(config, site))
             }
@@ -59,6 +62,7 @@ macro_rules! arrangement {
     ($backbone:expr, $net:ident => $body:expr, $vit:ident => $other:expr) => {
         match $backbone {
             Backbone::ConvSmall($net) => $body,
+            Backbone::ConvFlat($net) => $body,
             Backbone::ResNet($net) => $body,
             Backbone::WideResNet($net) => $body,
             Backbone::Vgg($net) => $body,
@@ -79,6 +83,7 @@ impl<U> Backbone<U> {
     pub(crate) fn map<V>(&self, f: impl Fn(&U) -> V) -> Backbone<V> {
         match self {
             Backbone::ConvSmall(net) => Backbone::ConvSmall(net.map(f)),
+            Backbone::ConvFlat(net) => Backbone::ConvFlat(net.map(f)),
             Backbone::ResNet(net) => Backbone::ResNet(net.map(f)),
             Backbone::WideResNet(net) => Backbone::WideResNet(net.map(f)),
             Backbone::Vgg(net) => Backbone::Vgg(net.map(f)),
@@ -91,6 +96,7 @@ impl<U> Backbone<U> {
     pub(crate) fn dim(&self, config: &EncoderConfig) -> usize {
         match self {
             Backbone::ConvSmall(_) => crate::conv_small::dim(config),
+            Backbone::ConvFlat(_) => crate::conv_flat::dim(config),
             Backbone::ResNet(_) => crate::resnet::dim(config),
             Backbone::WideResNet(_) => crate::wide_resnet::dim(config),
             Backbone::Vgg(_) => crate::vgg::dim(config),

@@ -11,6 +11,10 @@ pub enum Arch {
     #[default]
     #[serde(rename = "conv-small")]
     ConvSmall,
+    /// Two convolutions of stride 2, 5×5 with 16 and 3×3 with 32 channels, each with batch norm and ReLU, then a
+    /// matrix from all positions to 32. For certified training.
+    #[serde(rename = "conv-flat")]
+    ConvFlat,
     /// VGG-11 with batch norm (Simonyan & Zisserman 2015, configuration A) for small images: eight 3×3 convolutions of
     /// 64 to 512 channels, max-pools between.
     #[serde(rename = "vgg11")]
@@ -42,8 +46,9 @@ pub enum Arch {
 
 impl Arch {
     /// Every network.
-    pub const ALL: [Arch; 9] = [
+    pub const ALL: [Arch; 10] = [
         Arch::ConvSmall,
+        Arch::ConvFlat,
         Arch::Vgg11,
         Arch::ResNet18Cifar,
         Arch::ResNet34Cifar,
@@ -58,6 +63,7 @@ impl Arch {
     pub fn name(self) -> &'static str {
         match self {
             Arch::ConvSmall => "conv-small",
+            Arch::ConvFlat => "conv-flat",
             Arch::Vgg11 => "vgg11",
             Arch::ResNet18Cifar => "resnet18-cifar",
             Arch::ResNet34Cifar => "resnet34-cifar",
@@ -71,7 +77,7 @@ impl Arch {
 
     /// Whether its tensors depend on the size of the images, so that [`EncoderConfig::side`] must say it.
     pub fn needs_side(self) -> bool {
-        matches!(self, Arch::VitTiny | Arch::Mlp)
+        matches!(self, Arch::ConvFlat | Arch::VitTiny | Arch::Mlp)
     }
 
     /// Whether [`interval_displacement`](crate::Encoder::interval_displacement) has a rule for all that it does.
@@ -232,6 +238,7 @@ mod tests {
             (EncoderConfig { std: vec![1.0, 0.0, 1.0], ..good.clone() }, "std"),
             (EncoderConfig { std: vec![1.0, f64::INFINITY, 1.0], ..good.clone() }, "std"),
             (EncoderConfig { arch: Arch::Mlp, ..good.clone() }, "side"),
+            (EncoderConfig { arch: Arch::ConvFlat, ..good.clone() }, "side"),
             (EncoderConfig { arch: Arch::VitTiny, side: 30, ..good.clone() }, "side"),
             (EncoderConfig { arch: Arch::VitTiny, side: 32, norm: Norms::Dual, ..good.clone() }, "norm"),
         ];

@@ -27,7 +27,7 @@
 //! assert_eq!(slope.shape(), x.shape());
 //! ```
 //!
-//! - [`Arch`] names the networks, at any width: `conv-small`, `vgg11`, `resnet18-cifar`, `resnet34-cifar`,
+//! - [`Arch`] names the networks, at any width: `conv-small`, `conv-flat`, `vgg11`, `resnet18-cifar`, `resnet34-cifar`,
 //!   `resnet50-cifar`, `wrn-28-10`, `wrn-34-10`, `vit-tiny`, `mlp`.
 //! - [`Norms::Dual`] gives every batch norm two sets, and the [`Branch`] of a [`Pass`] chooses between them.
 //! - A [`Projector`] and a [`Predictor`] stand between representations and a loss; [`ema`] lets a copy of them follow.
@@ -39,6 +39,7 @@
 mod backbone;
 pub mod checkpoint;
 mod config;
+mod conv_flat;
 mod conv_small;
 mod encoder;
 mod frozen;

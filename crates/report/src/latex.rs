@@ -5,7 +5,7 @@ use crate::{Cell, Report, Table, Value};
 /// `tables.tex`: every table as a float with caption and label `tab:<id>`.
 pub fn tables(report: &Report) -> String {
     let mut text = String::from("% \\usepackage{booktabs}\n");
-    for item in &report.tables {
+    for item in report.tables.iter().filter(|table| !table.folded) {
         text.push('\n');
         text += &table(item);
     }

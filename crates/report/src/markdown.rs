@@ -5,7 +5,7 @@ use crate::{Cell, Report, Table, Value};
 /// `tables.md`: every table of the report with its question and notes.
 pub fn tables(report: &Report) -> String {
     let mut text = format!("# {}\n", escape(&report.title));
-    for item in &report.tables {
+    for item in report.tables.iter().filter(|table| !table.folded) {
         text += &format!("\n## {}. {}\n", escape(&item.id), escape(&item.title));
         if !item.caption.is_empty() {
             text += &format!("\n{}\n", escape(&item.caption));

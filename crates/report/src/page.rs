@@ -79,42 +79,50 @@ fn inequality() -> Markup {
 }
 
 fn table(table: &Table) -> Markup {
-    let groups = table.groups();
-    let grouped = groups.iter().any(|(name, _)| !name.is_empty());
     html! {
         section id=(table.id) {
             h2 { span class="id" { (table.id) } (table.title) }
-            p class="question" { (table.caption) }
-            div class="scroll" tabindex="0" role="region" aria-label={ (table.id) ". " (table.title) } {
-                table {
-                    thead {
-                        @if grouped {
-                            tr {
-                                th class="stub" {}
-                                @for (name, width) in &groups {
-                                    @if name.is_empty() { th colspan=(width) {} }
-                                    @else { th class="group" scope="colgroup" colspan=(width) { span { (name) } } }
-                                }
+            @if !table.caption.is_empty() { p class="question" { (table.caption) } }
+            @if table.folded {
+                details { summary { "All " (table.rows.len()) " rows" } (body(table)) }
+            } @else { (body(table)) }
+            (remarks(table))
+        }
+    }
+}
+
+fn body(table: &Table) -> Markup {
+    let groups = table.groups();
+    let grouped = groups.iter().any(|(name, _)| !name.is_empty());
+    html! {
+        div class="scroll" tabindex="0" role="region" aria-label={ (table.id) ". " (table.title) } {
+            table {
+                thead {
+                    @if grouped {
+                        tr {
+                            th class="stub" {}
+                            @for (name, width) in &groups {
+                                @if name.is_empty() { th colspan=(width) {} }
+                                @else { th class="group" scope="colgroup" colspan=(width) { span { (name) } } }
                             }
                         }
-                        tr {
-                            th class="stub" scope="col" { (table.stub) }
-                            @for column in &table.columns { th scope="col" { (column.label) } }
-                        }
                     }
-                    tbody {
-                        @for (r, row) in table.rows.iter().enumerate() {
-                            tr {
-                                th scope="row" { (row.label) }
-                                @for (c, cell) in row.cells.iter().enumerate() {
-                                    (entry(cell.as_ref(), table.columns[c].decimals, table.is_best(r, c)))
-                                }
+                    tr {
+                        th class="stub" scope="col" { (table.stub) }
+                        @for column in &table.columns { th scope="col" { (column.label) } }
+                    }
+                }
+                tbody {
+                    @for (r, row) in table.rows.iter().enumerate() {
+                        tr {
+                            th scope="row" { (row.label) }
+                            @for (c, cell) in row.cells.iter().enumerate() {
+                                (entry(cell.as_ref(), table.columns[c].decimals, table.is_best(r, c)))
                             }
                         }
                     }
                 }
             }
-            (remarks(table))
         }
     }
 }

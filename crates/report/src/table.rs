@@ -19,6 +19,8 @@ pub struct Table {
     pub rows: Vec<Row>,
     /// Remarks set below the table.
     pub notes: Vec<String>,
+    /// Whether it starts closed on the page, and is left to the result files where nothing can be closed.
+    pub folded: bool,
 }
 
 /// A row and its cells, one per column; `None` is shown as "–".

@@ -34,6 +34,19 @@ fn every_file_is_written_and_nothing_else() {
 }
 
 #[test]
+fn a_folded_table_is_closed_on_the_page_and_whole_in_the_results() {
+    let mut report = demo::report("");
+    let rows = report.tables[0].rows.len();
+    let open = (tarrl_report::markdown::tables(&report), tarrl_report::page(&report));
+    report.tables[0].folded = true;
+    let closed = (tarrl_report::markdown::tables(&report), tarrl_report::page(&report));
+    let heading = format!("## {}. ", report.tables[0].id);
+    assert!(open.0.contains(&heading) && !closed.0.contains(&heading));
+    let summary = format!("<summary>All {rows} rows</summary>");
+    assert!(!open.1.contains(&summary) && closed.1.contains(&summary));
+}
+
+#[test]
 fn a_report_gives_the_same_bytes_again_and_over_old_files() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     write(&demo::report(" of old"), second.path()).unwrap();

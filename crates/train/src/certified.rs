@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::fraction;
 use tarrl_bound::{Anchor, Divergence};
-use tarrl_encoders::{Encoder, Pass};
-use tarrl_tensor::Tensor;
+use tarrl_encoders::{Encoder, IntervalDisplacement, Pass};
+use tarrl_tensor::{Array, Tensor};
 
-/// `λ · E D(f(x), f(x) + |Δ|)`, where `|Δ|` bounds every coordinate of the displacement over the l-infinity ball by
+/// `λ · E D(f(x), f(x) + |Δ|)`, or the worst case of a contrast between images, where `|Δ|` bounds every coordinate of the displacement over the l-infinity ball by
 /// intervals (Gowal et al. 2018; Theorem I1, docs/certificates.md).
 ///
 /// A [`Regularizer`](tarrl_bound::Regularizer) looks for the worst point and finds less than the worst: a lower bound
@@ -16,8 +16,10 @@ use tarrl_tensor::Tensor;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Certified {
-    /// What is measured.
+    /// What is measured, unless `contrast` is given.
     pub divergence: Divergence,
+    /// Images are told apart at the worst point of the ball, in the place of a divergence.
+    pub contrast: Option<Contrast>,
     /// λ: the factor of the term in the loss; finite and not negative.
     pub weight: f64,
     /// The view that the ball is put around.
@@ -30,11 +32,35 @@ pub struct Certified {
     pub ramp: f64,
 }
 
+/// The worst-case cross-entropy of telling an image among others, an upper bound of what any attack can do to it.
+///
+/// With clean representations centred and in units of their spread, let `t_j` be the unit vector of image `j` of a
+/// group. The head with the rows `t_j / τ` is to tell each image from the others, the loss is the gap form of the bound,
+/// `ln(1 + Σ_j e^{m_j + s_j})` (Theorem A2, docs/theory.md) with the supports of the interval box,
+/// `s_j = (t_j − t_i) · c + |t_j − t_i| · ρ` (Theorem I1, docs/certificates.md). A displacement counts only as far as it
+/// confuses an image with another one, and spread is rewarded: the term cannot be made small by shrinking.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Contrast {
+    /// τ: positive; a larger one asks for coarser differences.
+    pub temperature: f64,
+    /// Images among which one is told; at least 2. Those of a batch that fill no group wait for another step.
+    pub group: usize,
+}
+
+/// Groups of 64 at temperature 1.
+impl Default for Contrast {
+    fn default() -> Self {
+        Contrast { temperature: 1.0, group: 64 }
+    }
+}
+
 /// The relative displacement at weight 1 within 0.1 around the clean image, rising over half of training.
 impl Default for Certified {
     fn default() -> Self {
         Certified {
             divergence: Divergence::default(),
+            contrast: None,
             weight: 1.0,
             anchor: Anchor::Clean,
             epsilon: 0.1,
@@ -56,7 +82,10 @@ impl Certified {
     #[track_caller]
     pub fn value(&self, encoder: &Encoder, x: &Tensor, epsilon_scale: f64, pass: &mut Pass) -> Tensor {
         let found = encoder.interval_displacement(x, self.epsilon * epsilon_scale, pass);
-        self.divergence.mean(&found.clean, &(&found.clean + &found.worst()))
+        match &self.contrast {
+            Some(contrast) => contrast.value(&found),
+            None => self.divergence.mean(&found.clean, &(&found.clean + &found.worst())),
+        }
     }
 
     /// Checks that the numbers make sense.
@@ -71,6 +100,14 @@ impl Certified {
                 self.divergence
             ));
         }
+        if let Some(Contrast { temperature, group }) = self.contrast
+            && !(temperature > 0.0 && temperature.is_finite() && group >= 2)
+        {
+            return Err(format!(
+                "certified.contrast has temperature {temperature} and groups of {group}; give a positive temperature and at \
+                 least two images"
+            ));
+        }
         for (field, value) in [("weight", self.weight), ("epsilon", self.epsilon)] {
             if !(value >= 0.0 && value.is_finite()) {
                 return Err(format!("certified.{field} is {value}; it must be finite and not negative"));
@@ -80,6 +117,33 @@ impl Certified {
             return Err(format!("certified.ramp is {}; a share of training lies in [0, 1]", self.ramp));
         }
         Ok(())
+    }
+}
+
+impl Contrast {
+    /// The mean over all images in whole groups, in nats.
+    #[track_caller]
+    fn value(&self, found: &IntervalDisplacement) -> Tensor {
+        let (n, d) = (found.clean.shape()[0], found.clean.shape()[1]);
+        let m = self.group.min(n);
+        let centred = &found.clean - &found.clean.mean(0);
+        let spread = centred.square().sum(1).mean_all().add_scalar(1e-12).sqrt();
+        let rows = centred.l2_normalize(1e-6);
+        let moved = &(&centred + &found.centre) / &spread;
+        let radius = &found.radius / &spread;
+        let own: Vec<u32> = (0..m as u32).collect();
+        let own = Array::new(found.clean.device(), [m], &own);
+        let group = |start: usize| {
+            let part = |t: &Tensor| t.slice(0, start, m);
+            let (t, u, r) = (part(&rows), part(&moved), part(&radius));
+            let logits = &u.matmul(&t.t()) - &(&u * &t).sum(1); // (m, m)
+            let apart = &t.reshape([1, m, d]) - &t.reshape([m, 1, d]);
+            let reach = (&apart.abs() * &r.reshape([m, 1, d])).sum(2).reshape([m, m]);
+            (&(&logits + &reach) * (1.0 / self.temperature)).cross_entropy(&own).mean_all()
+        };
+        let losses: Vec<Tensor> = (0..n / m).map(|g| group(g * m)).collect();
+        let sum = losses[1..].iter().fold(losses[0].clone(), |sum, loss| &sum + loss);
+        &sum * (1.0 / losses.len() as f64)
     }
 }
 
@@ -112,6 +176,52 @@ mod tests {
     }
 
     #[test]
+    fn a_contrast_by_hand() {
+        let device = cpu();
+        let tensor = |values: [f32; 4]| Tensor::new(&device, [2, 2], &values);
+        let found = IntervalDisplacement {
+            clean: tensor([1.0, 0.0, -1.0, 0.0]),
+            centre: tensor([-0.2, 0.1, 0.0, 0.0]),
+            radius: tensor([0.3, 0.5, 0.0, 0.7]),
+        };
+        // The rows are (1, 0) and (−1, 0), the spread is 1: the gap of the first image is −2 · (1 − 0.2) + 2 · 0.3, of the
+        // second −2, because its second feature tells nothing.
+        let expected = |tau: f64| {
+            let loss = |gap: f64| (gap / tau).exp().ln_1p();
+            0.5 * (loss(-1.0) + loss(-2.0))
+        };
+        for temperature in [0.5, 2.0] {
+            let value = Contrast { temperature, group: 2 }.value(&found).item();
+            assert!((value - expected(temperature)).abs() < 1e-5, "{value} {}", expected(temperature));
+        }
+    }
+
+    /// No point of the ball confuses an image more than the term says.
+    #[test]
+    fn a_contrast_is_above_that_of_every_point() {
+        let device = cpu();
+        let key = Key::new(19);
+        let encoder = Encoder::new(&EncoderConfig { width: 0.125, ..EncoderConfig::default() }, &device, key);
+        let keys: Vec<Key> = (0..6usize).map(|i| key.fold(i)).collect();
+        let x = Tensor::random(&device, Random::Uniform, &keys, &[8, 8, 1], DType::F32);
+        let contrast = Contrast { temperature: 0.5, group: 3 };
+        let certified = Certified { contrast: Some(contrast), ..Certified::default() };
+        let bound = certified.value(&encoder, &x, 0.3, &mut Pass::eval()).item();
+        let clean = encoder.forward(&x, &mut Pass::eval());
+        let still = certified.value(&encoder, &x, 0.0, &mut Pass::eval()).item();
+        for trial in 0..20usize {
+            let keys: Vec<Key> = keys.iter().map(|key| key.fold(trial)).collect();
+            let noise = Tensor::random(&device, Random::Uniform, &keys, &[8, 8, 1], DType::F32);
+            let u = (&x + &noise.add_scalar(-0.5).sign().mul_scalar(0.03)).clamp(0.0, 1.0);
+            let centre = &encoder.forward(&u, &mut Pass::eval()) - &clean;
+            let radius = centre.zeros_like();
+            let at = contrast.value(&IntervalDisplacement { clean: clean.clone(), centre, radius }).item();
+            assert!(at <= bound && at != still, "{at} {bound}");
+        }
+        assert!(still < bound);
+    }
+
+    #[test]
     fn senseless_numbers_are_refused_with_the_key() {
         let refused = |change: fn(&mut Certified), key: &str| {
             let mut certified = Certified::default();
@@ -122,6 +232,7 @@ mod tests {
         refused(|c| c.weight = -1.0, "certified.weight is -1");
         refused(|c| c.epsilon = f64::NAN, "certified.epsilon is NaN");
         refused(|c| c.ramp = 2.0, "certified.ramp is 2");
+        refused(|c| c.contrast = Some(Contrast { group: 1, ..Contrast::default() }), "groups of 1");
         refused(|c| c.divergence = Divergence::Cosine, "certified.divergence");
     }
 

@@ -77,7 +77,7 @@ mod state;
 mod step;
 mod train_config;
 
-pub use certified::Certified;
+pub use certified::{Certified, Contrast};
 pub use error::TrainError;
 pub use health::{COLLAPSED_EMBEDDINGS, COLLAPSED_FEATURES};
 pub use method::{

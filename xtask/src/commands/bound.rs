@@ -1,27 +1,36 @@
 //! `cargo xtask bound`
 
+mod heads;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use tarrl_attacks::{LabelLoss, Pgd, attack_classifier};
-use tarrl_bound::LinearHead;
-use tarrl_bound::certify::{Certificates, CertifiedChain, HeadReport};
-use tarrl_data::Catalog;
+use tarrl_bound::certify::{Certificate, Certificates, CertifiedChain, HeadReport};
+use tarrl_bound::{KnnHead, LinearHead, RegressionHead};
+use tarrl_data::{Catalog, Dataset};
 use tarrl_encoders::Frozen;
 use tarrl_eval::{Interval, ProbeConfig, features, linear_probe};
-use tarrl_tensor::{Key, Tensor, Transpose};
+use tarrl_tensor::Key;
 
+use self::heads::Head;
 use super::certify::{Chosen, Images, network, open};
-use crate::stages::head::{BATCH, Weights};
+use crate::stages::head::BATCH;
+use crate::stages::labels;
 
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask bound report certificates.safetensors encoder.safetensors
   cargo xtask bound report certificates.safetensors encoder.safetensors --head head.json
 
-A head is JSON with `k` classes, `d` features, `weight` (k × d, row by row) and `bias` (k). Without one, a linear head
-for the classes of the dataset is fitted on its training images. The images are those that were certified.";
+  cargo xtask bound report certificates.safetensors encoder.safetensors --neighbours 5
+
+A head is JSON with its `kind`, all matrices row by row:
+  linear (or no kind)   `k` classes, `d` features, `weight` (k × d), `bias` (k)
+  mlp                   `d`, `h` units, `hidden` (h × d), `hidden_bias` (h), `k`, `weight` (k × h), `bias` (k)
+  regression            `d`, `o` outputs, `weight` (o × d), `bias` (o), `targets` (images × o)
+Without one, a linear head for the classes of the dataset is fitted on its training images. The images are those that
+were certified.";
 
 /// Say what stored certificates mean for a head
 #[derive(Args, Debug)]
@@ -43,9 +52,12 @@ struct Report {
     certificates: PathBuf,
     /// The checkpoint of the encoder that was certified
     encoder: PathBuf,
-    /// A linear head as JSON
-    #[arg(long, value_name = "FILE")]
+    /// A head as JSON
+    #[arg(long, value_name = "FILE", conflicts_with = "neighbours")]
     head: Option<PathBuf>,
+    /// So many nearest neighbours among the training images, an odd number, instead of a head
+    #[arg(long, value_name = "K")]
+    neighbours: Option<usize>,
     #[command(flatten)]
     images: Images,
 }
@@ -66,64 +78,130 @@ impl Report {
         let (encoder, hash) = open(&self.encoder)?;
         let chosen = self.images.choose()?;
         certificates.check(&hash, &chosen.hash).with_context(|| path.to_string())?;
-        let head = self.head(&encoder, &chosen)?;
-        let labels: Vec<usize> = chosen.labels.iter().map(|&label| label as usize).collect();
-        // A head that does not fit is refused before anything is attacked.
-        certificates.apply(&head, &labels, &[])?;
-        let attacked = attacked(&certificates, &encoder, &head, &chosen)?;
-        let report = certificates.apply(&head, &labels, &[&attacked])?;
-        if report.violations() > 0 {
-            bail!(
-                "an attack passed the certificates of {} images: the program is wrong, because the theorem is not",
-                report.violations()
-            );
+        if let Some(k) = self.neighbours {
+            return self.neighbours(&certificates, &encoder, &chosen, k);
         }
+        let head = match &self.head {
+            Some(path) => Head::read(path)?,
+            None => Head::Linear(self.fitted(&encoder, &chosen)?),
+        };
+        let features = certificates.features();
+        if head.features() != features {
+            bail!("the head has {} features, the certificates have {features}", head.features());
+        }
+        let labels: Vec<usize> = chosen.labels.iter().map(|&label| label as usize).collect();
+        if let Head::Regression { targets, layer, .. } = &head
+            && targets.len() != labels.len() * layer.rows().len()
+        {
+            bail!("`targets` has {} numbers for {} certified images", targets.len(), labels.len());
+        }
+        let threat = certificates.about.config.threat;
+        let worst = head.attack(&|x| encoder.forward(x), &chosen.pixels, &chosen.labels, &threat);
+        let attacked = network(&encoder, &chosen.pixels)?.forward(&worst).array().to_f64();
+        let report = match &head {
+            Head::Linear(head) => certificates.apply(head, &labels, &[&attacked])?,
+            Head::Mlp { head, .. } => certificates.apply_by_radius(head, &labels, &[&attacked])?,
+            Head::Regression { head, layer, targets } => {
+                return numbers(&certificates, head, &layer.rows(), targets, &attacked);
+            }
+        };
+        held(report.violations())?;
         print(&certificates, &report);
         Ok(())
     }
 
-    fn head(&self, encoder: &Frozen, chosen: &Chosen) -> anyhow::Result<LinearHead> {
-        if let Some(path) = &self.head {
-            let text = std::fs::read(path)
-                .with_context(|| format!("cannot read {}; check the path", path.display()))?;
-            let weights: Weights =
-                serde_json::from_slice(&text).with_context(|| format!("{} is no head", path.display()))?;
-            if weights.weight.len() != weights.k * weights.d
-                || weights.bias.len() != weights.k
-                || weights.k < 2
-            {
-                bail!("{}: `weight` or `bias` have not as many numbers as `k` and `d` say", path.display());
-            }
-            return Ok(weights.head());
-        }
+    fn train(&self) -> anyhow::Result<Dataset> {
         let catalog = Catalog::new(&self.images.datasets, &self.images.data);
-        let train = catalog.load(&self.images.dataset)?.train;
-        let labels: Vec<u32> = train.labels.iter().map(|&label| label.into()).collect();
+        Ok(catalog.load(&self.images.dataset)?.train)
+    }
+
+    fn fitted(&self, encoder: &Frozen, chosen: &Chosen) -> anyhow::Result<LinearHead> {
+        let train = self.train()?;
+        let labels = labels(&train.labels);
         let train_features = features(&|x| encoder.forward(x), &train, chosen.pixels.device(), BATCH);
         let key = Key::new(0).fold("probe");
         Ok(linear_probe(&train_features, &labels, train.classes.len(), &ProbeConfig::default(), key).head)
     }
+
+    /// Nearest neighbours among the training images.
+    fn neighbours(
+        &self,
+        certificates: &Certificates,
+        encoder: &Frozen,
+        chosen: &Chosen,
+        k: usize,
+    ) -> anyhow::Result<()> {
+        if k.is_multiple_of(2) {
+            bail!("--neighbours {k} could be a tie; take an odd number");
+        }
+        let train = self.train()?;
+        let bank = features(&|x| encoder.forward(x), &train, chosen.pixels.device(), BATCH);
+        let bank_labels = train.labels.iter().map(|&label| usize::from(label)).collect();
+        let d = certificates.features();
+        let head = KnnHead::new(d, k, bank.array().to_f64(), bank_labels);
+        let labels: Vec<usize> = chosen.labels.iter().map(|&label| label as usize).collect();
+        let certified = certificates.certified_neighbours(&head, &labels)?;
+        let votes = |(c, &y): (&Certificate, &usize)| head.votes_for(&c.representation(), y);
+        let clean = certificates.samples.iter().zip(&labels).filter(|pair| votes(*pair)).count();
+        let n = labels.len();
+        println!(
+            "{n} images, ε = {}, f64, {k} nearest of {} training images",
+            certificates.about.config.threat.epsilon,
+            train.len()
+        );
+        accuracy("clean accuracy", clean, n);
+        accuracy("certified accuracy, by the radius", certified.iter().filter(|c| **c).count(), n);
+        Ok(())
+    }
 }
 
-/// The representations, in f64, where PGD on the loss of the head ends.
-fn attacked(
+/// Squared errors of a head that predicts numbers.
+fn numbers(
     certificates: &Certificates,
-    encoder: &Frozen,
-    head: &LinearHead,
-    chosen: &Chosen,
-) -> anyhow::Result<Vec<f64>> {
-    let x = &chosen.pixels;
-    let threat = certificates.about.config.threat;
-    let tensor = |shape: &[usize], values: &[f64]| Tensor::new(x.device(), shape, values).cast(x.dtype());
-    let weight = tensor(&[head.classes(), head.features()], head.weight());
-    let bias = tensor(&[head.classes()], head.bias());
-    let logits =
-        |u: &Tensor| &encoder.forward(u).matmul_with(&weight, Transpose { a: false, b: true }) + &bias;
-    let pgd = Pgd { steps: 20, step_size: threat.epsilon / 8.0, ..Pgd::default() };
-    let keys: Vec<Key> = (0..chosen.labels.len()).map(|i| Key::new(0).fold("attack").fold(i)).collect();
-    let loss = LabelLoss::CrossEntropy;
-    let worst = attack_classifier(&logits, x, &chosen.labels, loss, &threat, &pgd, &keys).worst;
-    Ok(network(encoder, x)?.forward(&worst).array().to_f64())
+    head: &RegressionHead,
+    rows: &[&[f64]],
+    targets: &[f64],
+    attacked: &[f64],
+) -> anyhow::Result<()> {
+    let found = certificates.squared_errors(head, rows, targets)?;
+    let (d, o) = (certificates.features(), rows.len());
+    let error = |z: &[f64], i: usize| -> f64 {
+        head.predict(z).iter().zip(&targets[i * o..]).map(|(p, t)| (p - t).powi(2)).sum()
+    };
+    let reached: Vec<f64> =
+        found.iter().enumerate().map(|(i, pair)| error(&attacked[i * d..][..d], i).max(pair.0)).collect();
+    let within = reached.iter().zip(&found).filter(|(r, pair)| **r <= pair.1 * (1.0 + 1e-12)).count();
+    held(found.len() - within)?;
+    let radius = |(i, c): (usize, &Certificate)| {
+        head.squared_bound(&c.representation(), &targets[i * o..][..o], c.radius())
+    };
+    let by_radius: Vec<f64> = certificates.samples.iter().enumerate().map(radius).collect();
+    println!("{} images, ε = {}, f64", found.len(), certificates.about.config.threat.epsilon);
+    line("clean squared error", &found.iter().map(|pair| pair.0).collect::<Vec<_>>());
+    line("attacked squared error (PGD-20)", &reached);
+    line("certified squared error", &found.iter().map(|pair| pair.1).collect::<Vec<_>>());
+    line("certified, radius alone", &by_radius);
+    Ok(())
+}
+
+/// Fails if an attack passed a certificate.
+fn held(violations: usize) -> anyhow::Result<()> {
+    if violations > 0 {
+        bail!(
+            "an attack passed the certificates of {violations} images: the program is wrong, because the theorem is not"
+        );
+    }
+    Ok(())
+}
+
+fn line(name: &str, values: &[f64]) {
+    let interval = Interval::over_samples(values);
+    println!("  {name:34}{:9.4} ± {:.4}", interval.mean, interval.half_width);
+}
+
+fn accuracy(name: &str, count: usize, n: usize) {
+    let interval = Interval::accuracy(count, n);
+    println!("  {name:34}{:7.1} % ± {:.1}", 100.0 * interval.mean, 100.0 * interval.half_width);
 }
 
 /// A line of the report: its name and what it shows of each image.
@@ -143,8 +221,7 @@ fn print(certificates: &Certificates, report: &HeadReport) {
         ("additive bound L + C r", |c| c.additive),
     ];
     for (name, of) in losses {
-        let interval = Interval::over_samples(&report.chains.iter().map(of).collect::<Vec<_>>());
-        println!("  {name:32}{:8.3} ± {:.3}", interval.mean, interval.half_width);
+        line(name, &report.chains.iter().map(of).collect::<Vec<_>>());
     }
     let accuracies: [Quantity<bool>; 4] = [
         ("clean accuracy", |c| c.correct),
@@ -153,8 +230,7 @@ fn print(certificates: &Certificates, report: &HeadReport) {
         ("certified, radius alone", |c| c.certified_by_radius),
     ];
     for (name, of) in accuracies {
-        let interval = Interval::accuracy(report.count(of), n);
-        println!("  {name:32}{:7.1} % ± {:.1}", 100.0 * interval.mean, 100.0 * interval.half_width);
+        accuracy(name, report.count(of), n);
     }
     let ratio = |of: fn(&CertifiedChain) -> f64| report.mean(of) / report.mean(|c| c.attacked);
     println!("  certified / attacked loss       {:8.2}", ratio(|c| c.certified));

@@ -3,6 +3,7 @@
 mod examples;
 mod f1;
 mod f2;
+mod f3;
 mod t1;
 mod t5;
 mod t6;
@@ -28,8 +29,11 @@ pub(crate) struct Results<'a> {
     pub(crate) provenance: &'a Value,
 }
 
-/// A table and what it shows in sentences.
-type Made = anyhow::Result<(tarrl_report::Table, Vec<String>)>;
+/// A table, or several that belong together, and what they show in sentences.
+type Made = anyhow::Result<(Vec<tarrl_report::Table>, Vec<String>)>;
+
+/// What makes the tables of one id.
+type Make<'a> = fn(&Results<'a>) -> Made;
 
 impl Results<'_> {
     /// The report.
@@ -42,11 +46,15 @@ impl Results<'_> {
             provenance: self.provenance(),
             ..Report::default()
         };
-        let tables: [(Table, fn(&Self) -> Made); 4] =
-            [(Table::T1, t1::table), (Table::T5, t5::table), (Table::T6, t6::table), (Table::T7, t7::table)];
+        let tables: [(Table, Make<'_>); 4] = [
+            (Table::T1, |results| alone(t1::table(results))),
+            (Table::T5, t5::tables),
+            (Table::T6, |results| alone(t6::table(results))),
+            (Table::T7, |results| alone(t7::table(results))),
+        ];
         for (_, make) in tables.into_iter().filter(|(table, _)| self.has(*table)) {
-            let (table, findings) = make(self)?;
-            report.tables.push(table);
+            let (tables, findings) = make(self)?;
+            report.tables.extend(tables);
             report.findings.extend(findings);
         }
         if self.has(Table::F1) {
@@ -55,6 +63,9 @@ impl Results<'_> {
         }
         if self.has(Table::F2) {
             report.figures.push(f2::figure(self)?);
+        }
+        if self.has(Table::F3) {
+            report.figures.push(f3::figure(self)?);
         }
         Ok(report)
     }
@@ -99,6 +110,11 @@ impl Results<'_> {
             facts: vec![("dataset".into(), self.lab.profile.dataset.clone())],
         }
     }
+}
+
+/// One table as a list.
+fn alone(made: anyhow::Result<(tarrl_report::Table, Vec<String>)>) -> Made {
+    made.map(|(table, findings)| (vec![table], findings))
 }
 
 /// An accuracy in per cent from counts of correct images, one count for each seed: over seeds where there are

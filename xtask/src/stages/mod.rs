@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! data → pretrain → head → attack, autoattack
-//!                     └──→ bound
+//!         └──→ certify → bound
 //! ```
 
 pub mod attack;
 pub mod autoattack;
 pub mod bound;
+pub mod certify;
 pub mod data;
 pub mod head;
 pub mod pretrain;

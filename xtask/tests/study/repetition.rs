@@ -27,12 +27,12 @@ fn another_seed_runs_only_what_is_new() {
         ran.stderr.lines().filter_map(|line| line.split("done: ").nth(1)?.split(", ").next()).collect();
     assert_eq!(
         done,
-        ["attack plain", "bound plain", "head plain", "pretrain plain"].into(),
+        ["attack plain", "bound plain", "certify plain", "head plain", "pretrain plain"].into(),
         "{}",
         ran.stderr
     );
     assert!(
-        ran.stderr.contains("9 jobs, 5 done already") && !ran.stderr.contains("seed 0"),
+        ran.stderr.contains("11 jobs, 6 done already") && !ran.stderr.contains("seed 0"),
         "{}",
         ran.stderr
     );

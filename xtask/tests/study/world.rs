@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use crate::stripes;
 
-/// Jobs of the study: the data, and four for each of the two methods.
-pub(crate) const JOBS: usize = 9;
+/// Jobs of the study: the data, and five for each of the two methods.
+pub(crate) const JOBS: usize = 11;
 
 const PLAIN: &str = r#"title = "Plain"
 views = ["strong", "strong"]

@@ -35,7 +35,7 @@
 //!   other heads: a [`HeadReport`].
 //! - [`cloud`] is for encoders too deep for all that: certificates of the smoothed encoder, by sampling.
 //!
-//! The theorems, R1 to S3, are stated and proved in `docs/certificates.md`.
+//! The theorems, R1 to S4, are stated and proved in `docs/certificates.md`.
 
 mod apply;
 mod backward;
@@ -46,6 +46,7 @@ mod ellipsoid;
 mod error;
 mod form;
 mod interval;
+mod lipschitz;
 mod network;
 mod read;
 mod relax;
@@ -61,7 +62,10 @@ pub use error::CertifyError;
 pub use form::LinearForm;
 pub use network::Network;
 pub use rounding::gamma;
-pub use smoothing::{Cloud, CovarianceCertificate, SmoothingConfig, cloud, growth, total_variation_radius};
+pub use smoothing::{
+    Cloud, CovarianceCertificate, SmoothingConfig, cloud, growth, total_variation_cosine,
+    total_variation_radius,
+};
 pub use store::{About, Certificates, FORMAT};
 
 #[cfg(test)]

@@ -44,6 +44,12 @@ impl Unit {
         Unit { map, norm: Some(BranchNorm::new(norm, outputs, norms)), activation: Activation::Relu }
     }
 
+    /// The matrix `(outputs, inputs)` without bias, and nothing after it.
+    pub fn matrix(site: &Site, [inputs, outputs]: [usize; 2]) -> Self {
+        let map = Map::Linear(Linear::new(site, [inputs, outputs], LinearBias::Without));
+        Unit { map, norm: None, activation: Activation::None }
+    }
+
     /// The unit's map, normalisation and activation of `x`.
     #[track_caller]
     pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
