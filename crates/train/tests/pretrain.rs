@@ -156,7 +156,7 @@ fn robustness(encoder: &Encoder) -> f64 {
 #[test]
 fn training_lowers_the_loss_and_the_regularizer_lowers_r() {
     let mut found = Vec::new();
-    for name in ["simclr", "tarr", "tarr-strong"] {
+    for name in ["simclr", "tarr"] {
         let folder = tempfile::tempdir().unwrap();
         let config = TrainConfig {
             optimizer: OptimizerConfig::AdamW(AdamW { lr: 5e-3, ..AdamW::default() }),
@@ -173,8 +173,8 @@ fn training_lowers_the_loss_and_the_regularizer_lowers_r() {
         assert!(last < first - 0.1 && last < 4.0, "{name}: objective {first} -> {last}");
         found.push(robustness(&trained.encoder));
     }
-    println!("R of SimCLR, TARR and strong TARR: {found:?}");
-    assert!(found[1] < 0.6 * found[0] && found[2] < found[1], "{found:?}");
+    println!("R of SimCLR and TARR: {found:?}");
+    assert!(found[1] < 0.6 * found[0], "{found:?}");
 }
 
 /// An attack that climbed down, or that never reached the loss, would leave the encoder as it was.
@@ -210,14 +210,14 @@ fn passes_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let trained = train(&config("tarr", 1), folder.path()).unwrap();
     let epoch = trained.last.unwrap();
-    // For each image two views; then the reference, five steps and the last point of the attack; then x and x'.
-    assert_eq!(epoch.forward, 256 * (2 + 7 + 2));
-    assert_eq!(epoch.backward, 256 * (2 + 5 + 2));
+    // For each image two views; then the reference, three steps and the last point of the attack; then x and x'.
+    assert_eq!(epoch.forward, 256 * (2 + 5 + 2));
+    assert_eq!(epoch.backward, 256 * (2 + 3 + 2));
     assert!(epoch.seconds > 0.0 && epoch.images_per_second > 0.0);
     let steps = step_records(folder.path());
     let last = steps.last().unwrap();
     assert_eq!(last.epsilon_scale, 1.0);
-    assert!((last.loss - (last.objective + 3.0 * last.regularizer)).abs() < 1e-12);
+    assert!((last.loss - (last.objective + 8.0 * last.regularizer)).abs() < 1e-12);
     assert!(last.regularizer > 0.0 && last.feature_spread > 0.0 && last.gradient_norm > 0.0);
 }
 
