@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::fraction;
 use tarrl_bound::{Anchor, Divergence};
-use tarrl_encoders::{Encoder, IntervalDisplacement, Pass};
+use tarrl_encoders::{Encoder, IntervalDisplacement, Linear, Pass};
 use tarrl_tensor::{Array, Tensor};
 
-/// `λ · E D(f(x), f(x) + |Δ|)`, or the worst case of a contrast between images, where `|Δ|` bounds every coordinate of the displacement over the l-infinity ball by
-/// intervals (Gowal et al. 2018; Theorem I1, docs/certificates.md).
+/// `λ · E D(f(x), f(x) + |Δ|)`, or the worst case of a contrast between images or of telling clusters apart, where `|Δ|`
+/// bounds every coordinate of the displacement over the l-infinity ball by intervals (Gowal et al. 2018; Theorem I1,
+/// docs/certificates.md).
 ///
 /// A [`Regularizer`](tarrl_bound::Regularizer) looks for the worst point and finds less than the worst: a lower bound
 /// of `R`, which certifies nothing. This term is an upper bound of the same quantity for divergences that grow
@@ -16,10 +17,13 @@ use tarrl_tensor::{Array, Tensor};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Certified {
-    /// What is measured, unless `contrast` is given.
+    /// What is measured, unless `contrast` or `clusters` is given.
     pub divergence: Divergence,
     /// Images are told apart at the worst point of the ball, in the place of a divergence.
     pub contrast: Option<Contrast>,
+    /// Sets of clusters of the teacher's representations of the training images, each of so many. A linear classifier for
+    /// each learns them from the worst case in the ball ([`worst_cross_entropy`]), in the place of a divergence.
+    pub clusters: Vec<usize>,
     /// λ: the factor of the term in the loss; finite and not negative.
     pub weight: f64,
     /// The view that the ball is put around.
@@ -61,6 +65,7 @@ impl Default for Certified {
         Certified {
             divergence: Divergence::default(),
             contrast: None,
+            clusters: Vec::new(),
             weight: 1.0,
             anchor: Anchor::Clean,
             epsilon: 0.1,
@@ -75,17 +80,29 @@ impl Certified {
         if progress >= self.ramp { 1.0 } else { (progress / self.ramp).max(0.0) }
     }
 
-    /// The term, unweighted, for images `x` `(n, h, w, c)` at `epsilon_scale` times the radius.
+    /// The term of a divergence or a contrast, unweighted, for images `x` `(n, h, w, c)` at `epsilon_scale` times the radius.
     ///
     /// # Panics
     /// As [`Encoder::interval_displacement`].
     #[track_caller]
     pub fn value(&self, encoder: &Encoder, x: &Tensor, epsilon_scale: f64, pass: &mut Pass) -> Tensor {
-        let found = encoder.interval_displacement(x, self.epsilon * epsilon_scale, pass);
+        let found = self.intervals(encoder, x, epsilon_scale, pass);
         match &self.contrast {
             Some(contrast) => contrast.value(&found),
             None => self.divergence.mean(&found.clean, &(&found.clean + &found.worst())),
         }
+    }
+
+    /// What intervals say of images `x` `(n, h, w, c)` at `epsilon_scale` times the radius.
+    #[track_caller]
+    pub(crate) fn intervals(
+        &self,
+        encoder: &Encoder,
+        x: &Tensor,
+        epsilon_scale: f64,
+        pass: &mut Pass,
+    ) -> IntervalDisplacement {
+        encoder.interval_displacement(x, self.epsilon * epsilon_scale, pass)
     }
 
     /// Checks that the numbers make sense.
@@ -108,6 +125,15 @@ impl Certified {
                  least two images"
             ));
         }
+        if self.clusters.iter().any(|&k| k < 2) {
+            return Err("certified.clusters must have two clusters at least in each set".into());
+        }
+        if !self.clusters.is_empty() && self.contrast.is_some() {
+            return Err(
+                "certified.clusters and certified.contrast each take the place of a divergence; choose one"
+                    .into(),
+            );
+        }
         for (field, value) in [("weight", self.weight), ("epsilon", self.epsilon)] {
             if !(value >= 0.0 && value.is_finite()) {
                 return Err(format!("certified.{field} is {value}; it must be finite and not negative"));
@@ -118,6 +144,20 @@ impl Certified {
         }
         Ok(())
     }
+}
+
+/// The mean over `n` representations of the largest cross-entropy that their boxes allow, in nats, for the head with
+/// rows and biases of `head` and `labels` U32 `(n)`: the gap form of the bound (Theorem A2, docs/theory.md) with the
+/// supports of the boxes, as in [`Contrast`]. A bias and the middle of a box only shift logits.
+#[track_caller]
+pub(crate) fn worst_cross_entropy(found: &IntervalDisplacement, head: &Linear, labels: &Array) -> Tensor {
+    let rows = head.weight();
+    let ([n, d], k) = ([found.clean.shape()[0], found.clean.shape()[1]], rows.shape()[0]);
+    let own = rows.gather(0, labels);
+    let logits = head.forward(&(&found.clean + &found.centre));
+    let apart = (&rows.reshape([1, k, d]) - &own.reshape([n, 1, d])).abs(); // (n, k, d)
+    let reach = (&apart * &found.radius.reshape([n, 1, d])).sum(2).reshape([n, k]);
+    (&logits + &reach).cross_entropy(labels).mean_all()
 }
 
 impl Contrast {
@@ -150,7 +190,7 @@ impl Contrast {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tarrl_encoders::EncoderConfig;
+    use tarrl_encoders::{EncoderConfig, LinearBias, Role, Site};
     use tarrl_tensor::{DType, Key, Random, cpu};
 
     /// The term is above what any point of the ball reaches, as `Divergence` measures both.
@@ -196,6 +236,31 @@ mod tests {
         }
     }
 
+    /// The first row: logits 0.9 and -0.9 at the middle of the box, 2 · 0.3 of reach; the second: -0.9 and 0.9 and none,
+    /// because its second feature moves neither logit.
+    #[test]
+    fn a_worst_cross_entropy_by_hand() {
+        let device = cpu();
+        let tensor = |values: [f32; 4]| Tensor::new(&device, [2, 2], &values);
+        let found = IntervalDisplacement {
+            clean: tensor([1.0, 0.0, -1.0, 0.0]),
+            centre: tensor([-0.2, 0.1, 0.0, 0.0]),
+            radius: tensor([0.3, 0.5, 0.0, 0.7]),
+        };
+        let mut head = Linear::new(&Site::new(&device, Key::new(1)), [2, 2], LinearBias::With);
+        head.visit_mut(&mut |_, role, value| {
+            *value = match role {
+                Role::Bias => Tensor::new(&device, [2], &[0.1f32, -0.1]),
+                _ => tensor([1.0, 0.0, -1.0, 0.0]),
+            }
+        });
+        let labels = Array::new(&device, [2], &[0u32, 1]);
+        let value = worst_cross_entropy(&found, &head, &labels).item();
+        let loss = |gap: f64| gap.exp().ln_1p();
+        let expected = 0.5 * (loss(-1.8 + 0.6) + loss(-1.8));
+        assert!((value - expected).abs() < 1e-5, "{value} {expected}");
+    }
+
     /// No point of the ball confuses an image more than the term says.
     #[test]
     fn a_contrast_is_above_that_of_every_point() {
@@ -234,6 +299,11 @@ mod tests {
         refused(|c| c.ramp = 2.0, "certified.ramp is 2");
         refused(|c| c.contrast = Some(Contrast { group: 1, ..Contrast::default() }), "groups of 1");
         refused(|c| c.divergence = Divergence::Cosine, "certified.divergence");
+        refused(|c| c.clusters = vec![3, 1], "certified.clusters");
+        refused(
+            |c| (c.clusters, c.contrast) = (vec![3], Some(Contrast::default())),
+            "certified.clusters and certified.contrast",
+        );
     }
 
     #[test]

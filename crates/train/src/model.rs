@@ -115,6 +115,11 @@ impl Classifier {
     pub(crate) fn logits(&self, h: &Tensor) -> Tensor {
         self.0.forward(h)
     }
+
+    /// The map.
+    pub(crate) fn linear(&self) -> &Linear {
+        &self.0
+    }
 }
 
 impl Embedded {

@@ -72,10 +72,10 @@ impl<'a> Session<'a> {
         let seen = Seen::of(run.rewind(state.step)?);
         let steps_per_epoch = (data.len() / config.batch) as u64;
         let teacher = training.teacher.map(Encoder::frozen);
-        let clusters = match (&config.method.pseudo_labels, &teacher) {
-            (Some(labels), Some(teacher)) => {
-                let key = Key::new(config.seed).fold("pseudo-labels");
-                clusters(teacher, data, device, &labels.clusters, key)
+        let sets = config.method.clusters();
+        let clusters = match &teacher {
+            Some(teacher) if !sets.is_empty() => {
+                clusters(teacher, data, device, &sets, Key::new(config.seed).fold("pseudo-labels"))
             }
             _ => Vec::new(),
         };

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, bail};
-use tarrl_benches::{Workload, median};
+use tarrl_benches::{Activity, Workload, median};
 
 use crate::workspace_root;
 
@@ -44,7 +45,25 @@ pub(crate) fn compare(run: Run, note: &mut dyn FnMut(String)) -> anyhow::Result<
         }
         None => note("PyTorch is not installed here (pip install torch)".to_owned()),
     }
+    let program = workspace_root().join(CANDLE).join("target/release/candle-peer");
+    match (run.workload.activity, program.exists()) {
+        (Activity::SslStep, _) => {}
+        (_, true) => found.push(take_turns(run, "candle", Peer::start(candle(run, &program))?)?),
+        (_, false) => note(format!(
+            "candle is not built here (cd {CANDLE} && cargo build --release --target-dir target)"
+        )),
+    }
     Ok(found)
+}
+
+/// The folder of the program that does all but `ssl-step` in candle.
+const CANDLE: &str = "benches/peers/candle";
+
+fn candle(run: Run, program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.args([run.workload.to_string(), run.batch.to_string()]);
+    command.env("RAYON_NUM_THREADS", run.threads.to_string());
+    command
 }
 
 const TORCH_SETTINGS: [&str; 3] = ["eager", "tuned", "compiled"];

@@ -114,17 +114,18 @@ fn networks(method: &Method) -> Result<(), String> {
 fn teacher(method: &Method) -> Result<(), String> {
     method.distillation.as_ref().map_or(Ok(()), |distillation| distillation.check())?;
     method.pseudo_labels.as_ref().map_or(Ok(()), |labels| labels.check())?;
+    let certified = method.certified.as_ref().is_some_and(|certified| !certified.clusters.is_empty());
     let user = match (&method.distillation, &method.pseudo_labels) {
         (Some(_), _) => Some("`distillation` learns"),
         (None, Some(_)) => Some("`pseudo_labels` clusters"),
-        (None, None) => None,
+        (None, None) => certified.then_some("`certified.clusters` needs"),
     };
     match (user, &method.teacher) {
         (Some(user), None) => Err(format!(
             "{user} the representations of another encoder; name the method that trains it: teacher = \"simclr\""
         )),
         (None, Some(name)) => Err(format!(
-            "teacher = \"{name}\" teaches nothing; add `distillation` or `pseudo_labels`, or remove it"
+            "teacher = \"{name}\" teaches nothing; add `distillation`, `pseudo_labels` or `certified.clusters`, or remove it"
         )),
         _ => Ok(()),
     }
@@ -209,6 +210,11 @@ mod tests {
             ),
             (simclr, "distillation = {}", "`distillation` learns the representations of another"),
             (simclr, "teacher = 'simclr'", "teacher = \"simclr\" teaches nothing"),
+            (
+                simclr,
+                "certified = { clusters = [10] }",
+                "`certified.clusters` needs the representations of another",
+            ),
             (simclr, "invariance = {}", "`invariance` relates two views, both attacked"),
             (simclr, "strength = { stages = 0 }", "strength.stages is 0"),
             (simclr, "strength = { end = 1.5 }", "strength.end is 1.5"),

@@ -116,8 +116,14 @@ impl Method {
     /// Classes of each linear classifier that it trains, where the dataset has `classes`.
     pub(crate) fn classifiers(&self, classes: usize) -> Vec<usize> {
         let named = (self.objective.is_some() && !self.compares_embeddings()).then_some(classes);
-        let clustered = self.pseudo_labels.iter().flat_map(|labels| labels.clusters.iter().copied());
-        named.into_iter().chain(clustered).collect()
+        named.into_iter().chain(self.clusters()).collect()
+    }
+
+    /// How many clusters each set of the teacher's has: those of the pseudo-labels, then those of the certified term.
+    pub(crate) fn clusters(&self) -> Vec<usize> {
+        let attacked = self.pseudo_labels.iter().flat_map(|labels| &labels.clusters);
+        let certified = self.certified.iter().flat_map(|certified| &certified.clusters);
+        attacked.chain(certified).copied().collect()
     }
 
     /// The views that a step needs of every image: those of the objective, then the anchors of the

@@ -1,7 +1,7 @@
 //! The terms on representations: R, and its certified counterpart.
 
-use super::{StepOutput, Work, accumulate};
-use crate::certified::Certified;
+use super::{StepOutput, Work, accumulate, add_gradient, scaled};
+use crate::certified::{Certified, worst_cross_entropy};
 use crate::model::Model;
 use std::cell::RefCell;
 use tarrl_bound::{Regularizer, TermInput};
@@ -39,9 +39,23 @@ pub(super) fn regularize(
 pub(super) fn certify(work: &Work<'_>, term: &Certified, anchor: &Tensor, output: &mut StepOutput) {
     let (model, input) = (work.net.model, work.input);
     let mut pass = Pass::train();
-    let value = term.value(&model.encoder, anchor, input.certified_scale, &mut pass);
-    output.certified = value.item();
-    add(model, value, term.weight, output);
+    if term.clusters.is_empty() {
+        let value = term.value(&model.encoder, anchor, input.certified_scale, &mut pass);
+        output.certified = value.item();
+        add(model, value, term.weight, output);
+    } else {
+        let found = term.intervals(&model.encoder, anchor, input.certified_scale, &mut pass);
+        let sets = term.clusters.len();
+        let [classifiers, labels] =
+            [model.heads.classifiers.len(), input.clusters.len()].map(|all| all - sets);
+        let losses = model.heads.classifiers[classifiers..].iter().zip(&input.clusters[labels..]);
+        let losses = losses.map(|(head, labels)| worst_cross_entropy(&found, head.linear(), labels));
+        let sum = losses.reduce(|sum, loss| &sum + &loss).expect("there is a set of clusters");
+        drop(found);
+        let value = scaled(sum, 1.0 / sets as f64);
+        output.certified = value.item();
+        add_gradient(model, scaled(value, term.weight), output);
+    }
     output.certified_weight = term.weight;
     rest_on(pass, output);
     // The clean images, the centres and the radii.

@@ -35,13 +35,14 @@ pub(super) fn distil(work: &Work<'_>, distillation: &Distillation, x: &Tensor, o
 pub(super) fn name(work: &Work<'_>, labels: &PseudoLabels, x: &Tensor, output: &mut StepOutput) {
     let Work { net, input, method, .. } = work;
     let n = x.shape()[0] as u64;
-    let sets = input.clusters.len();
+    let sets = labels.clusters.len();
+    let first = net.model.heads.classifiers.len() - input.clusters.len();
     let branch = method.adversary.as_ref().map_or(Branch::Clean, |adversary| adversary.branch);
     let mut still = net.model.heads.clone();
     detach(&mut still);
     let frozen = net.model.encoder.frozen_branch(branch);
     let mean = |classifiers: &[Classifier], h: &Tensor| {
-        let losses = classifiers[classifiers.len() - sets..].iter().zip(input.clusters);
+        let losses = classifiers[first..][..sets].iter().zip(input.clusters);
         let losses =
             losses.map(|(classifier, labels)| objectives::cross_entropy(&classifier.logits(h), labels));
         let sum = losses.reduce(|sum, loss| &sum + &loss).expect("there is a set of clusters");
