@@ -34,6 +34,8 @@
 pub mod check;
 pub mod cli;
 mod commands;
+#[cfg(feature = "cuda")]
+mod gpu;
 pub mod jobs;
 pub mod machine;
 pub mod message;

@@ -25,6 +25,10 @@ pub(crate) struct Check {
     /// Only these steps
     #[arg(long, value_name = "STEP,..", value_enum, value_delimiter = ',')]
     only: Vec<Step>,
+
+    /// Only the kernels of the GPU backend: compile them, and run them on an emulated GPU
+    #[arg(long, conflicts_with = "only")]
+    kernels: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
@@ -42,6 +46,9 @@ enum Step {
 impl Check {
     /// Runs every step even if an earlier one failed, so that one run shows everything; the quick ones come first.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
+        if self.kernels {
+            return kernels();
+        }
         let mut failed = Vec::new();
         for step in [Step::Format, Step::Rules, Step::Lints, Step::Docs] {
             if !self.only.is_empty() && !self.only.contains(&step) {
@@ -79,6 +86,17 @@ impl Step {
             Self::Docs => cargo("doc --workspace --no-deps", "see the warnings"),
         }
     }
+}
+
+#[cfg(feature = "cuda")]
+fn kernels() -> anyhow::Result<()> {
+    println!("== kernels of the GPU backend");
+    crate::gpu::kernels::check()
+}
+
+#[cfg(not(feature = "cuda"))]
+fn kernels() -> anyhow::Result<()> {
+    super::gpu_check::with_the_backend(&["check", "--kernels"])
 }
 
 fn cargo(arguments: &str, remedy: &str) -> anyhow::Result<()> {

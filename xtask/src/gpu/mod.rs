@@ -1,0 +1,5 @@
+//! What needs the GPU backend: checks of its kernels, with a GPU and without, and measurements.
+
+pub(crate) mod conformance;
+pub(crate) mod emulator;
+pub(crate) mod kernels;
