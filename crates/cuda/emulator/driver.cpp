@@ -16,7 +16,7 @@ typedef unsigned long long Pointer;
 
 namespace {
 
-const Status OK = 0, INVALID_VALUE = 1, INVALID_DEVICE = 101, NOT_FOUND = 500;
+const Status OK = 0, INVALID_VALUE = 1, INVALID_DEVICE = 101, NOT_FOUND = 500, NOT_SUPPORTED = 801;
 const std::size_t HEAD = 64, FRAME = 64;
 const unsigned char UNWRITTEN = 0xff, FRAME_BYTE = 0xa5;
 
@@ -49,6 +49,9 @@ Status cuGetErrorString(Status, const char** text) {
     *text = "an error of the emulator";
     return OK;
 }
+
+// NVRTC asks the driver that it finds for tables of its own, and goes on without.
+Status cuGetExportTable(const void**, const void*) { return NOT_SUPPORTED; }
 
 Status cuDeviceGetCount(int* count) {
     *count = 1;

@@ -121,9 +121,9 @@ fn open_first(folders: &[PathBuf], file: &str, companion: &str) -> bool {
 
 #[cfg(unix)]
 fn open(path: &Path) -> bool {
-    use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+    use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
     // SAFETY: NVIDIA's libraries, and the emulator's, only initialise themselves when they are loaded.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
     // Kept open until the process ends: that is what makes the bare name known.
     library.map(std::mem::forget).is_ok()
 }

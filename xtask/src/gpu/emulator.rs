@@ -61,6 +61,8 @@ fn library(compiler: &str, include: &Path, sources: &[PathBuf], to: &Path) -> an
     let mut command = Command::new(compiler);
     // As on the GPU, products and sums are not contracted.
     command.args(["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC"]);
+    // Its C++ library stays inside, where it cannot get between NVRTC and the one that NVRTC brings.
+    command.args(["-static-libstdc++", "-static-libgcc", "-Wl,--exclude-libs,ALL"]);
     command.arg(format!("-Wl,-soname,{name}")).arg("-I").arg(include).args(sources).arg("-o").arg(to);
     let output = command.output().with_context(|| format!("cannot start {compiler}"))?;
     if !output.status.success() {

@@ -94,11 +94,10 @@ fn run_emulated(host: &str) -> anyhow::Result<()> {
     let mut command = Command::new(program);
     command.args(["gpu-check", "--only", "conformance"]).env("TARRL_CUDA_LIBRARIES", &folder);
     let status = command.status().context("cannot start this program again")?;
-    std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     if !status.success() {
-        bail!("the conformance suite failed on the emulator; see above");
+        bail!("the suite on the emulator ended with {status}; see above. The emulator is kept in {}", folder.display());
     }
-    Ok(())
+    std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))
 }
 
 #[cfg(test)]
