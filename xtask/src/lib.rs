@@ -34,6 +34,7 @@
 pub mod check;
 pub mod cli;
 mod commands;
+mod device;
 #[cfg(feature = "cuda")]
 mod gpu;
 pub mod jobs;

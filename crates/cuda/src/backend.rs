@@ -7,8 +7,8 @@ use crate::{layout, matmul, norm, pointwise, pool, random, reduce, softmax};
 use std::fmt;
 use std::sync::Arc;
 use tarrl_tensor::{
-    Array, Backend, BatchNormSaved, BatchNormed, Binary, Buffer, ConvShape, DType, Extreme, HostSlice, HostVec, Key,
-    Norm, PoolShape, Product, Random, Shape, Split, Strided, Unary,
+    Array, Backend, BatchNormSaved, BatchNormed, Binary, Buffer, ConvShape, DType, Extreme, HostSlice,
+    HostVec, Key, Norm, PoolShape, Product, Random, Shape, Split, Strided, Unary,
 };
 
 pub(crate) struct CudaBackend(pub(crate) Arc<Gpu>);

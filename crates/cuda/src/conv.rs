@@ -24,7 +24,8 @@ pub(crate) fn forward(gpu: &Arc<Gpu>, x: &Array, w: &Array, shape: &ConvShape) -
     let (x, w) = (read(gpu, op, x), read(gpu, op, w));
     let room = plan.room(gpu, op);
     for images in plan.chunks() {
-        let (a, b, c) = (plan.patches(gpu, x, room.as_ref(), images), plan.weights(w), plan.outputs(&y, images));
+        let (a, b, c) =
+            (plan.patches(gpu, x, room.as_ref(), images), plan.weights(w), plan.outputs(&y, images));
         let (m, n, k) = (images.count * plan.pixels, plan.own_out, plan.terms);
         gemm(gpu, &Gemm { dtype: plan.dtype, batch: plan.groups, m, n, k, a, b, c, add: false });
     }

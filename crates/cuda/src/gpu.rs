@@ -73,7 +73,8 @@ impl Gpu {
         let driver = |what| move |error: DriverError| Absent::failed(what)(error.to_string());
         let stream = context.new_stream().map_err(driver("making a stream"))?;
         keep_memory(&context).map_err(driver("setting up the memory pool"))?;
-        let facts = facts(&context, how.ordinal, &compiler).map_err(driver("asking for the card's properties"))?;
+        let facts =
+            facts(&context, how.ordinal, &compiler).map_err(driver("asking for the card's properties"))?;
         let blas = CudaBlas::new(stream.clone())
             .map_err(|error| format!("{error:?}"))
             .map_err(Absent::failed("opening cuBLAS"))?;

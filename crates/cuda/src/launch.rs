@@ -126,7 +126,8 @@ impl Argument for u64 {
 impl<const N: usize> Argument for [usize; N] {
     fn push(self, words: &mut Vec<u64>) {
         for pair in self.chunks(2) {
-            let half = |i: usize| u64::from(u32::try_from(pair.get(i).copied().unwrap_or(0)).expect("below 2^32"));
+            let half =
+                |i: usize| u64::from(u32::try_from(pair.get(i).copied().unwrap_or(0)).expect("below 2^32"));
             words.push(half(0) | half(1) << 32);
         }
     }

@@ -71,7 +71,8 @@ pub(crate) fn scatter_add(gpu: &Arc<Gpu>, x: &Array, index: &Array, split: Split
     fill(gpu, &head, Element::Word4, split.extent, u64::from(u32::MAX));
     let launch = gpu.launch("scatter_link", element).arg(index_block).arg(&head).arg(&next);
     launch.arg(index.len()).arg(split.extent).arg(gpu.fault()).over(index.len());
-    let launch = gpu.launch("scatter_sum", element).arg(read(gpu, op, x)).arg(index_block).arg(&head).arg(&next);
+    let launch =
+        gpu.launch("scatter_sum", element).arg(read(gpu, op, x)).arg(index_block).arg(&head).arg(&next);
     launch.arg(&to).arg(len).arg(index.len()).arg(split.extent).arg(split.inner).over(len);
     to
 }

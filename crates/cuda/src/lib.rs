@@ -34,6 +34,7 @@ mod gpu;
 mod launch;
 mod layout;
 mod library;
+mod limits;
 mod matmul;
 mod memory;
 mod norm;
@@ -48,6 +49,7 @@ pub use absent::Absent;
 pub use compile::{Compiled, Compiler};
 pub use gpu::Facts;
 pub use library::Places;
+pub use limits::Limits;
 
 use std::sync::Arc;
 use tarrl_tensor::Device;
@@ -57,7 +59,7 @@ use tarrl_tensor::Device;
 /// # Errors
 /// [`Absent`] without a driver, without such a GPU, or without NVRTC and cuBLAS.
 pub fn open(ordinal: usize) -> Result<Device, Absent> {
-    Cuda::new(ordinal).open().map(Gpu::device)
+    Cuda::new(ordinal).open().map(|gpu| gpu.device())
 }
 
 /// How to open a GPU.
@@ -102,8 +104,8 @@ pub struct Gpu(Arc<gpu::Gpu>);
 
 impl Gpu {
     /// The handle to compute with; all handles share memory and stream.
-    pub fn device(self) -> Device {
-        Arc::new(backend::CudaBackend(self.0))
+    pub fn device(&self) -> Device {
+        Arc::new(backend::CudaBackend(self.0.clone()))
     }
 
     /// The card and the versions of what drives it.

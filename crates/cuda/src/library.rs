@@ -32,8 +32,9 @@ impl Places {
         let mut libraries: Vec<PathBuf> = env::var_os("TARRL_CUDA_LIBRARIES")
             .map(|value| env::split_paths(&value).filter(|path| !path.as_os_str().is_empty()).collect())
             .unwrap_or_default();
-        let toolkits =
-            [folder("CUDA_HOME"), folder("CUDA_PATH"), Some(PathBuf::from("/usr/local/cuda"))].into_iter().flatten();
+        let toolkits = [folder("CUDA_HOME"), folder("CUDA_PATH"), Some(PathBuf::from("/usr/local/cuda"))]
+            .into_iter()
+            .flatten();
         libraries.extend(toolkits.map(|toolkit| toolkit.join("lib64")));
         for prefix in ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().filter_map(folder) {
             for python in subfolders(&prefix.join("lib")) {
@@ -137,7 +138,11 @@ fn open(path: &Path) -> bool {
 
 /// The folders of NVIDIA's Python packages: `nvidia/*/lib`.
 fn packages(site: &Path) -> Vec<PathBuf> {
-    subfolders(&site.join("nvidia")).into_iter().map(|package| package.join("lib")).filter(|lib| lib.is_dir()).collect()
+    subfolders(&site.join("nvidia"))
+        .into_iter()
+        .map(|package| package.join("lib"))
+        .filter(|lib| lib.is_dir())
+        .collect()
 }
 
 fn python_packages() -> Vec<PathBuf> {

@@ -76,7 +76,8 @@ pub(crate) fn gemm(gpu: &Gpu, g: &Gemm<'_>) {
     if g.batch * g.m * g.n == 0 {
         return;
     }
-    let int = |n: usize| c_int::try_from(n).unwrap_or_else(|_| panic!("matmul: {n} is more than cuBLAS can take"));
+    let int =
+        |n: usize| c_int::try_from(n).unwrap_or_else(|_| panic!("matmul: {n} is more than cuBLAS can take"));
     let operation = |x: &Matrix<'_>| match x.transposed {
         true => cublasOperation_t::CUBLAS_OP_T,
         false => cublasOperation_t::CUBLAS_OP_N,

@@ -34,7 +34,12 @@ pub(crate) fn batch_norm(gpu: &Arc<Gpu>, x: &Array, weight: &Array, bias: &Array
 }
 
 /// The adjoints in the input, the weight and the bias.
-pub(crate) fn batch_norm_adjoint(gpu: &Arc<Gpu>, saved: &BatchNormSaved<'_>, dy: &Array, norm: Norm) -> [Block; 3] {
+pub(crate) fn batch_norm_adjoint(
+    gpu: &Arc<Gpu>,
+    saved: &BatchNormSaved<'_>,
+    dy: &Array,
+    norm: Norm,
+) -> [Block; 3] {
     let op = "batch_norm_adjoint";
     let element = Element::real(op, dy.dtype());
     let c = saved.weight.len();
@@ -42,7 +47,8 @@ pub(crate) fn batch_norm_adjoint(gpu: &Arc<Gpu>, saved: &BatchNormSaved<'_>, dy:
     let channels = || gpu.block(op, c * size(dy.dtype()));
     let [scale, shift, d_weight, d_bias, mean_dy, along] = std::array::from_fn(|_| channels());
     let [x, mean, variance] = [saved.x, saved.mean, saved.variance].map(|array| read(gpu, op, array));
-    let launch = gpu.launch("norm_map", element).arg(read(gpu, op, saved.weight)).arg(read(gpu, op, saved.bias));
+    let launch =
+        gpu.launch("norm_map", element).arg(read(gpu, op, saved.weight)).arg(read(gpu, op, saved.bias));
     launch.arg(mean).arg(variance).arg(&scale).arg(&shift).arg(c).arg(norm.eps).over(c);
 
     let piece = piece(rows, ROWS);

@@ -169,8 +169,10 @@ mod tests {
             for i in 0..to.len() {
                 let lead = to.rank() - from.rank();
                 let index = |axis: usize| i / wide[axis + lead] % to[axis + lead];
-                let at: usize =
-                    (0..from.rank()).filter(|&axis| from[axis] != 1).map(|axis| index(axis) * own[axis]).sum();
+                let at: usize = (0..from.rank())
+                    .filter(|&axis| from[axis] != 1)
+                    .map(|axis| index(axis) * own[axis])
+                    .sum();
                 assert_eq!(i / each % cycle, at, "{from:?} over {to:?} at {i}");
             }
         }

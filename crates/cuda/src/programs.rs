@@ -115,7 +115,8 @@ const BLOCK: &str = include_str!("../kernels/block.cuh");
 const REALS: &[Element] = &[Element::F32, Element::F64];
 const WORDS: &[Element] = &[Element::Word4, Element::Word8];
 
-type File = (&'static str, &'static str, &'static [&'static str], &'static [Element], &'static [&'static str]);
+type File =
+    (&'static str, &'static str, &'static [&'static str], &'static [Element], &'static [&'static str]);
 
 macro_rules! file {
     ($name:literal, $headers:expr, $elements:expr, $kernels:expr) => {

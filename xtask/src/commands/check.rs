@@ -13,6 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask check                  everything, as the continuous integration does it
   cargo xtask check --only rules     only the rules of the house, in a moment
+  cargo xtask check --kernels        compile the GPU kernels with NVRTC, and run them on an emulated GPU
 
 The rules of the house are: which crate may depend on which; `unsafe` in the backends alone; files and environment
 only where they belong; no hidden state and no hidden randomness; no file over 600 lines; experiment files that can
@@ -82,7 +83,14 @@ impl Step {
         match self {
             Self::Format => cargo("fmt --all --check", "run `cargo fmt --all`"),
             Self::Rules => rules(),
-            Self::Lints => cargo("clippy --workspace --all-targets -- -D warnings", "see the warnings"),
+            Self::Lints => {
+                cargo("clippy --workspace --all-targets -- -D warnings", "see the warnings")?;
+                // What is compiled for a GPU only.
+                cargo(
+                    "clippy --package xtask --features cuda --all-targets -- -D warnings",
+                    "see the warnings",
+                )
+            }
             Self::Docs => cargo("doc --workspace --no-deps", "see the warnings"),
         }
     }
@@ -96,7 +104,7 @@ fn kernels() -> anyhow::Result<()> {
 
 #[cfg(not(feature = "cuda"))]
 fn kernels() -> anyhow::Result<()> {
-    super::gpu_check::with_the_backend(&["check", "--kernels"])
+    crate::device::with_the_backend()
 }
 
 fn cargo(arguments: &str, remedy: &str) -> anyhow::Result<()> {

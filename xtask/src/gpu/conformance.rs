@@ -13,8 +13,15 @@ pub(crate) fn run(device: &Device) -> (Value, Vec<String>) {
         let started = Instant::now();
         let found = conformance::run(device, dtype);
         let seconds = started.elapsed().as_secs_f64();
-        println!("   conformance {name}: {} checks, {} failures, {seconds:.1} s", found.checks, found.failures.len());
-        report.insert(name.into(), json!({"checks": found.checks, "failures": found.failures, "seconds": seconds}));
+        println!(
+            "   conformance {name}: {} checks, {} failures, {seconds:.1} s",
+            found.checks,
+            found.failures.len()
+        );
+        report.insert(
+            name.into(),
+            json!({"checks": found.checks, "failures": found.failures, "seconds": seconds}),
+        );
         failures.extend(found.failures.iter().map(|failure| format!("{name}: {failure}")));
         if dtype == DType::F32 {
             failures.extend(found.missing().iter().map(|op| format!("{name}: no case covers {op}")));

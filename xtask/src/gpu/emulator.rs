@@ -13,7 +13,8 @@ use crate::workspace_root;
 /// The C++ compiler, if there is one.
 pub(crate) fn compiler() -> Option<&'static str> {
     ["g++", "clang++", "c++"].into_iter().find(|name| {
-        let version = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let version =
+            Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         version.is_ok_and(|status| status.success())
     })
 }
@@ -53,7 +54,9 @@ fn table() -> String {
             writeln!(entries, "    {{\"{name}\", {call}, {barriers}}},").expect("a string takes everything");
         }
     }
-    text + "const Kernel kernels[] = {\n" + &entries + "};\nconst unsigned kernel_count = sizeof kernels / sizeof *kernels;\n"
+    text + "const Kernel kernels[] = {\n"
+        + &entries
+        + "};\nconst unsigned kernel_count = sizeof kernels / sizeof *kernels;\n"
 }
 
 fn library(compiler: &str, include: &Path, sources: &[PathBuf], to: &Path) -> anyhow::Result<()> {

@@ -32,7 +32,10 @@ pub(crate) fn check() -> anyhow::Result<()> {
 
 fn compile_all(compiler: Compiler) -> anyhow::Result<()> {
     for arch in ARCHS {
-        println!("   NVRTC {}, {arch}: registers of each kernel, bytes of stack and spills if any", compiler.version());
+        println!(
+            "   NVRTC {}, {arch}: registers of each kernel, bytes of stack and spills if any",
+            compiler.version()
+        );
         let (mut kernels, mut spilling) = (0, 0);
         for program in programs() {
             let compiled = compiler.compile(&program, arch).map_err(anyhow::Error::msg)?;
@@ -72,7 +75,13 @@ fn usage(log: &str) -> Vec<Usage> {
     let mut kernels: Vec<Usage> = Vec::new();
     for line in log.lines() {
         let number_before = |word: &str| -> Option<usize> {
-            line.split(word).next().filter(|front| front.len() < line.len())?.split_whitespace().next_back()?.parse().ok()
+            line.split(word)
+                .next()
+                .filter(|front| front.len() < line.len())?
+                .split_whitespace()
+                .next_back()?
+                .parse()
+                .ok()
         };
         if let Some((_, rest)) = line.split_once("Compiling entry function '") {
             let name = rest.split('\'').next().unwrap_or_default().to_owned();
@@ -92,10 +101,15 @@ fn run_emulated(host: &str) -> anyhow::Result<()> {
     println!("   emulator built with {host}; the conformance suite on it:");
     let program = std::env::current_exe().context("cannot find this program to start it again")?;
     let mut command = Command::new(program);
-    command.args(["gpu-check", "--only", "conformance"]).env("TARRL_CUDA_LIBRARIES", &folder);
+    command
+        .args(["gpu-check", "--only", "conformance,agreement", "--dry"])
+        .env("TARRL_CUDA_LIBRARIES", &folder);
     let status = command.status().context("cannot start this program again")?;
     if !status.success() {
-        bail!("the suite on the emulator ended with {status}; see above. The emulator is kept in {}", folder.display());
+        bail!(
+            "the suite on the emulator ended with {status}; see above. The emulator is kept in {}",
+            folder.display()
+        );
     }
     std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))
 }
