@@ -31,6 +31,9 @@ pub(crate) fn run(device: &Device) -> (Value, Vec<String>) {
     println!("   equal to the CPU to the bit: {}", if exact.is_empty() { "yes" } else { "NO" });
     report.insert("differ_from_cpu".into(), json!(exact));
     failures.extend(exact);
+    let silent = faults(device);
+    println!("   wrong indices and labels are told: {}", if silent.is_empty() { "yes" } else { "NO" });
+    failures.extend(silent);
     (Value::Object(report), failures)
 }
 
@@ -65,4 +68,31 @@ fn exact(device: &Device) -> Vec<String> {
         Tensor::from(Array::new(device, [8], &values).cast(DType::U32))
     });
     wrong
+}
+
+/// Wrong operands that only the GPU can see and that did not panic when a result was read.
+fn faults(device: &Device) -> Vec<String> {
+    let x = Tensor::new(device, [2, 3], &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let wrong = Array::new(device, [2], &[0u32, 7]);
+    let attempts: [(&str, &dyn Fn() -> Tensor); 3] = [
+        ("gather", &|| x.gather(0, &wrong)),
+        ("scatter_add", &|| x.scatter_add(0, &wrong, 2)),
+        ("cross_entropy", &|| x.cross_entropy(&wrong)),
+    ];
+    // What is expected to panic need not be printed.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let panics = |f: &dyn Fn() -> Tensor| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f().array().to_f64())).is_err()
+    };
+    let mut silent: Vec<String> = attempts
+        .iter()
+        .filter(|(_, f)| !panics(*f))
+        .map(|(op, _)| format!("{op} does not tell that an index or a label is wrong"))
+        .collect();
+    if panics(&|| x.gather(0, &Array::new(device, [1], &[1u32]))) {
+        silent.push("a fault is told again".to_owned());
+    }
+    std::panic::set_hook(hook);
+    silent
 }
