@@ -113,11 +113,13 @@ impl Gpu {
             })
             .unwrap_or_else(|error| panic!("{kernel}: {error}"));
         let module = self.expect(kernel, self.context.load_module(Ptx::from_binary(cubin)));
-        let mut functions = self.functions.write().expect("no panic while held");
-        for name in program.kernels {
+        let load = |name: &&'static str| {
             let full = format!("{name}{}", element.suffix());
-            functions.insert((name, element), self.expect(kernel, module.load_function(&full)));
-        }
+            ((*name, element), self.expect(kernel, module.load_function(&full)))
+        };
+        let loaded: Vec<_> = program.kernels.iter().map(load).collect();
+        let mut functions = self.functions.write().expect("no panic while held");
+        functions.extend(loaded);
         functions[&(kernel, element)].clone()
     }
 
@@ -172,6 +174,7 @@ impl Gpu {
 
 impl Drop for Gpu {
     fn drop(&mut self) {
+        self.context.record_err(self.context.bind_to_thread());
         self.fault.word.free(&self.stream);
     }
 }

@@ -91,6 +91,7 @@ fn product(gpu: &Gpu, from: &Block, to: &Block, ty: cudaDataType_t, compute: cub
             CUBLAS_GEMM_DFALT,
         )
     };
+    drop(blas);
     gpu.0.expect("product", queued);
 }
 

@@ -110,5 +110,7 @@ pub(crate) fn gemm(gpu: &Gpu, g: &Gemm<'_>) {
         DType::F64 => call!(dgemm_strided_batched, f64),
         DType::U32 => panic!("matmul: indices have no arithmetic (cast them first)"),
     };
+    // A panic while it is held would make it useless.
+    drop(blas);
     gpu.expect("matmul", status);
 }
