@@ -1,4 +1,4 @@
-"""The workloads of `cargo xtask bench`, in PyTorch on the CPU.
+"""The workloads of `cargo xtask bench` and `cargo xtask gpu-check`, in PyTorch on the CPU or a GPU.
 
 Prints `ready` after warming up; then runs the workload once for each line of standard input and prints its seconds;
 at the end of the input prints the peak of resident memory in millions of bytes and PyTorch's version.
@@ -80,7 +80,7 @@ def nt_xent(a, b):
     z = F.normalize(torch.cat([a, b]))
     n = len(a)
     similarities = (z @ z.T / TEMPERATURE).fill_diagonal_(-1e9)
-    return F.cross_entropy(similarities, torch.arange(2 * n).roll(n))
+    return F.cross_entropy(similarities, torch.arange(2 * n, device=z.device).roll(n))
 
 
 def workload(activity, model, x, y, tuned, compiled):
@@ -111,6 +111,7 @@ def workload(activity, model, x, y, tuned, compiled):
         projector = nn.Sequential(
             nn.Linear(model.dim, model.dim, bias=False), nn.BatchNorm1d(model.dim), nn.ReLU(), nn.Linear(model.dim, 128)
         )
+        projector = projector.to(x.device)
         network = build(model.train())
         head = build(projector)
         attacked = build(lambda frozen, u, z: (frozen(u) - z).square().sum())
@@ -149,17 +150,29 @@ def main():
     parser.add_argument("--setting", choices=["eager", "tuned", "compiled"], default="eager")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32", help="of products and activations, on a GPU")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     activity, encoder = options.workload.split(":")
     model = {"conv-small": ConvSmall, "resnet18-cifar": ResNet18}[encoder]()
-    x, y = torch.rand(2, options.batch or model.batch, *model.shape)
+    x, y = torch.rand(2, options.batch or model.batch, *model.shape).to(options.device)
+    model = model.to(options.device)
+    # f32 means f32 here; the default would round the factors of convolutions to TF32.
+    torch.backends.cudnn.allow_tf32 = False
     tuned = options.setting != "eager"
     if tuned:
         model = model.to(memory_format=torch.channels_last)
         x, y = (v.contiguous(memory_format=torch.channels_last) for v in (x, y))
-    run = workload(activity, model, x, y, tuned, options.setting == "compiled")
+    step = workload(activity, model, x, y, tuned, options.setting == "compiled")
+
+    def run():
+        with torch.autocast("cuda", torch.bfloat16, enabled=options.dtype == "bf16"):
+            step()
+        if options.device == "cuda":
+            torch.cuda.synchronize()
+
     for _ in range(2):
         run()
     print("ready", flush=True)

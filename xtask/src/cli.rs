@@ -34,6 +34,7 @@ enum Command {
     Bound(commands::bound::Bound),
     Check(commands::check::Check),
     Bench(commands::bench::Bench),
+    GpuCheck(commands::gpu_check::GpuCheck),
 }
 
 /// Reads the command line of the process and does what it says.
@@ -49,6 +50,7 @@ pub fn main() -> anyhow::Result<()> {
         Command::Bound(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Bench(command) => command.run(),
+        Command::GpuCheck(command) => command.run(),
     }
 }
 

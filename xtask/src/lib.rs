@@ -34,6 +34,9 @@
 pub mod check;
 pub mod cli;
 mod commands;
+mod device;
+#[cfg(feature = "cuda")]
+mod gpu;
 pub mod jobs;
 pub mod machine;
 pub mod message;

@@ -33,14 +33,15 @@ const RULES: &[Rule] = &[
                 || source.path.starts_with("crates/encoders/src/checkpoint")
                 || source.path.starts_with("crates/train/src/run")
                 || source.path == "crates/train/src/config.rs"
+                || ["cache", "library"].iter().any(|name| source.path == format!("crates/cuda/src/{name}.rs"))
         },
         tests_too: false,
-        reason: "touches the file system, which only data, report, xtask, the checkpoints of encoders and the run \
-                 folder and method files of train may do; take or return bytes instead",
+        reason: "touches the file system, which only data, report, xtask, the checkpoints of encoders, the run \
+                 folder and method files of train, and the libraries and the cache of cuda may do; take or return bytes instead",
     },
     Rule {
         words: &["env::var", "env::set_var", "env::remove_var"],
-        allowed: |source| ["xtask", "cuda"].contains(&source.krate.as_str()),
+        allowed: |source| source.krate == "xtask" || source.path == "crates/cuda/src/library.rs",
         tests_too: true,
         reason: "uses the environment, which only xtask and the library loader of cuda may do; take a parameter",
     },
@@ -152,6 +153,7 @@ mod tests {
             ("use std::{fs::File, io};", "crates/eval/src/lib.rs", "crates/report/src/lib.rs"),
             ("let f = File::open(p);", "crates/encoders/src/lib.rs", "crates/encoders/src/checkpoint.rs"),
             ("OpenOptions::new()", "crates/train/src/lib.rs", "crates/train/src/run_folder.rs"),
+            ("fs::read(p)", "crates/cuda/src/gpu.rs", "crates/cuda/src/cache.rs"),
             ("std::env::var(\"X\")", "crates/tensor/src/lib.rs", "xtask/src/main.rs"),
             ("env::var_os(\"X\")", "crates/data/src/lib.rs", "crates/cuda/src/library.rs"),
         ] {

@@ -13,6 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask check                  everything, as the continuous integration does it
   cargo xtask check --only rules     only the rules of the house, in a moment
+  cargo xtask check --kernels        compile the GPU kernels with NVRTC, and run them on an emulated GPU
 
 The rules of the house are: which crate may depend on which; `unsafe` in the backends alone; files and environment
 only where they belong; no hidden state and no hidden randomness; no file over 600 lines; experiment files that can
@@ -25,6 +26,10 @@ pub(crate) struct Check {
     /// Only these steps
     #[arg(long, value_name = "STEP,..", value_enum, value_delimiter = ',')]
     only: Vec<Step>,
+
+    /// Only the kernels of the GPU backend: compile them, and run them on an emulated GPU
+    #[arg(long, conflicts_with = "only")]
+    kernels: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
@@ -42,6 +47,9 @@ enum Step {
 impl Check {
     /// Runs every step even if an earlier one failed, so that one run shows everything; the quick ones come first.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
+        if self.kernels {
+            return kernels();
+        }
         let mut failed = Vec::new();
         for step in [Step::Format, Step::Rules, Step::Lints, Step::Docs] {
             if !self.only.is_empty() && !self.only.contains(&step) {
@@ -75,10 +83,28 @@ impl Step {
         match self {
             Self::Format => cargo("fmt --all --check", "run `cargo fmt --all`"),
             Self::Rules => rules(),
-            Self::Lints => cargo("clippy --workspace --all-targets -- -D warnings", "see the warnings"),
+            Self::Lints => {
+                cargo("clippy --workspace --all-targets -- -D warnings", "see the warnings")?;
+                // What is compiled for a GPU only.
+                cargo(
+                    "clippy --package xtask --features cuda --all-targets -- -D warnings",
+                    "see the warnings",
+                )
+            }
             Self::Docs => cargo("doc --workspace --no-deps", "see the warnings"),
         }
     }
+}
+
+#[cfg(feature = "cuda")]
+fn kernels() -> anyhow::Result<()> {
+    println!("== kernels of the GPU backend");
+    crate::gpu::kernels::check()
+}
+
+#[cfg(not(feature = "cuda"))]
+fn kernels() -> anyhow::Result<()> {
+    crate::device::with_the_backend()
 }
 
 fn cargo(arguments: &str, remedy: &str) -> anyhow::Result<()> {

@@ -6,5 +6,6 @@ pub(crate) mod bound;
 pub(crate) mod certify;
 pub(crate) mod check;
 pub(crate) mod data;
+pub(crate) mod gpu_check;
 pub(crate) mod peers;
 pub(crate) mod reproduce;

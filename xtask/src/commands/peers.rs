@@ -100,6 +100,27 @@ fn torch(run: Run, setting: &str) -> Command {
     command
 }
 
+/// The median seconds of a workload in PyTorch on the GPU; `None` without PyTorch or without CUDA in it.
+#[cfg(feature = "cuda")]
+pub(crate) fn torch_on_gpu(
+    workload: Workload,
+    batch: usize,
+    setting: &str,
+    dtype: &str,
+) -> anyhow::Result<Option<f64>> {
+    let probe = "import sys, torch; sys.exit(not torch.cuda.is_available())";
+    let installed = Command::new("python3").args(["-c", probe]).stderr(Stdio::null()).status();
+    if !installed.is_ok_and(|status| status.success()) {
+        return Ok(None);
+    }
+    let mut command = torch(Run { workload, batch, threads: 1, pairs: 1 }, setting);
+    command.args(["--device", "cuda", "--dtype", dtype]);
+    let mut peer = Peer::start(command)?;
+    let seconds = (0..7).map(|_| peer.once()).collect::<anyhow::Result<Vec<_>>>()?;
+    peer.finish()?;
+    Ok(Some(median(&seconds)))
+}
+
 fn take_turns(run: Run, name: &str, mut theirs: Peer) -> anyhow::Result<Comparison> {
     let mut ours = Peer::start(this_program(run)?)?;
     let (mut a, mut b) = (Vec::new(), Vec::new());

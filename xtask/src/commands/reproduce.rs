@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tarrl_data::Catalog;
 use tarrl_report::write;
-use tarrl_tensor::Cpu;
 
+use crate::device::DeviceName;
 use crate::jobs::{Display, Plan, Runs, count, execute};
 use crate::profile::Profile;
 use crate::report::Results;
@@ -69,25 +69,18 @@ pub(crate) struct Reproduce {
     #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("datasets"), hide_default_value = true)]
     datasets: PathBuf,
 
-    /// Where tensors are computed
-    #[arg(long, value_enum, default_value = "cpu", hide_possible_values = true)]
-    device: Device,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Device {
-    /// All cores of this machine
-    Cpu,
+    /// Where tensors are computed: cpu, or cuda:0 for an NVIDIA GPU
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: DeviceName,
 }
 
 impl Reproduce {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let Device::Cpu = self.device;
         let mut profile = Profile::read(&self.experiments.join("profiles"), &self.profile)?;
         profile.seeds = self.seeds.unwrap_or(profile.seeds);
         let title = profile.title.clone();
         let catalog = Catalog::new(&self.datasets, &self.data);
-        let device = Cpu { threads: self.threads.map_or(0, usize::from), ..Cpu::default() }.open();
+        let device = self.device.open(self.threads.map_or(0, usize::from))?;
         let lab = Arc::new(Lab::new(profile, catalog, device));
         let study = Study::new(&lab, &self.experiments.join("methods"))?.only(&self.only)?;
         let runs = Runs::new(&self.out, &self.profile);

@@ -1,0 +1,156 @@
+//! The kernels of a GPU behind the trait of the tensors.
+
+use crate::conv;
+use crate::gpu::Gpu;
+use crate::memory::{Block, read};
+use crate::{layout, matmul, norm, pointwise, pool, random, reduce, softmax};
+use std::fmt;
+use std::sync::Arc;
+use tarrl_tensor::{
+    Array, Backend, BatchNormSaved, BatchNormed, Binary, Buffer, ConvShape, DType, Extreme, HostSlice,
+    HostVec, Key, Norm, PoolShape, Product, Random, Shape, Split, Strided, Unary,
+};
+
+pub(crate) struct CudaBackend(pub(crate) Arc<Gpu>);
+
+impl Backend for CudaBackend {
+    fn name(&self) -> String {
+        format!("{:?}", self.0)
+    }
+
+    fn upload(&self, data: HostSlice<'_>) -> Buffer {
+        let block = match data {
+            HostSlice::F32(data) => Block::upload(&self.0, data),
+            HostSlice::F64(data) => Block::upload(&self.0, data),
+            HostSlice::U32(data) => Block::upload(&self.0, data),
+        };
+        Arc::new(self.0.expect("upload", block))
+    }
+
+    fn download(&self, x: &Array) -> HostVec {
+        let block = read(&self.0, "download", x);
+        let host = match x.dtype() {
+            DType::F32 => block.download(x.len()).map(HostVec::F32),
+            DType::F64 => block.download(x.len()).map(HostVec::F64),
+            DType::U32 => block.download(x.len()).map(HostVec::U32),
+        };
+        let host = self.0.expect("download", host);
+        self.0.check_fault();
+        host
+    }
+
+    fn full(&self, dtype: DType, len: usize, value: f64) -> Buffer {
+        Arc::new(layout::full(&self.0, dtype, len, value))
+    }
+
+    fn cast(&self, x: &Array, to: DType) -> Buffer {
+        Arc::new(pointwise::cast(&self.0, x, to))
+    }
+
+    fn random(&self, dtype: DType, law: Random, rows: &[Key], width: usize) -> Buffer {
+        Arc::new(random::random(&self.0, dtype, law, rows, width))
+    }
+
+    fn unary(&self, op: Unary, x: &Array) -> Buffer {
+        Arc::new(pointwise::unary(&self.0, op, x))
+    }
+
+    fn binary(&self, op: Binary, a: &Array, b: &Array, shape: &Shape) -> Buffer {
+        Arc::new(pointwise::binary(&self.0, op, a, b, shape))
+    }
+
+    fn add_relu(&self, a: &Array, b: &Array) -> Buffer {
+        Arc::new(pointwise::add_relu(&self.0, a, b))
+    }
+
+    fn select(&self, condition: &Array, a: &Array, b: &Array) -> Buffer {
+        Arc::new(pointwise::select(&self.0, condition, a, b))
+    }
+
+    fn sum(&self, x: &Array, split: Split) -> Buffer {
+        Arc::new(reduce::sum(&self.0, x, split))
+    }
+
+    fn arg_extreme(&self, x: &Array, split: Split, which: Extreme, flat: bool) -> Buffer {
+        Arc::new(reduce::arg_extreme(&self.0, x, split, which, flat))
+    }
+
+    fn matmul(&self, a: &Array, b: &Array, product: &Product) -> Buffer {
+        Arc::new(matmul::matmul(&self.0, a, b, product))
+    }
+
+    fn strided(&self, x: &Array, shape: &Shape, view: &Strided) -> Buffer {
+        Arc::new(layout::strided(&self.0, x, shape, view))
+    }
+
+    fn place(&self, parts: &[(&Array, Shape)], shape: &Shape) -> Buffer {
+        Arc::new(layout::place(&self.0, parts, shape))
+    }
+
+    fn gather(&self, x: &Array, index: &Array, split: Split) -> Buffer {
+        Arc::new(layout::gather(&self.0, x, index, split))
+    }
+
+    fn scatter_add(&self, x: &Array, index: &Array, split: Split) -> Buffer {
+        Arc::new(layout::scatter_add(&self.0, x, index, split))
+    }
+
+    fn conv2d(&self, x: &Array, w: &Array, shape: &ConvShape) -> Buffer {
+        Arc::new(conv::forward(&self.0, x, w, shape))
+    }
+
+    fn conv2d_input(&self, dy: &Array, w: &Array, shape: &ConvShape) -> Buffer {
+        Arc::new(conv::input_adjoint(&self.0, dy, w, shape))
+    }
+
+    fn conv2d_weight(&self, x: &Array, dy: &Array, shape: &ConvShape) -> Buffer {
+        Arc::new(conv::weight_adjoint(&self.0, x, dy, shape))
+    }
+
+    fn sum_pool(&self, x: &Array, shape: &PoolShape) -> Buffer {
+        Arc::new(pool::sum_pool(&self.0, x, shape))
+    }
+
+    fn sum_pool_adjoint(&self, dy: &Array, shape: &PoolShape) -> Buffer {
+        Arc::new(pool::sum_pool_adjoint(&self.0, dy, shape))
+    }
+
+    fn max_pool(&self, x: &Array, shape: &PoolShape) -> Buffer {
+        Arc::new(pool::max_pool(&self.0, x, shape))
+    }
+
+    fn batch_norm(&self, x: &Array, weight: &Array, bias: &Array, norm: Norm) -> BatchNormed {
+        let [y, mean, variance] = norm::batch_norm(&self.0, x, weight, bias, norm);
+        BatchNormed { y: Arc::new(y), mean: Arc::new(mean), variance: Arc::new(variance) }
+    }
+
+    fn batch_norm_adjoint(&self, saved: &BatchNormSaved<'_>, dy: &Array, norm: Norm) -> [Buffer; 3] {
+        norm::batch_norm_adjoint(&self.0, saved, dy, norm).map(|block| Arc::new(block) as Buffer)
+    }
+
+    fn channel_affine(&self, x: &Array, scale: &Array, shift: &Array, relu: bool) -> Buffer {
+        Arc::new(norm::channel_affine(&self.0, x, scale, shift, relu))
+    }
+
+    fn softmax(&self, x: &Array, k: usize, log: bool) -> Buffer {
+        Arc::new(softmax::softmax(&self.0, x, k, log))
+    }
+
+    fn softmax_adjoint(&self, y: &Array, dy: &Array, k: usize, log: bool) -> Buffer {
+        Arc::new(softmax::softmax_adjoint(&self.0, y, dy, k, log))
+    }
+
+    fn cross_entropy(&self, logits: &Array, labels: &Array) -> Buffer {
+        Arc::new(softmax::cross_entropy(&self.0, logits, labels))
+    }
+
+    fn cross_entropy_adjoint(&self, logits: &Array, labels: &Array, dy: &Array) -> Buffer {
+        Arc::new(softmax::cross_entropy_adjoint(&self.0, logits, labels, dy))
+    }
+}
+
+impl fmt::Debug for CudaBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}

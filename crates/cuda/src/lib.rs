@@ -1,0 +1,128 @@
+//! The tensor backend on NVIDIA GPUs: [`tarrl_tensor::Backend`] in f32 and f64, so that nothing but the device that is
+//! passed in changes when a program moves to a GPU.
+//!
+//! ```
+//! use tarrl_tensor::Tensor;
+//!
+//! match tarrl_cuda::open(0) {
+//!     Ok(device) => {
+//!         let x = Tensor::new(&device, [2, 2], &[1.0f32, -2.0, 3.0, 0.5]);
+//!         println!("on {}: {}", device.name(), x.relu().sum_all().item());
+//!     }
+//!     Err(absent) => println!("did not run: {absent}"),
+//! }
+//! ```
+//!
+//! - Nothing is linked: the driver, cuBLAS and NVRTC are looked for when a GPU is opened ([`Places`]), and what is
+//!   missing is an [`Absent`] that says where it was looked for and what to do.
+//! - Matrix products and convolutions run in cuBLAS, everything else in kernels of our own under `kernels/`. They are
+//!   compiled for the card when they are first used, and kept on disk.
+//! - Two runs give the same bits: sums run in a fixed order, no float is added atomically, and all work is queued on
+//!   one stream. The bits are not those of the CPU, except for uniform random numbers and comparisons.
+//! - What only the GPU can see, an index or label out of range, panics when a result is next read.
+//! - `emulator/` is a driver and a cuBLAS of our own that run the same kernels on the CPU. With it
+//!   `cargo xtask check --kernels` puts this whole crate through the conformance suite on any machine with a C++
+//!   compiler and NVRTC. It shows that arithmetic, indices, arguments and barriers are right; it shows nothing about
+//!   speed, and nothing about races between warps, because its threads run one after the other from barrier to barrier.
+
+mod absent;
+mod backend;
+mod cache;
+mod compile;
+mod conv;
+mod gpu;
+mod launch;
+mod layout;
+mod library;
+mod limits;
+mod matmul;
+mod memory;
+mod norm;
+mod pointwise;
+mod pool;
+pub mod programs;
+mod random;
+mod reduce;
+mod softmax;
+
+pub use absent::Absent;
+pub use compile::{Compiled, Compiler};
+pub use gpu::Facts;
+pub use library::Places;
+pub use limits::Limits;
+
+use std::sync::Arc;
+use tarrl_tensor::Device;
+
+/// Opens the GPU `ordinal` as `cuda:ordinal`, with exact f32 products and the usual folders.
+///
+/// # Errors
+/// [`Absent`] without a driver, without such a GPU, or without NVRTC and cuBLAS.
+pub fn open(ordinal: usize) -> Result<Device, Absent> {
+    Cuda::new(ordinal).open().map(|gpu| gpu.device())
+}
+
+/// How to open a GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cuda {
+    /// Its place among the GPUs of the machine.
+    pub ordinal: usize,
+    /// How f32 products are computed.
+    pub arithmetic: Arithmetic,
+    /// Where libraries are looked for and compiled kernels are kept.
+    pub places: Places,
+}
+
+/// How products and convolutions of f32 are computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Arithmetic {
+    /// In f32.
+    #[default]
+    Exact,
+    /// On tensor cores with factors rounded to ten bits of mantissa and sums in f32.
+    Tf32,
+}
+
+impl Cuda {
+    /// Exact products and the usual folders.
+    pub fn new(ordinal: usize) -> Cuda {
+        Cuda { ordinal, arithmetic: Arithmetic::default(), places: Places::usual() }
+    }
+
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn open(&self) -> Result<Gpu, Absent> {
+        gpu::Gpu::open(self).map(|gpu| Gpu(Arc::new(gpu)))
+    }
+}
+
+/// An open GPU, for who wants to know more of it than a [`Device`] tells.
+#[derive(Clone, Debug)]
+pub struct Gpu(Arc<gpu::Gpu>);
+
+impl Gpu {
+    /// The handle to compute with; all handles share memory and stream.
+    pub fn device(&self) -> Device {
+        Arc::new(backend::CudaBackend(self.0.clone()))
+    }
+
+    /// The card and the versions of what drives it.
+    pub fn facts(&self) -> &Facts {
+        &self.0.facts
+    }
+
+    /// Bytes of memory that arrays and intermediate results took at most, if the driver tells.
+    pub fn peak_memory(&self) -> Option<u64> {
+        self.0.peak_memory()
+    }
+
+    /// Waits until all queued work is done.
+    ///
+    /// # Panics
+    /// If the device failed.
+    pub fn synchronize(&self) {
+        self.0.expect("synchronize", self.0.stream.synchronize());
+    }
+}

@@ -1,0 +1,108 @@
+//! What the card can do at most, measured: the yardstick of kernels and steps.
+
+use crate::Gpu;
+use crate::memory::Block;
+use cudarc::cublas::result::gemm_ex;
+use cudarc::cublas::sys::cublasComputeType_t::{self, CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32};
+use cudarc::cublas::sys::cublasGemmAlgo_t::CUBLAS_GEMM_DFALT;
+use cudarc::cublas::sys::cublasOperation_t::CUBLAS_OP_N;
+use cudarc::cublas::sys::cudaDataType_t::{self, CUDA_R_16BF, CUDA_R_32F};
+use cudarc::driver::result::memcpy_dtod_async;
+use std::time::Instant;
+
+/// Limits of a GPU. Two runs differ by a few per cent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// A copy from memory to memory, reads and writes together, in 10⁹ bytes per second.
+    pub copy_gb_per_s: f64,
+    /// A large product of cuBLAS in f32, in 10⁹ operations per second.
+    pub f32_gflops: f64,
+    /// The same with factors rounded to TF32.
+    pub tf32_gflops: f64,
+    /// The same with factors of bf16 and sums in f32.
+    pub bf16_gflops: f64,
+}
+
+/// Rows and columns of the factors of the large product.
+const SIDE: usize = 8192;
+/// Bytes of each side of the large copy.
+const COPY: usize = 1 << 30;
+/// Runs that are timed, after one that is not.
+const RUNS: usize = 5;
+
+impl Limits {
+    /// Measures, in about a second and with 2 GiB of memory.
+    ///
+    /// # Panics
+    /// If the device fails.
+    pub fn measure(gpu: &Gpu) -> Limits {
+        let [from, to] = [0; 2].map(|_| gpu.0.block("measure", COPY));
+        let copy = best(gpu, || {
+            // SAFETY: both blocks have so many bytes, and the copy is queued on the stream that they belong to.
+            let queued =
+                unsafe { memcpy_dtod_async(to.pointer(), from.pointer(), COPY, gpu.0.stream.cu_stream()) };
+            gpu.0.expect("copy", queued);
+        });
+        // Zeros, so that no factor is a subnormal or a NaN.
+        for block in [&from, &to] {
+            let launch = gpu.0.launch("fill", crate::programs::Element::Word4);
+            launch.arg(block).arg(COPY / 4).arg(0u64).over(COPY / 4);
+        }
+        let gflops = |ty, compute| {
+            let seconds = best(gpu, || product(gpu, &from, &to, ty, compute));
+            2.0 * (SIDE as f64).powi(3) / seconds / 1e9
+        };
+        Limits {
+            copy_gb_per_s: 2.0 * COPY as f64 / copy / 1e9,
+            f32_gflops: gflops(CUDA_R_32F, CUBLAS_COMPUTE_32F),
+            tf32_gflops: gflops(CUDA_R_32F, CUBLAS_COMPUTE_32F_FAST_TF32),
+            bf16_gflops: gflops(CUDA_R_16BF, CUBLAS_COMPUTE_32F),
+        }
+    }
+}
+
+/// Queues the product of two square matrices, both at the front of `from`.
+fn product(gpu: &Gpu, from: &Block, to: &Block, ty: cudaDataType_t, compute: cublasComputeType_t) {
+    let (one, zero) = (1.0f32, 0.0f32);
+    let n = SIDE as i32;
+    let factor = from.pointer() as *const std::ffi::c_void;
+    let blas = gpu.0.blas.lock().expect("no panic while held");
+    // SAFETY: SIDE² elements of four bytes fit into the blocks; the factors on the host are read before the return.
+    let queued = unsafe {
+        gemm_ex(
+            *blas.handle(),
+            CUBLAS_OP_N,
+            CUBLAS_OP_N,
+            n,
+            n,
+            n,
+            (&raw const one).cast(),
+            factor,
+            ty,
+            n,
+            factor,
+            ty,
+            n,
+            (&raw const zero).cast(),
+            to.pointer() as *mut std::ffi::c_void,
+            ty,
+            n,
+            compute,
+            CUBLAS_GEMM_DFALT,
+        )
+    };
+    drop(blas);
+    gpu.0.expect("product", queued);
+}
+
+fn best(gpu: &Gpu, mut f: impl FnMut()) -> f64 {
+    let mut once = || {
+        gpu.synchronize();
+        let clock = Instant::now();
+        f();
+        gpu.synchronize();
+        clock.elapsed().as_secs_f64()
+    };
+    once();
+    (0..RUNS).map(|_| once()).fold(f64::INFINITY, f64::min)
+}

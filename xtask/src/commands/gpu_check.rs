@@ -1,0 +1,68 @@
+//! `cargo xtask gpu-check`
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::device::DeviceName;
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask gpu-check                        everything, on the first GPU
+  cargo xtask gpu-check --device cuda:1        on another one
+  cargo xtask gpu-check --only conformance     only this part
+
+It runs the conformance suite on the GPU in f32 and f64, compares ops and ten training steps with the CPU, repeats
+them for the same bits, and measures kernels and whole steps beside what the card can do at most, and beside PyTorch
+if it is installed. It writes OUT/gpu-check.json and OUT/gpu-check.md. The GPU backend is compiled for it first, which
+takes about a minute the first time.";
+
+/// Check the GPU backend on a GPU, and measure it
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples.")]
+pub(crate) struct GpuCheck {
+    /// The GPU: cuda:0, cuda:1, ..
+    #[arg(long, value_name = "DEVICE", default_value = "cuda:0")]
+    device: DeviceName,
+
+    /// Only these parts
+    #[arg(long, value_name = "PART,..", value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+
+    /// Folder for the results
+    #[arg(long, value_name = "DIR", default_value = "runs/gpu-check")]
+    out: PathBuf,
+
+    /// Write no files
+    #[arg(long, hide = true)]
+    dry: bool,
+}
+
+/// A part of the check.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(crate) enum Part {
+    /// Every op against a plain evaluation
+    Conformance,
+    /// Ops on larger shapes and ten training steps against the CPU, and again
+    Agreement,
+    /// Kernels and whole steps against the limits of the card
+    Speed,
+}
+
+impl GpuCheck {
+    /// Runs the parts that were asked for.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let DeviceName::Cuda(ordinal) = self.device else {
+            anyhow::bail!("gpu-check needs a GPU such as cuda:0, not the CPU");
+        };
+        let parts = if self.only.is_empty() { Part::value_variants() } else { &self.only[..] };
+        crate::gpu::check::run(ordinal, parts, (!self.dry).then_some(&self.out))
+    }
+
+    /// Starts this program again with the GPU backend.
+    #[cfg(not(feature = "cuda"))]
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        crate::device::with_the_backend()
+    }
+}

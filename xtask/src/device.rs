@@ -1,0 +1,105 @@
+//! The device that a command computes on, by its name.
+
+use std::str::FromStr;
+
+use tarrl_tensor::{Cpu, Device};
+
+/// `cpu`, or `cuda:N` for a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeviceName {
+    Cpu,
+    Cuda(usize),
+}
+
+impl DeviceName {
+    /// Opens the device; `threads` are those of the CPU, 0 for all cores.
+    ///
+    /// # Errors
+    /// Fails if there is no such GPU, saying what is missing and what to do.
+    pub(crate) fn open(self, threads: usize) -> anyhow::Result<Device> {
+        match self {
+            DeviceName::Cpu => Ok(Cpu { threads, ..Cpu::default() }.open()),
+            DeviceName::Cuda(ordinal) => gpu(ordinal),
+        }
+    }
+}
+
+impl FromStr for DeviceName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let number = name.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+        match (name, number) {
+            ("cpu", _) => Ok(DeviceName::Cpu),
+            ("cuda" | "gpu", _) => Ok(DeviceName::Cuda(0)),
+            (_, Some(ordinal)) => Ok(DeviceName::Cuda(ordinal)),
+            _ => Err("there are 'cpu', and 'cuda:0', 'cuda:1', .. for NVIDIA GPUs".to_owned()),
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn gpu(ordinal: usize) -> anyhow::Result<Device> {
+    Ok(tarrl_cuda::open(ordinal)?)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu(ordinal: usize) -> anyhow::Result<Device> {
+    anyhow::bail!(
+        "this program was built without the GPU backend, which takes another minute to compile; for cuda:{ordinal} \
+         write `cargo run --release --package xtask --features cuda -- ` in place of `cargo xtask`"
+    )
+}
+
+/// Compiles this program with the GPU backend and runs the same command line.
+#[cfg(not(feature = "cuda"))]
+pub(crate) fn with_the_backend() -> anyhow::Result<()> {
+    use anyhow::Context;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = std::process::Command::new(cargo);
+    command.args([
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "xtask",
+        "--features",
+        "cuda",
+        "--manifest-path",
+    ]);
+    command.arg(crate::workspace_root().join("Cargo.toml")).arg("--").args(std::env::args_os().skip(1));
+    eprintln!("compiling the GPU backend, about a minute the first time");
+    let status = command.status().context("cannot start cargo")?;
+    anyhow::ensure!(status.success(), "it ended with {status}; see above");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_named_by_kind_and_number() {
+        assert_eq!("cpu".parse(), Ok(DeviceName::Cpu));
+        assert_eq!("cuda:3".parse(), Ok(DeviceName::Cuda(3)));
+        assert_eq!("cuda".parse(), Ok(DeviceName::Cuda(0)));
+        for wrong in ["cuda:", "cuda:x", "cuda:-1", "cpv", ""] {
+            let error = wrong.parse::<DeviceName>().unwrap_err();
+            assert!(error.contains("'cpu'") && error.contains("'cuda:0'"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_an_error_with_a_remedy() {
+        match DeviceName::Cuda(999).open(0) {
+            Ok(_) => println!("did not run: this machine has a thousand GPUs"),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(
+                    ["cargo run", "install", "nvidia-smi"].iter().any(|word| error.contains(word)),
+                    "{error}"
+                );
+            }
+        }
+    }
+}

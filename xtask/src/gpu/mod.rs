@@ -1,0 +1,8 @@
+//! What needs the GPU backend: checks of its kernels, with a GPU and without, and measurements.
+
+pub(crate) mod agreement;
+pub(crate) mod check;
+pub(crate) mod conformance;
+pub(crate) mod emulator;
+pub(crate) mod kernels;
+pub(crate) mod measure;
