@@ -24,7 +24,7 @@
 //! let lock = runs.open()?;
 //! let plan = Plan::new(&graph, &runs);
 //! let display = Display::lines(&plan, Box::new(std::io::sink()));
-//! let results = execute(&plan, &runs, &lock, &Value::Null, &display).into_result()?;
+//! let results = execute(&plan, &runs, &lock, &Value::Null, None, &display).into_result()?;
 //! assert_eq!(results[&key].output, 42);
 //! # std::fs::remove_dir_all(&out)?;
 //! # Ok::<(), anyhow::Error>(())

@@ -4,11 +4,13 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use anyhow::bail;
 use serde_json::{Value, json};
 use xtask::jobs::{
-    Display, Graph, Job, JobContext, JobFolder, Key, Outcome, Plan, Runs, Spec, Stage, State, execute,
+    Display, Graph, Job, JobContext, JobFolder, Key, Outcome, Plan, Runs, Spec, Stage, State, TimeIsUp,
+    execute,
 };
 
 type Journal = Arc<Mutex<Vec<String>>>;
@@ -60,12 +62,16 @@ impl Write for Screen {
 
 /// Runs the graph in `out` and returns what came of it and what was shown.
 fn run(graph: &Graph, out: &Path) -> (Outcome, String) {
+    run_until(graph, out, None)
+}
+
+fn run_until(graph: &Graph, out: &Path, deadline: Option<Instant>) -> (Outcome, String) {
     let runs = Runs::new(out, "p");
     let lock = runs.open().unwrap();
     let plan = Plan::new(graph, &runs);
     let screen = Screen::default();
     let display = Display::lines(&plan, Box::new(screen.clone()));
-    let outcome = execute(&plan, &runs, &lock, &json!({"version": "test"}), &display);
+    let outcome = execute(&plan, &runs, &lock, &json!({"version": "test"}), deadline, &display);
     let shown = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
     (outcome, shown)
 }
@@ -97,6 +103,35 @@ fn a_finished_job_is_skipped_and_its_result_is_loaded() {
     assert_eq!(second.finished[&b].output, json!({"from a": {"seed": 7}, "third": 1.0 / 3.0}));
     assert_eq!(second.finished[&b].output, first.finished[&b].output);
     assert!(second.finished[&a].folder.join("data.bin").exists());
+}
+
+/// `a` stops at the time limit, `b` needs it, `c` does not; later `a` goes on in its folder.
+#[test]
+fn a_time_limit_postpones_and_is_no_failure() {
+    let out = tempfile::tempdir().unwrap();
+    let journal = Journal::default();
+    let mut graph = Graph::default();
+    let a = graph.add(job("a", &[], &journal, |context| {
+        let path = context.scratch("half.bin");
+        if path.exists() {
+            return Ok(json!("the rest"));
+        }
+        fs::write(path, "half")?;
+        Err(TimeIsUp.into())
+    }));
+    add(&mut graph, "b", &[a], &journal);
+    add(&mut graph, "c", &[], &journal);
+
+    let (none, shown) = run_until(&graph, out.path(), Some(Instant::now()));
+    assert_eq!((none.ran, none.postponed, shown.as_str()), (0, 3, ""));
+    let (first, shown) = run(&graph, out.path());
+    assert!(shown.contains("paused: test a"), "{shown}");
+    assert_eq!((first.ran, first.postponed, first.blocked.len(), first.failures.len()), (0, 3, 0, 0));
+    assert!(first.into_result().unwrap_err().is::<TimeIsUp>());
+    taken(&journal);
+    let (second, _) = run(&graph, out.path());
+    assert_eq!((second.ran, second.postponed, taken(&journal).len()), (3, 0, 3));
+    assert_eq!(second.finished[&a].output, json!("the rest"));
 }
 
 #[test]

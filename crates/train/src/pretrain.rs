@@ -8,6 +8,7 @@ use crate::session::Session;
 use crate::train_config::{Options, TrainConfig};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 use tarrl_data::{Dataset, Loader, LoaderConfig};
 use tarrl_encoders::Encoder;
 use tarrl_tensor::{Device, Key};
@@ -28,7 +29,7 @@ pub struct Trained {
 pub enum Finish {
     /// All epochs are done.
     Trained(Box<Trained>),
-    /// [`Options::stop_after_steps`] ended it early.
+    /// [`Options::stop_after_steps`] or [`Options::stop_at`] ended it early.
     Stopped {
         /// Finished steps, of which the last checkpoint may know fewer.
         step: u64,
@@ -51,7 +52,7 @@ pub fn pretrain(
     folder: &Path,
     on_event: &mut dyn FnMut(&Event<'_>),
 ) -> Result<Trained, TrainError> {
-    let options = Options { stop_after_steps: None, ..Options::default() };
+    let options = Options::default();
     match (Pretraining { config, data, teacher: None, device, folder, options }).run(on_event)? {
         Finish::Trained(trained) => Ok(*trained),
         Finish::Stopped { .. } => unreachable!("nothing asked the training to stop"),
@@ -91,6 +92,10 @@ impl Pretraining<'_> {
                 session.advance(&batch, on_event)?;
                 let step = session.done();
                 if self.options.stop_after_steps.is_some_and(|most| step - began >= most) && step < total {
+                    return Ok(Finish::Stopped { step });
+                }
+                if self.options.stop_at.is_some_and(|moment| Instant::now() >= moment) && step < total {
+                    session.save(on_event)?;
                     return Ok(Finish::Stopped { step });
                 }
             }

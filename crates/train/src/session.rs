@@ -129,11 +129,17 @@ impl<'a> Session<'a> {
             self.end_epoch(&record, on_event)?;
         }
         if ends_epoch || options.checkpoint_is_due(self.state.step, self.saved.elapsed().as_secs_f64()) {
-            self.run.sync()?;
-            self.state.save(&self.run.checkpoint(), &self.identity)?;
-            self.saved = Instant::now();
-            on_event(&Event::Saved { step: self.state.step });
+            self.save(on_event)?;
         }
+        Ok(())
+    }
+
+    /// Writes a checkpoint, and all metrics before it.
+    pub(crate) fn save(&mut self, on_event: &mut dyn FnMut(&Event<'_>)) -> Result<(), TrainError> {
+        self.run.sync()?;
+        self.state.save(&self.run.checkpoint(), &self.identity)?;
+        self.saved = Instant::now();
+        on_event(&Event::Saved { step: self.state.step });
         Ok(())
     }
 

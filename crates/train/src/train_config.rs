@@ -3,6 +3,7 @@
 use crate::method::Method;
 use crate::optimizer::OptimizerConfig;
 use serde::{Deserialize, Serialize};
+use std::time::Instant;
 use tarrl_encoders::EncoderConfig;
 
 /// A training: with the images, everything that determines its result to the bit.
@@ -90,6 +91,8 @@ pub struct Options {
     pub stop_on_collapse: bool,
     /// Stop after so many steps of this call as if killed: nothing is saved beyond the last checkpoint.
     pub stop_after_steps: Option<u64>,
+    /// Stop at the first step that ends after this moment, with a checkpoint of that step.
+    pub stop_at: Option<Instant>,
 }
 
 impl Default for Options {
@@ -101,6 +104,7 @@ impl Default for Options {
             loader_threads: 1,
             stop_on_collapse: false,
             stop_after_steps: None,
+            stop_at: None,
         }
     }
 }

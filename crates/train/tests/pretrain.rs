@@ -5,6 +5,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use common::images;
 use tarrl_attacks::{Pgd, Threat, pgd};
@@ -103,6 +104,24 @@ fn killed_anywhere_and_resumed_on_any_number_of_threads_ends_with_the_same_bits(
     }
     let steps: Vec<u64> = step_records(whole.path()).iter().map(|r| r.step).collect();
     assert_eq!(steps, (1..=16).collect::<Vec<u64>>());
+}
+
+/// Each call finds its time already over, so that it makes one step and leaves it in the checkpoint.
+#[test]
+fn in_slices_of_time_the_bits_are_the_same() {
+    let config = config("tarr", 1);
+    let (whole, slices) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    train(&config, whole.path()).unwrap();
+    let slice = || {
+        let options = Options { stop_at: Some(Instant::now()), ..Options::default() };
+        run(&config, slices.path(), 1, options).unwrap()
+    };
+    let mut made = Vec::new();
+    while let Finish::Stopped { step } = slice() {
+        made.push(step);
+    }
+    assert_eq!(made, (1..=7).collect::<Vec<u64>>(), "the eighth step is the last and ends the training");
+    assert_eq!(hash(whole.path()), hash(slices.path()));
 }
 
 #[test]

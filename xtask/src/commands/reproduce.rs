@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use tarrl_data::Catalog;
@@ -23,6 +24,7 @@ Examples:
   cargo xtask reproduce --only T1 --seeds 5        one table, five seeds
   cargo xtask reproduce --dry-run                  the jobs, their states and the expected time
   cargo xtask reproduce --out /scratch/tarrl       keep the runs elsewhere
+  cargo xtask reproduce --time-limit 10            ten minutes of it; again to go on
   cargo xtask reproduce --experiments ~/mine       methods and profiles of your own
 
 A study is a graph of jobs. The key of a job is a hash of everything that determines its result, and its files are in
@@ -49,6 +51,10 @@ pub(crate) struct Reproduce {
     #[arg(long)]
     dry_run: bool,
 
+    /// Stop after so many minutes, trainings at a checkpoint, with exit code 75; the same command goes on from there
+    #[arg(long, value_name = "MINUTES", value_parser = minutes)]
+    time_limit: Option<f64>,
+
     /// Number of threads [default: all cores]; results are the same bits for any number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -74,6 +80,14 @@ pub(crate) struct Reproduce {
     device: DeviceName,
 }
 
+/// A number of minutes.
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(minutes) if (0.0..1e6).contains(&minutes) => Ok(minutes),
+        _ => Err("give minutes as a number that is not negative, such as 10 or 0.5".to_owned()),
+    }
+}
+
 impl Reproduce {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let mut profile = Profile::read(&self.experiments.join("profiles"), &self.profile)?;
@@ -81,7 +95,10 @@ impl Reproduce {
         let title = profile.title.clone();
         let catalog = Catalog::new(&self.datasets, &self.data);
         let device = self.device.open(self.threads.map_or(0, usize::from))?;
-        let lab = Arc::new(Lab::new(profile, catalog, device));
+        let mut lab = Lab::new(profile, catalog, device);
+        lab.deadline =
+            self.time_limit.map(|minutes| Instant::now() + Duration::from_secs_f64(60.0 * minutes));
+        let lab = Arc::new(lab);
         let study = Study::new(&lab, &self.experiments.join("methods"))?.only(&self.only)?;
         let runs = Runs::new(&self.out, &self.profile);
         if self.dry_run {
@@ -95,7 +112,7 @@ impl Reproduce {
         eprintln!("{}, {done} done already, in {}", count(plan.jobs.len()), runs.root().display());
         let display = Display::stderr(&plan);
         let provenance = machine::provenance(workspace_root(), &lab.device.name());
-        let outcome = execute(&plan, &runs, &lock, &provenance, &display);
+        let outcome = execute(&plan, &runs, &lock, &provenance, lab.deadline, &display);
         drop(display);
         let finished = outcome.into_result()?;
         let results = Results { lab: &lab, study: &study, finished: &finished, provenance: &provenance };

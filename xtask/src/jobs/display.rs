@@ -99,6 +99,7 @@ impl Display {
                 format!("done: {what}, {}", spell_seconds(seconds))
             }
             Ending::Failed => format!("FAILED: {what}"),
+            Ending::Paused => format!("paused: {what}"),
             Ending::Blocked(by) => format!("not run: {what}, which needs {by}"),
         };
         let left = if tally.open.is_empty() { String::new() } else { format!(" ({})", tally.left(0.0)) };
@@ -151,6 +152,8 @@ pub(super) enum Ending<'a> {
     Done { seconds: f64, resumed: bool },
     /// With an error.
     Failed,
+    /// At the time limit, to go on another time.
+    Paused,
     /// It could not run because the named job failed.
     Blocked(&'a str),
 }

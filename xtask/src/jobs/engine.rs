@@ -28,7 +28,23 @@ pub struct Outcome {
     pub failures: Vec<Failure>,
     /// Names of the jobs that could not run because another failed.
     pub blocked: Vec<String>,
+    /// How many jobs the time limit left to do.
+    pub postponed: usize,
 }
+
+/// What a job returns that stopped because its time is over, and goes on from there when it runs again.
+#[derive(Debug)]
+pub struct TimeIsUp;
+
+impl fmt::Display for TimeIsUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "the time limit is reached; what is finished is kept, run the same command again to go on",
+        )
+    }
+}
+
+impl std::error::Error for TimeIsUp {}
 
 /// A job that failed.
 #[derive(Debug)]
@@ -44,14 +60,26 @@ pub struct Failure {
 /// Runs what `plan` leaves to do, one job after the other; each job may use all threads itself.
 ///
 /// A finished job is not run again but its result is loaded. A job that fails or panics takes its dependants with it,
-/// and nothing else. `provenance` is copied into every manifest. The lock shows that nobody else writes to `runs`.
-pub fn execute(plan: &Plan<'_>, runs: &Runs, _lock: &Lock, provenance: &Value, display: &Display) -> Outcome {
+/// and nothing else. No job begins after the `deadline`. `provenance` is copied into every manifest. The lock shows that
+/// nobody else writes to `runs`.
+pub fn execute(
+    plan: &Plan<'_>,
+    runs: &Runs,
+    _lock: &Lock,
+    provenance: &Value,
+    deadline: Option<Instant>,
+    display: &Display,
+) -> Outcome {
     let mut outcome = Outcome::default();
     for PlannedJob { job, state } in &plan.jobs {
         let (spec, folder) = (job.spec(), runs.job(job.key()));
         let finished = |output| Finished { key: job.key(), output, folder: folder.path().to_path_buf() };
         if let State::Done(manifest) = state {
             outcome.finished.insert(job.key(), finished(manifest.output.clone()));
+            continue;
+        }
+        if outcome.postponed > 0 || deadline.is_some_and(|moment| Instant::now() >= moment) {
+            outcome.postponed += 1;
             continue;
         }
         if let Some(missing) = spec.inputs.iter().find(|input| !outcome.finished.contains_key(input)) {
@@ -73,6 +101,10 @@ pub fn execute(plan: &Plan<'_>, runs: &Runs, _lock: &Lock, provenance: &Value, d
                 outcome.finished.insert(job.key(), finished(manifest.output));
                 outcome.ran += 1;
             }
+            Err(error) if error.is::<TimeIsUp>() => {
+                display.end(spec, Ending::Paused);
+                outcome.postponed += 1;
+            }
             Err(error) => {
                 display.end(spec, Ending::Failed);
                 let cause = message(&error);
@@ -91,9 +123,14 @@ impl Outcome {
     /// Everything that is finished, or the message that ends the run.
     ///
     /// # Errors
-    /// Fails if any job failed; the message names each of them with its folder and cause.
+    /// Fails if any job failed; the message names each of them with its folder and cause. [`TimeIsUp`] if the time limit
+    /// left jobs to do and none failed.
     pub fn into_result(self) -> anyhow::Result<BTreeMap<Key, Finished>> {
-        if self.failures.is_empty() { Ok(self.finished) } else { Err(anyhow!("{self}")) }
+        match (self.failures.is_empty(), self.postponed) {
+            (true, 0) => Ok(self.finished),
+            (true, _) => Err(TimeIsUp.into()),
+            (false, _) => Err(anyhow!("{self}")),
+        }
     }
 }
 

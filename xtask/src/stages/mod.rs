@@ -15,6 +15,7 @@ pub mod pretrain;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use anyhow::Context;
 use tarrl_data::{Catalog, Dataset, Splits};
@@ -31,6 +32,8 @@ pub struct Lab {
     pub catalog: Catalog,
     /// Where tensors are computed.
     pub device: Device,
+    /// When to stop, if at any time: nothing begins after it, and a training that is under way saves and ends.
+    pub deadline: Option<Instant>,
     images: OnceLock<Images>,
 }
 
@@ -46,7 +49,7 @@ pub struct Images {
 impl Lab {
     /// The shared parts of a study.
     pub fn new(profile: Profile, catalog: Catalog, device: Device) -> Self {
-        Self { profile, catalog, device, images: OnceLock::new() }
+        Self { profile, catalog, device, deadline: None, images: OnceLock::new() }
     }
 
     /// The images, cut to the profile's subset; read once.

@@ -11,7 +11,7 @@ use tarrl_encoders::checkpoint::load_encoder;
 use tarrl_train::{EpochRecord, Event, Finish, Method, Options, Pretraining, TrainConfig, TrainError};
 
 use super::Lab;
-use crate::jobs::{Job, Key, Spec, Stage};
+use crate::jobs::{Job, Key, Spec, Stage, TimeIsUp};
 
 const STAGE: Stage = Stage { kind: "pretrain", version: 1 };
 
@@ -64,6 +64,7 @@ pub fn job(
             folder: context.folder(),
             options: Options {
                 stop_on_collapse: lab.profile.pretrain.stop_on_collapse,
+                stop_at: lab.deadline,
                 ..Options::default()
             },
         };
@@ -91,7 +92,7 @@ pub fn job(
             Event::Saved { .. } => {}
         });
         let finish = finish.map_err(|error| located(error, &lab.profile.path))?;
-        let Finish::Trained(trained) = finish else { anyhow::bail!("the training stopped before its end") };
+        let Finish::Trained(trained) = finish else { return Err(TimeIsUp.into()) };
         Ok(serde_json::to_value(Output { last: trained.last })?)
     })
 }
