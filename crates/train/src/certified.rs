@@ -22,7 +22,7 @@ pub struct Certified {
     /// Images are told apart at the worst point of the ball, in the place of a divergence.
     pub contrast: Option<Contrast>,
     /// Sets of clusters of the teacher's representations of the training images, each of so many. A linear classifier for
-    /// each learns them from the worst case in the ball ([`worst_cross_entropy`]), in the place of a divergence.
+    /// each learns them from the worst case in the ball, as a contrast does, in the place of a divergence.
     pub clusters: Vec<usize>,
     /// λ: the factor of the term in the loss; finite and not negative.
     pub weight: f64,

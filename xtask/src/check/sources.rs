@@ -42,6 +42,10 @@ pub fn read_sources(root: &Path, crates: &[Crate]) -> anyhow::Result<Vec<Source>
 fn read_folder(root: &Path, krate: &Crate, folder: &Path, sources: &mut Vec<Source>) -> anyhow::Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
         let path = entry?.path();
+        // A folder with a manifest of its own is another package, which is no part of the workspace.
+        if path.join("Cargo.toml").exists() {
+            continue;
+        }
         if path.is_dir() {
             read_folder(root, krate, &path, sources)?;
         } else if path.extension().is_some_and(|ending| ending == "rs") {
