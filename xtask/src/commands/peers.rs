@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tarrl_benches::{Activity, Workload, median};
@@ -121,11 +123,16 @@ pub(crate) fn torch_on_gpu(
     Ok(Some(median(&seconds)))
 }
 
+/// Between two turns: threads that wait by spinning give up, and leave the cores to the other program.
+const REST: Duration = Duration::from_millis(500);
+
 fn take_turns(run: Run, name: &str, mut theirs: Peer) -> anyhow::Result<Comparison> {
     let mut ours = Peer::start(this_program(run)?)?;
     let (mut a, mut b) = (Vec::new(), Vec::new());
     for _ in 0..run.pairs {
+        sleep(REST);
         a.push(ours.once()?);
+        sleep(REST);
         b.push(theirs.once()?);
     }
     let figures = |seconds: &[f64], peak_mb| Figures { seconds: median(seconds), peak_mb };
