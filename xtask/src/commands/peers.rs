@@ -130,10 +130,8 @@ fn take_turns(run: Run, name: &str, mut theirs: Peer) -> anyhow::Result<Comparis
     let mut ours = Peer::start(this_program(run)?)?;
     let (mut a, mut b) = (Vec::new(), Vec::new());
     for _ in 0..run.pairs {
-        sleep(REST);
-        a.push(ours.once()?);
-        sleep(REST);
-        b.push(theirs.once()?);
+        a.push(ours.turn()?);
+        b.push(theirs.turn()?);
     }
     let figures = |seconds: &[f64], peak_mb| Figures { seconds: median(seconds), peak_mb };
     Ok(Comparison {
@@ -180,6 +178,14 @@ impl Peer {
             .next()
             .with_context(|| format!("{} ended early; see above", self.name))?
             .context("reading a peer")
+    }
+
+    /// The seconds of one run at full speed: after a rest in which the other program's threads stop spinning, and a run
+    /// that wakes the cores and does not count.
+    fn turn(&mut self) -> anyhow::Result<f64> {
+        sleep(REST);
+        self.once()?;
+        self.once()
     }
 
     /// The seconds of one run.
