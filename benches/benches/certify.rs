@@ -9,7 +9,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use settings::settings;
 use tarrl_attacks::Threat;
 use tarrl_benches::{encoder_config, image_shape, uniform};
-use tarrl_bound::certify::{CertifyConfig, Effort, Network, SmoothingConfig, certify, cloud};
+use tarrl_bound::certify::{CertifyConfig, Effort, Network, Slopes, SmoothingConfig, certify, cloud};
 use tarrl_encoders::{Arch, Encoder, EncoderConfig};
 use tarrl_tensor::{Key, Tensor, cpu};
 
@@ -27,12 +27,15 @@ fn certificates(c: &mut Criterion) {
         let mut group = c.benchmark_group("certify");
         group.throughput(Throughput::Elements(images as u64));
         group.bench_function(BenchmarkId::new("forward", arch.name()), |b| b.iter(|| network.forward(&x)));
-        for (name, effort) in
-            [("interval", Effort::Interval), ("linear", Effort::Linear), ("full", Effort::Full)]
-        {
+        for (name, effort, slopes) in [
+            ("interval", Effort::Interval, Slopes::Chord),
+            ("linear", Effort::Linear, Slopes::Chord),
+            ("full", Effort::Full, Slopes::Chord),
+            ("full-both-slopes", Effort::Full, Slopes::Best),
+        ] {
             for epsilon in EPSILONS {
-                let config =
-                    CertifyConfig { threat: Threat::linf(epsilon), effort, ..CertifyConfig::default() };
+                let threat = Threat::linf(epsilon);
+                let config = CertifyConfig { threat, effort, slopes, ..CertifyConfig::default() };
                 let id = BenchmarkId::new(format!("{name}-{epsilon}"), arch.name());
                 group.bench_function(id, |b| b.iter(|| certify(&network, &x, &config).expect("settings")));
             }
@@ -42,6 +45,15 @@ fn certificates(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("smoothing-1000-draws", arch.name()), |b| {
             let one = x.slice(0, 0, 1);
             b.iter(|| cloud(&encode, &one, &smoothing, Key::new(3)).expect("settings").covariance());
+        });
+        group.bench_function(BenchmarkId::new("centre-1000-draws", arch.name()), |b| {
+            let one = x.slice(0, 0, 1);
+            // Any points will do as candidates: the cost depends on how many there are.
+            let d = network.features();
+            let candidates = uniform(&device, &[1000, d], Key::new(4)).array().to_f64();
+            b.iter(|| {
+                cloud(&encode, &one, &smoothing, Key::new(3)).expect("settings").centre(&candidates, 0.1)
+            });
         });
         group.finish();
     }

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::Args;
-use tarrl_attacks::Threat;
-use tarrl_bound::certify::{About, Certificates, CertifyConfig, Network, certify};
+use clap::{Args, ValueEnum};
+use tarrl_attacks::{Norm, Threat};
+use tarrl_bound::certify::{About, Certificates, CertifyConfig, Network, Slopes, certify};
 use tarrl_data::Catalog;
 use tarrl_encoders::{Frozen, checkpoint::load_encoder};
 use tarrl_eval::pixels;
@@ -19,6 +19,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask certify encoder.safetensors                        a hundred images of the embedded sample, ε = 8/255
   cargo xtask certify encoder.safetensors --epsilon 0.02 --samples 20 --out small.certificates
+  cargo xtask certify encoder.safetensors --norm l2 --epsilon 0.5 --slopes best    the Euclidean ball
   cargo xtask bound report small.certificates encoder.safetensors    what they say about a task
 
 Certificates are made once for an encoder and serve every head that is put on it later. An encoder of ordinary training
@@ -31,7 +32,11 @@ pub(crate) struct Certify {
     /// The checkpoint of the encoder
     encoder: PathBuf,
 
-    /// Radius ε of the l∞ ball, in pixels: a number, or a fraction such as 8/255
+    /// Norm of the ball: linf, l2 or l1
+    #[arg(long, default_value = "linf", value_parser = |text: &str| text.parse::<Norm>())]
+    norm: Norm,
+
+    /// Radius ε of the ball, in pixels: a number, or a fraction such as 8/255
     #[arg(long, value_name = "PIXELS", default_value = "8/255")]
     epsilon: Pixels,
 
@@ -46,9 +51,31 @@ pub(crate) struct Certify {
     #[arg(long, value_name = "N", default_value_t = 512)]
     generators: usize,
 
+    /// Slopes of linear forms: chord; sector, of use in large l2 balls; or best, the better of both for twice the work
+    #[arg(long, default_value = "chord")]
+    slopes: SlopesArg,
+
     /// Images in memory at a time
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     batch: usize,
+}
+
+/// [`Slopes`] by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SlopesArg {
+    Chord,
+    Sector,
+    Best,
+}
+
+impl From<SlopesArg> for Slopes {
+    fn from(arg: SlopesArg) -> Self {
+        match arg {
+            SlopesArg::Chord => Slopes::Chord,
+            SlopesArg::Sector => Slopes::Sector,
+            SlopesArg::Best => Slopes::Best,
+        }
+    }
 }
 
 /// The images that certificates are of.
@@ -87,7 +114,8 @@ impl Certify {
         let chosen = self.images.choose()?;
         let network = network(&encoder, &chosen.pixels)?;
         let config = CertifyConfig {
-            threat: Threat::linf(self.epsilon.value()),
+            threat: Threat::new(self.norm, self.epsilon.value()),
+            slopes: self.slopes.into(),
             generators: self.generators,
             batch: self.batch,
             ..CertifyConfig::default()
@@ -103,7 +131,8 @@ impl Certify {
             format!("cannot write {}; choose another place with --out FILE", self.out.display())
         })?;
         println!(
-            "{n} images, ε = {}: certified displacement {:.4} in the median",
+            "{n} images, {}, ε = {}: certified displacement {:.4} in the median",
+            self.norm,
             self.epsilon,
             median(radii.iter().copied())
         );

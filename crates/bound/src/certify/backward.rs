@@ -25,8 +25,8 @@ pub(crate) struct Backward<'a> {
 pub(crate) enum Mode<'a> {
     /// By the line that keeps an upper bound: positive coefficients take the upper line, negative the tangent.
     Upper,
-    /// By parallel lines: an identity with one free number in [−1, 1] for each unit, whose coefficient is
-    /// handed over as `(row, step, unit, coefficient)`.
+    /// By parallel lines: an identity with one free number in [−1, 1] for each unit whose lines differ; the
+    /// coefficient of its band is handed over as `(row, step, unit, coefficient)`.
     Parallel(&'a mut dyn FnMut(usize, usize, usize, f64)),
 }
 
@@ -191,7 +191,7 @@ impl<'a> Backward<'a> {
                             let (middle, half) = lines.band(unit);
                             if half != 0.0 {
                                 add(*a * middle);
-                                generator(row, at, to + i, *a * half);
+                                generator(row, at, to + i, *a);
                             }
                             *a *= lines.slope[unit];
                         }

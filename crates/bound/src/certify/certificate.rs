@@ -192,6 +192,6 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// The smaller of two, and NaN if one is.
-fn least(a: f64, b: f64) -> f64 {
+pub(crate) fn least(a: f64, b: f64) -> f64 {
     if b.is_nan() || b < a { b } else { a }
 }

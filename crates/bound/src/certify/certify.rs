@@ -1,83 +1,20 @@
 //! One certificate for each sample of a batch, for any task.
 
-use crate::certify::backward::{Backward, Mode};
-use crate::certify::certificate::Certificate;
+use crate::certify::backward::{AtInput, Backward, Mode};
+use crate::certify::certificate::{Certificate, least};
+use crate::certify::config::{CertifyConfig, Cost, Effort, Precision, Slopes};
 use crate::certify::error::CertifyError;
 use crate::certify::form::{LinearForm, Parts};
-use crate::certify::interval::{Around, input_box};
+use crate::certify::interval::{Around, Bounds, input_box};
+use crate::certify::lipschitz::Norms;
 use crate::certify::network::{Map, Network};
-use crate::certify::relax::Lines;
-use crate::certify::rounding::{UNIT, above, down, up};
+use crate::certify::relax::{Lines, Slope};
+use crate::certify::rounding::{UNIT, above, down, slack, up};
 use crate::certify::rows::{Piece, Targets, map_of};
-use serde::{Deserialize, Serialize};
-use tarrl_attacks::{Norm, Threat};
+use crate::certify::sector::{self, Layer, Unit, sector};
+use std::collections::BTreeMap;
+use tarrl_attacks::Norm;
 use tarrl_tensor::{Device, Tensor};
-
-/// How certificates are made.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CertifyConfig {
-    /// What the attacker may do.
-    pub threat: Threat,
-    /// What is spent on it.
-    pub effort: Effort,
-    /// The arithmetic of the network that is used afterwards.
-    pub precision: Precision,
-    /// Generators of a linear form that are kept one by one, the longest first.
-    pub generators: usize,
-    /// Samples in memory at a time; changes no result.
-    pub batch: usize,
-    /// Rows that are substituted at a time; changes no result.
-    pub rows: usize,
-}
-
-/// What is spent on a certificate, from cheap and loose to dear and tight.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Effort {
-    /// Intervals alone (Theorem I1): a box and its radius. Tight only where training made it so.
-    Interval,
-    /// Linear forms of the outputs on interval boxes of the units.
-    Linear,
-    /// Linear forms of the outputs, and linear bounds of every unit whose sign is open.
-    #[default]
-    Full,
-}
-
-/// The arithmetic of the network that a certificate speaks of. Products are plain sums, in any order, with or
-/// without fused multiply-add; fast convolution algorithms are not covered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Precision {
-    /// f64, as [`Network::forward`] computes.
-    #[default]
-    F64,
-    /// f32, op by op as recorded.
-    F32,
-}
-
-/// The l-infinity ball of 8/255 at full effort in f64, with 512 generators.
-impl Default for CertifyConfig {
-    fn default() -> Self {
-        CertifyConfig {
-            threat: Threat::default(),
-            effort: Effort::default(),
-            precision: Precision::default(),
-            generators: 512,
-            batch: 16,
-            rows: 512,
-        }
-    }
-}
-
-/// What certificates cost, on the average of one sample.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Cost {
-    /// Forward passes in f64, with the weights or their absolute values.
-    pub forward: f64,
-    /// Rows that were substituted back to the input, most of them over a small patch.
-    pub rows: f64,
-}
 
 /// Certificates of all samples `x` `(n, …)`, in their order, and what they cost.
 ///
@@ -97,44 +34,18 @@ pub fn certify(
     let n = x.shape()[0];
     let mut certificates = Vec::with_capacity(n);
     let mut cost = Cost::default();
+    // In a cube whole layers move as far as their boxes say.
+    let round = config.threat.norm != Norm::Linf || config.slopes != Slopes::Chord;
+    let norms = round.then(|| network.norms());
     for start in (0..n).step_by(config.batch) {
         let part = x.slice(0, start, config.batch.min(n - start));
-        let mut run = Run::new(network, &part, config);
+        let mut run = Run::new(network, &part, config, norms.as_ref());
         run.forward();
         certificates.extend(run.certificates());
         cost.forward += run.passes * run.around.n as f64 / n as f64;
         cost.rows += run.rows as f64 / n as f64;
     }
     Ok((certificates, cost))
-}
-
-impl CertifyConfig {
-    fn check(&self, x: &Tensor) -> Result<(), CertifyError> {
-        let setting = |field, value, range| Err(CertifyError::Setting { field, value, range });
-        // The l1 ball lies in the box of the same radius, which is what is propagated; sparse changes lie in none.
-        if self.threat.norm == Norm::L0 {
-            return Err(CertifyError::UnsupportedNorm(self.threat.norm));
-        }
-        let epsilon = self.threat.epsilon;
-        if !(epsilon >= 0.0 && epsilon.is_finite()) {
-            return setting("threat.epsilon", epsilon, "it must be finite and not negative");
-        }
-        for (field, value) in [("batch", self.batch), ("rows", self.rows)] {
-            if value == 0 {
-                return setting(field, 0.0, "take at least one");
-            }
-        }
-        let values = x.array().to_f64();
-        if !values.iter().all(|v| v.is_finite()) {
-            return Err(CertifyError::NotFinite("an input".into()));
-        }
-        if let Some((low, high)) = self.threat.bounds
-            && let Some(&outside) = values.iter().find(|v| !(low..=high).contains(*v))
-        {
-            return setting("an input", outside, "it has to lie in the range `threat.bounds`");
-        }
-        Ok(())
-    }
 }
 
 /// The work on one batch.
@@ -144,42 +55,70 @@ struct Run<'a> {
     epsilon: f64,
     around: Around<'a>,
     backward: Backward<'a>,
+    norms: Option<&'a Norms>,
+    /// `(value, sample)`: how long the displacement of a value is at most, if the norms are known.
+    balls: Vec<Vec<f64>>,
     device: Device,
     passes: f64,
     rows: usize,
 }
 
 impl<'a> Run<'a> {
-    fn new(network: &'a Network, x: &Tensor, config: &'a CertifyConfig) -> Self {
+    fn new(network: &'a Network, x: &Tensor, config: &'a CertifyConfig, norms: Option<&'a Norms>) -> Self {
         // A radius such as 8/255 is itself rounded.
         let epsilon = up(config.threat.epsilon);
         let input = input_box(&x.array().to_f64(), epsilon, config.threat.bounds);
         let mut backward = Backward::new(network, x.device());
         backward.note(x.shape()[0], &input);
         let around = Around::new(network, x, input);
-        // The clean values, then centre, radius and rounding of every step.
-        Run { network, config, epsilon, around, backward, device: x.device().clone(), passes: 4.0, rows: 0 }
+        let mut run = Run {
+            network,
+            config,
+            epsilon,
+            around,
+            backward,
+            norms,
+            balls: vec![],
+            device: x.device().clone(),
+            // The clean values, then centre, radius and rounding of every step.
+            passes: 4.0,
+            rows: 0,
+        };
+        if norms.is_some() {
+            run.balls.push(run.of_box(0));
+            if config.threat.norm != Norm::Linf {
+                run.balls[0].iter_mut().for_each(|r| *r = r.min(epsilon));
+            }
+        }
+        run
     }
 
     /// Boxes of all values, and the lines of all ReLUs.
     fn forward(&mut self) {
         for (at, step) in self.network.steps.iter().enumerate() {
             if let Map::Relu = step.map {
-                let input = step.inputs[0];
-                self.tighten(input);
-                let lines = Lines::new(
-                    &self.around.clean[input],
-                    &self.around.error[input],
-                    &self.around.boxes[input],
-                );
-                self.backward.lines.insert(at, lines);
+                self.tighten(step.inputs[0]);
+                self.draw(at, Slope::Chord);
             }
-            let bounds = self.around.interval(at);
+            let mut bounds = self.around.interval(at);
+            if let Some(norms) = self.norms {
+                self.shrink(at, &mut bounds, &norms.rows[at]);
+            }
             self.backward.note(self.around.n, &bounds);
             self.around.boxes.push(bounds);
+            if let Some(norms) = self.norms {
+                self.balls.push(self.ball(at, norms.steps[at]));
+            }
             let error = self.around.rounding(at, UNIT, &self.around.error);
             self.around.error.push(error);
         }
+    }
+
+    /// The lines of the ReLU of step `at`, whose box is known.
+    fn draw(&mut self, at: usize, slope: Slope) {
+        let input = self.network.steps[at].inputs[0];
+        let (h, error) = (&self.around.clean[input], &self.around.error[input]);
+        self.backward.lines.insert(at, Lines::new(h, error, &self.around.boxes[input], slope));
     }
 
     /// Linear bounds for the units of a pre-activation whose sign is open.
@@ -209,6 +148,10 @@ impl<'a> Run<'a> {
             }
             self.rows += 2 * chunk.len();
         }
+        if !self.balls.is_empty() {
+            let ball = self.of_box(value).into_iter().zip(&self.balls[value]);
+            self.balls[value] = ball.map(|(a, &b)| least(a, b)).collect();
+        }
         self.backward.reach[value] = {
             let mut noted = Backward::new(self.network, &self.device);
             noted.note(self.around.n, &self.around.boxes[value]);
@@ -230,10 +173,26 @@ impl<'a> Run<'a> {
             self.passes += 1.0;
         }
         let error = self.around.errors(unit).pop().expect("a network has an input");
-        (0..self.around.n).map(|sample| self.certificate(sample, &error)).collect()
+        let mut found: Vec<Certificate> =
+            (0..self.around.n).map(|sample| self.boxed(sample, &error)).collect();
+        if self.config.effort == Effort::Interval {
+            return found;
+        }
+        // The radius of the form that each certificate has.
+        let mut radii = vec![f64::INFINITY; found.len()];
+        for &slope in self.config.slopes.passes() {
+            for at in self.backward.lines.keys().copied().collect::<Vec<_>>() {
+                self.draw(at, slope);
+            }
+            for (sample, certificate) in found.iter_mut().enumerate().filter(|(_, c)| !c.is_vacuous()) {
+                self.add_form(sample, slope, &error, certificate, &mut radii[sample]);
+            }
+        }
+        found
     }
 
-    fn certificate(&mut self, sample: usize, error: &[f64]) -> Certificate {
+    /// What the box of the output says of one sample.
+    fn boxed(&mut self, sample: usize, error: &[f64]) -> Certificate {
         let d = self.network.features();
         let output = self.network.steps.len();
         let clean = self.around.clean[output][sample * d..][..d].to_vec();
@@ -245,8 +204,6 @@ impl<'a> Run<'a> {
         if !(finite(&lower) && finite(&upper) && finite(error) && finite(&clean)) {
             return Certificate::vacuous(clean, self.network.sphere);
         }
-        let mut form = None;
-        let mut radius = f64::INFINITY;
         if self.config.effort != Effort::Interval {
             let whole: Vec<usize> = (0..d).collect();
             for (sign, side) in [(1.0, &mut upper), (-1.0, &mut lower)] {
@@ -259,33 +216,95 @@ impl<'a> Run<'a> {
                     }
                 }
             }
-            let mut parts = self.form(sample);
-            // Both ends of a displacement are computed with rounding.
-            parts.spread.iter_mut().zip(error).for_each(|(s, e)| *s += 2.0 * e);
-            radius = parts.radius(&self.device);
-            form = Some(LinearForm::new(parts, self.config.generators, &self.device));
-            self.rows += 3 * d;
+            self.rows += 2 * d;
         }
         for i in 0..d {
             lower[i] = down(lower[i] - 2.0 * error[i]);
             upper[i] = up(upper[i] + 2.0 * error[i]);
         }
         let corner: f64 = (0..d).map(|i| lower[i].abs().max(upper[i]).powi(2)).sum();
-        let corner = above(above(corner, d).sqrt(), 2);
-        radius = if corner < radius { corner } else { radius };
+        let mut radius = above(above(corner, d).sqrt(), 2);
+        if let Some(balls) = self.balls.last() {
+            let rounding: f64 = error.iter().map(|e| e * e).sum();
+            radius = least(radius, above(balls[sample] + 2.0 * above(rounding, d).sqrt(), 4));
+        }
         if !(radius.is_finite() && finite(&lower) && finite(&upper)) {
             return Certificate::vacuous(clean, self.network.sphere);
         }
-        Certificate { clean, radius, lower, upper, form, sphere: self.network.sphere }
+        Certificate { clean, radius, lower, upper, form: None, sphere: self.network.sphere }
     }
 
-    /// The linear form of the output of one sample.
-    fn form(&self, sample: usize) -> Parts {
+    /// Gives a certificate the form of the lines that are drawn, if it has none with a smaller radius.
+    fn add_form(
+        &mut self,
+        sample: usize,
+        slope: Slope,
+        error: &[f64],
+        certificate: &mut Certificate,
+        least: &mut f64,
+    ) {
+        let d = self.network.features();
+        let (mut input, layers) = self.unroll(sample);
+        // Both ends of a displacement are computed with rounding.
+        input.spread.iter_mut().zip(&error[sample * d..]).for_each(|(s, e)| *s += 2.0 * e);
+        let mut whole = input.clone();
+        layers.iter().for_each(|layer| layer.add_to(&mut whole));
+        let radius = match slope {
+            Slope::Chord => whole.radius(&self.device),
+            Slope::Sector => sector::radius(&whole, input, &layers, &self.device),
+        };
+        self.rows += d;
+        if radius.is_nan() {
+            *certificate = Certificate::vacuous(std::mem::take(&mut certificate.clean), self.network.sphere);
+            return;
+        }
+        if certificate.form.is_none() || radius < *least {
+            *least = radius;
+            certificate.form = Some(LinearForm::new(whole, self.config.generators, &self.device));
+        }
+        certificate.radius = certificate.radius.min(radius);
+    }
+
+    /// How long the displacement of the value after step `at` is, whose box and operator norm are known: Theorem I8
+    /// (docs/certificates.md).
+    fn ball(&self, at: usize, norm: f64) -> Vec<f64> {
+        let step = &self.network.steps[at];
+        let along = |s: usize| match step.map {
+            Map::Add => up(self.balls[step.inputs[0]][s] + self.balls[step.inputs[1]][s]),
+            _ => up(self.balls[step.inputs[0]][s] * norm),
+        };
+        self.of_box(at + 1).into_iter().enumerate().map(|(s, r)| least(r, along(s))).collect()
+    }
+
+    /// The length of the longest vector in the box of a value, for every sample.
+    fn of_box(&self, value: usize) -> Vec<f64> {
+        let (bounds, n) = (&self.around.boxes[value], self.around.n);
+        let len = bounds.lower.len() / n;
+        let square = |s: usize| (s * len..(s + 1) * len).map(|i| bounds.reach(i).powi(2)).sum::<f64>();
+        (0..n).map(|s| above(above(square(s), len).sqrt(), 2)).collect()
+    }
+
+    /// No element moves farther than the norm of its weights times the length of what it reads.
+    fn shrink(&self, at: usize, bounds: &mut Bounds, rows: &[f64]) {
+        if rows.is_empty() {
+            return;
+        }
+        let balls = &self.balls[self.network.steps[at].inputs[0]];
+        let len = bounds.lower.len() / balls.len();
+        for i in 0..bounds.lower.len() {
+            let most = up(rows[i % rows.len()] * balls[i / len]);
+            bounds.intersect(i, -most, most);
+        }
+    }
+
+    /// The displacement of the output of one sample as what comes of the input alone and what each layer of ReLUs
+    /// adds to it, by the lines that are drawn.
+    fn unroll(&self, sample: usize) -> (Parts, Vec<Layer>) {
         let d = self.network.features();
         let whole: Vec<usize> = (0..d).collect();
         let (mut targets, piece) = unit_rows(&whole, d, [1, 1, d], 1.0);
         targets.sample.fill(sample);
-        let mut units = std::collections::BTreeMap::<(usize, usize), Vec<f64>>::new();
+        let mut units = BTreeMap::<(usize, usize), Vec<f64>>::new();
         let mut collect = |row: usize, step: usize, unit: usize, coefficient: f64| {
             if coefficient != 0.0 {
                 units.entry((step, unit)).or_insert_with(|| vec![0.0; d])[row] += coefficient;
@@ -293,15 +312,29 @@ impl<'a> Run<'a> {
         };
         let found =
             self.backward.run(self.network.steps.len(), &targets, piece, Mode::Parallel(&mut collect));
+        let mut layers = BTreeMap::<usize, Layer>::new();
+        for ((step, unit), column) in units {
+            let layer = layers.entry(step).or_default();
+            let value = self.network.steps[step].inputs[0];
+            let i = sample * self.network.shapes[value].len() + unit;
+            let (h, e, bounds) =
+                (self.around.clean[value][i], self.around.error[value][i], &self.around.boxes[value]);
+            let (_, half) = sector([down(h - e), up(h + e)], [bounds.lower[i], bounds.upper[i]]);
+            let band = self.backward.lines[&step].band(i);
+            layer.columns.extend(column);
+            layer.units.push(Unit { band, half, reach: bounds.reach(i) });
+            layer.ball = self.balls.get(value).map_or(f64::INFINITY, |balls| balls[sample]);
+        }
+        (self.of_input(sample, found, &targets), layers.into_values().collect())
+    }
+
+    /// What comes of the input alone: `A δ`.
+    fn of_input(&self, sample: usize, found: AtInput, targets: &Targets) -> Parts {
+        let d = self.network.features();
         let map = map_of(&self.network.shapes[0]);
-        let piece = found.piece.spread(&targets, map);
+        let piece = found.piece.spread(targets, map);
         let len: usize = map.iter().product();
-        let mut parts = Parts {
-            offset: found.constant,
-            spread: found.slack,
-            generators: units.into_values().collect(),
-            ball: vec![],
-        };
+        let mut parts = Parts { offset: vec![0.0; d], spread: found.slack, generators: vec![], ball: vec![] };
         let input = &self.around.boxes[0];
         for i in 0..len {
             let column =
@@ -320,6 +353,9 @@ impl<'a> Run<'a> {
             }
             parts.generators.push(column(half));
         }
+        // The offsets of units are added to this one.
+        let units = slack(self.network.units());
+        parts.spread.iter_mut().zip(&parts.offset).for_each(|(s, b)| *s += units * b.abs());
         parts
     }
 }

@@ -28,6 +28,7 @@ pub struct LinearForm {
 }
 
 /// The parts of a form before it is made small.
+#[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) offset: Vec<f64>,
     pub(crate) spread: Vec<f64>,

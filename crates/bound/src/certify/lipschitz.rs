@@ -1,6 +1,6 @@
 //! One constant for all samples: Theorem I9 of docs/certificates.md.
 
-use crate::certify::network::{Map, Network};
+use crate::certify::network::{Map, Network, Step};
 use crate::certify::rounding::up;
 use crate::linalg::spectral_norm;
 use tarrl_tensor::{Shape, Tensor};
@@ -16,15 +16,34 @@ impl Network {
     /// [`Certificate`](crate::certify::Certificate) of a sample gains is measured against it.
     pub fn lipschitz(&self) -> f64 {
         let mut constants = vec![1.0];
-        for (at, step) in self.steps.iter().enumerate() {
+        for (step, norm) in self.steps.iter().zip(self.norms().steps) {
             let first: f64 = constants[step.inputs[0]];
             constants.push(match &step.map {
                 Map::Add => up(first + constants[step.inputs[1]]),
-                map => up(first * map.norm(&self.shapes[step.inputs[0]], &self.shapes[at + 1])),
+                _ => up(first * norm),
             });
         }
         constants.pop().expect("a network has an input")
     }
+
+    /// The l2 norms of every step.
+    pub(crate) fn norms(&self) -> Norms {
+        let norm =
+            |(at, step): (usize, &Step)| step.map.norm(&self.shapes[step.inputs[0]], &self.shapes[at + 1]);
+        Norms {
+            steps: self.steps.iter().enumerate().map(norm).collect(),
+            rows: self.steps.iter().map(|step| step.map.row_norms()).collect(),
+        }
+    }
+}
+
+/// Upper bounds of the l2 norms of the steps of a network.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Norms {
+    /// Of the whole step; of a sum, for each operand.
+    pub(crate) steps: Vec<f64>,
+    /// Of the weights of one element of the result, for each channel; empty for steps that have none.
+    pub(crate) rows: Vec<Vec<f64>>,
 }
 
 impl Map {
@@ -35,15 +54,13 @@ impl Map {
             Map::Scale { .. } => self.gain(input),
             // √(‖W‖₁ ‖W‖∞): an element of the result sums one filter, an element of the input enters at most every
             // weight of its channel.
-            Map::Conv { magnitude, .. } => (self.gain(input) * entering(magnitude) * (1.0 + 1e-9)).sqrt(),
-            Map::Linear { weight, magnitude } => {
-                let [rows, columns] = [weight.shape()[0], weight.shape()[1]];
-                let cheap = (self.gain(input) * entering(magnitude) * (1.0 + 1e-9)).sqrt();
-                if rows.min(columns) > LARGEST {
-                    return cheap;
-                }
-                cheap.min(spectral_norm(&weight.array().to_f64(), rows, columns) * (1.0 + 1e-9))
+            // Or the norm of the filters on a patch: a patch of the input is read once for each window that covers it.
+            Map::Conv { weight, magnitude, conv } => {
+                let side = |axis: usize| weight.shape()[axis].div_ceil(conv.stride);
+                let patches = ((side(0) * side(1)) as f64).sqrt();
+                self.cheap_norm(input, magnitude).min(up(patches * matrix_norm(weight)))
             }
+            Map::Linear { weight, magnitude } => self.cheap_norm(input, magnitude).min(matrix_norm(weight)),
             Map::SumPool(pool) => {
                 let overlap = pool.window.div_ceil(pool.stride);
                 (pool.window * overlap) as f64
@@ -51,6 +68,31 @@ impl Map {
             Map::Sum(_) => (input.len() as f64 / output.len() as f64).sqrt() * (1.0 + 1e-12),
         }
     }
+
+    fn row_norms(&self) -> Vec<f64> {
+        let (Map::Conv { weight, .. } | Map::Linear { weight, .. }) = self else { return vec![] };
+        let outputs = weight.shape()[weight.shape().rank() - 1];
+        let mut squares = vec![0.0; outputs];
+        for row in weight.array().to_f64().chunks(outputs) {
+            squares.iter_mut().zip(row).for_each(|(s, w)| *s += w * w);
+        }
+        squares.into_iter().map(|s: f64| s.sqrt() * (1.0 + 1e-9)).collect()
+    }
+
+    fn cheap_norm(&self, input: &Shape, magnitude: &Tensor) -> f64 {
+        (self.gain(input) * entering(magnitude) * (1.0 + 1e-9)).sqrt()
+    }
+}
+
+/// The spectral norm of weights `(…, outputs)` as a matrix with a column for each output, or infinity where that is
+/// not worth its cost.
+fn matrix_norm(weight: &Tensor) -> f64 {
+    let columns = weight.shape()[weight.shape().rank() - 1];
+    let rows = weight.array().len() / columns;
+    if rows.min(columns) > LARGEST {
+        return f64::INFINITY;
+    }
+    spectral_norm(&weight.array().to_f64(), rows, columns) * (1.0 + 1e-9)
 }
 
 /// The largest sum of the weights `(…, inputs, outputs)`, of absolute values, that one input channel meets.

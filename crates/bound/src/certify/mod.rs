@@ -35,13 +35,15 @@
 //!   other heads: a [`HeadReport`].
 //! - [`cloud`] is for encoders too deep for all that: certificates of the smoothed encoder, by sampling.
 //!
-//! The theorems, R1 to S4, are stated and proved in `docs/certificates.md`.
+//! The theorems, R1 to S5, are stated and proved in `docs/certificates.md`.
 
 mod apply;
 mod backward;
+mod centre;
 mod certificate;
 #[allow(clippy::module_inception)]
 mod certify;
+mod config;
 mod ellipsoid;
 mod error;
 mod form;
@@ -52,12 +54,15 @@ mod read;
 mod relax;
 mod rounding;
 mod rows;
+mod sector;
 mod smoothing;
 mod store;
 
 pub use apply::{CertifiedChain, HeadReport};
+pub use centre::CentreCertificate;
 pub use certificate::{Certificate, Evidence};
-pub use certify::{CertifyConfig, Cost, Effort, Precision, certify};
+pub use certify::certify;
+pub use config::{CertifyConfig, Cost, Effort, Precision, Slopes};
 pub use error::CertifyError;
 pub use form::LinearForm;
 pub use network::Network;

@@ -2,6 +2,16 @@
 
 use crate::certify::interval::{Bounds, relu_lower, relu_upper, worst};
 use crate::certify::rounding::{UNIT, down, up};
+use crate::certify::sector::sector;
+
+/// The common slope of the parallel lines of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slope {
+    /// That of the chord of its box: the narrowest band.
+    Chord,
+    /// The middle of its secants: the lines of Theorem I10.
+    Sector,
+}
 
 /// The lines of all units of one ReLU for a batch, `(n, …)` row-major each.
 ///
@@ -9,7 +19,7 @@ use crate::certify::rounding::{UNIT, down, up};
 /// `φ(D) = relu(h + D) − relu(h)`:
 /// `slope·D + low ≤ φ(D) ≤ slope·D + high` and `tangent·D + floor ≤ φ(D)`.
 pub(crate) struct Lines {
-    /// The slope of the chord, of two parallel lines.
+    /// The slope of two parallel lines.
     pub(crate) slope: Vec<f64>,
     /// The offset of the upper line.
     pub(crate) high: Vec<f64>,
@@ -23,18 +33,19 @@ pub(crate) struct Lines {
 
 impl Lines {
     /// The lines for pre-activations within `error` of `h`, displaced within `bounds`.
-    pub(crate) fn new(h: &[f64], error: &[f64], bounds: &Bounds) -> Self {
+    pub(crate) fn new(h: &[f64], error: &[f64], bounds: &Bounds, slope: Slope) -> Self {
         let n = h.len();
         let zeros = || vec![0.0; n];
         let mut lines =
             Lines { slope: zeros(), high: zeros(), low: zeros(), tangent: zeros(), floor: zeros() };
         for i in 0..n {
-            lines.set(i, [down(h[i] - error[i]), up(h[i] + error[i])], [bounds.lower[i], bounds.upper[i]]);
+            let ends = [down(h[i] - error[i]), up(h[i] + error[i])];
+            lines.set(i, ends, [bounds.lower[i], bounds.upper[i]], slope);
         }
         lines
     }
 
-    fn set(&mut self, i: usize, [h0, h1]: [f64; 2], [l, u]: [f64; 2]) {
+    fn set(&mut self, i: usize, [h0, h1]: [f64; 2], [l, u]: [f64; 2], slope: Slope) {
         if h0 + l >= 0.0 {
             // Active in the whole box: φ(D) = D.
             (self.slope[i], self.tangent[i]) = (1.0, 1.0);
@@ -43,9 +54,11 @@ impl Lines {
         if h1 + u <= 0.0 || (l == 0.0 && u == 0.0) {
             return; // Inactive, or never displaced: φ(D) = 0.
         }
-        // Any slope is sound with its offset; the chord of the box is the best one.
-        let rise = relu_upper(h1, u) - relu_lower(h1, l);
-        let s = (rise / (u - l)).clamp(0.0, 1.0);
+        // Any slope is sound with its offset.
+        let s = match slope {
+            Slope::Chord => ((relu_upper(h1, u) - relu_lower(h1, l)) / (u - l)).clamp(0.0, 1.0),
+            Slope::Sector => sector([h0, h1], [l, u]).0,
+        };
         // φ − s D is convex, so that its maximum is at an end, and its minimum at the kink D = −h.
         let left = relu_left(h0, l) - s * l;
         let right = relu_upper(h1, u) - s * u;
@@ -92,7 +105,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn lines(h: f64, error: f64, l: f64, u: f64) -> Lines {
-        Lines::new(&[h], &[error], &Bounds { lower: vec![l], upper: vec![u] })
+        sloped(h, error, l, u, Slope::Chord)
+    }
+
+    fn sloped(h: f64, error: f64, l: f64, u: f64, slope: Slope) -> Lines {
+        Lines::new(&[h], &[error], &Bounds { lower: vec![l], upper: vec![u] }, slope)
     }
 
     /// Slopes and bands by hand, for the three units of the dyadic example: `h = (1.5, .25, −.25)`, boxes ±.5.
@@ -123,9 +140,9 @@ mod tests {
         #[test]
         fn the_lines_enclose_the_relu(
             h in -2.0f64..2.0, error in 0.0f64..0.3, l in -2.0f64..=0.0, u in 0.0f64..=2.0,
-            at in prop::collection::vec((-1.0f64..=1.0, 0.0f64..=1.0), 8),
+            at in prop::collection::vec((-1.0f64..=1.0, 0.0f64..=1.0), 8), chord in any::<bool>(),
         ) {
-            let found = lines(h, error, l, u);
+            let found = sloped(h, error, l, u, if chord { Slope::Chord } else { Slope::Sector });
             for (shift, share) in at {
                 let (h, d) = (h + shift * error, l + share * (u - l));
                 let phi = (h + d).max(0.0) - h.max(0.0);

@@ -1,7 +1,7 @@
 //! Certificates as bytes: made once, read by every head that comes later.
 
 use crate::certify::certificate::Certificate;
-use crate::certify::certify::{CertifyConfig, Cost};
+use crate::certify::config::{CertifyConfig, Cost};
 use crate::certify::ellipsoid::Ellipsoid;
 use crate::certify::error::CertifyError;
 use crate::certify::form::LinearForm;

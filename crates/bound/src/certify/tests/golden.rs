@@ -2,7 +2,7 @@
 
 use super::device;
 use crate::certify::form::{LinearForm, Parts, box_and_ball};
-use crate::certify::{CertifyConfig, Effort, Evidence, Network, certify};
+use crate::certify::{CertifyConfig, Effort, Evidence, Network, Slopes, certify};
 use crate::{LinearHead, LpNorm};
 use tarrl_attacks::Threat;
 use tarrl_tensor::{Device, Tensor};
@@ -68,6 +68,24 @@ fn linear_bounds_of_the_dyadic_example() {
         // Zonotopes are stored in f32: what rounding loses is in the box.
         assert!(form.spread[0] < 1e-7 && form.generators() == 4);
     }
+}
+
+/// Secants in [1, 1], [½, 1] and [0, ½]: A is (−¼, 9/4) as before, of which ε keeps ⅝. Every band of these two units is
+/// as wide as its secants allow on one side, ⅛: the sum of all is 1, as by hand.
+#[test]
+fn sectors_of_the_dyadic_example() {
+    let device = device();
+    let network = Network::read(&encode, &point(&device)).unwrap();
+    let config = CertifyConfig {
+        threat: free(Threat::linf(0.25)),
+        slopes: Slopes::Sector,
+        ..CertifyConfig::default()
+    };
+    let found = certify(&network, &point(&device), &config).unwrap().0.remove(0);
+    // φ − ¾ D of h = ¼ is in [−1/16, ⅛], enters with −1; φ − ¼ D of h = −¼ is in [−1/16, ⅛], enters with 2.
+    above(found.support(&[1.0], Evidence::Form), 0.625 + 0.0625 + 0.25);
+    above(found.support(&[-1.0], Evidence::Form), 0.625 + 0.125 + 0.125);
+    assert!(found.radius() <= 1.0 + 1e-12);
 }
 
 /// The head with scores (0, f(x)) and label 1: the gap −1.375 rises by at most ⅝.

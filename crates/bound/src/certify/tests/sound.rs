@@ -3,7 +3,7 @@
 use super::{EFFORTS, Net, config, pixels};
 use crate::LinearHead;
 use crate::certify::certificate::dot;
-use crate::certify::{Certificate, Effort, Evidence, Network, Precision, certify};
+use crate::certify::{Certificate, CertifyConfig, Effort, Evidence, Network, Precision, Slopes, certify};
 use tarrl_attacks::{Norm, Pgd, Threat, pgd};
 use tarrl_tensor::{DType, Key, Tensor};
 
@@ -96,6 +96,65 @@ fn attack_is_below_certificate_for_every_sample_effort_and_ball() {
     }
 }
 
+/// A thousand samples, each with points of its own ball: random networks with every op, balls of three norms from tiny to
+/// a quarter of the range. The radius of both kinds of lines together is the least.
+#[test]
+fn lines_of_every_slope_hold_every_point() {
+    let (mut sector_won, mut chord_won) = (0, 0);
+    for seed in 0..50u64 {
+        let key = Key::new(seed).fold("slopes");
+        let net = Net::new(key);
+        let x = pixels(&net.device, key.fold("x"), &[4, 8, 8, 1]);
+        let network = Network::read(&|x| net.encode(x), &x).unwrap();
+        let z = network.forward(&x).array().to_f64();
+        let d = network.features();
+        for (norm, epsilon) in
+            [(Norm::Linf, 0.02), (Norm::L2, 0.02), (Norm::L2, 0.3), (Norm::L2, 2.0), (Norm::L1, 1.0)]
+        {
+            let threat = Threat::new(norm, epsilon);
+            let run = |slopes| {
+                let config = CertifyConfig { slopes, ..config(Effort::Full, threat) };
+                certify(&network, &x, &config).unwrap().0
+            };
+            let [chord, sector, best] = [Slopes::Chord, Slopes::Sector, Slopes::Best].map(run);
+            for i in 0..4 {
+                let [c, s, b] = [&chord, &sector, &best].map(|found| found[i].radius());
+                assert_eq!(b, c.min(s), "{threat:?} sample {i}");
+                sector_won += usize::from(s < c);
+                chord_won += usize::from(c < s);
+            }
+            for u in points(&|x| net.encode(x), &x, &threat, key) {
+                let moved: Vec<f64> =
+                    network.forward(&u).array().to_f64().iter().zip(&z).map(|(a, b)| a - b).collect();
+                for i in 0..4 {
+                    let what = format!("{threat:?} sample {i}");
+                    holds(&sector[i], &moved[i * d..][..d], &what);
+                    holds(&best[i], &moved[i * d..][..d], &what);
+                }
+            }
+        }
+    }
+    // Chords are better nearly everywhere; both have to occur.
+    assert!(sector_won > 10 && chord_won > 10, "{sector_won} and {chord_won} of 1,000");
+}
+
+/// A single ReLU at its kink moves by all of ε, half of it by the middle of its secants and half by their width.
+#[test]
+fn no_sector_certificate_can_be_smaller_by_a_twentieth() {
+    let device = super::device();
+    let x = Tensor::new(&device, [1, 1], &[0.0f32]);
+    let network = Network::read(&|x: &Tensor| x.relu(), &x).unwrap();
+    for norm in [Norm::Linf, Norm::L2] {
+        let threat = Threat { bounds: None, ..Threat::new(norm, 0.25) };
+        let config = CertifyConfig { slopes: Slopes::Sector, ..config(Effort::Full, threat) };
+        let found = certify(&network, &x, &config).unwrap().0.remove(0);
+        let moved = network.forward(&x.add_scalar(0.25)).item();
+        assert!(moved <= found.radius() && moved > 0.95 * found.radius(), "{norm:?} {}", found.radius());
+        let support = found.support(&[1.0], Evidence::Form);
+        assert!(moved <= support && moved > 0.95 * support, "{norm:?} {support}");
+    }
+}
+
 #[test]
 fn sparse_changes_are_refused_because_they_lie_in_no_ball_of_a_norm() {
     let net = Net::new(Key::new(0));
@@ -118,7 +177,7 @@ fn single_precision_is_covered_where_asked() {
     let clean = encode(&x).array().to_f64();
     let d = network.features();
     let run = |precision| {
-        let config = crate::certify::CertifyConfig { precision, ..config(Effort::Full, threat) };
+        let config = CertifyConfig { precision, ..config(Effort::Full, threat) };
         certify(&network, &x, &config).unwrap().0
     };
     let (double, single) = (run(Precision::F64), run(Precision::F32));
@@ -238,7 +297,7 @@ fn neither_batches_nor_rows_change_a_bit() {
     let usual = config(Effort::Full, Threat::linf(0.04));
     let whole = certify(&network, &x, &usual).unwrap().0;
     for (batch, rows) in [(1, 7), (2, 512), (5, 33)] {
-        let config = crate::certify::CertifyConfig { batch, rows, ..usual };
+        let config = CertifyConfig { batch, rows, ..usual };
         assert_eq!(certify(&network, &x, &config).unwrap().0, whole, "batch {batch}, rows {rows}");
     }
 }
@@ -252,7 +311,7 @@ fn generators_that_are_dropped_go_into_the_ellipsoid() {
     let network = Network::read(&|x| net.encode(x), &x).unwrap();
     let mut before = 0.0;
     for generators in [10_000, 64, 8, 0] {
-        let config = crate::certify::CertifyConfig { generators, ..config(Effort::Full, Threat::linf(0.02)) };
+        let config = CertifyConfig { generators, ..config(Effort::Full, Threat::linf(0.02)) };
         let found = certify(&network, &x, &config).unwrap().0.remove(0);
         let v = [0.5, -1.0, 0.25, 2.0, -0.5];
         let s = found.support(&v, Evidence::Form);
