@@ -63,4 +63,28 @@ mod tests {
         assert!(up(1.0) > 1.0 && down(1.0) < 1.0 && up(0.0) > 0.0);
         assert!(above(0.0, 1) > 0.0 && above(f64::NAN, 1).is_nan() && above(f64::INFINITY, 3).is_infinite());
     }
+
+    /// A thousand dot products in f32, in random order and partly with fused multiply-add, against f64.
+    #[test]
+    fn no_sum_in_single_precision_is_farther_from_the_exact_one() {
+        let single = f64::from(f32::EPSILON) / 2.0;
+        let mut worst = 0.0f64;
+        for trial in 0..1000usize {
+            let mut stream = tarrl_tensor::Key::new(31).fold(trial).stream();
+            let n = 2 + trial % 60;
+            let mut terms: Vec<[f32; 2]> =
+                (0..n).map(|_| [stream.normal() as f32, stream.uniform(-1.0, 3.0) as f32]).collect();
+            terms.sort_by_key(|[a, _]| a.to_bits().wrapping_mul(2_654_435_761));
+            let fused = stream.chance(0.5);
+            let add = |sum: f32, [a, b]: &[f32; 2]| if fused { a.mul_add(*b, sum) } else { sum + a * b };
+            let found = f64::from(terms.iter().fold(0.0, add));
+            // Products of two f32 are exact in f64, and their sum is nearly.
+            let exact: f64 = terms.iter().map(|[a, b]| f64::from(*a) * f64::from(*b)).sum();
+            let size: f64 = terms.iter().map(|[a, b]| (f64::from(*a) * f64::from(*b)).abs()).sum();
+            let share = (found - exact).abs() / (gamma(n + 1, single) * size);
+            assert!(share <= 1.0, "{n} terms: {share}");
+            worst = worst.max(share);
+        }
+        assert!(worst > 0.1, "the bound is far from anything that happens: {worst}");
+    }
 }
