@@ -69,7 +69,7 @@ pub struct InnerConfig {
     /// that its norm is estimated from; 1 if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
-    /// The length of a step; if absent `2.5 ε / steps`, and `1.25 ε` for FGSM (Wong et al. 2020).
+    /// The length of a step; if absent `2.5 ε / steps`, and `1.25 ε` for FGSM (Wong et al. 2020). Not for APGD.
     #[serde(with = "fraction::optional", skip_serializing_if = "Option::is_none")]
     pub step_size: Option<f64>,
     /// Independent ascents, of which each sample keeps its best; at least one.
@@ -89,6 +89,8 @@ pub enum InnerKind {
     Pgd,
     /// One step from a random start.
     Fgsm,
+    /// APGD, which finds the lengths of its steps by itself (Croce & Hein 2020).
+    Apgd,
     /// The first-order term, by differentiating twice: [`Jacobian`](super::Jacobian).
     Jacobian,
 }
@@ -153,7 +155,7 @@ impl InnerConfig {
     /// The number of steps, or of directions.
     pub fn steps(&self) -> usize {
         match self.kind {
-            InnerKind::Pgd => self.steps.unwrap_or(5),
+            InnerKind::Pgd | InnerKind::Apgd => self.steps.unwrap_or(5),
             InnerKind::Fgsm => 1,
             InnerKind::Jacobian => self.steps.unwrap_or(1),
         }
@@ -162,7 +164,9 @@ impl InnerConfig {
     /// The length of a step.
     pub fn step(&self) -> f64 {
         let usual = match self.kind {
-            InnerKind::Pgd | InnerKind::Jacobian => 2.5 * self.epsilon / self.steps() as f64,
+            InnerKind::Pgd | InnerKind::Apgd | InnerKind::Jacobian => {
+                2.5 * self.epsilon / self.steps() as f64
+            }
             InnerKind::Fgsm => 1.25 * self.epsilon,
         };
         self.step_size.unwrap_or(usual)
@@ -181,6 +185,9 @@ impl RegularizerConfig {
             (_, Some(0)) => return Err(out_of_range("inner.steps", 0.0, "take at least one")),
             _ if inner.restarts == 0 => return Err(out_of_range("inner.restarts", 0.0, "take at least one")),
             _ => {}
+        }
+        if let (InnerKind::Apgd, Some(size)) = (inner.kind, inner.step_size) {
+            return Err(out_of_range("inner.step_size", size, "APGD finds its own; remove it"));
         }
         if self.scale != Scale::None && self.divergence.has_own_scale() {
             return Err(RegularizerError::ScaledTwice { divergence: self.divergence, scale: self.scale });

@@ -1,7 +1,7 @@
 //! The inner maximiser, and the hook for others.
 
 use crate::divergence::Measure;
-use tarrl_attacks::{Outcome, Pgd, Threat, pgd};
+use tarrl_attacks::{self as attacks, Apgd, Evaluation, Limits, Outcome, Pgd, Threat, Visit, apgd, pgd};
 use tarrl_tensor::{Key, Tensor};
 
 /// What finds or bounds the largest divergence in each ball: [`Attack`], [`Jacobian`](super::Jacobian), or one
@@ -57,6 +57,8 @@ pub struct Problem<'a> {
     pub threat: Threat,
     /// The steps that the configuration names.
     pub pgd: Pgd,
+    /// Whether APGD takes that many steps and restarts, and finds their lengths by itself.
+    pub adaptive: bool,
 }
 
 /// What a [`Maximiser`] found.
@@ -85,7 +87,7 @@ pub enum Maximum {
     },
 }
 
-/// Projected gradient ascent with the steps of the configuration, one or many: PGD and FGSM.
+/// Projected gradient ascent with the steps of the configuration, one or many: PGD, FGSM and APGD.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attack;
 
@@ -111,6 +113,14 @@ impl Problem<'_> {
 
     #[track_caller]
     pub(super) fn attack(&self) -> Outcome {
-        pgd(&self.x.detach(), &self.objective(), &self.threat, &self.pgd, self.keys)
+        let x = self.x.detach();
+        let objective = self.objective();
+        if !self.adaptive {
+            return pgd(&x, &objective, &self.threat, &self.pgd, self.keys);
+        }
+        let evaluate = |u: &Tensor, visit: Visit<'_>| Evaluation::of(objective(u, visit.rows));
+        let attack = attacks::Problem::new(self.threat.around(&x), &evaluate, self.keys, Limits::default());
+        let Pgd { steps, restarts, .. } = self.pgd;
+        apgd(&attack, &Apgd { steps, restarts, ..Apgd::default() })
     }
 }

@@ -98,7 +98,7 @@ impl Regularizer {
     #[track_caller]
     pub fn term(&self, input: &TermInput<'_>) -> Term {
         match self.config.inner.kind {
-            InnerKind::Pgd | InnerKind::Fgsm => self.term_with(&Attack, input),
+            InnerKind::Pgd | InnerKind::Fgsm | InnerKind::Apgd => self.term_with(&Attack, input),
             InnerKind::Jacobian => self.term_with(&Jacobian { directions: self.config.inner.steps() }, input),
         }
     }
@@ -193,6 +193,7 @@ impl Regularizer {
                 include_clean: false,
                 ..Pgd::default()
             },
+            adaptive: inner.kind == InnerKind::Apgd,
         }
     }
 }

@@ -95,7 +95,7 @@ fn everything_composes() {
     let frozen = |u: &Tensor| u.add_scalar(-0.5).matmul(&first).tanh().matmul(&second.detach());
     let mut seen = 0;
     for (divergence, scale) in measures() {
-        for kind in [InnerKind::Pgd, InnerKind::Fgsm, InnerKind::Jacobian] {
+        for kind in [InnerKind::Pgd, InnerKind::Fgsm, InnerKind::Apgd, InnerKind::Jacobian] {
             let term = |w: &Tensor| {
                 let trained = |u: &Tensor| u.add_scalar(-0.5).matmul(&first).tanh().matmul(w);
                 let input = TermInput {
@@ -121,7 +121,7 @@ fn everything_composes() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 3 * (6 * 6 + 4));
+    assert_eq!(seen, 4 * (6 * 6 + 4));
     assert_eq!(trained(&x).to_vec::<f64>(), frozen(&x).to_vec::<f64>());
 }
 
@@ -165,9 +165,10 @@ proptest! {
         at_most("the columns", epsilon * gram.sqrt(), epsilon * columns)?;
     }
 
-    /// R1 and R3 ignore scale, rotation and shift, R2 any invertible map; plain displacement ignores none.
+    /// R1 and R3 ignore scale, rotation and shift, R2 any invertible map; plain displacement ignores none. Below a scale
+    /// of a tenth the floor under the variance, 1e-12, shows in the eighth digit.
     #[test]
-    fn ratios_are_invariant(seed in any::<u64>(), scale in 0.01f64..100.0, angle in 0.0f64..6.3, shear in -1.0f64..1.0) {
+    fn ratios_are_invariant(seed in any::<u64>(), scale in 0.1f64..100.0, angle in 0.0f64..6.3, shear in -1.0f64..1.0) {
         let (z, moved) = (normal(seed, 8, 2), normal(!seed, 8, 2));
         let (s, c) = angle.sin_cos();
         let turn = matrix(2, 2, &[scale * c, scale * s, -scale * s, scale * c]);

@@ -179,6 +179,9 @@ pub(super) fn check_attack(place: &str, attack: &InnerConfig) -> Result<(), Stri
     if attack.kind == InnerKind::Jacobian {
         return Err(format!("{place}.kind = \"jacobian\" finds no image; use \"pgd\" or \"fgsm\""));
     }
+    if attack.kind == InnerKind::Apgd {
+        return Err(format!("{place}.kind = \"apgd\" is for the regularizer; use \"pgd\" or \"fgsm\""));
+    }
     if attack.kind == InnerKind::Fgsm && attack.steps.is_some_and(|steps| steps != 1) {
         return Err(format!("{place}.kind = \"fgsm\" takes one step; remove steps or use \"pgd\""));
     }

@@ -47,7 +47,7 @@ impl Method {
             let inner = &regularizer.config().inner;
             match inner.kind {
                 // The image once; then, for each ascent, its steps and its last point; then both in training.
-                InnerKind::Pgd | InnerKind::Fgsm => {
+                InnerKind::Pgd | InnerKind::Fgsm | InnerKind::Apgd => {
                     add(1 + inner.restarts * (inner.steps() + 1) + 2, inner.restarts * inner.steps() + 2);
                 }
                 InnerKind::Jacobian => add(1, 1 + 2 * inner.steps()),
