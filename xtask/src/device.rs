@@ -68,7 +68,7 @@ pub(crate) fn with_the_backend() -> anyhow::Result<()> {
         "--manifest-path",
     ]);
     command.arg(crate::workspace_root().join("Cargo.toml")).arg("--").args(std::env::args_os().skip(1));
-    eprintln!("compiling the GPU backend, about a minute the first time");
+    eprintln!("compiling the GPU backend, some minutes the first time");
     let status = command.status().context("cannot start cargo")?;
     anyhow::ensure!(status.success(), "it ended with {status}; see above");
     Ok(())

@@ -15,7 +15,7 @@ Examples:
 It runs the conformance suite on the GPU in f32 and f64, compares ops and ten training steps with the CPU, repeats
 them for the same bits, and measures kernels and whole steps beside what the card can do at most, and beside PyTorch
 if it is installed. It writes OUT/gpu-check.json and OUT/gpu-check.md. The GPU backend is compiled for it first, which
-takes about a minute the first time.";
+takes some minutes the first time.";
 
 /// Check the GPU backend on a GPU, and measure it
 #[derive(Args, Debug)]
