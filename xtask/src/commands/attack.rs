@@ -251,7 +251,7 @@ fn bar(images: u64) -> ProgressBar {
     bar.with_style(style.expect("the template is valid"))
 }
 
-fn norm(text: &str) -> Result<Norm, String> {
+pub(super) fn norm(text: &str) -> Result<Norm, String> {
     text.parse()
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Certify {
     encoder: PathBuf,
 
     /// Norm of the ball: linf, l2 or l1
-    #[arg(long, default_value = "linf", value_parser = |text: &str| text.parse::<Norm>())]
+    #[arg(long, default_value = "linf", value_parser = super::attack::norm)]
     norm: Norm,
 
     /// Radius ε of the ball, in pixels: a number, or a fraction such as 8/255

@@ -37,8 +37,8 @@ impl Cloud {
             candidates.len()
         );
         let m = candidates.len() / d;
-        // The uniform distance of distribution functions, for all candidates at once.
-        let margin = ((2.0 * m as f64 / self.config.delta).ln() / (2.0 * n as f64)).sqrt();
+        // The uniform distance of distribution functions, for all candidates at once, rounded up.
+        let margin = ((2.0 * m as f64 / self.config.delta).ln() / (2.0 * n as f64)).sqrt() * (1.0 + 1e-12);
         // Distances in order; what a mass is reached at.
         let radius = |distances: &[f64], mass: f64| {
             let draws = (mass * n as f64).ceil();
@@ -54,11 +54,11 @@ impl Cloud {
             }
         }
         // What more than half of the mass at the other point comes from here, at least.
-        let inner = up(0.5 + 2.0 * margin);
+        let inner = up(half + margin);
         let mass = if inner < 1.0 {
             let shifted = normal_quantile(inner) + epsilon / self.config.sigma;
             // The normal distribution function and its inverse are known to thirteen digits.
-            normal_cdf(shifted) * (1.0 + 1e-12) + margin
+            (normal_cdf(shifted) + margin) * (1.0 + 1e-12)
         } else {
             f64::INFINITY
         };

@@ -139,6 +139,14 @@ mod tests {
         let x = Tensor::new(&device, [1, 2], &[0.5f32, 0.5]);
         let constant = Network::read(&|x: &Tensor| x.matmul(&w), &x).unwrap().lipschitz();
         assert!((3.0..3.0 + 1e-6).contains(&constant), "{constant}");
+        // Filters of ones move every mean of a constant image alike: 4 · 63/64 of 2 · 2.
+        let x = Tensor::full(&device, [1, 64, 64, 1], tarrl_tensor::DType::F32, 0.5);
+        let ones = Tensor::full(&device, [2, 2, 1, 1], tarrl_tensor::DType::F32, 1.0);
+        let conv = tarrl_tensor::Conv { stride: 1, pad: 0, groups: 1 };
+        let encode = |x: &Tensor| x.conv2d(&ones, conv).reshape([x.shape()[0], 63 * 63]);
+        let constant = Network::read(&encode, &x).unwrap().lipschitz();
+        let reached = 4.0 * 63.0 / 64.0;
+        assert!(constant >= reached && 0.95 * constant < reached, "{constant}");
         let x = Tensor::new(&device, [1, 4, 4, 1], &[0.5f32; 16]);
         let pool = tarrl_tensor::Pool { window: 2, stride: 2, pad: 0 };
         let constant =
