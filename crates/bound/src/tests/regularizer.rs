@@ -218,6 +218,22 @@ fn attacks_find_displacement() {
     }
 }
 
+/// The same starts with fixed steps and with APGD's end elsewhere; a length for steps that find their own is refused.
+#[test]
+fn apgd_takes_steps_of_its_own() {
+    let x = Tensor::random(&cpu(), Random::Uniform, &keys(8, 4), &[6], DType::F32);
+    let w = normal(9, 6, 5).cast(DType::F32);
+    let encoder = |u: &Tensor| u.add_scalar(-0.5).matmul(&w).tanh();
+    let inner = |kind| InnerConfig { kind, norm: Norm::L2, epsilon: 0.3, ..InnerConfig::default() };
+    let ends = [InnerKind::Pgd, InnerKind::Apgd].map(|kind| {
+        regularizer(Divergence::L2, inner(kind)).attack(&encoder, &x, 1.0, &keys(11, 4)).to_vec::<f32>()
+    });
+    assert_ne!(ends[0], ends[1]);
+    let inner = InnerConfig { step_size: Some(0.1), ..inner(InnerKind::Apgd) };
+    let refusal = Regularizer::new(RegularizerConfig { inner, ..RegularizerConfig::default() }).unwrap_err();
+    assert!(refusal.to_string().contains("inner.step_size is 0.1; APGD finds its own"), "{refusal}");
+}
+
 #[test]
 fn epsilon_rises_linearly() {
     let config = RegularizerConfig { ramp: 0.4, ..RegularizerConfig::default() };
