@@ -83,6 +83,7 @@ impl Slab {
             // SAFETY: the layout is not empty.
             if let Some(base) = NonNull::new(unsafe { alloc_zeroed(layout) }) {
                 let start = (base.as_ptr() as usize).next_multiple_of(LINE);
+                ask_for_large_pages(start, wanted);
                 return Slab {
                     base,
                     layout,
@@ -130,6 +131,20 @@ impl Slab {
         (self.start..self.start + self.bytes).contains(&address)
     }
 }
+
+/// Asks for pages of 2 MiB where the system has them: transforms of convolutions step through hundreds of pages of 4 KiB,
+/// more than a processor remembers the addresses of, and first use is quicker.
+#[cfg(target_os = "linux")]
+fn ask_for_large_pages(start: usize, bytes: usize) {
+    const PAGE: usize = 4096;
+    let first = start.next_multiple_of(PAGE);
+    let whole = (start + bytes - first.min(start + bytes)) / PAGE * PAGE;
+    // SAFETY: the pages lie in the slab, and the advice changes no content. Refused advice changes nothing.
+    unsafe { libc::madvise(first as *mut libc::c_void, whole, libc::MADV_HUGEPAGE) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ask_for_large_pages(_start: usize, _bytes: usize) {}
 
 impl Drop for Slab {
     fn drop(&mut self) {
