@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use tarrl_bound::Divergence;
-use tarrl_encoders::Arch;
+use tarrl_encoders::{Arch, Precision};
 use tarrl_train::OptimizerConfig;
 use tarrl_train::config::{nearest, read_toml};
 
@@ -103,6 +103,9 @@ pub struct Pretrain {
     pub warmup_epochs: f64,
     /// How gradients become steps.
     pub optimizer: OptimizerConfig,
+    /// What encoders compute in while they are trained: `f32`, or `bf16` on a GPU. They are evaluated in f32.
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
     /// Whether a training whose representation collapses fails, rather than saying so and going on.
     #[serde(default)]
     pub stop_on_collapse: bool,

@@ -17,6 +17,14 @@
 // Blocks run one after the other, so that one copy serves them all.
 #define __shared__ static
 
+// Vectors of the language, which move whatever lies under them.
+struct __attribute__((aligned(16), may_alias)) uint4 {
+    unsigned x, y, z, w;
+};
+struct __attribute__((aligned(16), may_alias)) float4 {
+    float x, y, z, w;
+};
+
 struct Dim {
     unsigned x, y, z;
 };

@@ -1,8 +1,9 @@
 // What every kernel file shares. The text is put in front of a file together with definitions of its element type:
 //
 //   REAL    float or double, in files of arithmetic
-//   WORD    unsigned int or unsigned long long, in files that only move elements
-//   SUFFIX  _f32, _f64, _w4 or _w8: ends the name of every kernel
+//   STORED  what they are in memory: REAL, or bf16 with float
+//   WORD    unsigned short, unsigned int or unsigned long long, in files that only move elements
+//   SUFFIX  _f32, _f64, _bf16, _w2, _w4 or _w8: ends the name of every kernel
 //
 // Only plain CUDA C++ with barriers and shared memory is used, so that the emulator can compile the same text for the
 // host. No product and sum is contracted: arithmetic rounds as on the CPU.

@@ -3,7 +3,7 @@
 FN u32 channel() { return blockIdx.x * COLUMNS + threadIdx.x; }
 
 // Piece p of Σ (x − x₀) and Σ (x − x₀)²: `partial` is (2, pieces, c).
-KERNEL(moments)(const REAL* x, double* partial, u32 rows, u32 c, u32 piece) {
+KERNEL(moments)(const STORED* x, double* partial, u32 rows, u32 c, u32 piece) {
     __shared__ double lanes[LINES][COLUMNS];
     u32 i = channel();
     double sum = 0, squares = 0;
@@ -28,7 +28,7 @@ FN REAL inverse_deviation(REAL variance, double eps) { return (REAL)(1.0 / sqrt(
 
 // Mean, biased variance, and the affine map that normalises with them.
 KERNEL(moments_finish)
-(const double* partial, const REAL* x, const REAL* weight, const REAL* bias, REAL* mean, REAL* variance, REAL* scale,
+(const double* partial, const STORED* x, const REAL* weight, const REAL* bias, REAL* mean, REAL* variance, REAL* scale,
  REAL* shift, u32 rows, u32 c, u32 pieces, double eps) {
     __shared__ double lanes[LINES][COLUMNS];
     u32 i = channel();
@@ -57,7 +57,7 @@ KERNEL(norm_map)
 
 // Piece p of Σ dy and Σ dy·(x − mean): `partial` is (2, pieces, c).
 KERNEL(norm_adjoint_sums)
-(const REAL* x, const REAL* dy, const REAL* mean, const REAL* scale, const REAL* shift, double* partial, u32 rows,
+(const STORED* x, const STORED* dy, const REAL* mean, const REAL* scale, const REAL* shift, double* partial, u32 rows,
  u32 c, u32 piece, u32 relu) {
     __shared__ double lanes[LINES][COLUMNS];
     u32 i = channel();
@@ -101,12 +101,44 @@ KERNEL(norm_adjoint_finish)
 
 // scale · (dy − mean of dy − (x − mean) · along)
 KERNEL(norm_adjoint_input)
-(const REAL* x, const REAL* dy, const REAL* mean, const REAL* scale, const REAL* shift, const REAL* mean_dy,
- const REAL* along, REAL* dx, u32 n, u32 c, u32 relu) {
-    FOR_EACH(at, n) {
-        u32 i = at % c;
-        REAL here = x[at], d = dy[at];
-        if (relu && !(here * scale[i] + shift[i] > 0)) d = 0;
-        dx[at] = scale[i] * (d - mean_dy[i] - (here - mean[i]) * along[i]);
+(const STORED* x, const STORED* dy, const REAL* mean, const REAL* scale, const REAL* shift, const REAL* mean_dy,
+ const REAL* along, STORED* dx, u32 n, u32 c, u32 relu) {
+    map(x, dy, dx, n, c, [=](u32 i, REAL x, REAL d) -> REAL {
+        if (relu && !(x * scale[i] + shift[i] > 0)) d = 0;
+        return scale[i] * (d - mean_dy[i] - (x - mean[i]) * along[i]);
+    });
+}
+
+// max(x·scale + shift + skip, 0)
+KERNEL(norm_add_relu)
+(const STORED* x, const STORED* skip, const REAL* scale, const REAL* shift, STORED* y, u32 n, u32 c) {
+    map(x, skip, y, n, c, [=](u32 i, REAL x, REAL skip) -> REAL {
+        return positive((x * scale[i] + shift[i]) + skip);
+    });
+}
+
+// Piece p of Σ dz and Σ dz·(x − mean) with dz = dy where y > 0: `partial` is (2, pieces, c).
+KERNEL(norm_add_relu_sums)
+(const STORED* x, const STORED* y, const STORED* dy, const REAL* mean, STORED* dz, double* partial, u32 rows, u32 c,
+ u32 piece) {
+    __shared__ double lanes[LINES][COLUMNS];
+    u32 i = channel();
+    double sum = 0, dot = 0;
+    if (i < c) {
+        REAL m = mean[i];
+        u32 end = min((blockIdx.y + 1) * piece, rows);
+        for (u32 r = blockIdx.y * piece + threadIdx.y; r < end; r += LINES) {
+            size_t at = (size_t)r * c + i;
+            REAL d = y[at] > 0 ? (REAL)dy[at] : 0;
+            dz[at] = d;
+            sum += d;
+            dot += (double)d * (double)((REAL)x[at] - m);
+        }
+    }
+    sum = column_sum(sum, lanes);
+    dot = column_sum(dot, lanes);
+    if (threadIdx.y == 0 && i < c) {
+        partial[(size_t)blockIdx.y * c + i] = sum;
+        partial[((size_t)gridDim.y + blockIdx.y) * c + i] = dot;
     }
 }

@@ -1,11 +1,8 @@
 // Elementwise functions: one line each, in the order of the enums `Unary` and `Binary`.
 
-#define UNARY(name, value)                                                               \
-    KERNEL(unary_##name)(const REAL* from, REAL* to, u32 n, double first, double second) { \
-        FOR_EACH(i, n) {                                                                 \
-            REAL x = from[i];                                                            \
-            to[i] = value;                                                               \
-        }                                                                                \
+#define UNARY(name, value)                                                                     \
+    KERNEL(unary_##name)(const STORED* from, STORED* to, u32 n, double first, double second) { \
+        map(from, to, n, 1, [=](u32, REAL x) -> REAL { return value; });                       \
     }
 
 UNARY(neg, -x)
@@ -30,15 +27,18 @@ struct Repeat {
     u32 each, cycle;
 };
 
-FN u32 place(u32 i, Repeat r, u32 n) { return r.each == 1 && r.cycle == n ? i : i / r.each % r.cycle; }
+FN bool whole(Repeat r, u32 n) { return r.each == 1 && r.cycle == n; }
+FN u32 place(u32 i, Repeat r, u32 n) { return whole(r, n) ? i : i / r.each % r.cycle; }
 
-#define BINARY(name, value)                                                                            \
-    KERNEL(binary_##name)(const REAL* left, const REAL* right, REAL* to, u32 n, Repeat ra, Repeat rb) { \
-        FOR_EACH(i, n) {                                                                               \
-            REAL a = left[place(i, ra, n)];                                                            \
-            REAL b = right[place(i, rb, n)];                                                           \
-            to[i] = value;                                                                             \
-        }                                                                                              \
+#define BINARY(name, value)                                                                   \
+    KERNEL(binary_##name)                                                                     \
+    (const STORED* left, const STORED* right, STORED* to, u32 n, Repeat ra, Repeat rb) {      \
+        auto f = [](u32, REAL a, REAL b) -> REAL { return value; };                           \
+        if (whole(ra, n) && whole(rb, n)) {                                                   \
+            map(left, right, to, n, 1, f);                                                    \
+        } else {                                                                              \
+            FOR_EACH(i, n) to[i] = f(0, left[place(i, ra, n)], right[place(i, rb, n)]);       \
+        }                                                                                     \
     }
 
 BINARY(add, a + b)
@@ -52,18 +52,18 @@ BINARY(greater_equal, (REAL)(a >= b))
 BINARY(equal, (REAL)(a == b))
 BINARY(mask, b > 0 ? a : (REAL)0)
 
-KERNEL(add_relu)(const REAL* a, const REAL* b, REAL* to, u32 n) {
-    FOR_EACH(i, n) to[i] = positive(a[i] + b[i]);
+KERNEL(add_relu)(const STORED* a, const STORED* b, STORED* to, u32 n) {
+    map(a, b, to, n, 1, [](u32, REAL a, REAL b) -> REAL { return positive(a + b); });
 }
 
-KERNEL(select)(const REAL* condition, const REAL* a, const REAL* b, REAL* to, u32 n) {
+KERNEL(select)(const STORED* condition, const STORED* a, const STORED* b, STORED* to, u32 n) {
     FOR_EACH(i, n) to[i] = condition[i] != 0 ? a[i] : b[i];
 }
 
 // x·scale + shift with one scale and shift for each of `c` channels.
-KERNEL(channel_affine)(const REAL* x, const REAL* scale, const REAL* shift, REAL* to, u32 n, u32 c, u32 relu) {
-    FOR_EACH(i, n) {
-        REAL y = x[i] * scale[i % c] + shift[i % c];
-        to[i] = relu ? positive(y) : y;
-    }
+KERNEL(channel_affine)(const STORED* x, const REAL* scale, const REAL* shift, STORED* to, u32 n, u32 c, u32 relu) {
+    map(x, to, n, c, [=](u32 i, REAL x) -> REAL {
+        REAL y = x * scale[i] + shift[i];
+        return relu ? positive(y) : y;
+    });
 }

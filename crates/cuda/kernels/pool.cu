@@ -15,7 +15,7 @@ FN Span span(u32 o, Windows s, u32 extent) {
     return span;
 }
 
-KERNEL(sum_pool)(const REAL* x, REAL* to, u32 n, Windows s) {
+KERNEL(sum_pool)(const STORED* x, STORED* to, u32 n, Windows s) {
     FOR_EACH(i, n) {
         u32 image = i / s.c / s.out_w / s.out_h;
         Span lines = span(i / s.c / s.out_w % s.out_h, s, s.h), columns = span(i / s.c % s.out_w, s, s.w);
@@ -34,7 +34,7 @@ FN Span windows(u32 at, Windows s, u32 out) {
     return span;
 }
 
-KERNEL(sum_pool_adjoint)(const REAL* dy, REAL* dx, u32 n, Windows s) {
+KERNEL(sum_pool_adjoint)(const STORED* dy, STORED* dx, u32 n, Windows s) {
     FOR_EACH(i, n) {
         u32 image = i / s.c / s.w / s.h;
         Span lines = windows(i / s.c / s.w % s.h, s, s.out_h), columns = windows(i / s.c % s.w, s, s.out_w);
@@ -49,7 +49,7 @@ KERNEL(sum_pool_adjoint)(const REAL* dy, REAL* dx, u32 n, Windows s) {
 }
 
 // The flat position of the first largest element of each window.
-KERNEL(max_pool)(const REAL* x, u32* to, u32 n, Windows s) {
+KERNEL(max_pool)(const STORED* x, u32* to, u32 n, Windows s) {
     FOR_EACH(i, n) {
         u32 image = i / s.c / s.out_w / s.out_h;
         Span lines = span(i / s.c / s.out_w % s.out_h, s, s.h), columns = span(i / s.c % s.out_w, s, s.w);

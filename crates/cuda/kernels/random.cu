@@ -21,7 +21,7 @@ FN Words philox(u64 key, u64 block) {
 }
 
 // `blocks` counts those of one row, the last of which may be cut off.
-KERNEL(uniform)(const u64* keys, REAL* to, u32 n, u32 blocks, u32 width) {
+KERNEL(uniform)(const u64* keys, STORED* to, u32 n, u32 blocks, u32 width) {
     FOR_EACH(i, n) {
         u32 row = i / blocks, block = i % blocks;
         Words words = philox(keys[row], block);
@@ -32,7 +32,7 @@ KERNEL(uniform)(const u64* keys, REAL* to, u32 n, u32 blocks, u32 width) {
 }
 
 // Box–Muller in double, two numbers from two words; (u + 1) / 2³² is in (0, 1], so the logarithm is finite.
-KERNEL(normal)(const u64* keys, REAL* to, u32 n, u32 blocks, u32 width) {
+KERNEL(normal)(const u64* keys, STORED* to, u32 n, u32 blocks, u32 width) {
     FOR_EACH(i, n) {
         u32 row = i / blocks, block = i % blocks;
         Words words = philox(keys[row], block);

@@ -19,7 +19,7 @@ KERNEL(scatter_link)(const u32* index, u32* head, u32* next, u32 count, u32 exte
 }
 
 KERNEL(scatter_sum)
-(const REAL* x, const u32* index, const u32* head, const u32* next, REAL* to, u32 n, u32 count, u32 extent, u32 inner) {
+(const STORED* x, const u32* index, const u32* head, const u32* next, STORED* to, u32 n, u32 count, u32 extent, u32 inner) {
     FOR_EACH(i, n) {
         u32 column = i % inner, e = i / inner % extent, row = i / inner / extent * count;
         u32 length = 0;

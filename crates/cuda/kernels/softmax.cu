@@ -3,7 +3,7 @@
 // The largest element of a row; a NaN anywhere gives a NaN, so that the result does not hide it.
 FN REAL larger(REAL a, REAL b) { return b > a || b != b ? b : a; }
 
-FN REAL largest(const REAL* x, u32 k, REAL* lanes) {
+FN REAL largest(const STORED* x, u32 k, REAL* lanes) {
     u32 t = threadIdx.x;
     REAL top = x[t < k ? t : 0];
     for (u32 j = t; j < k; j += blockDim.x) top = larger(top, x[j]);
@@ -18,24 +18,20 @@ FN REAL largest(const REAL* x, u32 k, REAL* lanes) {
     return top;
 }
 
-KERNEL(softmax)(const REAL* x, REAL* y, u32 k, u32 log) {
+KERNEL(softmax)(const STORED* x, STORED* y, u32 k, u32 log) {
     __shared__ double sums[256];
     __shared__ REAL tops[256];
     x += (size_t)blockIdx.x * k;
     y += (size_t)blockIdx.x * k;
     REAL top = largest(x, k, tops);
     double sum = 0;
-    for (u32 j = threadIdx.x; j < k; j += blockDim.x) {
-        REAL e = exp_of(x[j] - top);
-        if (!log) y[j] = e;
-        sum += e;
-    }
+    for (u32 j = threadIdx.x; j < k; j += blockDim.x) sum += exp_of(x[j] - top);
     REAL all = (REAL)line_sum(sum, sums);
     REAL factor = 1 / all, shift = top + log_of(all);
-    for (u32 j = threadIdx.x; j < k; j += blockDim.x) y[j] = log ? x[j] - shift : y[j] * factor;
+    for (u32 j = threadIdx.x; j < k; j += blockDim.x) y[j] = log ? x[j] - shift : exp_of(x[j] - top) * factor;
 }
 
-KERNEL(softmax_adjoint)(const REAL* y, const REAL* dy, REAL* dx, u32 k, u32 log) {
+KERNEL(softmax_adjoint)(const STORED* y, const STORED* dy, STORED* dx, u32 k, u32 log) {
     __shared__ double sums[256];
     size_t row = (size_t)blockIdx.x * k;
     double sum = 0;
@@ -48,7 +44,7 @@ KERNEL(softmax_adjoint)(const REAL* y, const REAL* dy, REAL* dx, u32 k, u32 log)
 }
 
 // ln(1 + Σ_{j≠y} e^{z_j − z_y}), with the largest gap taken out when it is positive.
-KERNEL(cross_entropy)(const REAL* z, const u32* labels, REAL* losses, u32 k, u32* fault) {
+KERNEL(cross_entropy)(const STORED* z, const u32* labels, STORED* losses, u32 k, u32* fault) {
     __shared__ double sums[256];
     __shared__ REAL tops[256];
     z += (size_t)blockIdx.x * k;
@@ -74,7 +70,7 @@ KERNEL(cross_entropy)(const REAL* z, const u32* labels, REAL* losses, u32 k, u32
 }
 
 // The label's entry is minus the sum of the others, not p − 1: this does not cancel when p is close to 1.
-KERNEL(cross_entropy_adjoint)(const REAL* z, const u32* labels, const REAL* dy, REAL* dz, u32 k, u32* fault) {
+KERNEL(cross_entropy_adjoint)(const STORED* z, const u32* labels, const STORED* dy, STORED* dz, u32 k, u32* fault) {
     __shared__ double sums[256];
     __shared__ REAL tops[256];
     z += (size_t)blockIdx.x * k;

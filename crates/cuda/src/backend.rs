@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use tarrl_tensor::{
     Array, Backend, BatchNormSaved, BatchNormed, Binary, Buffer, ConvShape, DType, Extreme, HostSlice,
-    HostVec, Key, Norm, PoolShape, Product, Random, Shape, Split, Strided, Unary,
+    HostVec, Key, Norm, PoolShape, Product, Random, Shape, Split, Strided, Transpose, Unary,
 };
 
 pub(crate) struct CudaBackend(pub(crate) Arc<Gpu>);
@@ -16,6 +16,11 @@ pub(crate) struct CudaBackend(pub(crate) Arc<Gpu>);
 impl Backend for CudaBackend {
     fn name(&self) -> String {
         format!("{:?}", self.0)
+    }
+
+    /// Products of bf16 need a card of capability 8.0.
+    fn computes(&self, dtype: DType) -> bool {
+        dtype != DType::Bf16 || self.0.has_bf16()
     }
 
     fn upload(&self, data: HostSlice<'_>) -> Buffer {
@@ -28,11 +33,16 @@ impl Backend for CudaBackend {
     }
 
     fn download(&self, x: &Array) -> HostVec {
+        if x.dtype() == DType::Bf16 {
+            let wide = Arc::new(pointwise::cast(&self.0, x, DType::F32));
+            return self.download(&Array::wrap(x.device(), *x.shape(), DType::F32, wide));
+        }
         let block = read(&self.0, "download", x);
         let host = match x.dtype() {
             DType::F32 => block.download(x.len()).map(HostVec::F32),
             DType::F64 => block.download(x.len()).map(HostVec::F64),
             DType::U32 => block.download(x.len()).map(HostVec::U32),
+            DType::Bf16 => unreachable!("widened above"),
         };
         let host = self.0.expect("download", host);
         self.0.check_fault();
@@ -77,6 +87,16 @@ impl Backend for CudaBackend {
 
     fn matmul(&self, a: &Array, b: &Array, product: &Product) -> Buffer {
         Arc::new(matmul::matmul(&self.0, a, b, product))
+    }
+
+    /// f64 has no epilogue, and an empty sum no product.
+    fn linear(&self, x: &Array, w: &Array, bias: &Array, [n, m, k]: [usize; 3]) -> Buffer {
+        if x.dtype() != DType::F64 && k > 0 {
+            return Arc::new(matmul::linear(&self.0, x, w, bias, [n, m, k]));
+        }
+        let product = Product { batch: 1, m: n, n: m, k, transpose: Transpose::RIGHT };
+        let (y, shape) = (self.matmul(x, w, &product), [n, m].into());
+        self.binary(Binary::Add, &Array::wrap(x.device(), shape, x.dtype(), y), bias, &shape)
     }
 
     fn strided(&self, x: &Array, shape: &Shape, view: &Strided) -> Buffer {
@@ -126,6 +146,28 @@ impl Backend for CudaBackend {
 
     fn batch_norm_adjoint(&self, saved: &BatchNormSaved<'_>, dy: &Array, norm: Norm) -> [Buffer; 3] {
         norm::batch_norm_adjoint(&self.0, saved, dy, norm).map(|block| Arc::new(block) as Buffer)
+    }
+
+    fn batch_norm_add_relu(
+        &self,
+        x: &Array,
+        weight: &Array,
+        bias: &Array,
+        skip: &Array,
+        eps: f64,
+    ) -> BatchNormed {
+        let [y, mean, variance] = norm::batch_norm_add_relu(&self.0, x, [weight, bias], skip, eps);
+        BatchNormed { y: Arc::new(y), mean: Arc::new(mean), variance: Arc::new(variance) }
+    }
+
+    fn batch_norm_add_relu_adjoint(
+        &self,
+        saved: &BatchNormSaved<'_>,
+        y: &Array,
+        dy: &Array,
+        eps: f64,
+    ) -> [Buffer; 4] {
+        norm::batch_norm_add_relu_adjoint(&self.0, saved, y, dy, eps).map(|block| Arc::new(block) as Buffer)
     }
 
     fn channel_affine(&self, x: &Array, scale: &Array, shift: &Array, relu: bool) -> Buffer {

@@ -7,9 +7,10 @@
 
 use crate::gpu::Gpu;
 use crate::layout;
+use crate::lt::End;
 use crate::matmul::{Gemm, Matrix, gemm};
 use crate::memory::{Block, read};
-use crate::pointwise::size;
+use crate::pointwise::{self, size};
 use crate::programs::Element;
 use std::sync::Arc;
 use tarrl_tensor::{Array, ConvShape, DType};
@@ -27,7 +28,7 @@ pub(crate) fn forward(gpu: &Arc<Gpu>, x: &Array, w: &Array, shape: &ConvShape) -
         let (a, b, c) =
             (plan.patches(gpu, x, room.as_ref(), images), plan.weights(w), plan.outputs(&y, images));
         let (m, n, k) = (images.count * plan.pixels, plan.own_out, plan.terms);
-        gemm(gpu, &Gemm { dtype: plan.dtype, batch: plan.groups, m, n, k, a, b, c, add: false });
+        gemm(gpu, &plan.gemm([m, n, k], [a, b, c], plan.dtype, End::Plain));
     }
     y
 }
@@ -42,7 +43,7 @@ pub(crate) fn input_adjoint(gpu: &Arc<Gpu>, dy: &Array, w: &Array, shape: &ConvS
         let c = plan.rows(&dx, room.as_ref(), images);
         let (a, b) = (plan.outputs(dy, images), Matrix { transposed: true, ..plan.weights(w) });
         let (m, n, k) = (images.count * plan.pixels, plan.terms, plan.own_out);
-        gemm(gpu, &Gemm { dtype: plan.dtype, batch: plan.groups, m, n, k, a, b, c, add: false });
+        gemm(gpu, &plan.gemm([m, n, k], [a, b, c], plan.dtype, End::Plain));
         if let Some(patches) = &room {
             plan.collect(gpu, patches, &dx, images);
         }
@@ -56,17 +57,25 @@ pub(crate) fn weight_adjoint(gpu: &Arc<Gpu>, x: &Array, dy: &Array, shape: &Conv
         return layout::full(gpu, x.dtype(), shape.weight().len(), 0.0);
     }
     let plan = Plan::new(shape, x.dtype());
-    let dw = gpu.block(op, shape.weight().len() * size(x.dtype()));
+    // Chunks of bf16 are added in f32.
+    let to = x.dtype().wide();
+    let dw = gpu.block(op, shape.weight().len() * size(to));
+    let narrow = (x.dtype() != to).then_some((x.device(), x.dtype()));
     let (x, dy) = (read(gpu, op, x), read(gpu, op, dy));
     let room = plan.room(gpu, op);
     for images in plan.chunks() {
         let a = Matrix { transposed: true, ..plan.patches(gpu, x, room.as_ref(), images) };
         let (b, c) = (plan.outputs(dy, images), plan.weights(&dw));
         let (m, n, k) = (plan.terms, plan.own_out, images.count * plan.pixels);
-        let add = images.first > 0;
-        gemm(gpu, &Gemm { dtype: plan.dtype, batch: plan.groups, m, n, k, a, b, c, add });
+        let end = if images.first > 0 { End::Add } else { End::Plain };
+        gemm(gpu, &plan.gemm([m, n, k], [a, b, c], to, end));
     }
-    dw
+    match narrow {
+        Some((device, dtype)) => {
+            pointwise::cast(gpu, &Array::wrap(device, shape.weight(), to, Arc::new(dw)), dtype)
+        }
+        None => dw,
+    }
 }
 
 /// Some images of a batch.
@@ -103,6 +112,11 @@ impl<'s> Plan<'s> {
         Plan { shape, dtype, groups, pixels, terms, own_out: shape.c_out / groups, direct, at_a_time }
     }
 
+    /// A product for each group.
+    fn gemm<'a>(&self, [m, n, k]: [usize; 3], [a, b, c]: [Matrix<'a>; 3], to: DType, end: End) -> Gemm<'a> {
+        Gemm { from: self.dtype, to, batch: self.groups, m, n, k, a, b, c, end, bias: None }
+    }
+
     fn chunks(&self) -> impl Iterator<Item = Images> + use<> {
         let (n, step) = (self.shape.n, self.at_a_time);
         (0..n).step_by(step).map(move |first| Images { first, count: step.min(n - first) })
@@ -119,8 +133,8 @@ impl<'s> Plan<'s> {
     fn patches<'a>(&self, gpu: &Gpu, x: &'a Block, room: Option<&'a Block>, images: Images) -> Matrix<'a> {
         if let Some(patches) = room {
             let rows = images.count * self.pixels;
-            let (four, kernel) = self.by_four("patches", "patches_by_four");
-            let n = rows * self.terms * self.groups / four;
+            let (width, kernel) = self.by_pack("patches", "patches_by_pack");
+            let n = rows * self.terms * self.groups / width;
             let launch = gpu.launch(kernel, Element::real(kernel, self.dtype)).arg(x).arg(patches).arg(n);
             launch.arg(images.first * self.pixels).arg(rows).arg(self.geometry()).over(n);
         }
@@ -130,16 +144,17 @@ impl<'s> Plan<'s> {
     /// Adds the patches of some images up to their pixels.
     fn collect(&self, gpu: &Gpu, patches: &Block, dx: &Block, images: Images) {
         let image = self.shape.h * self.shape.w * self.shape.c_in;
-        let (four, kernel) = self.by_four("pixels", "pixels_by_four");
-        let n = images.count * image / four;
+        let (width, kernel) = self.by_pack("pixels", "pixels_by_pack");
+        let n = images.count * image / width;
         let to = dx.pointer() + (images.first * image * size(self.dtype)) as u64;
         let launch = gpu.launch(kernel, Element::real(kernel, self.dtype)).arg(patches).arg(to).arg(n);
         launch.arg(images.count * self.pixels).arg(self.geometry()).over(n);
     }
 
     /// The kernel for the channels of a group, and how many it takes at a time.
-    fn by_four(&self, one: &'static str, four: &'static str) -> (usize, &'static str) {
-        if (self.shape.c_in / self.groups).is_multiple_of(4) { (4, four) } else { (1, one) }
+    fn by_pack(&self, one: &'static str, pack: &'static str) -> (usize, &'static str) {
+        let lanes = Element::real(one, self.dtype).lanes();
+        if (self.shape.c_in / self.groups).is_multiple_of(lanes) { (lanes, pack) } else { (1, one) }
     }
 
     /// Where the patches of some images lie: in the room, or in the images themselves.

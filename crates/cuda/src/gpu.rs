@@ -3,10 +3,10 @@
 use crate::absent::Absent;
 use crate::cache::Cache;
 use crate::compile::{self, Compiler};
+use crate::lt::Lt;
 use crate::memory::{Block, Held};
 use crate::programs::{Element, programs};
 use crate::{Arithmetic, Cuda};
-use cudarc::cublas::{self, CudaBlas};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{CUdevice_attribute, CUmemPool_attribute, CUresult};
 use cudarc::driver::{CudaContext, CudaFunction, CudaStream};
@@ -21,9 +21,11 @@ use std::sync::{Arc, Mutex, RwLock};
 pub(crate) struct Gpu {
     pub(crate) context: Arc<CudaContext>,
     pub(crate) stream: Arc<CudaStream>,
-    /// Held while products are queued: the handle has one workspace.
-    pub(crate) blas: Mutex<CudaBlas>,
+    /// Held while products are queued: they share one workspace.
+    pub(crate) lt: Mutex<Lt>,
     pub(crate) facts: Facts,
+    /// How f32 products are computed.
+    pub(crate) arithmetic: Arithmetic,
     compiler: Compiler,
     cache: Cache,
     functions: RwLock<HashMap<(&'static str, Element), CudaFunction>>,
@@ -75,18 +77,15 @@ impl Gpu {
         keep_memory(&context).map_err(driver("setting up the memory pool"))?;
         let facts =
             facts(&context, how.ordinal, &compiler).map_err(driver("asking for the card's properties"))?;
-        let blas = CudaBlas::new(stream.clone())
-            .map_err(|error| format!("{error:?}"))
-            .map_err(Absent::failed("opening cuBLAS"))?;
-        let facts = Facts { cublas: cublas_version(&blas), ..facts };
-        set_arithmetic(&blas, how.arithmetic);
+        let lt = Lt::new(&stream).map_err(Absent::failed("opening cuBLASLt"))?;
         let word = Held::new(&stream, 4).map_err(driver("allocating"))?;
         word.zero(&stream).map_err(driver("clearing memory"))?;
         Ok(Gpu {
             context,
             stream,
-            blas: Mutex::new(blas),
+            lt: Mutex::new(lt),
             facts,
+            arithmetic: how.arithmetic,
             compiler,
             cache: Cache::new(how.places.cache.clone()),
             functions: RwLock::default(),
@@ -154,6 +153,11 @@ impl Gpu {
         result.unwrap_or_else(|error| panic!("{op} on {}: {error:?}", self.facts.name))
     }
 
+    /// Whether the card multiplies bf16.
+    pub(crate) fn has_bf16(&self) -> bool {
+        self.context.compute_capability().is_ok_and(|(major, _)| major >= 8)
+    }
+
     /// Bytes of the memory pool that were in use at most.
     pub(crate) fn peak_memory(&self) -> Option<u64> {
         let mut high = 0u64;
@@ -176,6 +180,7 @@ impl Drop for Gpu {
     fn drop(&mut self) {
         self.context.record_err(self.context.bind_to_thread());
         self.fault.word.free(&self.stream);
+        self.lt.get_mut().expect("no panic while held").free(&self.stream);
     }
 }
 
@@ -220,26 +225,6 @@ fn facts(context: &CudaContext, ordinal: usize, compiler: &Compiler) -> Result<F
         memory: context.total_mem()?,
         driver: format!("{}.{}", version / 1000, version % 1000 / 10),
         nvrtc: compiler.version(),
-        cublas: String::new(),
+        cublas: Lt::version(),
     })
-}
-
-fn cublas_version(blas: &CudaBlas) -> String {
-    let mut version = 0;
-    // SAFETY: the handle is valid, and the pointer is to an integer that outlives the call.
-    let status = unsafe { cublas::sys::cublasGetVersion_v2(*blas.handle(), &mut version) };
-    match status.result() {
-        Ok(()) => format!("{}.{}.{}", version / 10000, version / 100 % 100, version % 100),
-        Err(_) => "unknown".to_owned(),
-    }
-}
-
-fn set_arithmetic(blas: &CudaBlas, arithmetic: Arithmetic) {
-    use cublas::sys::cublasMath_t::{CUBLAS_DEFAULT_MATH, CUBLAS_TF32_TENSOR_OP_MATH};
-    let mode = match arithmetic {
-        Arithmetic::Exact => CUBLAS_DEFAULT_MATH,
-        Arithmetic::Tf32 => CUBLAS_TF32_TENSOR_OP_MATH,
-    };
-    // SAFETY: the handle is valid. A card without tensor cores ignores the mode.
-    let _ = unsafe { cublas::sys::cublasSetMathMode(*blas.handle(), mode) };
 }

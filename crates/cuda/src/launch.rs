@@ -49,6 +49,14 @@ impl Launch<'_> {
         self.run([blocks, 1], [threads, 1]);
     }
 
+    /// As [`over`](Launch::over) of kernels that take a pack of elements at a time.
+    #[track_caller]
+    pub(crate) fn over_packs(self, n: usize) {
+        let lanes = self.element.lanes();
+        // The elements behind the last pack, fewer than a pack, are taken by the first threads.
+        self.over(if n == 0 { 0 } else { (n / lanes).max(lanes) });
+    }
+
     /// Runs `grid` blocks of `block` threads; not at all for none.
     #[track_caller]
     pub(crate) fn run(mut self, grid: [usize; 2], block: [usize; 2]) {

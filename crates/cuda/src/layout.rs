@@ -12,6 +12,7 @@ pub(crate) fn full(gpu: &Arc<Gpu>, dtype: DType, len: usize, value: f64) -> Bloc
         DType::F32 => u64::from((value as f32).to_bits()),
         DType::F64 => value.to_bits(),
         DType::U32 => u64::from(value as u32),
+        DType::Bf16 => u64::from(bf16(value as f32)),
     };
     let block = gpu.block("full", len * size(dtype));
     fill(gpu, &block, Element::word(dtype), len, bits);
@@ -77,6 +78,13 @@ pub(crate) fn scatter_add(gpu: &Arc<Gpu>, x: &Array, index: &Array, split: Split
     to
 }
 
+/// The nearest bf16, as `bf16.cuh` has it.
+fn bf16(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let near = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    (if value.is_nan() { bits | 0x40_0000 } else { near } >> 16) as u16
+}
+
 fn fill(gpu: &Gpu, block: &Block, element: Element, len: usize, bits: u64) {
     gpu.launch("fill", element).arg(block).arg(len).arg(bits).over(len);
 }
@@ -96,6 +104,14 @@ fn axes(shape: &Shape, strides: &[usize; MAX_RANK]) -> [usize; 2 * MAX_RANK] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bf16_is_the_nearest_and_of_two_the_even_one() {
+        let values = [1.0, 1.00390625, 1.01171875, -1.5, f32::MAX, f32::INFINITY, 0.0, -0.0];
+        let bits = [0x3f80, 0x3f80, 0x3f82, 0xbfc0, 0x7f80, 0x7f80, 0, 0x8000];
+        assert_eq!(values.map(bf16), bits);
+        assert!(f32::from_bits(u32::from(bf16(f32::from_bits(0x7f80_0001))) << 16).is_nan());
+    }
 
     #[test]
     fn axes_are_aligned_at_the_innermost() {

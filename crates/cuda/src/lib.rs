@@ -1,4 +1,4 @@
-//! The tensor backend on NVIDIA GPUs: [`tarrl_tensor::Backend`] in f32 and f64, so that nothing but the device that is
+//! The tensor backend on NVIDIA GPUs: [`tarrl_tensor::Backend`] in f32, f64 and bf16, so that nothing but the device that is
 //! passed in changes when a program moves to a GPU.
 //!
 //! ```
@@ -13,14 +13,14 @@
 //! }
 //! ```
 //!
-//! - Nothing is linked: the driver, cuBLAS and NVRTC are looked for when a GPU is opened ([`Places`]), and what is
+//! - Nothing is linked: the driver, cuBLASLt and NVRTC are looked for when a GPU is opened ([`Places`]), and what is
 //!   missing is an [`Absent`] that says where it was looked for and what to do.
-//! - Matrix products and convolutions run in cuBLAS, everything else in kernels of our own under `kernels/`. They are
+//! - Matrix products and convolutions run in cuBLASLt, everything else in kernels of our own under `kernels/`. They are
 //!   compiled for the card when they are first used, and kept on disk.
 //! - Two runs give the same bits: sums run in a fixed order, no float is added atomically, and all work is queued on
 //!   one stream. The bits are not those of the CPU, except for uniform random numbers and comparisons.
 //! - What only the GPU can see, an index or label out of range, panics when a result is next read.
-//! - `emulator/` is a driver and a cuBLAS of our own that run the same kernels on the CPU. With it
+//! - `emulator/` is a driver and a cuBLASLt of our own that run the same kernels on the CPU. With it
 //!   `cargo xtask check --kernels` puts this whole crate through the conformance suite on any machine with a C++
 //!   compiler and NVRTC. It shows that arithmetic, indices, arguments and barriers are right; it shows nothing about
 //!   speed, and nothing about races between warps, because its threads run one after the other from barrier to barrier.
@@ -35,6 +35,7 @@ mod launch;
 mod layout;
 mod library;
 mod limits;
+mod lt;
 mod matmul;
 mod memory;
 mod norm;
@@ -57,7 +58,7 @@ use tarrl_tensor::Device;
 /// Opens the GPU `ordinal` as `cuda:ordinal`, with exact f32 products and the usual folders.
 ///
 /// # Errors
-/// [`Absent`] without a driver, without such a GPU, or without NVRTC and cuBLAS.
+/// [`Absent`] without a driver, without such a GPU, or without NVRTC and cuBLASLt.
 pub fn open(ordinal: usize) -> Result<Device, Absent> {
     Cuda::new(ordinal).open().map(|gpu| gpu.device())
 }

@@ -4,7 +4,7 @@
 //! opened once by its full path answers to its bare name from then on, so everything is opened here first.
 
 use crate::absent::Absent;
-use cudarc::{cublas, driver, nvrtc};
+use cudarc::{cublaslt, driver, nvrtc};
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,9 +79,7 @@ impl Places {
     /// [`Absent::NoLibrary`] if they are nowhere.
     pub(crate) fn blas(&self) -> Result<(), Absent> {
         // SAFETY: opens and closes a shared library, nothing else.
-        self.toolkit("libcublas", "nvidia-cublas", "libcublasLt.so.", || unsafe {
-            cublas::sys::is_culib_present()
-        })
+        self.toolkit("libcublasLt", "nvidia-cublas", "", || unsafe { cublaslt::sys::is_culib_present() })
     }
 
     fn toolkit(

@@ -1,21 +1,18 @@
 //! What the card can do at most, measured: the yardstick of kernels and steps.
 
-use crate::Gpu;
+use crate::lt::{End, Kind, Stored};
 use crate::memory::Block;
-use cudarc::cublas::result::gemm_ex;
-use cudarc::cublas::sys::cublasComputeType_t::{self, CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32};
-use cudarc::cublas::sys::cublasGemmAlgo_t::CUBLAS_GEMM_DFALT;
-use cudarc::cublas::sys::cublasOperation_t::CUBLAS_OP_N;
-use cudarc::cublas::sys::cudaDataType_t::{self, CUDA_R_16BF, CUDA_R_32F};
+use crate::{Arithmetic, Gpu};
 use cudarc::driver::result::memcpy_dtod_async;
 use std::time::Instant;
+use tarrl_tensor::DType;
 
 /// Limits of a GPU. Two runs differ by a few per cent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// A copy from memory to memory, reads and writes together, in 10⁹ bytes per second.
     pub copy_gb_per_s: f64,
-    /// A large product of cuBLAS in f32, in 10⁹ operations per second.
+    /// A large product of cuBLASLt in f32, in 10⁹ operations per second.
     pub f32_gflops: f64,
     /// The same with factors rounded to TF32.
     pub tf32_gflops: f64,
@@ -48,50 +45,40 @@ impl Limits {
             let launch = gpu.0.launch("fill", crate::programs::Element::Word4);
             launch.arg(block).arg(COPY / 4).arg(0u64).over(COPY / 4);
         }
-        let gflops = |ty, compute| {
-            let seconds = best(gpu, || product(gpu, &from, &to, ty, compute));
+        let gflops = |dtype, arithmetic| {
+            let seconds = best(gpu, || product(gpu, &from, &to, dtype, arithmetic));
             2.0 * (SIDE as f64).powi(3) / seconds / 1e9
         };
         Limits {
             copy_gb_per_s: 2.0 * COPY as f64 / copy / 1e9,
-            f32_gflops: gflops(CUDA_R_32F, CUBLAS_COMPUTE_32F),
-            tf32_gflops: gflops(CUDA_R_32F, CUBLAS_COMPUTE_32F_FAST_TF32),
-            bf16_gflops: gflops(CUDA_R_16BF, CUBLAS_COMPUTE_32F),
+            f32_gflops: gflops(DType::F32, Arithmetic::Exact),
+            tf32_gflops: gflops(DType::F32, Arithmetic::Tf32),
+            bf16_gflops: gflops(DType::Bf16, Arithmetic::Exact),
         }
     }
 }
 
 /// Queues the product of two square matrices, both at the front of `from`.
-fn product(gpu: &Gpu, from: &Block, to: &Block, ty: cudaDataType_t, compute: cublasComputeType_t) {
-    let (one, zero) = (1.0f32, 0.0f32);
-    let n = SIDE as i32;
-    let factor = from.pointer() as *const std::ffi::c_void;
-    let blas = gpu.0.blas.lock().expect("no panic while held");
-    // SAFETY: SIDE² elements of four bytes fit into the blocks; the factors on the host are read before the return.
-    let queued = unsafe {
-        gemm_ex(
-            *blas.handle(),
-            CUBLAS_OP_N,
-            CUBLAS_OP_N,
-            n,
-            n,
-            n,
-            (&raw const one).cast(),
-            factor,
-            ty,
-            n,
-            factor,
-            ty,
-            n,
-            (&raw const zero).cast(),
-            to.pointer() as *mut std::ffi::c_void,
-            ty,
-            n,
-            compute,
-            CUBLAS_GEMM_DFALT,
-        )
+fn product(gpu: &Gpu, from: &Block, to: &Block, dtype: DType, arithmetic: Arithmetic) {
+    let whole = Stored { row: SIDE, step: SIDE * SIDE, transposed: false, alignment: 256 };
+    let kind = Kind {
+        from: dtype,
+        to: dtype,
+        arithmetic,
+        batch: 1,
+        m: SIDE,
+        n: SIDE,
+        k: SIDE,
+        a: whole,
+        b: whole,
+        c: whole,
+        end: End::Plain,
     };
-    drop(blas);
+    let pointers = [from.pointer(), from.pointer(), to.pointer(), 0];
+    let mut lt = gpu.0.lt.lock().expect("no panic while held");
+    // SAFETY: SIDE² elements of four bytes fit into the blocks.
+    let queued = unsafe { lt.multiply(&kind, pointers, &gpu.0.stream) };
+    drop(lt);
     gpu.0.expect("product", queued);
 }
 

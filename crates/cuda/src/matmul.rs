@@ -1,17 +1,18 @@
-//! Matrix products, by cuBLAS.
+//! Matrix products.
 
 use crate::gpu::Gpu;
+use crate::lt::{End, Kind, Stored};
 use crate::memory::{Block, read};
 use crate::pointwise::size;
-use cudarc::cublas::result;
-use cudarc::cublas::sys::cublasOperation_t;
-use std::ffi::c_int;
 use std::sync::Arc;
 use tarrl_tensor::{Array, DType, Product};
 
-/// `c = op(a)·op(b) + sum·c` for each of `batch` matrices, all row-major.
+/// `c = op(a)·op(b)` for each of `batch` matrices, all row-major.
 pub(crate) struct Gemm<'a> {
-    pub(crate) dtype: DType,
+    /// The type of the factors.
+    pub(crate) from: DType,
+    /// The type of the result: that of the factors, or f32 of bf16.
+    pub(crate) to: DType,
     pub(crate) batch: usize,
     pub(crate) m: usize,
     pub(crate) n: usize,
@@ -19,8 +20,9 @@ pub(crate) struct Gemm<'a> {
     pub(crate) a: Matrix<'a>,
     pub(crate) b: Matrix<'a>,
     pub(crate) c: Matrix<'a>,
-    /// Whether the products are added to what `c` holds.
-    pub(crate) add: bool,
+    pub(crate) end: End,
+    /// `n` elements of the result's type, if the end asks for them.
+    pub(crate) bias: Option<&'a Block>,
 }
 
 /// Matrices of a batch inside a block.
@@ -40,11 +42,11 @@ pub(crate) struct Matrix<'a> {
 pub(crate) fn matmul(gpu: &Arc<Gpu>, a: &Array, b: &Array, product: &Product) -> Block {
     let op = "matmul";
     let Product { batch, m, n, k, transpose } = *product;
-    let len = batch * m * n;
+    let (len, dtype) = (batch * m * n, a.dtype());
     if k == 0 {
-        return crate::layout::full(gpu, a.dtype(), len, 0.0);
+        return crate::layout::full(gpu, dtype, len, 0.0);
     }
-    let out = gpu.block(op, len * size(a.dtype()));
+    let out = gpu.block(op, len * size(dtype));
     let matrix = |block, rows: usize, columns: usize, transposed: bool| Matrix {
         block,
         offset: 0,
@@ -52,65 +54,56 @@ pub(crate) fn matmul(gpu: &Arc<Gpu>, a: &Array, b: &Array, product: &Product) ->
         step: rows * columns,
         transposed,
     };
-    gemm(
-        gpu,
-        &Gemm {
-            dtype: a.dtype(),
-            batch,
-            m,
-            n,
-            k,
-            a: matrix(read(gpu, op, a), m, k, transpose.a),
-            b: matrix(read(gpu, op, b), k, n, transpose.b),
-            c: matrix(&out, m, n, false),
-            add: false,
-        },
-    );
+    let (a, b) = (matrix(read(gpu, op, a), m, k, transpose.a), matrix(read(gpu, op, b), k, n, transpose.b));
+    let c = matrix(&out, m, n, false);
+    gemm(gpu, &Gemm { from: dtype, to: dtype, batch, m, n, k, a, b, c, end: End::Plain, bias: None });
     out
 }
 
-/// Queues the products. cuBLAS stores by columns, in which every row-major matrix is its transpose: so it computes
-/// `cᵀ = op(b)ᵀ·op(a)ᵀ`, with the operands in the other order and their flags as they are.
+/// `x · wᵀ + bias` of `(n, k)`, `(m, k)` and `(m)`, the sum taken before the product is written.
+pub(crate) fn linear(gpu: &Arc<Gpu>, x: &Array, w: &Array, bias: &Array, [n, m, k]: [usize; 3]) -> Block {
+    let (op, dtype) = ("linear", x.dtype());
+    let out = gpu.block(op, n * m * size(dtype));
+    let matrix = |block, row, transposed| Matrix { block, offset: 0, row, step: 0, transposed };
+    let (a, b) = (matrix(read(gpu, op, x), k, false), matrix(read(gpu, op, w), k, true));
+    let (c, bias) = (matrix(&out, m, false), Some(read(gpu, op, bias)));
+    let end = End::Bias;
+    gemm(gpu, &Gemm { from: dtype, to: dtype, batch: 1, m: n, n: m, k, a, b, c, end, bias });
+    out
+}
+
+/// Queues the products.
 #[track_caller]
 pub(crate) fn gemm(gpu: &Gpu, g: &Gemm<'_>) {
     if g.batch * g.m * g.n == 0 {
         return;
     }
-    let int =
-        |n: usize| c_int::try_from(n).unwrap_or_else(|_| panic!("matmul: {n} is more than cuBLAS can take"));
-    let operation = |x: &Matrix<'_>| match x.transposed {
-        true => cublasOperation_t::CUBLAS_OP_T,
-        false => cublasOperation_t::CUBLAS_OP_N,
+    let at = |x: &Matrix<'_>, dtype| x.block.pointer() + (x.offset * size(dtype)) as u64;
+    let pointers = [at(&g.a, g.from), at(&g.b, g.from), at(&g.c, g.to), g.bias.map_or(0, Block::pointer)];
+    let stored = |x: &Matrix<'_>, pointer: u64| Stored {
+        row: x.row,
+        step: x.step,
+        transposed: x.transposed,
+        alignment: 1 << pointer.trailing_zeros().min(8),
     };
-    let at = |x: &Matrix<'_>| x.block.pointer() + (x.offset * size(g.dtype)) as u64;
-    let [n, m, k, batch] = [g.n, g.m, g.k, g.batch].map(int);
-    let [a_row, b_row, c_row] = [g.a, g.b, g.c].map(|x| int(x.row));
-    let [a_step, b_step, c_step] = [g.a, g.b, g.c].map(|x| x.step as i64);
-    let (on_b, on_a) = (operation(&g.b), operation(&g.a));
+    let kind = Kind {
+        from: g.from,
+        to: g.to,
+        arithmetic: gpu.arithmetic,
+        batch: g.batch,
+        m: g.m,
+        n: g.n,
+        k: g.k,
+        a: stored(&g.a, pointers[0]),
+        b: stored(&g.b, pointers[1]),
+        c: stored(&g.c, pointers[2]),
+        end: g.end,
+    };
     gpu.expect("matmul", gpu.context.bind_to_thread());
-    let blas = gpu.blas.lock().expect("no panic while held");
-    let handle = *blas.handle();
-    macro_rules! call {
-        ($function:ident, $real:ty) => {{
-            let (alpha, beta): ($real, $real) = (1.0, if g.add { 1.0 } else { 0.0 });
-            let [a, b] = [at(&g.a), at(&g.b)].map(|pointer| pointer as *const $real);
-            let c = at(&g.c) as *mut $real;
-            // SAFETY: the callers of this crate give matrices that lie inside their blocks; factors on the host are
-            // read before the call returns.
-            unsafe {
-                result::$function(
-                    handle, on_b, on_a, n, m, k, &alpha, b, b_row, b_step, a, a_row, a_step, &beta, c, c_row,
-                    c_step, batch,
-                )
-            }
-        }};
-    }
-    let status = match g.dtype {
-        DType::F32 => call!(sgemm_strided_batched, f32),
-        DType::F64 => call!(dgemm_strided_batched, f64),
-        DType::U32 => panic!("matmul: indices have no arithmetic (cast them first)"),
-    };
+    let mut lt = gpu.lt.lock().expect("no panic while held");
+    // SAFETY: the callers of this crate give matrices that lie inside their blocks, and a bias as long as a row.
+    let status = unsafe { lt.multiply(&kind, pointers, &gpu.stream) };
     // A panic while it is held would make it useless.
-    drop(blas);
+    drop(lt);
     gpu.expect("matmul", status);
 }

@@ -29,7 +29,7 @@ pub(crate) fn unary(gpu: &Arc<Gpu>, op: Unary, x: &Array) -> Block {
     let element = Element::real(kernel, x.dtype());
     let to = like(gpu, kernel, x);
     let launch = gpu.launch(kernel, element).arg(read(gpu, kernel, x)).arg(&to).arg(x.len());
-    launch.arg(first).arg(second).over(x.len());
+    launch.arg(first).arg(second).over_packs(x.len());
     to
 }
 
@@ -50,7 +50,11 @@ pub(crate) fn binary(gpu: &Arc<Gpu>, op: Binary, a: &Array, b: &Array, shape: &S
     let to = gpu.block(kernel, shape.len() * size(a.dtype()));
     let (left, right) = (Operand::new(gpu, kernel, a, shape), Operand::new(gpu, kernel, b, shape));
     let launch = gpu.launch(kernel, element).arg(left.block()).arg(right.block()).arg(&to).arg(shape.len());
-    launch.arg(left.repeat).arg(right.repeat).over(shape.len());
+    let launch = launch.arg(left.repeat).arg(right.repeat);
+    match [left.repeat, right.repeat] == [[1, shape.len()]; 2] {
+        true => launch.over_packs(shape.len()),
+        false => launch.over(shape.len()),
+    }
     to
 }
 
@@ -58,7 +62,7 @@ pub(crate) fn add_relu(gpu: &Arc<Gpu>, a: &Array, b: &Array) -> Block {
     let op = "add_relu";
     let to = like(gpu, op, a);
     let launch = gpu.launch(op, Element::real(op, a.dtype()));
-    launch.arg(read(gpu, op, a)).arg(read(gpu, op, b)).arg(&to).arg(a.len()).over(a.len());
+    launch.arg(read(gpu, op, a)).arg(read(gpu, op, b)).arg(&to).arg(a.len()).over_packs(a.len());
     to
 }
 
@@ -78,10 +82,19 @@ pub(crate) fn cast(gpu: &Arc<Gpu>, x: &Array, to: DType) -> Block {
         (DType::F64, DType::U32) => "f64_to_u32",
         (DType::U32, DType::F32) => "u32_to_f32",
         (DType::U32, DType::F64) => "u32_to_f64",
+        (DType::F32, DType::Bf16) => "f32_to_bf16",
+        (DType::F64, DType::Bf16) => "f64_to_bf16",
+        (DType::U32, DType::Bf16) => "u32_to_bf16",
+        (DType::Bf16, DType::F32) => "bf16_to_f32",
+        (DType::Bf16, DType::F64) => "bf16_to_f64",
+        (DType::Bf16, DType::U32) => "bf16_to_u32",
         (same, _) => return layout::copy(gpu, x, same),
     };
     let out = gpu.block(kernel, x.len() * size(to));
-    gpu.launch(kernel, Element::Named).arg(read(gpu, kernel, x)).arg(&out).arg(x.len()).over(x.len());
+    let launch = gpu.launch(kernel, Element::Named).arg(read(gpu, kernel, x)).arg(&out).arg(x.len());
+    // The casts of mixed precision take eight elements at a time.
+    let eight = [x.dtype(), to].contains(&DType::Bf16) && [x.dtype(), to].contains(&DType::F32);
+    launch.over(if eight { x.len().div_ceil(8) } else { x.len() });
     out
 }
 
@@ -90,6 +103,7 @@ pub(crate) fn size(dtype: DType) -> usize {
     match dtype {
         DType::F32 | DType::U32 => 4,
         DType::F64 => 8,
+        DType::Bf16 => 2,
     }
 }
 

@@ -22,6 +22,10 @@ pub enum Element {
     F32,
     /// double
     F64,
+    /// bf16 in memory, float in arithmetic
+    Bf16,
+    /// Anything of two bytes that is only moved.
+    Word2,
     /// Anything of four bytes that is only moved.
     Word4,
     /// Anything of eight bytes that is only moved.
@@ -40,6 +44,7 @@ impl Element {
         match dtype {
             DType::F32 => Element::F32,
             DType::F64 => Element::F64,
+            DType::Bf16 => Element::Bf16,
             DType::U32 => panic!("{op}: indices have no arithmetic (cast them first)"),
         }
     }
@@ -49,6 +54,7 @@ impl Element {
         match dtype {
             DType::F32 | DType::U32 => Element::Word4,
             DType::F64 => Element::Word8,
+            DType::Bf16 => Element::Word2,
         }
     }
 
@@ -57,16 +63,30 @@ impl Element {
         match self {
             Element::F32 => "_f32",
             Element::F64 => "_f64",
+            Element::Bf16 => "_bf16",
+            Element::Word2 => "_w2",
             Element::Word4 => "_w4",
             Element::Word8 => "_w8",
             Element::Named => "",
         }
     }
 
+    /// How many of them sixteen bytes hold: a pack.
+    pub(crate) fn lanes(self) -> usize {
+        match self {
+            Element::F64 | Element::Word8 => 2,
+            Element::F32 | Element::Word4 => 4,
+            Element::Bf16 | Element::Word2 => 8,
+            Element::Named => 1,
+        }
+    }
+
     fn definitions(self) -> String {
         let ty = match self {
-            Element::F32 => "#define REAL float\n",
-            Element::F64 => "#define REAL double\n",
+            Element::F32 => "#define REAL float\n#define STORED float\n",
+            Element::F64 => "#define REAL double\n#define STORED double\n",
+            Element::Bf16 => "#define REAL float\n#define STORED bf16\n",
+            Element::Word2 => "#define WORD unsigned short\n",
             Element::Word4 => "#define WORD unsigned int\n",
             Element::Word8 => "#define WORD unsigned long long\n",
             Element::Named => "",
@@ -109,11 +129,13 @@ impl Program {
 
 /// What all programs share.
 pub const COMMON: &str = include_str!("../kernels/common.cuh");
+const BF16: &str = include_str!("../kernels/bf16.cuh");
+const STORED: &str = include_str!("../kernels/stored.cuh");
 const MATH: &str = include_str!("../kernels/math.cuh");
 const BLOCK: &str = include_str!("../kernels/block.cuh");
 
-const REALS: &[Element] = &[Element::F32, Element::F64];
-const WORDS: &[Element] = &[Element::Word4, Element::Word8];
+const REALS: &[Element] = &[Element::F32, Element::F64, Element::Bf16];
+const WORDS: &[Element] = &[Element::Word2, Element::Word4, Element::Word8];
 
 type File =
     (&'static str, &'static str, &'static [&'static str], &'static [Element], &'static [&'static str]);
@@ -127,7 +149,7 @@ macro_rules! file {
 const FILES: &[File] = &[
     file!(
         "pointwise",
-        &[MATH],
+        &[BF16, STORED, MATH],
         REALS,
         &[
             "unary_neg",
@@ -163,27 +185,40 @@ const FILES: &[File] = &[
     ),
     file!(
         "cast",
-        &[],
+        &[BF16],
         &[Element::Named],
-        &["f32_to_f64", "f32_to_u32", "f64_to_f32", "f64_to_u32", "u32_to_f32", "u32_to_f64"]
+        &[
+            "f32_to_f64",
+            "f32_to_u32",
+            "f64_to_f32",
+            "f64_to_u32",
+            "u32_to_f32",
+            "u32_to_f64",
+            "f64_to_bf16",
+            "u32_to_bf16",
+            "bf16_to_f64",
+            "bf16_to_u32",
+            "f32_to_bf16",
+            "bf16_to_f32",
+        ]
     ),
     file!("layout", &[], WORDS, &["fill", "strided", "place", "gather"]),
-    file!("scatter", &[], REALS, &["scatter_link", "scatter_sum"]),
+    file!("scatter", &[BF16, STORED], REALS, &["scatter_link", "scatter_sum"]),
     file!(
         "reduce",
-        &[BLOCK],
+        &[BF16, STORED, BLOCK],
         REALS,
         &["sum_short", "sum_rows", "sum_columns", "sum_pieces", "extreme_short", "extreme_long"]
     ),
     file!(
         "softmax",
-        &[MATH, BLOCK],
+        &[BF16, STORED, MATH, BLOCK],
         REALS,
         &["softmax", "softmax_adjoint", "cross_entropy", "cross_entropy_adjoint"]
     ),
     file!(
         "norm",
-        &[BLOCK],
+        &[BF16, STORED, MATH, BLOCK],
         REALS,
         &[
             "moments",
@@ -192,11 +227,13 @@ const FILES: &[File] = &[
             "norm_adjoint_sums",
             "norm_adjoint_finish",
             "norm_adjoint_input",
+            "norm_add_relu",
+            "norm_add_relu_sums",
         ]
     ),
-    file!("conv", &[], REALS, &["patches", "patches_by_four", "pixels", "pixels_by_four"]),
-    file!("pool", &[], REALS, &["sum_pool", "sum_pool_adjoint", "max_pool"]),
-    file!("random", &[], REALS, &["uniform", "normal"]),
+    file!("conv", &[BF16, STORED], REALS, &["patches", "patches_by_pack", "pixels", "pixels_by_pack"]),
+    file!("pool", &[BF16, STORED], REALS, &["sum_pool", "sum_pool_adjoint", "max_pool"]),
+    file!("random", &[BF16, STORED], REALS, &["uniform", "normal"]),
 ];
 
 /// Every program, in the order of the files.

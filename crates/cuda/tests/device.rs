@@ -48,7 +48,7 @@ fn a_gpu_conforms() {
         Ok(device) => device,
         Err(absent) => return println!("did not run on a GPU: {absent}"),
     };
-    for dtype in [DType::F32, DType::F64] {
+    for dtype in [DType::F32, DType::F64, DType::Bf16].into_iter().filter(|&dtype| device.computes(dtype)) {
         let report = conformance::run(&device, dtype);
         assert!(report.failures.is_empty(), "{dtype:?}: {report}");
     }

@@ -2,6 +2,7 @@
 
 use crate::config::EncoderConfig;
 use crate::layers::{Activation, ConvConfig, Unit};
+use crate::precision::pooled;
 use crate::site::Site;
 use crate::walk::Walk;
 use tarrl_tensor::Tensor;
@@ -37,7 +38,7 @@ impl<U> ConvSmall<U> {
         for unit in &self.units {
             x = walk.unit(unit, &x);
         }
-        x.global_avg_pool()
+        pooled(&x)
     }
 
     pub(crate) fn map<V>(&self, f: impl Fn(&U) -> V) -> ConvSmall<V> {

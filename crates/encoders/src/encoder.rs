@@ -6,6 +6,7 @@ use crate::frozen::Frozen;
 use crate::layers::Unit;
 use crate::module::{Module, Role};
 use crate::pass::{Branch, Pass};
+use crate::precision::Precision;
 use crate::site::Site;
 use crate::walk::Walk;
 use tarrl_tensor::{Device, Key, Tensor};
@@ -17,6 +18,7 @@ use tarrl_tensor::{Device, Key, Tensor};
 pub struct Encoder {
     config: EncoderConfig,
     backbone: Backbone<Unit>,
+    precision: Precision,
 }
 
 impl Encoder {
@@ -29,7 +31,13 @@ impl Encoder {
         if let Err(error) = config.check() {
             panic!("Encoder::new: {error}");
         }
-        Encoder { config: config.clone(), backbone: Backbone::new(config, &Site::new(device, key)) }
+        let backbone = Backbone::new(config, &Site::new(device, key));
+        Encoder { config: config.clone(), backbone, precision: Precision::default() }
+    }
+
+    /// The same encoder, computing in another type; see [`Precision::check`].
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Encoder { precision, ..self }
     }
 
     /// From images `(n, h, w, c)` with pixels in `[0, 1]` to representations `(n, d)`.
@@ -39,7 +47,8 @@ impl Encoder {
     /// the parameters.
     #[track_caller]
     pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        self.backbone.forward(&normalize(x, &self.config), pass)
+        let h = self.backbone.forward(&self.precision.of(&normalize(x, &self.config)), pass);
+        h.cast(x.dtype())
     }
 
     /// The pixels as the first unit takes them.
@@ -72,13 +81,14 @@ impl Encoder {
 
     /// As [`frozen`](Encoder::frozen), with the batch norms of a branch.
     pub fn frozen_branch(&self, branch: Branch) -> Frozen {
-        Frozen::new(&self.config, &self.backbone, branch)
+        Frozen::new(&self.config, &self.backbone, branch, self.precision)
     }
 
     /// The encoder with the batch norms of one branch alone, as constants: what is kept of a dual one after training.
     pub fn only(&self, branch: Branch) -> Self {
         let config = EncoderConfig { norm: Norms::Single, ..self.config.clone() };
-        let mut encoder = Encoder { config, backbone: self.backbone.map(|unit| unit.only(branch)) };
+        let backbone = self.backbone.map(|unit| unit.only(branch));
+        let mut encoder = Encoder { config, backbone, precision: self.precision };
         crate::detach(&mut encoder);
         encoder
     }

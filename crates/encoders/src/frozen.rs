@@ -5,6 +5,7 @@ use crate::config::EncoderConfig;
 use crate::encoder::normalize;
 use crate::layers::{Activation, Affine, Map, Unit};
 use crate::pass::Branch;
+use crate::precision::Precision;
 use crate::walk::Walk;
 use tarrl_tensor::{Array, Conv, Op, Tensor, Transpose};
 
@@ -16,11 +17,18 @@ use tarrl_tensor::{Array, Conv, Op, Tensor, Transpose};
 pub struct Frozen {
     config: EncoderConfig,
     backbone: Backbone<Folded>,
+    precision: Precision,
 }
 
 impl Frozen {
-    pub(crate) fn new(config: &EncoderConfig, backbone: &Backbone<Unit>, branch: Branch) -> Self {
-        Frozen { config: config.clone(), backbone: backbone.map(|unit| Folded::new(unit, branch)) }
+    pub(crate) fn new(
+        config: &EncoderConfig,
+        backbone: &Backbone<Unit>,
+        branch: Branch,
+        precision: Precision,
+    ) -> Self {
+        let backbone = backbone.map(|unit| Folded::new(unit, branch, precision));
+        Frozen { config: config.clone(), backbone, precision }
     }
 
     /// From images `(n, h, w, c)` with pixels in `[0, 1]` to representations `(n, d)`.
@@ -30,7 +38,8 @@ impl Frozen {
     /// the parameters.
     #[track_caller]
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        self.backbone.forward(&normalize(x, &self.config), &mut Rest)
+        let h = self.backbone.forward(&self.precision.of(&normalize(x, &self.config)), &mut Rest);
+        h.cast(x.dtype())
     }
 }
 
@@ -63,7 +72,7 @@ enum FoldedMap {
 }
 
 impl Folded {
-    fn new(unit: &Unit, branch: Branch) -> Self {
+    fn new(unit: &Unit, branch: Branch, precision: Precision) -> Self {
         let affine = unit.norm.as_ref().map(|norm| norm.at(branch).affine());
         let affine = affine.map(|Affine { scale, shift }| [scale.detach(), shift.detach()]);
         let scale = affine.as_ref().map(|[scale, _]| scale);
@@ -76,6 +85,12 @@ impl Folded {
                 FoldedMap::Linear(&linear.weight().detach() * &scale.reshape([scale.shape()[0], 1]))
             }
             (Map::Identity, scale) => FoldedMap::Scale(scale.expect("a unit without map has a norm").clone()),
+        };
+        // Folded in the type of the parameters, then stored as the map computes.
+        let map = match map {
+            FoldedMap::Conv(weight, conv) => FoldedMap::Conv(precision.of(&weight), conv),
+            FoldedMap::Linear(weight) => FoldedMap::Linear(precision.of(&weight)),
+            FoldedMap::Scale(scale) => FoldedMap::Scale(scale),
         };
         let own = unit.map.bias().map(Tensor::detach);
         let bias = match (own, affine) {

@@ -30,6 +30,7 @@
 //! - [`Arch`] names the networks, at any width: `conv-small`, `conv-flat`, `vgg11`, `resnet18-cifar`, `resnet34-cifar`,
 //!   `resnet50-cifar`, `wrn-28-10`, `wrn-34-10`, `vit-tiny`, `mlp`.
 //! - [`Norms::Dual`] gives every batch norm two sets, and the [`Branch`] of a [`Pass`] chooses between them.
+//! - In [`Precision::Bf16`] an encoder on a GPU stores what it computes in half the bytes; parameters stay f32.
 //! - A [`Projector`] and a [`Predictor`] stand between representations and a loss; [`ema`] lets a copy of them follow.
 //! - A [`Module`] is a list of named tensors with a [`Role`] each: what optimisers, averages and
 //!   [`checkpoint`]s need to know of a network. Own networks implement it, from the same layers or others.
@@ -51,6 +52,7 @@ mod mlp;
 mod module;
 mod momentum;
 mod pass;
+mod precision;
 mod resnet;
 mod site;
 mod vgg;
@@ -71,4 +73,5 @@ pub use layers::{
 pub use module::{Module, Role, cast, detach, parameter_count, parameters, set_parameters, track};
 pub use momentum::{Buffers, Ema, cosine_momentum, ema};
 pub use pass::{BatchStatistics, Branch, Pass};
+pub use precision::Precision;
 pub use site::Site;

@@ -2,6 +2,7 @@
 
 use crate::config::{Arch, EncoderConfig};
 use crate::layers::{Activation, ConvConfig, Unit};
+use crate::precision::pooled;
 use crate::site::Site;
 use crate::walk::Walk;
 use tarrl_tensor::Tensor;
@@ -102,16 +103,17 @@ impl<U> ResNet<U> {
     pub(crate) fn forward(&self, x: &Tensor, walk: &mut dyn Walk<U>) -> Tensor {
         let mut x = walk.unit(&self.stem, x);
         for block in &self.blocks {
+            let (last, body) = block.body.split_last().expect("a block has units");
             let mut y = x.clone();
-            for unit in &block.body {
+            for unit in body {
                 y = walk.unit(unit, &y);
             }
             if let Some(unit) = &block.shortcut {
                 x = walk.unit(unit, &x);
             }
-            x = walk.join(&y, &x);
+            x = walk.last_unit(last, &y, &x);
         }
-        x.global_avg_pool()
+        pooled(&x)
     }
 
     pub(crate) fn map<V>(&self, f: impl Fn(&U) -> V) -> ResNet<V> {

@@ -2,6 +2,7 @@
 
 use crate::config::EncoderConfig;
 use crate::layers::{Activation, ConvConfig, Unit};
+use crate::precision::pooled;
 use crate::site::Site;
 use crate::walk::Walk;
 use tarrl_tensor::{Pool, Tensor};
@@ -52,7 +53,7 @@ impl<U> Vgg<U> {
                 x = walk.max_pool(&x, Pool { window: 2, stride: 2, pad: 0 });
             }
         }
-        x.global_avg_pool()
+        pooled(&x)
     }
 
     pub(crate) fn map<V>(&self, f: impl Fn(&U) -> V) -> Vgg<V> {

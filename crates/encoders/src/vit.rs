@@ -71,7 +71,7 @@ impl Vit {
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
         let patches = self.patches.forward(x);
         let [n, h, w, d] = patches.shape()[..] else { unreachable!("a convolution gives images") };
-        let class = self.class.value.broadcast_to([n, 1, d]);
+        let class = self.class.value.cast(x.dtype()).broadcast_to([n, 1, d]);
         let tokens = Tensor::concat(&[&class, &patches.reshape([n, h * w, d])], 1);
         assert_eq!(
             tokens.shape()[1],
@@ -79,7 +79,7 @@ impl Vit {
             "vit-tiny: images {:?} are not of the side that it was built for",
             x.shape()
         );
-        let mut x = &tokens + &self.positions.value; // (n, t, d)
+        let mut x = &tokens + &self.positions.value.cast(tokens.dtype()); // (n, t, d)
         for block in &self.blocks {
             x = block.forward(&x);
         }

@@ -15,6 +15,12 @@ pub(crate) trait Walk<U> {
         x.add_relu(y)
     }
 
+    /// The last unit of a residual block and its end, `relu(unit(x) + skip)`.
+    fn last_unit(&mut self, unit: &U, x: &Tensor, skip: &Tensor) -> Tensor {
+        let y = self.unit(unit, x);
+        self.join(&y, skip)
+    }
+
     /// The largest value of each window.
     fn max_pool(&mut self, x: &Tensor, pool: Pool) -> Tensor {
         x.max_pool(pool)
@@ -26,5 +32,10 @@ impl Walk<Unit> for Pass {
     #[track_caller]
     fn unit(&mut self, unit: &Unit, x: &Tensor) -> Tensor {
         unit.forward(x, self)
+    }
+
+    #[track_caller]
+    fn last_unit(&mut self, unit: &Unit, x: &Tensor, skip: &Tensor) -> Tensor {
+        unit.forward_add_relu(x, skip, self)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::config::{Arch, EncoderConfig};
 use crate::layers::{Activation, ConvConfig, Unit};
+use crate::precision::pooled;
 use crate::site::Site;
 use crate::walk::Walk;
 use tarrl_tensor::Tensor;
@@ -83,7 +84,7 @@ impl<U> WideResNet<U> {
             }
             x = &y + &x;
         }
-        walk.unit(&self.last, &x).global_avg_pool()
+        pooled(&walk.unit(&self.last, &x))
     }
 
     pub(crate) fn map<V>(&self, f: impl Fn(&U) -> V) -> WideResNet<V> {

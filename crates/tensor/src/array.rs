@@ -16,6 +16,16 @@ pub enum DType {
     F64,
     /// Indices and labels.
     U32,
+    /// Floats of 16 bits, the upper half of an F32: storage on a GPU, whose arithmetic is in F32. There is no such type on
+    /// the host: [`Array::cast`] makes them, and they come to the host as F32, exactly.
+    Bf16,
+}
+
+impl DType {
+    /// The type of sums, statistics and parameters that go with values of this type: F32 with Bf16, else itself.
+    pub fn wide(self) -> DType {
+        if self == DType::Bf16 { DType::F32 } else { self }
+    }
 }
 
 /// Memory that one backend owns and only it can read.
@@ -75,7 +85,7 @@ impl Array {
     /// If `E` is not the element type.
     #[track_caller]
     pub fn to_vec<E: Element>(&self) -> Vec<E> {
-        assert_eq!(self.dtype, E::DTYPE, "Array::to_vec: the array has another element type");
+        self.expect_type::<E>("Array::to_vec");
         E::from_host(self.device.download(self))
     }
 
@@ -85,9 +95,15 @@ impl Array {
     /// If `E` is not the element type.
     #[track_caller]
     pub fn read_into<E: Element>(&self, out: &mut Vec<E>) {
-        assert_eq!(self.dtype, E::DTYPE, "Array::read_into: the array has another element type");
+        self.expect_type::<E>("Array::read_into");
         out.clear();
         self.device.peek(self, &mut |values| out.extend_from_slice(E::of_host(values)));
+    }
+
+    #[track_caller]
+    fn expect_type<E: Element>(&self, op: &str) {
+        let (own, asked) = (self.dtype, E::DTYPE);
+        assert_eq!(own, asked, "{op}: the array has another element type (cast it first)");
     }
 
     /// The elements as f64, whatever their type.

@@ -17,10 +17,14 @@ pub type Device = Arc<dyn Backend>;
 pub trait Backend: Debug + Send + Sync {
     /// A name for messages, such as `cpu (2 threads)`.
     fn name(&self) -> String;
+    /// Whether it computes with elements of this type; all do but with Bf16.
+    fn computes(&self, dtype: DType) -> bool {
+        dtype != DType::Bf16
+    }
 
     /// Copies from the host.
     fn upload(&self, data: HostSlice<'_>) -> Buffer;
-    /// Copies to the host.
+    /// Copies to the host; Bf16 as F32.
     fn download(&self, x: &Array) -> HostVec;
     /// Shows the values to `see`, without a copy if they are on the host.
     fn peek(&self, x: &Array, see: &mut dyn FnMut(HostSlice<'_>)) {
@@ -57,6 +61,13 @@ pub trait Backend: Debug + Send + Sync {
 
     /// `op(a) · op(b)` for each of a batch of matrices.
     fn matmul(&self, a: &Array, b: &Array, product: &Product) -> Buffer;
+    /// `x · wᵀ + bias` of `(n, k)`, `(m, k)` and `(m)`.
+    fn linear(&self, x: &Array, w: &Array, bias: &Array, [n, m, k]: [usize; 3]) -> Buffer {
+        let product = Product { batch: 1, m: n, n: m, k, transpose: Transpose::RIGHT };
+        let y = self.matmul(x, w, &product);
+        let shape = [n, m].into();
+        self.binary(Binary::Add, &Array::wrap(x.device(), shape, x.dtype(), y), bias, &shape)
+    }
 
     /// The elements at `offset + Σ index·stride` for every index of `shape`: permute, broadcast, slice.
     fn strided(&self, x: &Array, shape: &Shape, view: &Strided) -> Buffer;
@@ -81,11 +92,39 @@ pub trait Backend: Debug + Send + Sync {
     /// The flat position of the first largest element of each window, as U32.
     fn max_pool(&self, x: &Array, shape: &PoolShape) -> Buffer;
 
-    /// Batch normalisation of `(rows, c)` with the statistics of the batch, then ReLU if asked.
+    /// Batch normalisation of `(rows, c)` with the statistics of the batch, then ReLU if asked. Statistics, weight and
+    /// bias are of the type [`DType::wide`] of the rows.
     fn batch_norm(&self, x: &Array, weight: &Array, bias: &Array, norm: Norm) -> BatchNormed;
     /// Its adjoints in the input, the weight and the bias.
     fn batch_norm_adjoint(&self, saved: &BatchNormSaved<'_>, dy: &Array, norm: Norm) -> [Buffer; 3];
-    /// `x·scale + shift` with one scale and shift for each channel of `(rows, c)`, then ReLU if asked.
+    /// `max(batch_norm(x) + skip, 0)`: where a residual block ends.
+    fn batch_norm_add_relu(
+        &self,
+        x: &Array,
+        weight: &Array,
+        bias: &Array,
+        skip: &Array,
+        eps: f64,
+    ) -> BatchNormed {
+        let out = self.batch_norm(x, weight, bias, Norm { eps, relu: false });
+        let normed = Array::wrap(x.device(), *x.shape(), x.dtype(), out.y);
+        BatchNormed { y: self.add_relu(&normed, skip), ..out }
+    }
+    /// Its adjoints in the input, the weight, the bias and what was added, from its value `y`.
+    fn batch_norm_add_relu_adjoint(
+        &self,
+        saved: &BatchNormSaved<'_>,
+        y: &Array,
+        dy: &Array,
+        eps: f64,
+    ) -> [Buffer; 4] {
+        let dz = self.binary(Binary::Mask, dy, y, dy.shape());
+        let masked = Array::wrap(dy.device(), *dy.shape(), dy.dtype(), dz.clone());
+        let [dx, dw, db] = self.batch_norm_adjoint(saved, &masked, Norm { eps, relu: false });
+        [dx, dw, db, dz]
+    }
+    /// `x·scale + shift` with one scale and shift, of the type [`DType::wide`], for each channel of `(rows, c)`, then
+    /// ReLU if asked.
     fn channel_affine(&self, x: &Array, scale: &Array, shift: &Array, relu: bool) -> Buffer;
 
     /// Softmax of the rows of `(rows, k)`, or its logarithm.

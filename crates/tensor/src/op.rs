@@ -65,6 +65,11 @@ pub enum Op {
     MaxPool(Pool),
     /// `(x, weight, bias)`: batch normalisation with the statistics of the batch.
     BatchNorm(Norm),
+    /// `(x, weight, bias, skip)`: batch normalisation with the statistics of the batch, plus `skip`, then ReLU.
+    BatchNormAddRelu {
+        /// Added to the variance.
+        eps: f64,
+    },
     /// `(x, scale, shift)`: one scale and shift for each channel, then ReLU if set.
     ChannelAffine {
         /// Whether a ReLU follows.
@@ -84,7 +89,7 @@ pub enum Op {
 
 impl Op {
     /// The names of all ops that a backend computes: the rows that a conformance suite must have.
-    pub const NAMES: [&'static str; 52] = [
+    pub const NAMES: [&'static str; 53] = [
         "neg",
         "exp",
         "log",
@@ -132,6 +137,7 @@ impl Op {
         "sum_pool_adjoint",
         "max_pool",
         "batch_norm",
+        "batch_norm_add_relu",
         "channel_affine",
         "softmax",
         "log_softmax",
@@ -195,6 +201,7 @@ impl Op {
             Op::SumPoolAdjoint(_) => "sum_pool_adjoint",
             Op::MaxPool(_) => "max_pool",
             Op::BatchNorm(_) => "batch_norm",
+            Op::BatchNormAddRelu { .. } => "batch_norm_add_relu",
             Op::ChannelAffine { .. } => "channel_affine",
             Op::Softmax => "softmax",
             Op::LogSoftmax => "log_softmax",

@@ -52,7 +52,7 @@ impl Model {
         let method = &config.method;
         let norm = method.network.batch_norm;
         let encoder = EncoderConfig { norm, ..config.encoder.clone() };
-        let encoder = Encoder::new(&encoder, device, key.fold("encoder"));
+        let encoder = Encoder::new(&encoder, device, key.fold("encoder")).with_precision(config.precision);
         let dim = encoder.dim();
         let projector = ProjectorConfig {
             prototypes: method.needs().prototypes.unwrap_or(0),

@@ -107,6 +107,7 @@ impl Pretraining<'_> {
 
     fn check(&self) -> Result<(), TrainError> {
         self.config.check().map_err(TrainError::Setting)?;
+        self.config.precision.check(self.device).map_err(TrainError::Setting)?;
         if self.config.method.teacher.is_some() != self.teacher.is_some() {
             let title = &self.config.method.title;
             return Err(TrainError::Setting(match &self.config.method.teacher {

@@ -4,7 +4,7 @@ use crate::method::Method;
 use crate::optimizer::OptimizerConfig;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
-use tarrl_encoders::EncoderConfig;
+use tarrl_encoders::{EncoderConfig, Precision};
 
 /// A training: with the images, everything that determines its result to the bit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct TrainConfig {
     /// Determines the initial values, the order of the images, their views and all attacks.
     #[serde(default)]
     pub seed: u64,
+    /// What the encoder computes in; parameters, optimiser, heads and losses are of f32 in any case.
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
 }
 
 impl TrainConfig {
@@ -41,6 +44,7 @@ impl TrainConfig {
             batch: 256,
             warmup_epochs: 1.0,
             seed: 0,
+            precision: Precision::F32,
         }
     }
 

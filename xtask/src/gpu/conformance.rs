@@ -5,11 +5,15 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tarrl_tensor::{Array, DType, Device, Key, Random, Tensor, conformance, cpu};
 
-/// Runs the suite in f32 and f64; one line each, and the same as JSON. `failures` is empty if all is well.
+/// Runs the suite in f32, f64 and bf16; one line each, and the same as JSON. `failures` is empty if all is well.
 pub(crate) fn run(device: &Device) -> (Value, Vec<String>) {
     let mut failures = Vec::new();
     let mut report = serde_json::Map::new();
-    for (name, dtype) in [("f32", DType::F32), ("f64", DType::F64)] {
+    for (name, dtype) in [("f32", DType::F32), ("f64", DType::F64), ("bf16", DType::Bf16)] {
+        if !device.computes(dtype) {
+            println!("   conformance {name}: not run, {} does not compute in it", device.name());
+            continue;
+        }
         let started = Instant::now();
         let found = conformance::run(device, dtype);
         let seconds = started.elapsed().as_secs_f64();
@@ -67,7 +71,24 @@ fn exact(device: &Device) -> Vec<String> {
         let values = [-1.0f64, 0.0, 0.99, 7.5, 4_294_967_295.0, 1e12, f64::NAN, f64::INFINITY];
         Tensor::from(Array::new(device, [8], &values).cast(DType::U32))
     });
+    if device.computes(DType::Bf16) && !rounds_to_nearest(device) {
+        wrong.push("casts to bf16 are not to the nearest, of two the even one".to_owned());
+    }
     wrong
+}
+
+/// Casts to bf16 against whole numbers, of which those up to 256 are exact and beyond it every second, fourth, …
+fn rounds_to_nearest(device: &Device) -> bool {
+    let rounded = |x: f32| -> f32 {
+        let step = 2f32.powi((x.abs().log2().floor() as i32 - 7).max(0));
+        (x / step).round_ties_even() * step
+    };
+    let mut values: Vec<f32> = (-700i16..700).map(f32::from).collect();
+    values.extend([f32::INFINITY, f32::NEG_INFINITY, -0.0, f32::NAN]);
+    let expected = values.iter().map(|&v| if v.is_finite() && v != 0.0 { rounded(v) } else { v });
+    let cast = Array::new(device, [values.len()], &values).cast(DType::Bf16).cast(DType::F32);
+    let found = cast.to_vec::<f32>();
+    found.iter().zip(expected).all(|(a, b)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()))
 }
 
 /// Wrong operands that only the GPU can see and that did not panic when a result was read.

@@ -121,6 +121,7 @@ fn train_config(lab: &Lab, manifest: &Manifest, method: &Method, seed: u64) -> T
         batch: pretrain.batch,
         warmup_epochs: pretrain.warmup_epochs,
         seed,
+        precision: pretrain.precision,
         ..TrainConfig::new(method.clone())
     }
 }

@@ -54,6 +54,7 @@ impl Stored {
     pub fn from_tensor(tensor: &Tensor) -> Self {
         let values = match tensor.dtype() {
             DType::F32 => Values::F32(tensor.to_vec()),
+            DType::Bf16 => Values::F32(tensor.cast(DType::F32).to_vec()),
             DType::F64 => Values::F64(tensor.to_vec()),
             DType::U32 => Values::I64(tensor.to_vec::<u32>().into_iter().map(i64::from).collect()),
         };

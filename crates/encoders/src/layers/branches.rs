@@ -45,6 +45,12 @@ impl BranchNorm {
         self.at(pass.at()).forward(x, activation, pass)
     }
 
+    /// `max(forward(x) + skip, 0)`
+    #[track_caller]
+    pub(crate) fn forward_add_relu(&self, x: &Tensor, skip: &Tensor, pass: &mut Pass) -> Tensor {
+        self.at(pass.at()).forward_add_relu(x, skip, pass)
+    }
+
     /// The set of a branch; the only one, if there is one.
     pub fn at(&self, branch: Branch) -> &BatchNorm {
         match branch {

@@ -53,12 +53,12 @@ impl Conv2d {
         Conv2d { conv, ..Conv2d::with_bias(site, config) }
     }
 
-    /// From `(n, h, w, inputs)` to `(n, ⌈h / stride⌉, ⌈w / stride⌉, outputs)` for an odd kernel.
+    /// From `(n, h, w, inputs)` to `(n, ⌈h / stride⌉, ⌈w / stride⌉, outputs)` for an odd kernel, in the type of `x`.
     #[track_caller]
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let y = x.conv2d(&self.weight, self.conv);
+        let y = x.conv2d(&self.weight.cast(x.dtype()), self.conv);
         match &self.bias {
-            Some(bias) => &y + bias,
+            Some(bias) => &y + &bias.cast(x.dtype()),
             None => y,
         }
     }

@@ -47,13 +47,13 @@ impl Linear {
         self.bias.as_ref()
     }
 
-    /// From `(n, inputs)` to `(n, outputs)`.
+    /// From `(n, inputs)` to `(n, outputs)`, in the type of `x`.
     #[track_caller]
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let y = x.matmul_with(&self.weight, Transpose::RIGHT);
+        let weight = self.weight.cast(x.dtype());
         match &self.bias {
-            Some(bias) => &y + bias,
-            None => y,
+            Some(bias) => x.linear(&weight, &bias.cast(x.dtype())),
+            None => x.matmul_with(&weight, Transpose::RIGHT),
         }
     }
 

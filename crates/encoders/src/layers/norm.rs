@@ -4,7 +4,7 @@ use crate::module::Role;
 use crate::pass::{BatchStatistics, Pass};
 use crate::site::Site;
 use std::sync::Arc;
-use tarrl_tensor::{Norm, Tensor};
+use tarrl_tensor::{BatchNorm as Normed, Norm, Tensor};
 
 /// Added to the variance.
 pub const BATCH_NORM_EPS: f64 = 1e-5;
@@ -73,17 +73,33 @@ impl BatchNorm {
             return x.channel_affine(&scale, &shift, relu);
         }
         let [weight, bias] = self.weight_and_bias();
-        let out = x.batch_norm(&weight, &bias, Norm { eps: BATCH_NORM_EPS, relu });
-        let count = x.array().len() / weight.array().len();
+        self.collect(x.batch_norm(&weight, &bias, Norm { eps: BATCH_NORM_EPS, relu }), pass)
+    }
+
+    /// `max(forward(x) + skip, 0)`: the end of a residual block.
+    #[track_caller]
+    pub(crate) fn forward_add_relu(&self, x: &Tensor, skip: &Tensor, pass: &mut Pass) -> Tensor {
+        if !pass.is_train() {
+            return self.forward(x, Activation::None, pass).add_relu(skip);
+        }
+        let [weight, bias] = self.weight_and_bias();
+        self.collect(x.batch_norm_add_relu(&weight, &bias, skip, BATCH_NORM_EPS), pass)
+    }
+
+    /// Leaves the statistics of a batch with the pass.
+    #[track_caller]
+    fn collect(&self, out: Normed, pass: &mut Pass) -> Tensor {
+        let Normed { y, mean, variance } = out;
+        let count = y.array().len() / mean.len();
         assert!(
             count > 1,
             "batch norm {}: one value per channel in {:?} has no variance",
             self.name,
-            x.shape()
+            y.shape()
         );
         let layer = self.name.clone();
-        pass.collect(BatchStatistics { layer, mean: out.mean, variance: out.variance, count });
-        out.y
+        pass.collect(BatchStatistics { layer, mean, variance, count });
+        y
     }
 
     /// The map that inference applies.

@@ -61,6 +61,16 @@ impl Unit {
         }
     }
 
+    /// `max(forward(x) + skip, 0)` of a unit that ends without activation, in one pass over memory where it normalises
+    /// with the statistics of the batch.
+    #[track_caller]
+    pub(crate) fn forward_add_relu(&self, x: &Tensor, skip: &Tensor, pass: &mut Pass) -> Tensor {
+        match (&self.norm, self.activation) {
+            (Some(norm), Activation::None) => norm.forward_add_relu(&self.map.forward(x), skip, pass),
+            _ => self.forward(x, pass).add_relu(skip),
+        }
+    }
+
     /// The unit with the batch norm of one branch alone.
     pub(crate) fn only(&self, branch: Branch) -> Self {
         Unit { norm: self.norm.as_ref().map(|norm| norm.only(branch)), ..self.clone() }

@@ -119,11 +119,27 @@ impl Input {
         if matches!(self.law, Law::Distinct) {
             stream.shuffle(&mut values);
         }
-        if dtype == DType::F32 {
-            values.iter_mut().for_each(|v| *v = f64::from(*v as f32));
-        }
+        values.iter_mut().for_each(|v| *v = rounded(*v, dtype));
         ArrayD::from_shape_vec(IxDyn(&self.shape), values).expect("as many values as the shape holds")
     }
+}
+
+/// The nearest number of a type.
+pub(super) fn rounded(v: f64, dtype: DType) -> f64 {
+    match dtype {
+        DType::F32 => f64::from(v as f32),
+        DType::Bf16 => {
+            // To the nearest of the upper halves of f32, and of two equally near ones to the even one.
+            let bits = (v as f32).to_bits();
+            f64::from(f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000))
+        }
+        DType::F64 | DType::U32 => v,
+    }
+}
+
+/// Weights and biases of normalisations as they go with values of their own type.
+pub(super) fn wide(x: &Tensor) -> Tensor {
+    x.cast(x.dtype().wide())
 }
 
 pub(super) fn upload(device: &Device, x: &Host, dtype: DType) -> Tensor {

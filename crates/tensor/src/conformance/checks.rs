@@ -1,7 +1,7 @@
 //! The checks of one case.
 
 use super::Report;
-use super::case::{Case, Host, upload};
+use super::case::{Case, Host, rounded, upload};
 use crate::array::{Array, DType};
 use crate::autodiff::{Recording, grad, grad_recorded, pull_back};
 use crate::backend::Device;
@@ -153,10 +153,7 @@ impl Check<'_> {
     /// A fixed random weight of the shape of `y`, the same numbers for every device and type.
     fn weight(&self, y: &Tensor, device: &Device, drawn: DType) -> Tensor {
         let mut stream = Key::new(0xbeef).fold(self.case.name).stream();
-        let mut draw = || {
-            let v = stream.uniform(-1.0, 1.0);
-            if drawn == DType::F32 { f64::from(v as f32) } else { v }
-        };
+        let mut draw = || rounded(stream.uniform(-1.0, 1.0), drawn);
         let values: Vec<f64> = (0..y.array().len()).map(|_| draw()).collect();
         Tensor::from(Array::new(device, *y.shape(), &values)).cast(y.dtype())
     }
@@ -184,8 +181,13 @@ impl Check<'_> {
     }
 
     fn rounding(&self, dtype: DType) -> f64 {
-        let eps = if dtype == DType::F32 { f64::from(f32::EPSILON) } else { f64::EPSILON };
-        eps * (32.0 + 4.0 * self.case.terms as f64)
+        let sums = |eps: f64| eps * (32.0 + 4.0 * self.case.terms as f64);
+        match dtype {
+            // Arithmetic is in f32; a value that is written down is rounded to 8 bits.
+            DType::Bf16 => sums(f64::from(f32::EPSILON)) + 2f64.powi(-8),
+            DType::F32 => sums(f64::from(f32::EPSILON)),
+            DType::F64 | DType::U32 => sums(f64::EPSILON),
+        }
     }
 
     fn cover(&mut self, y: &Tensor) {

@@ -1,6 +1,6 @@
 //! Matrix products, convolutions and pooling.
 
-use super::case::{Case, Host, Input, build};
+use super::case::{Case, Host, Input, build, wide};
 use crate::autodiff::{Recording, pull_back};
 use crate::backend::{Conv, Pool, Transpose};
 use crate::tensor::Tensor;
@@ -21,6 +21,16 @@ pub(super) fn cases() -> Vec<Case> {
             .op(|x| x[0].matmul(&x[1]))
             .reference(|x| build(&[70, 50], |i| (0..90).map(|k| x[0][[i[0], k]] * x[1][[k, i[1]]]).sum()))
             .terms(90),
+    );
+    cases.push(
+        Case::new("linear", [Input::unit([6, 4]), Input::unit([5, 4]), Input::unit([5])])
+            .op(|x| x[0].linear(&x[1], &x[2]))
+            .reference(|x| {
+                build(&[6, 5], |i| {
+                    (0..4).map(|k| x[0][[i[0], k]] * x[1][[i[1], k]]).sum::<f64>() + x[2][[i[1]]]
+                })
+            })
+            .terms(6),
     );
     // (image, channels, kernel, out channels, conv)
     for (hw, ci, k, co, conv) in [
@@ -133,8 +143,9 @@ fn convolution_of_affine() -> Case {
     let affine = |x: &Host, t: &[Host]| build(x.shape(), |i| x[i] * t[1][i[3]] + t[2][i[3]]);
     Case::new("conv2d_of_channel_affine", inputs)
         .op(move |t| {
-            let y = t[0].channel_affine(&t[1], &t[2], true).conv2d(&t[3], conv);
-            t[0].channel_affine(&t[1], &t[2], false).add_relu(&t[0]).add_scalar(1.0).maximum(&y)
+            let (scale, shift) = (wide(&t[1]), wide(&t[2]));
+            let y = t[0].channel_affine(&scale, &shift, true).conv2d(&t[3], conv);
+            t[0].channel_affine(&scale, &shift, false).add_relu(&t[0]).add_scalar(1.0).maximum(&y)
         })
         .reference(move |t| {
             let plain = affine(&t[0], t);

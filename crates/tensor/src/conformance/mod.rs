@@ -34,12 +34,14 @@ pub struct Report {
     pub covered: BTreeSet<&'static str>,
 }
 
-/// Runs every case on `device` in `dtype` (F32 or F64; in F64 no cast is left to record).
+/// Runs every case on `device` in `dtype` (F32, F64 or Bf16; in F64 no cast is left to record).
 ///
 /// Tolerances: a value may differ from the f64 reference by `ε·(32 + 4·terms)` of the largest
 /// magnitude, with ε the machine epsilon of `dtype` and `terms` the length of the sums; derivatives are
-/// checked in F64 (1e-6 relative to central differences, whose own error is about 1e-9 here), and in F32
-/// against the same derivative in F64.
+/// checked in F64 (1e-6 relative to central differences, whose own error is about 1e-9 here), and in F32 and
+/// Bf16 against the same derivative in F64. In Bf16 arithmetic is that of F32, and beside its errors there may be one of
+/// 2⁻⁸ of the largest magnitude, half a step of 8 bits; adjoints, which write down several values on the way, have four
+/// times as much.
 pub fn run(device: &Device, dtype: DType) -> Report {
     let mut report = Report::default();
     for case in cases() {

@@ -1,6 +1,6 @@
 //! Normalisations, softmax and cross-entropy.
 
-use super::case::{Case, Host, Input, build};
+use super::case::{Case, Host, Input, build, wide};
 use crate::array::Array;
 use crate::backend::Norm;
 use crate::tensor::Tensor;
@@ -23,7 +23,7 @@ pub(super) fn cases() -> Vec<Case> {
             })
             .terms(5),
         Case::new("layer_norm", [Input::unit([3, 6]), Input::unit([6]), Input::unit([6])])
-            .op(|x| x[0].layer_norm(&x[1], &x[2], 1e-5))
+            .op(|x| x[0].layer_norm(&wide(&x[1]), &wide(&x[2]), 1e-5))
             .reference(|x| {
                 build(&[3, 6], |i| {
                     let row: Vec<f64> = (0..6).map(|j| x[0][[i[0], j]]).collect();
@@ -42,6 +42,7 @@ pub(super) fn cases() -> Vec<Case> {
             })
             .terms(4),
     ];
+    cases.push(batch_norm_add_relu());
     for relu in [false, true] {
         cases.push(batch_norm(relu));
         cases.push(
@@ -49,7 +50,7 @@ pub(super) fn cases() -> Vec<Case> {
                 "channel_affine",
                 [Input::distinct([4, 3]), Input::away_from_zero([3]), Input::range([3], 0.001, 0.003)],
             )
-            .op(move |x| x[0].channel_affine(&x[1], &x[2], relu))
+            .op(move |x| x[0].channel_affine(&wide(&x[1]), &wide(&x[2]), relu))
             .reference(move |x| {
                 let value = move |i: &[usize], x: &[Host]| x[0][[i[0], i[1]]] * x[1][i[1]] + x[2][i[1]];
                 build(&[4, 3], |i| if relu { value(i, x).max(0.0) } else { value(i, x) })
@@ -77,16 +78,25 @@ fn batch_norm(relu: bool) -> Case {
         "batch_norm",
         [Input::distinct([2, 3, 2, 3]), Input::away_from_zero([3]), Input::range([3], 0.013, 0.017)],
     )
-    .op(move |x| x[0].batch_norm(&x[1], &x[2], norm).y)
-    .reference(move |x| {
-        build(&[2, 3, 2, 3], |i| {
-            let channel: Vec<f64> = x[0].iter().copied().skip(i[3]).step_by(3).collect();
-            let (mean, variance) = moments(&channel);
-            let y = (x[0][i] - mean) / (variance + 1e-5).sqrt() * x[1][i[3]] + x[2][i[3]];
-            if relu { y.max(0.0) } else { y }
-        })
-    })
+    .op(move |x| x[0].batch_norm(&wide(&x[1]), &wide(&x[2]), norm).y)
+    .reference(move |x| build(&[2, 3, 2, 3], |i| if relu { normed(x, i).max(0.0) } else { normed(x, i) }))
     .terms(48)
+}
+
+fn batch_norm_add_relu() -> Case {
+    let shape = [2, 3, 2, 3];
+    let [x, skip] = [Input::distinct(shape), Input::unit(shape)];
+    Case::new("batch_norm_add_relu", [x, Input::away_from_zero([3]), Input::range([3], 0.013, 0.017), skip])
+        .op(|x| x[0].batch_norm_add_relu(&wide(&x[1]), &wide(&x[2]), &x[3], 1e-5).y)
+        .reference(move |x| build(&shape, |i| (normed(x, i) + x[3][i]).max(0.0)))
+        .terms(48)
+}
+
+/// Of values `(2, 3, 2, 3)`, weights and biases.
+fn normed(x: &[Host], i: &[usize]) -> f64 {
+    let channel: Vec<f64> = x[0].iter().copied().skip(i[3]).step_by(3).collect();
+    let (mean, variance) = moments(&channel);
+    (x[0][i] - mean) / (variance + 1e-5).sqrt() * x[1][i[3]] + x[2][i[3]]
 }
 
 fn moments(x: &[f64]) -> (f64, f64) {

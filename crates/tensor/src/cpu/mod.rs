@@ -130,13 +130,14 @@ macro_rules! floats {
                 $body
             }
             DType::U32 => panic!(concat!($op, ": indices have no arithmetic (cast them first)")),
+            DType::Bf16 => no_bf16($op),
         }
     };
 }
 
 /// Runs one generic expression for any element type.
 macro_rules! elements {
-    ($dtype:expr, $element:ident => $body:expr) => {
+    ($op:literal, $dtype:expr, $element:ident => $body:expr) => {
         match $dtype {
             DType::F32 => {
                 type $element = f32;
@@ -150,8 +151,15 @@ macro_rules! elements {
                 type $element = u32;
                 $body
             }
+            DType::Bf16 => no_bf16($op),
         }
     };
+}
+
+/// The CPU would only be slower with it.
+#[track_caller]
+fn no_bf16(op: &str) -> ! {
+    panic!("{op}: the CPU does not compute in bf16, which is storage on GPUs (take f32, or a GPU)")
 }
 
 impl Backend for CpuBackend {
@@ -172,6 +180,7 @@ impl Backend for CpuBackend {
             DType::F32 => HostVec::F32(read(x).to_vec()),
             DType::F64 => HostVec::F64(read(x).to_vec()),
             DType::U32 => HostVec::U32(read(x).to_vec()),
+            DType::Bf16 => no_bf16("download"),
         }
     }
 
@@ -180,15 +189,16 @@ impl Backend for CpuBackend {
             DType::F32 => see(HostSlice::F32(read(x))),
             DType::F64 => see(HostSlice::F64(read(x))),
             DType::U32 => see(HostSlice::U32(read(x))),
+            DType::Bf16 => no_bf16("peek"),
         }
     }
 
     fn full(&self, dtype: DType, len: usize, value: f64) -> Buffer {
-        elements!(dtype, E => self.env().fill(len, |_, out: &mut [E]| out.fill(value as E)).finish())
+        elements!("full", dtype, E => self.env().fill(len, |_, out: &mut [E]| out.fill(value as E)).finish())
     }
 
     fn cast(&self, x: &Array, to: DType) -> Buffer {
-        elements!(x.dtype(), From => elements!(to, To => {
+        elements!("cast", x.dtype(), From => elements!("cast", to, To => {
             let x = read::<From>(x);
             let convert = |start: usize, out: &mut [To]| {
                 for (y, &x) in out.iter_mut().zip(&x[start..]) {
@@ -204,6 +214,7 @@ impl Backend for CpuBackend {
             DType::F32 => random::random::<f32>(&self.env(), law, rows, width).finish(),
             DType::F64 => random::random::<f64>(&self.env(), law, rows, width).finish(),
             DType::U32 => panic!("random: indices are not drawn from {law:?}"),
+            DType::Bf16 => no_bf16("random"),
         }
     }
 
@@ -249,18 +260,18 @@ impl Backend for CpuBackend {
     }
 
     fn strided(&self, x: &Array, shape: &Shape, view: &Strided) -> Buffer {
-        elements!(x.dtype(), E => layout::strided::<E>(&self.env(), read(x), shape, view).finish())
+        elements!("strided", x.dtype(), E => layout::strided::<E>(&self.env(), read(x), shape, view).finish())
     }
 
     fn place(&self, parts: &[(&Array, Shape)], shape: &Shape) -> Buffer {
-        elements!(parts[0].0.dtype(), E => {
+        elements!("place", parts[0].0.dtype(), E => {
             let parts: Vec<_> = parts.iter().map(|(x, start)| (read::<E>(x), *x.shape(), *start)).collect();
             layout::place(&self.env(), &parts, shape).finish()
         })
     }
 
     fn gather(&self, x: &Array, index: &Array, split: Split) -> Buffer {
-        elements!(x.dtype(), E => layout::gather::<E>(&self.env(), read(x), read(index), split).finish())
+        elements!("gather", x.dtype(), E => layout::gather::<E>(&self.env(), read(x), read(index), split).finish())
     }
 
     fn scatter_add(&self, x: &Array, index: &Array, split: Split) -> Buffer {

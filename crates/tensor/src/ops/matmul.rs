@@ -1,8 +1,9 @@
 //! Matrix products, batched, each operand stored transposed or not.
 
 use super::{same_dtype, wrap};
+use crate::array::Array;
 use crate::autodiff::Saved;
-use crate::backend::{Product, Transpose};
+use crate::backend::{Binary, Product, Transpose};
 use crate::op::Op;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -24,33 +25,68 @@ impl Tensor {
             None => panic!("matmul: {:?} times {:?} with {transpose:?}", self.shape(), other.shape()),
         };
         let y = wrap(self, shape, self.dtype(), self.device().matmul(self.array(), other.array(), &product));
-        let (a, b) = (Saved::new(self), Saved::new(other));
-        if transpose == Transpose::RIGHT && shape.rank() == 2 && same_node(self, other) {
-            // Of x·xᵀ both halves of the gradient are one product.
-            return Tensor::record(Op::Matmul(transpose), y, &[self, other], move |p| {
-                vec![p.need(0, || (p.dy() + &p.dy().t()).matmul(&p.get(&a))), None]
-            });
+        record(self, other, transpose, y)
+    }
+
+    /// `self · wᵀ + bias` of rows `(n, k)`, weights `(m, k)` and a bias `(m)`, which a GPU adds before it writes the
+    /// product. Recorded as the product and the sum that it is.
+    #[track_caller]
+    pub fn linear(&self, w: &Tensor, bias: &Tensor) -> Tensor {
+        same_dtype("linear", self, w);
+        same_dtype("linear", self, bias);
+        let (&[n, k], &[m, k2]) = (&self.shape()[..], &w.shape()[..]) else {
+            panic!("linear: rows {:?}, weights {:?}", self.shape(), w.shape())
+        };
+        assert!(
+            k == k2 && bias.shape()[..] == [m],
+            "linear: rows {:?}, weights {:?}, bias {:?}",
+            self.shape(),
+            w.shape(),
+            bias.shape()
+        );
+        let y = self.device().linear(self.array(), w.array(), bias.array(), [n, m, k]);
+        let y = wrap(self, [n, m], self.dtype(), y);
+        if !self.is_tracked() && !w.is_tracked() && bias.is_tracked() {
+            // The product would be a constant of the sum's record, so it has to be there.
+            return &self.matmul_with(w, Transpose::RIGHT) + bias;
         }
-        Tensor::record(Op::Matmul(transpose), y, &[self, other], move |p| {
-            let dy = p.dy();
-            vec![
-                p.need(0, || {
-                    let b = p.get(&b);
-                    match (transpose.a, transpose.b) {
-                        (false, tb) => dy.matmul_with(&b, Transpose { a: false, b: !tb }),
-                        (true, tb) => b.matmul_with(dy, Transpose { a: tb, b: true }),
-                    }
-                }),
-                p.need(1, || {
-                    let a = p.get(&a);
-                    match (transpose.a, transpose.b) {
-                        (ta, false) => a.matmul_with(dy, Transpose { a: !ta, b: false }),
-                        (ta, true) => dy.matmul_with(&a, Transpose { a: true, b: ta }),
-                    }
-                }),
-            ]
+        // The node of the product keeps no value, so that it may be given the one that comes after it.
+        let product = record(self, w, Transpose::RIGHT, y.clone());
+        let shape = *bias.shape();
+        Tensor::record(Op::Binary(Binary::Add), y, &[&product, bias], move |p| {
+            vec![p.need(0, || p.dy().clone()), p.need(1, || p.dy().sum_to(shape))]
         })
     }
+}
+
+/// The product `y` with its adjoint.
+fn record(left: &Tensor, right: &Tensor, transpose: Transpose, y: Array) -> Tensor {
+    let (a, b) = (Saved::new(left), Saved::new(right));
+    if transpose == Transpose::RIGHT && y.shape().rank() == 2 && same_node(left, right) {
+        // Of x·xᵀ both halves of the gradient are one product.
+        return Tensor::record(Op::Matmul(transpose), y, &[left, right], move |p| {
+            vec![p.need(0, || (p.dy() + &p.dy().t()).matmul(&p.get(&a))), None]
+        });
+    }
+    Tensor::record(Op::Matmul(transpose), y, &[left, right], move |p| {
+        let dy = p.dy();
+        vec![
+            p.need(0, || {
+                let b = p.get(&b);
+                match (transpose.a, transpose.b) {
+                    (false, tb) => dy.matmul_with(&b, Transpose { a: false, b: !tb }),
+                    (true, tb) => b.matmul_with(dy, Transpose { a: tb, b: true }),
+                }
+            }),
+            p.need(1, || {
+                let a = p.get(&a);
+                match (transpose.a, transpose.b) {
+                    (ta, false) => a.matmul_with(dy, Transpose { a: !ta, b: false }),
+                    (ta, true) => dy.matmul_with(&a, Transpose { a: true, b: ta }),
+                }
+            }),
+        ]
+    })
 }
 
 fn same_node(a: &Tensor, b: &Tensor) -> bool {
@@ -67,4 +103,32 @@ fn extents(a: &Shape, b: &Shape, t: Transpose) -> Option<(Product, Shape)> {
     let batch = a[..rank - 2].iter().product();
     let shape = a.with(rank - 2, m).with(rank - 1, n);
     (k == k2).then_some((Product { batch, m, n, k, transpose: t }, shape))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autodiff::grad;
+    use crate::cpu;
+
+    /// Whatever is tracked, the fused map has the bits and the gradients of its parts.
+    #[test]
+    fn a_linear_map_is_its_product_and_sum() {
+        let device = cpu();
+        let plain = |shape: &[usize], f: f32| {
+            let values: Vec<f32> = (0..shape.iter().product()).map(|i| (i as f32 * f).sin()).collect();
+            Tensor::new(&device, shape, &values)
+        };
+        let operands = [plain(&[5, 3], 0.7), plain(&[4, 3], 1.3), plain(&[4], 2.1)];
+        for tracked in 1..8 {
+            let [x, w, b] = [0, 1, 2]
+                .map(|i| if tracked >> i & 1 == 1 { operands[i].tracked() } else { operands[i].clone() });
+            let bits = |y: Tensor| -> Vec<u32> {
+                let gradients = grad(&y.square().sum_all(), &[&x, &w, &b]);
+                [&y].into_iter().chain(&gradients).flat_map(|t| t.to_vec::<f32>()).map(f32::to_bits).collect()
+            };
+            let parts = &x.matmul_with(&w, Transpose::RIGHT) + &b;
+            assert_eq!(bits(x.linear(&w, &b)), bits(parts), "tracked {tracked:03b}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Normalisations.
 
-use super::wrap;
+use super::{same_dtype, wrap};
 use crate::array::Array;
 use crate::autodiff::{Pullback, Saved};
 use crate::backend::{BatchNormSaved, Norm};
@@ -25,15 +25,15 @@ impl Tensor {
     pub fn batch_norm(&self, weight: &Tensor, bias: &Tensor, norm: Norm) -> BatchNorm {
         let c = channels("batch_norm", self, weight, bias);
         let out = self.device().batch_norm(self.array(), weight.array(), bias.array(), norm);
-        let mean = wrap(self, [c], self.dtype(), out.mean);
-        let variance = wrap(self, [c], self.dtype(), out.variance);
+        let mean = wrap(self, [c], weight.dtype(), out.mean);
+        let variance = wrap(self, [c], weight.dtype(), out.variance);
         let y = wrap(self, *self.shape(), self.dtype(), out.y);
         let saved = [Saved::new(self), Saved::new(weight), Saved::new(bias)];
         let stats = (mean.clone(), variance.clone());
         let y = Tensor::record(Op::BatchNorm(norm), y, &[self, weight, bias], move |p| {
             let [x, w, b] = [0, 1, 2].map(|i| p.get(&saved[i]));
             if p.is_recorded() {
-                return composite_adjoint(p, &x, &w, &b, norm);
+                return composite_adjoint(p, p.dy(), [&x, &w, &b], norm).into();
             }
             let saved = BatchNormSaved {
                 x: x.array(),
@@ -45,8 +45,50 @@ impl Tensor {
             let [dx, dw, db] = x.device().batch_norm_adjoint(&saved, p.dy().array(), norm);
             vec![
                 p.need(0, || wrap(&x, *x.shape(), x.dtype(), dx).into()),
-                p.need(1, || wrap(&x, [c], x.dtype(), dw).into()),
-                p.need(2, || wrap(&x, [c], x.dtype(), db).into()),
+                p.need(1, || wrap(&x, [c], w.dtype(), dw).into()),
+                p.need(2, || wrap(&x, [c], w.dtype(), db).into()),
+            ]
+        });
+        BatchNorm { y, mean, variance }
+    }
+
+    /// `max(batch_norm(self) + skip, 0)`: the end of a residual block, which a GPU computes in one pass over memory.
+    #[track_caller]
+    pub fn batch_norm_add_relu(&self, weight: &Tensor, bias: &Tensor, skip: &Tensor, eps: f64) -> BatchNorm {
+        let op = "batch_norm_add_relu";
+        let c = channels(op, self, weight, bias);
+        same_dtype(op, self, skip);
+        assert_eq!(self.shape(), skip.shape(), "{op}: values {:?}, skip {:?}", self.shape(), skip.shape());
+        let [x, w, b] = [self, weight, bias].map(Tensor::array);
+        let out = self.device().batch_norm_add_relu(x, w, b, skip.array(), eps);
+        let mean = wrap(self, [c], weight.dtype(), out.mean);
+        let variance = wrap(self, [c], weight.dtype(), out.variance);
+        let y = wrap(self, *self.shape(), self.dtype(), out.y);
+        let saved = [Saved::new(self), Saved::new(weight), Saved::new(bias)];
+        let stats = (mean.clone(), variance.clone());
+        let operands = [self, weight, bias, skip];
+        let y = Tensor::record_keeping_output(Op::BatchNormAddRelu { eps }, y, &operands, move |p| {
+            let [x, w, b] = [0, 1, 2].map(|i| p.get(&saved[i]));
+            let y = p.y().detach();
+            if p.is_recorded() {
+                let dz = p.dy().mask(&y);
+                let [dx, dw, db] = composite_adjoint(p, &dz, [&x, &w, &b], Norm { eps, relu: false });
+                return vec![dx, dw, db, p.need(3, || dz)];
+            }
+            let saved = BatchNormSaved {
+                x: x.array(),
+                weight: w.array(),
+                bias: b.array(),
+                mean: &stats.0,
+                variance: &stats.1,
+            };
+            let adjoints = x.device().batch_norm_add_relu_adjoint(&saved, y.array(), p.dy().array(), eps);
+            let [dx, dw, db, dskip] = adjoints;
+            vec![
+                p.need(0, || wrap(&x, *x.shape(), x.dtype(), dx).into()),
+                p.need(1, || wrap(&x, [c], w.dtype(), dw).into()),
+                p.need(2, || wrap(&x, [c], w.dtype(), db).into()),
+                p.need(3, || wrap(&x, *x.shape(), x.dtype(), dskip).into()),
             ]
         });
         BatchNorm { y, mean, variance }
@@ -63,10 +105,16 @@ impl Tensor {
         let (x, s) = (Saved::new(self), Saved::new(scale));
         let vjp = move |p: &Pullback<'_>| {
             let dy = if relu { p.dy().mask(&p.y().detach()) } else { p.dy().clone() };
+            let (x, s) = (p.get(&x), p.get(&s));
+            // Products with a scale of another type, and sums over the batch, are not rounded on the way.
+            let wide = |t: &Tensor| t.cast(s.dtype());
             vec![
-                p.need(0, || &dy * &p.get(&s)),
-                p.need(1, || (&dy * &p.get(&x)).sum_to([c])),
-                p.need(2, || dy.sum_to([c])),
+                p.need(0, || match s.dtype() == dy.dtype() {
+                    true => &dy * &s,
+                    false => dy.channel_affine(&s, &s.zeros_like(), false),
+                }),
+                p.need(1, || (&wide(&dy) * &wide(&x)).sum_to([c])),
+                p.need(2, || wide(&dy).sum_to([c])),
             ]
         };
         if relu {
@@ -81,9 +129,10 @@ impl Tensor {
     pub fn layer_norm(&self, weight: &Tensor, bias: &Tensor, eps: f64) -> Tensor {
         channels("layer_norm", self, weight, bias);
         let axis = self.shape().rank() - 1;
-        let centred = self - &self.mean(axis);
+        let x = self.cast(weight.dtype());
+        let centred = &x - &x.mean(axis);
         let deviation = centred.square().mean(axis).add_scalar(eps).sqrt();
-        &(&(&centred / &deviation) * weight) + bias
+        (&(&(&centred / &deviation) * weight) + bias).cast(self.dtype())
     }
 
     /// Each row of the innermost axis divided by `max(‖row‖₂, floor)`.
@@ -98,26 +147,26 @@ impl Tensor {
 /// The adjoint of batch normalisation in differentiable ops: the statistics are functions of `x`.
 fn composite_adjoint(
     p: &Pullback<'_>,
-    x: &Tensor,
-    w: &Tensor,
-    b: &Tensor,
+    dy: &Tensor,
+    [x, w, b]: [&Tensor; 3],
     norm: Norm,
-) -> Vec<Option<Tensor>> {
+) -> [Option<Tensor>; 3] {
     let c = w.shape()[0];
     let rows = x.array().len() / c;
-    let x = x.reshape([rows, c]);
+    let (shape, dtype) = (*x.shape(), x.dtype());
+    let x = x.cast(w.dtype()).reshape([rows, c]);
     let centred = &x - &x.mean(0);
     let inverse = centred.square().mean(0).add_scalar(norm.eps).powf(-0.5);
     let hat = &centred * &inverse;
-    let mut dy = p.dy().reshape([rows, c]);
+    let mut dy = dy.cast(w.dtype()).reshape([rows, c]);
     if norm.relu {
         dy = dy.mask(&(&(&hat * w) + b).detach());
     }
-    vec![
+    [
         p.need(0, || {
             let dh = &dy * w;
             let along = &hat * &(&dh * &hat).mean(0);
-            (&(&(&dh - &dh.mean(0)) - &along) * &inverse).reshape(*p.dy().shape())
+            (&(&(&dh - &dh.mean(0)) - &along) * &inverse).reshape(shape).cast(dtype)
         }),
         p.need(1, || (&dy * &hat).sum_to([c])),
         p.need(2, || dy.sum_to([c])),
@@ -134,5 +183,58 @@ fn channels(op: &str, x: &Tensor, weight: &Tensor, bias: &Tensor) -> usize {
         weight.shape(),
         bias.shape()
     );
+    let wide = x.dtype().wide();
+    assert!(
+        weight.dtype() == wide && bias.dtype() == wide,
+        "{op}: values of {:?} go with weights and biases of {wide:?}, not {:?} and {:?} (cast them)",
+        x.dtype(),
+        weight.dtype(),
+        bias.dtype()
+    );
     c
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::array::DType;
+    use crate::autodiff::grad;
+    use crate::shape::Shape;
+    use crate::{Device, Key, Random, cpu};
+
+    fn draw(device: &Device, name: &str, shape: &[usize]) -> Tensor {
+        let keys = [Key::new(3).fold(name)];
+        Tensor::random(device, Random::Normal, &keys, shape, DType::F32).reshape(Shape::new(shape))
+    }
+
+    /// On the CPU the end of a residual block is what it was before it had a name, to the bit.
+    #[test]
+    fn the_end_of_a_block_is_its_parts() {
+        let device = cpu();
+        let [x, skip] = ["x", "skip"].map(|name| draw(&device, name, &[40, 17]).tracked());
+        let [w, b] = ["w", "b"].map(|name| draw(&device, name, &[17]).tracked());
+        let bits = |y: &Tensor| -> Vec<u32> {
+            let gradients = grad(&y.square().sum_all(), &[&x, &w, &b, &skip]);
+            [y].into_iter().chain(&gradients).flat_map(|t| t.to_vec::<f32>()).map(f32::to_bits).collect()
+        };
+        let whole = x.batch_norm_add_relu(&w, &b, &skip, 1e-5);
+        let parts = x.batch_norm(&w, &b, Norm { eps: 1e-5, relu: false });
+        assert_eq!(bits(&whole.y), bits(&parts.y.add_relu(&skip)));
+        assert_eq!(whole.mean.to_vec::<f32>(), parts.mean.to_vec::<f32>());
+        assert_eq!(whole.variance.to_vec::<f32>(), parts.variance.to_vec::<f32>());
+    }
+
+    #[test]
+    #[should_panic(expected = "batch_norm: values of F32 go with weights and biases of F32, not F64")]
+    fn weights_of_another_type_are_refused() {
+        let x = Tensor::full(&cpu(), [4, 2], DType::F32, 1.0);
+        let w = Tensor::full(x.device(), [2], DType::F64, 1.0);
+        x.batch_norm(&w, &w, Norm { eps: 1e-5, relu: false });
+    }
+
+    #[test]
+    #[should_panic(expected = "cast: the CPU does not compute in bf16")]
+    fn the_cpu_refuses_bf16() {
+        Tensor::full(&cpu(), [4], DType::F32, 1.0).cast(DType::Bf16);
+    }
 }
