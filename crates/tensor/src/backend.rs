@@ -69,6 +69,15 @@ pub trait Backend: Debug + Send + Sync {
         self.binary(Binary::Add, &Array::wrap(x.device(), shape, x.dtype(), y), bias, &shape)
     }
 
+    /// `x + xᵀ` of a square matrix: what the gradient of `x·xᵀ` multiplies.
+    fn add_transposed(&self, x: &Array) -> Buffer {
+        let mut strides = [0; crate::shape::MAX_RANK];
+        strides[..2].copy_from_slice(&[1, x.shape()[0]]);
+        let turned = self.strided(x, x.shape(), &Strided { offset: 0, strides });
+        let turned = Array::wrap(x.device(), *x.shape(), x.dtype(), turned);
+        self.binary(Binary::Add, x, &turned, x.shape())
+    }
+
     /// The elements at `offset + Σ index·stride` for every index of `shape`: permute, broadcast, slice.
     fn strided(&self, x: &Array, shape: &Shape, view: &Strided) -> Buffer;
     /// An array of `shape`, zero but for the parts, each placed at its own start.

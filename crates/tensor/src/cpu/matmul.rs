@@ -67,6 +67,15 @@ pub(super) fn matmul<T: Real + ComplexField>(env: &Env<'_>, p: &Product, a: &[T]
     });
 }
 
+/// The product of rows of `x (m, k)`, from `first` on, with all rows up to the last of them: `c` holds whole rows of `m`
+/// columns, of which the others are left as they are.
+pub(super) fn gram_rows<T: ComplexField>(x: &[T], k: usize, first: usize, c: &mut [T], m: usize) {
+    let rows = c.len() / m;
+    let x = MatRef::from_row_major_slice(x, m, k);
+    let c = MatMut::from_row_major_slice_mut(c, rows, m).subcols_mut(0, first + rows);
+    multiply(c, x.subrows(first, rows), x.subrows(0, first + rows).transpose());
+}
+
 fn multiply<T: ComplexField>(c: MatMut<'_, T>, a: MatRef<'_, T>, b: MatRef<'_, T>) {
     matmul::matmul(c, Accum::Replace, a, b, T::one_impl(), Par::Seq);
 }

@@ -15,6 +15,7 @@ mod random;
 mod real;
 mod reduce;
 mod softmax;
+mod symmetric;
 mod threads;
 mod wide;
 
@@ -251,12 +252,20 @@ impl Backend for CpuBackend {
             let one = matmul::Product { m, n, k, ta: transpose.a, tb: transpose.b };
             let (a, b) = (read::<R>(a), read::<R>(b));
             let mut out = self.memory.block(batch * m * n);
+            if batch == 1 && transpose == crate::Transpose::RIGHT && symmetric::is_worth(a, b, m) {
+                symmetric::gram(&self.env(), a, m, &mut out);
+                return out.finish();
+            }
             for i in 0..batch {
                 let (a, b) = (&a[i * m * k..][..m * k], &b[i * k * n..][..k * n]);
                 matmul::matmul(&self.env(), &one, a, b, &mut out[i * m * n..][..m * n]);
             }
             out.finish()
         })
+    }
+
+    fn add_transposed(&self, x: &Array) -> Buffer {
+        floats!("add_transposed", x, R => symmetric::add_transposed::<R>(&self.env(), read(x), x.shape()[0]).finish())
     }
 
     fn strided(&self, x: &Array, shape: &Shape, view: &Strided) -> Buffer {

@@ -2,7 +2,7 @@
 
 use super::{same_dtype, wrap};
 use crate::array::Array;
-use crate::autodiff::Saved;
+use crate::autodiff::{Pullback, Saved};
 use crate::backend::{Binary, Product, Transpose};
 use crate::op::Op;
 use crate::shape::Shape;
@@ -65,7 +65,7 @@ fn record(left: &Tensor, right: &Tensor, transpose: Transpose, y: Array) -> Tens
     if transpose == Transpose::RIGHT && y.shape().rank() == 2 && same_node(left, right) {
         // Of x·xᵀ both halves of the gradient are one product.
         return Tensor::record(Op::Matmul(transpose), y, &[left, right], move |p| {
-            vec![p.need(0, || (p.dy() + &p.dy().t()).matmul(&p.get(&a))), None]
+            vec![p.need(0, || both_halves(p).matmul(&p.get(&a))), None]
         });
     }
     Tensor::record(Op::Matmul(transpose), y, &[left, right], move |p| {
@@ -87,6 +87,15 @@ fn record(left: &Tensor, right: &Tensor, transpose: Transpose, y: Array) -> Tens
             }),
         ]
     })
+}
+
+/// `dy + dyᵀ`
+fn both_halves(p: &Pullback<'_>) -> Tensor {
+    let dy = p.dy();
+    if p.is_recorded() {
+        return dy + &dy.t();
+    }
+    wrap(dy, *dy.shape(), dy.dtype(), dy.device().add_transposed(dy.array())).into()
 }
 
 fn same_node(a: &Tensor, b: &Tensor) -> bool {
