@@ -1,18 +1,22 @@
-//! AutoAttack on an encoder of the default profile, with samples that leave at their first success and with samples
-//! that stay to the end of the run that broke them, as in the reference. One line of JSON for each radius:
+//! AutoAttack on encoders of the default profile, in three ways that end with the same fates: samples leave at their
+//! first success; they stay to the end of the run that broke them, as in the reference; nobody leaves, so that every
+//! image goes through everything. One line of JSON for each encoder and radius:
 //!
 //! ```text
-//! cargo bench -p tarrl-benches --bench compaction
+//! cargo bench -p tarrl-benches --bench compaction                # all
+//! cargo bench -p tarrl-benches --bench compaction -- tarr        # one encoder
+//! cargo bench -p tarrl-benches --bench compaction -- tarr 0.05   # the race at one radius alone
 //! ```
 //!
-//! The encoder is trained here, by SimCLR as in the default profile but for two epochs, the head is a linear probe, and
-//! nothing of the attack is left out. Both ways take turns; the fates of all images are compared.
+//! The encoders are trained here, by SimCLR and by TARR with the sizes, the optimizer and the epochs of the default
+//! profile; the head is a linear probe, and nothing of the attack is left out. The three ways take turns; the fates of
+//! all images are compared. The first lines of an encoder have the passes of its robust images. Encoders are kept in the
+//! target folder, so that they are trained once.
 
-use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-use tarrl_attacks::{AutoAttack, RunConfig, SuiteOutcome, Threat, auto_attack};
+use tarrl_attacks::{AutoAttack, Leave, RunConfig, SuiteOutcome, Threat, auto_attack};
 use tarrl_benches::median;
 use tarrl_data::Catalog;
 use tarrl_encoders::{EncoderConfig, Frozen, checkpoint::load_encoder};
@@ -20,48 +24,41 @@ use tarrl_eval::{ProbeConfig, linear_probe, pixels};
 use tarrl_tensor::{Cpu, DType, Device, Key, Tensor};
 use tarrl_train::{AdamW, OptimizerConfig, TrainConfig, config::read_toml, pretrain};
 
+/// The methods whose encoders are attacked, by the names of their files.
+const METHODS: [&str; 2] = ["simclr", "tarr"];
 /// As many as the default profile attacks with AutoAttack.
 const IMAGES: usize = 40;
 /// The radii of its tables.
 const RADII: [f64; 2] = [0.05, 0.1];
-/// Pairs of runs at each radius.
-const PAIRS: usize = 3;
+/// Those at which passes of robust images are counted; at the first of them unprotected encoders have some.
+const COUNTED: [f64; 3] = [0.01, 0.05, 0.1];
+/// Turns of the three ways at each radius.
+const TURNS: usize = 3;
+const WAYS: [Leave; 3] = [Leave::AtOnce, Leave::AfterRun, Leave::Never];
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     // `cargo test --benches` builds and starts benches too, and is not after minutes of work.
-    if !std::env::args().any(|argument| argument == "--bench") {
+    if !arguments.iter().any(|argument| argument == "--bench") {
         return;
     }
-    let victim = Victim::new();
-    // Nothing moves at radius zero: an image that is classified correctly goes through all attacks.
-    let still = victim.attack(victim.correct()..=victim.correct(), 0.0, true).0;
-    let (forward, backward) = (still.forward[0], still.backward[0]);
-    println!(r#"{{"robust_image":{{"forward":{forward},"backward":{backward}}}}}"#);
-    for epsilon in RADII {
-        let pairs: Vec<_> = (0..PAIRS)
-            .map(|_| [true, false].map(|compact| victim.attack(0..=IMAGES - 1, epsilon, compact)))
-            .collect();
-        let [compact, whole] = &pairs[0];
-        assert_eq!(compact.0.success, whole.0.success, "compaction changes a fate");
-        let passes = |found: &SuiteOutcome| -> u64 {
-            found.forward.iter().chain(&found.backward).map(|&p| u64::from(p)).sum()
-        };
-        let [fast, slow] = [
-            median(&pairs.iter().map(|pair| pair[0].1).collect::<Vec<_>>()),
-            median(&pairs.iter().map(|pair| pair[1].1).collect::<Vec<_>>()),
-        ];
-        println!(
-            r#"{{"workload":"autoattack:conv-small","epsilon":{epsilon},"images":{IMAGES},"robust":{},"compact_s":{fast:.3},"whole_runs_s":{slow:.3},"ratio":{:.2},"compact_passes":{},"whole_runs_passes":{}}}"#,
-            compact.0.success.iter().filter(|broken| !**broken).count(),
-            slow / fast,
-            passes(&compact.0),
-            passes(&whole.0)
-        );
+    let named = |name: &str| arguments.iter().any(|argument| argument == name);
+    let methods = METHODS.iter().filter(|method| named(method)).copied().collect::<Vec<_>>();
+    let radii = RADII.into_iter().filter(|epsilon| named(&epsilon.to_string())).collect::<Vec<_>>();
+    for method in if methods.is_empty() { METHODS.to_vec() } else { methods } {
+        let victim = Victim::new(method);
+        for epsilon in COUNTED.iter().filter(|_| radii.is_empty()) {
+            victim.count(*epsilon);
+        }
+        for epsilon in if radii.is_empty() { RADII.to_vec() } else { radii.clone() } {
+            victim.race(epsilon);
+        }
     }
 }
 
 /// A trained encoder with a head, and images that it has not seen.
 struct Victim {
+    method: String,
     encoder: Frozen,
     /// `(d, k)`
     weight: Tensor,
@@ -72,22 +69,23 @@ struct Victim {
 }
 
 impl Victim {
-    fn new() -> Self {
+    fn new(method: &str) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let device = Cpu::default().open();
         let data = Catalog::new(root.join("datasets"), "data").load("fashion-mnist-sample");
         let data = data.expect("the sample is part of the repository");
-        let method = read_toml(&root.join("experiments/methods/simclr.toml")).expect("a method");
+        let file = root.join(format!("experiments/methods/{method}.toml"));
         let config = TrainConfig {
             encoder: EncoderConfig { width: 0.5, ..EncoderConfig::default() },
             optimizer: OptimizerConfig::AdamW(AdamW { lr: 2e-3, ..AdamW::default() }),
-            epochs: 2,
-            ..TrainConfig::new(method)
+            epochs: 4,
+            batch: 64,
+            ..TrainConfig::new(read_toml(&file).expect("a method"))
         };
-        let folder = tempfile::tempdir().expect("a folder for the checkpoint");
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("compaction-{method}"));
         let train = Arc::new(data.train);
-        pretrain(&config, &train, &device, folder.path(), &mut |_| {}).expect("a training");
-        let encoder = load_encoder(&folder.path().join("encoder.safetensors"), &device);
+        pretrain(&config, &train, &device, &folder, &mut |_| {}).expect("a training");
+        let encoder = load_encoder(&folder.join("encoder.safetensors"), &device);
         let encoder = encoder.expect("the encoder just written").frozen();
 
         let labels = |of: &[u16]| of.iter().map(|&y| u32::from(y)).collect::<Vec<_>>();
@@ -98,6 +96,7 @@ impl Victim {
         let put = |shape: [usize; 2], v: &[f64]| Tensor::new(&device, shape, v).cast(DType::F32);
         let test = data.test.balanced_subset(IMAGES / 10, Key::new(3)).expect("enough images");
         Victim {
+            method: method.to_owned(),
             weight: put([10, head.features()], head.weight()).t(),
             bias: put([1, 10], head.bias()),
             x: images(&test, &device),
@@ -106,26 +105,64 @@ impl Victim {
         }
     }
 
+    /// Prints what the robust images cost.
+    fn count(&self, epsilon: f64) {
+        let found = self.attack(epsilon, Leave::AtOnce).0;
+        let robust: Vec<usize> = (0..IMAGES).filter(|&i| !found.success[i]).collect();
+        let text = |passes: &[u32]| {
+            let of: Vec<u32> = robust.iter().map(|&i| passes[i]).collect();
+            let mean = of.iter().map(|&p| f64::from(p)).sum::<f64>() / of.len() as f64;
+            format!(r#"{{"mean":{mean:.0},"most":{}}}"#, of.iter().max().unwrap_or(&0))
+        };
+        println!(
+            r#"{{"robust_images":"{}","epsilon":{epsilon},"robust":{},"forward":{},"backward":{}}}"#,
+            self.method,
+            robust.len(),
+            if robust.is_empty() { "null".into() } else { text(&found.forward) },
+            if robust.is_empty() { "null".into() } else { text(&found.backward) },
+        );
+    }
+
+    /// Prints how long the three ways take.
+    fn race(&self, epsilon: f64) {
+        let turns: Vec<_> = (0..TURNS).map(|_| WAYS.map(|leave| self.attack(epsilon, leave))).collect();
+        let founds = &turns[0];
+        for (found, _) in &founds[1..] {
+            assert_eq!(found.success, founds[0].0.success, "who leaves changes a fate");
+        }
+        let passes = |way: usize| -> u64 {
+            let found: &SuiteOutcome = &founds[way].0;
+            found.forward.iter().chain(&found.backward).map(|&p| u64::from(p)).sum()
+        };
+        let seconds =
+            [0, 1, 2].map(|way: usize| median(&turns.iter().map(|turn| turn[way].1).collect::<Vec<_>>()));
+        let [left, stayed, everything] = seconds;
+        let found = &founds[0].0;
+        let mistaken = found.origin.iter().flatten().filter(|origin| origin.attack == "clean").count();
+        println!(
+            r#"{{"workload":"autoattack:conv-small","method":"{}","epsilon":{epsilon},"images":{IMAGES},"mistakes":{mistaken},"robust":{},"at_once_s":{left:.3},"after_run_s":{stayed:.3},"never_s":{everything:.3},"after_run_ratio":{:.2},"never_ratio":{:.2},"at_once_passes":{},"after_run_passes":{},"never_passes":{}}}"#,
+            self.method,
+            found.success.iter().filter(|broken| !**broken).count(),
+            stayed / left,
+            everything / left,
+            passes(0),
+            passes(1),
+            passes(2)
+        );
+    }
+
     fn logits(&self, u: &Tensor) -> Tensor {
         &self.encoder.forward(u).matmul(&self.weight) + &self.bias
     }
 
-    /// The first image that is classified correctly.
-    fn correct(&self) -> usize {
-        let said = self.logits(&self.x).argmax(1).to_vec::<u32>();
-        said.iter().zip(&self.labels).position(|(a, b)| a == b).expect("the probe has learnt something")
-    }
-
-    /// What AutoAttack finds on some of the images, and in how many seconds.
-    fn attack(&self, of: RangeInclusive<usize>, epsilon: f64, compact: bool) -> (SuiteOutcome, f64) {
+    /// What AutoAttack finds, and in how many seconds.
+    fn attack(&self, epsilon: f64, leave: Leave) -> (SuiteOutcome, f64) {
         let logits = |u: &Tensor| self.logits(u);
-        let run = RunConfig { compact, ..RunConfig::default() };
+        let run = RunConfig { leave, ..RunConfig::default() };
         let config = AutoAttack { run, ..AutoAttack::default() };
         let keys: Vec<Key> = (0..IMAGES).map(|image| Key::new(4).fold(image)).collect();
-        let x = self.x.slice(0, *of.start(), of.end() + 1 - of.start());
         let clock = Instant::now();
-        let found =
-            auto_attack(&logits, &x, &self.labels[of.clone()], &Threat::linf(epsilon), &config, &keys[of]);
+        let found = auto_attack(&logits, &self.x, &self.labels, &Threat::linf(epsilon), &config, &keys);
         (found, clock.elapsed().as_secs_f64())
     }
 }

@@ -109,7 +109,17 @@ fn a_killed_attack_goes_on_and_ends_with_the_same_outcome() {
 #[test]
 fn attacks_that_are_no_suite_make_a_table_too() {
     let files = Files::new();
-    for (attack, norm, epsilon) in [("pgd", "linf", "0.3"), ("fgsm", "l0", "3"), ("deepfool", "l2", "5")] {
+    let attacks = [
+        ("pgd", "linf", "0.3"),
+        ("fgsm", "l0", "3"),
+        ("deepfool", "l2", "5"),
+        ("feature-l2", "linf", "0.3"),
+        ("feature-cosine", "l1", "9"),
+        ("feature-kl", "l2", "2"),
+        ("instance-wise", "linf", "0.3"),
+        ("feature-match", "linf", "0.3"),
+    ];
+    for (attack, norm, epsilon) in attacks {
         let output = files.path("outcomes.json");
         let run =
             files.run(&output, &["--attack", attack, "--norm", norm, "--epsilon", epsilon, "--batch", "7"]);
@@ -121,7 +131,27 @@ fn attacks_that_are_no_suite_make_a_table_too() {
             report["samples"].as_array().unwrap().iter().filter(|s| s["robust"] == false).count() as u64;
         assert_eq!(20 - lost, correct("robust"));
         assert!(text(&run.stdout).contains("95 % interval"));
+        if attack.starts_with("feature") || attack == "instance-wise" {
+            assert!(correct("robust") < correct("clean"), "{attack} breaks nothing: {report}");
+        }
         assert_eq!(text(&run.stdout).contains("Median distance"), attack == "deepfool");
+    }
+}
+
+/// Attacks that are told no label see the representations of all images, whatever the number in memory.
+#[test]
+fn representations_are_attacked_the_same_in_any_batch() {
+    let files = Files::new();
+    let read = |path: &Path| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    for attack in ["instance-wise", "feature-match"] {
+        let options = ["--epsilon", "0.05", "--attack", attack];
+        let (whole, pieces) = (files.path("whole.json"), files.path("pieces.json"));
+        assert!(files.run(&whole, &options).status.success());
+        let run = files.run(&pieces, &[&options[..], &["--batch", "3"]].concat());
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        assert_eq!(read(&whole), read(&pieces), "{attack}");
     }
 }
 

@@ -97,7 +97,7 @@ pub use run::{PgdRun, PgdState};
 pub use search::{Search, Seen, Stage};
 pub use state::{SearchState, StateError, Stored, StoredOutcome};
 pub use suite::{
-    Apgd, AutoAttack, Fab, Mode, Part, Progress, RunConfig, Square, SuiteOutcome, SuiteRun, SuiteState,
-    Version, apgd, auto_attack, checkpoints,
+    Apgd, AutoAttack, Fab, Leave, Mode, Part, Progress, RunConfig, Square, SuiteOutcome, SuiteRun,
+    SuiteState, Version, apgd, auto_attack, checkpoints,
 };
 pub use threat::{Norm, Threat};

@@ -1,5 +1,6 @@
 //! `cargo xtask attack`
 
+mod feature;
 mod kind;
 mod saved;
 mod summary;
@@ -41,8 +42,11 @@ ENCODER and HEAD are what `cargo xtask reproduce` leaves in its run folder:
 
 The attack goes through encoder and head together. An image is robust if no attack breaks it; the share of robust
 images is an upper bound of the true robust accuracy, and its 95 % interval (Clopper and Pearson) says what these
-images say about others. autoattack is the standard version with nothing left out: it takes some 7000 forward and 1900
+images say about others. autoattack is the standard version with nothing left out: it takes some 6500 forward and 1900
 backward passes for each robust image, and few for others. Results do not depend on --batch or --threads.
+
+feature-l2, feature-cosine, feature-kl, instance-wise and feature-match are told no label: they move the representation,
+and the head says what the image is then taken for, at each of their looks.
 
 With --json the attack writes down how far it is, every twenty seconds, to the file beside the outcome whose name ends
 in .state. The same command goes on from there after an interruption, and ends with the same outcome.";
@@ -152,11 +156,12 @@ impl Attack {
         }
         let encoder = encoder.frozen();
         let classifier = head::Classifier::new(&head, &device);
-        let logits = |u: &tarrl_tensor::Tensor| classifier.logits(&encoder.forward(u));
+        let encode = |u: &tarrl_tensor::Tensor| encoder.forward(u);
+        let classify = |z: &tarrl_tensor::Tensor| classifier.logits(z);
         let keys: Vec<Key> = (0..y.len()).map(|i| Key::new(self.seed).fold("attack").fold(i)).collect();
         let ball = Threat::new(self.norm, self.epsilon).around(&x);
         let batch = self.batch as usize;
-        let work = Work { plan: &plan, ball, labels: &y, keys: &keys, logits: &logits, batch };
+        let work = Work { plan: &plan, ball, labels: &y, keys: &keys, encode: &encode, classify: &classify, batch };
         let about = self.about(&plan, y.len())?;
         let mut notes = self.notes(&about);
         let from = self.interrupted(notes.as_mut(), &work)?;

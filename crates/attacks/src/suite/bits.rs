@@ -1,6 +1,6 @@
 //! Numbers in files by their bits: what is read back is what was written, infinities included.
 //!
-//! For `#[serde(with = "bits")]` on `f64`, `Vec<f64>` and `Vec<f32>`: hexadecimal digits.
+//! For `#[serde(with = "bits")]` on `f32`, `f64` and vectors of them: hexadecimal digits.
 
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
@@ -39,16 +39,22 @@ impl Bits for f32 {
     }
 }
 
-impl Bits for Vec<f32> {
+impl<T: Bits> Bits for Vec<T> {
     fn write(&self, text: &mut String) {
         self.iter().for_each(|v| v.write(text));
     }
     fn read(text: &str) -> Option<Self> {
-        if !text.is_ascii() || !text.len().is_multiple_of(8) {
+        let digits = 2 * size_of::<T>();
+        if !text.is_ascii() || !text.len().is_multiple_of(digits) {
             return None;
         }
-        (0..text.len() / 8).map(|i| f32::read(&text[8 * i..8 * i + 8])).collect()
+        (0..text.len() / digits).map(|i| T::read(&text[digits * i..][..digits])).collect()
     }
+}
+
+/// Whether two points are one, in every bit.
+pub(crate) fn same(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
 #[cfg(test)]
@@ -63,6 +69,8 @@ mod tests {
         let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&Vec::<f32>::read(&text).unwrap()), bits(&all));
         assert_eq!(f64::read("7ff0000000000000"), Some(f64::INFINITY));
+        assert_eq!(Vec::read("7ff00000000000003ff0000000000000"), Some(vec![f64::INFINITY, 1.0]));
         assert!(Vec::<f32>::read("3f8").is_none() && Vec::<f32>::read("3f80000ü").is_none());
+        assert!(same(&all, &all) && !same(&[0.0], &[-0.0]) && !same(&[0.0], &[0.0, 0.0]));
     }
 }

@@ -103,6 +103,11 @@ impl Walk {
         &self.u
     }
 
+    /// Whether no step has been taken, and one will be.
+    pub(crate) fn begins(&self) -> bool {
+        self.taken == 0 && self.config.steps > 0
+    }
+
     /// Whether logits `z` there, of a point that a step led to, lie beyond the boundary: then the point is
     /// pulled back, and no gradient is needed.
     fn crossed(&self, z: &[f64]) -> bool {

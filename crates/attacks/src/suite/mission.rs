@@ -7,9 +7,10 @@ use crate::suite::bits;
 use crate::suite::cell::Cell;
 use crate::suite::climb::Climb;
 use crate::suite::fab::Walk;
+use crate::suite::home::Home;
 use crate::suite::mode::Mode;
-use crate::suite::plan::{Part, RunConfig};
-use crate::suite::score::{Score, judge};
+use crate::suite::plan::{Leave, Part, RunConfig};
+use crate::suite::score::{Score, difference, judge};
 use crate::suite::square::{Extents, Squares};
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::Key;
@@ -34,6 +35,8 @@ pub(crate) struct Mission {
     /// The other classes by descending clean logit.
     rivals: Vec<u32>,
     search: Search,
+    /// What the sample has told of all classes that targeted FAB aims at, while that runs.
+    home: Option<Home>,
     /// The distance of FAB's nearest point, for the restarts of the paper.
     #[serde(with = "bits")]
     nearest: f64,
@@ -78,6 +81,7 @@ impl Mission {
             restart: 0,
             rivals: Vec::new(),
             search: Search::Clean,
+            home: None,
             nearest: f64::INFINITY,
             done: false,
             success: false,
@@ -123,7 +127,11 @@ impl Mission {
                 self.best = point.to_vec();
             }
         }
-        let lingers = !orders.config.compact && matches!(self.search, Search::Climb(..) | Search::Walk(_));
+        let lingers = match orders.config.leave {
+            Leave::AtOnce => false,
+            Leave::AfterRun => matches!(self.search, Search::Climb(..) | Search::Walk(_)),
+            Leave::Never => true,
+        };
         self.done |= self.success && !lingers;
         !self.done
     }
@@ -148,9 +156,21 @@ impl Mission {
             Search::Climb(climb, score) if climb.wants_gradient() => {
                 vec![score.rate(z, orders.label as usize).1]
             }
+            Search::Walk(_) if self.is_at_home(orders) => {
+                let targets = orders.parts[self.part].targets(z.len()).unwrap_or(0);
+                let aims = self.rivals[..targets].iter();
+                aims.map(|&t| difference(z, t as usize, orders.label as usize).1).collect()
+            }
             Search::Walk(walk) => walk.cotangents(z),
             _ => Vec::new(),
         }
+    }
+
+    /// Whether targeted FAB sets out from the sample: it does for each class, and one look serves them all.
+    fn is_at_home(&self, orders: &Orders<'_>) -> bool {
+        let aims = orders.parts.get(self.part).is_some_and(|part| matches!(part, Part::FabTargeted { .. }));
+        let begins = matches!(&self.search, Search::Walk(walk) if walk.begins()) && self.restart == 0;
+        aims && begins && orders.config.draws == 1
     }
 
     /// Whether passes to come are within the budget; if not, the sample is done.
@@ -162,13 +182,39 @@ impl Mission {
         !ends
     }
 
-    /// Takes in the logits of all draws and the gradients, and moves to the next point.
+    /// Takes in the logits of all draws and the gradients, and moves to the next point that has to be looked at.
     pub(crate) fn advance(&mut self, orders: &Orders<'_>, z: &[Vec<f64>], mut gradients: Vec<Vec<f32>>) {
-        let (cell, label) = (orders.cell, orders.label as usize);
         self.backward += gradients.len() as u32 * orders.config.draws;
         gradients.iter_mut().for_each(|gradient| self.check(gradient));
+        let mut z = z.to_vec();
+        if self.is_at_home(orders) {
+            self.home = Some(Home::new(&z[0], &gradients));
+            gradients = vec![gradients.swap_remove(self.target)];
+        }
+        loop {
+            let here = self.point(orders.cell).to_vec();
+            if self.go(orders, &z, &gradients) {
+                // A step that leads nowhere has its answer already, unless that would be another draw.
+                let wanted = self.cotangents(orders, &z[0]).len();
+                let stays = orders.config.draws == 1 && bits::same(&here, self.point(orders.cell));
+                if !stays || (wanted > 0 && wanted != gradients.len()) {
+                    return;
+                }
+            } else {
+                self.next(orders);
+                let Some(home) = self.home.as_ref().filter(|_| !self.done && self.is_at_home(orders)) else {
+                    return;
+                };
+                (z, gradients) = (vec![home.z.clone()], vec![home.gradient(self.target).to_vec()]);
+            }
+        }
+    }
+
+    /// Takes in what was seen and moves; `false` if the search has ended.
+    fn go(&mut self, orders: &Orders<'_>, z: &[Vec<f64>], gradients: &[Vec<f32>]) -> bool {
+        let (cell, label) = (orders.cell, orders.label as usize);
         let last = &z[z.len() - 1];
-        let go_on = match &mut self.search {
+        match &mut self.search {
             Search::Clean => {
                 self.rivals = ranks_of(last).into_iter().filter(|&class| class != orders.label).collect();
                 false
@@ -185,23 +231,20 @@ impl Mission {
                 climb.advance(cell, value, gradients.first().map_or(&[], |g| &g[..]))
             }
             Search::Walk(walk) => {
-                let go_on = walk.advance(cell, last, &gradients);
+                let go_on = walk.advance(cell, last, gradients);
                 self.nearest = self.nearest.min(walk.nearest);
                 go_on
             }
             Search::Squares(squares) => {
                 let key = self_key(orders, self.part, self.target, self.restart);
-                squares.advance(cell, judge(last, label).margin, key)
+                squares.advance(cell, judge(last, label).margin, key, orders.config.draws == 1)
             }
-        };
-        if !go_on {
-            self.next(orders);
         }
     }
 
     /// The next search, if there is one.
     fn next(&mut self, orders: &Orders<'_>) {
-        if self.success {
+        if self.success && orders.config.leave != Leave::Never {
             self.done = true;
             return;
         }
@@ -222,6 +265,7 @@ impl Mission {
             self.nearest = f64::INFINITY;
             if self.target >= part.targets(classes).unwrap_or(1) {
                 (self.target, self.part) = (0, self.part + 1);
+                self.home = None;
             }
         }
         self.search = self.begin(orders, &orders.parts[self.part]);

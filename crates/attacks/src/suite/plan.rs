@@ -141,19 +141,32 @@ pub struct AutoAttack {
 pub struct RunConfig {
     /// Samples in flight at a time.
     pub batch: usize,
-    /// Whether a broken sample leaves at once, or only at the end of the run of APGD or FAB that broke it,
-    /// as in the reference; then the point of least margin is returned, and passes are spent for it.
-    pub compact: bool,
-    /// Draws of a random model at each look, one after the other; 1 for others, 20 in `rand`.
+    /// When a broken sample leaves.
+    pub leave: Leave,
+    /// Draws of a random model at each look, one after the other, 20 in `rand`; 1 says that a point has
+    /// one answer, so that nobody looks at it again.
     pub draws: u32,
     /// Passes of a sample, forward and backward together, before which it leaves; `None` for no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<u32>,
 }
 
+/// When a broken sample leaves. The later, the more passes are spent on it; its point of least margin is returned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Leave {
+    /// At once.
+    #[default]
+    AtOnce,
+    /// At the end of the run of APGD or FAB that broke it, and of Square at once, as in the reference.
+    AfterRun,
+    /// Never: it goes through all that a robust sample goes through. To measure what leaving saves.
+    Never,
+}
+
 impl Default for RunConfig {
     fn default() -> Self {
-        RunConfig { batch: 256, compact: true, draws: 1, budget: None }
+        RunConfig { batch: 256, leave: Leave::AtOnce, draws: 1, budget: None }
     }
 }
 

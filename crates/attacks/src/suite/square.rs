@@ -7,13 +7,14 @@ use crate::suite::cell::Cell;
 use crate::suite::mode::Mode;
 use crate::threat::Norm;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use tarrl_tensor::{Key, Shape, Stream};
 
 /// How Square searches.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Square {
-    /// Proposals of each restart, one forward pass each.
+    /// Proposals of each restart, at most one forward pass each.
     pub queries: usize,
     /// p: the share of the pixels in the first windows.
     pub share: f64,
@@ -77,6 +78,8 @@ pub(crate) struct Squares {
     best: Vec<f32>,
     #[serde(with = "bits")]
     proposal: Vec<f32>,
+    /// Points that have been looked at with windows of the present size, each by 128 bits that stand for it.
+    seen: BTreeSet<[u64; 2]>,
 }
 
 impl Squares {
@@ -90,7 +93,8 @@ impl Squares {
             Norm::Linf => stripes(cell, extents, draws),
             _ => tiles(cell, extents, draws),
         };
-        Squares { config: *config, extents, taken: 0, margin: f64::INFINITY, best: cell.x.clone(), proposal }
+        let (best, seen) = (cell.x.clone(), BTreeSet::new());
+        Squares { config: *config, extents, taken: 0, margin: f64::INFINITY, best, proposal, seen }
     }
 
     /// Where to look.
@@ -98,19 +102,26 @@ impl Squares {
         &self.proposal
     }
 
-    /// Takes in the margin there and draws the next proposal; `false` if this was the last.
-    pub(crate) fn advance(&mut self, cell: &Cell, margin: f64, key: Key) -> bool {
-        if self.taken as usize == self.config.queries {
-            self.take_in(margin);
-            return false;
+    /// Takes in the margin there and draws the next proposal; `false` if there is none. If a point has one
+    /// margin for ever, those that are known are passed over: they are proposals, but nobody looks at them.
+    pub(crate) fn advance(&mut self, cell: &Cell, mut margin: f64, key: Key, for_ever: bool) -> bool {
+        while (self.taken as usize) < self.config.queries {
+            self.advance_with(cell, margin, &mut Random(key.fold(self.taken as usize).stream()));
+            match self.known().filter(|_| for_ever) {
+                Some(known) => margin = known,
+                None => return true,
+            }
         }
-        self.advance_with(cell, margin, &mut Random(key.fold(self.taken as usize).stream()));
-        true
+        self.take_in(margin);
+        false
     }
 
     /// The same with given draws, before the last proposal.
     pub(crate) fn advance_with(&mut self, cell: &Cell, margin: f64, draws: &mut dyn Draws) {
         self.take_in(margin);
+        if share(&self.config, self.taken as usize) != share(&self.config, self.taken as usize + 1) {
+            self.seen.clear();
+        }
         let tries = if self.config.mode == Mode::Paper { REDRAWS } else { 1 };
         for _ in 0..tries {
             self.propose(cell, draws);
@@ -122,10 +133,22 @@ impl Squares {
     }
 
     fn take_in(&mut self, margin: f64) {
+        // A margin of zero is taken each time that it comes.
+        if margin > 0.0 {
+            self.seen.insert(name(&self.proposal));
+        }
         if margin < self.margin || margin <= 0.0 {
             self.margin = margin;
             self.best.clone_from(&self.proposal);
         }
+    }
+
+    /// The margin of a proposal that is the best point; of another one that has been seen only that it is no better.
+    fn known(&self) -> Option<f64> {
+        if bits::same(&self.proposal, &self.best) {
+            return Some(self.margin);
+        }
+        self.seen.contains(&name(&self.proposal)).then_some(f64::INFINITY)
     }
 
     fn propose(&mut self, cell: &Cell, draws: &mut dyn Draws) {
@@ -211,6 +234,11 @@ impl Squares {
             Mode::Paper => extent - size + 1,
         }
     }
+}
+
+/// Bits that stand for a point: two points share them with a probability of 2⁻¹²⁸.
+fn name(point: &[f32]) -> [u64; 2] {
+    [0, 1].map(|half| point.iter().fold(Key::new(half), |key, v| key.fold(u64::from(v.to_bits()))).seed())
 }
 
 /// The share of the pixels in the windows of query `taken`.

@@ -1,6 +1,8 @@
 //! The attacks that the command knows, by name.
 
+use super::feature::Goal;
 use clap::ValueEnum;
+use tarrl_attacks::represent::Distance;
 use tarrl_attacks::{
     Apgd, AutoAttack, CarliniWagner, DeepFool, Fab, HopSkipJump, LabelLoss, Norm, Part, Pgd, RunConfig,
     Square, Version,
@@ -37,6 +39,16 @@ pub(super) enum Kind {
     Deepfool,
     /// HopSkipJump: a near mistake in l2 or linf, from decisions alone
     HopSkipJump,
+    /// Without labels: APGD on the squared l2 distance of the representation from that of the image
+    FeatureL2,
+    /// Without labels: APGD on the cosine distance
+    FeatureCosine,
+    /// Without labels: APGD on the divergence of the two representations, taken as logits
+    FeatureKl,
+    /// Without labels: APGD on the contrastive loss against the representations of all images
+    InstanceWise,
+    /// Without labels: APGD towards the representation of the next image
+    FeatureMatch,
 }
 
 /// How an attack is run.
@@ -55,6 +67,7 @@ pub(super) enum Single {
     CarliniWagner(CarliniWagner),
     DeepFool(DeepFool),
     HopSkipJump(HopSkipJump),
+    Feature(Goal, Apgd),
 }
 
 impl Kind {
@@ -69,6 +82,7 @@ impl Kind {
         };
         let part = |part| Plan::Suite(vec![part], RunConfig { batch, ..RunConfig::default() });
         let apgd = Apgd::default();
+        let feature = |goal| Plan::Batches(Single::Feature(goal, apgd));
         let plan = match self {
             Kind::Autoattack => version(Version::Standard),
             Kind::AutoattackPlus => version(Version::Plus),
@@ -84,9 +98,14 @@ impl Kind {
             Kind::Cw => Plan::Batches(Single::CarliniWagner(CarliniWagner::default())),
             Kind::Deepfool => Plan::Batches(Single::DeepFool(DeepFool::default())),
             Kind::HopSkipJump => Plan::Batches(Single::HopSkipJump(HopSkipJump::default())),
+            Kind::FeatureL2 => feature(Goal::Away(Distance::SquaredL2)),
+            Kind::FeatureCosine => feature(Goal::Away(Distance::Cosine)),
+            Kind::FeatureKl => feature(Goal::Away(Distance::Kl)),
+            Kind::InstanceWise => feature(Goal::Apart),
+            Kind::FeatureMatch => feature(Goal::Towards),
         };
         let (exists, norms) = match &plan {
-            Plan::Suite(..) => (norm != Norm::L0, "linf, l2 or l1"),
+            Plan::Suite(..) | Plan::Batches(Single::Feature(..)) => (norm != Norm::L0, "linf, l2 or l1"),
             Plan::Batches(Single::Pgd(_)) => (true, ""),
             Plan::Batches(Single::CarliniWagner(_)) => (norm == Norm::L2, "l2"),
             Plan::Batches(_) => (matches!(norm, Norm::L2 | Norm::Linf), "l2 or linf"),
@@ -117,6 +136,7 @@ impl Plan {
             Plan::Batches(Single::CarliniWagner(_)) => vec!["cw"],
             Plan::Batches(Single::DeepFool(_)) => vec!["deepfool"],
             Plan::Batches(Single::HopSkipJump(_)) => vec!["hop-skip-jump"],
+            Plan::Batches(Single::Feature(goal, _)) => vec![goal.name()],
         }
     }
 }

@@ -7,6 +7,7 @@ use tarrl_attacks::{
 };
 use tarrl_tensor::{Key, Tensor};
 
+use super::feature::representations;
 use super::kind::{Plan, Single};
 use super::saved::{Notebook, Progress};
 
@@ -36,7 +37,10 @@ pub(super) struct Work<'a> {
     pub(super) ball: Ball,
     pub(super) labels: &'a [u32],
     pub(super) keys: &'a [Key],
-    pub(super) logits: &'a dyn Fn(&Tensor) -> Tensor,
+    /// Images to representations.
+    pub(super) encode: &'a dyn Fn(&Tensor) -> Tensor,
+    /// Representations to logits.
+    pub(super) classify: &'a dyn Fn(&Tensor) -> Tensor,
     /// Images in memory at a time.
     pub(super) batch: usize,
 }
@@ -66,7 +70,7 @@ impl Work<'_> {
                     _ => SuiteRun::new(ball, self.labels, self.keys, parts.clone(), *config),
                 };
                 let mut rounds = 0u64;
-                while run.round(&|u, _| (self.logits)(u)) {
+                while run.round(&|u, _| self.logits(u)) {
                     rounds += 1;
                     if rounds.is_multiple_of(ROUNDS) {
                         let now = run.progress();
@@ -83,9 +87,13 @@ impl Work<'_> {
                     Some(Progress::Rows(rows)) => rows,
                     _ => Vec::new(),
                 };
+                let clean = matches!(single, Single::Feature(..)).then(|| representations(self));
                 while rows.len() < self.labels.len() {
-                    let end = (rows.len() + self.batch).min(self.labels.len());
-                    rows.extend(self.one_batch(single, rows.len()..end));
+                    let of = rows.len()..(rows.len() + self.batch).min(self.labels.len());
+                    rows.extend(match (single, &clean) {
+                        (Single::Feature(goal, config), Some(clean)) => goal.run(config, self, clean, of),
+                        _ => self.one_batch(single, of),
+                    });
                     watch(rows.len(), rows.iter().filter(|row| row.broken).count());
                     if let Some(notes) = &mut notes {
                         notes.note(|| Progress::Rows(rows.clone()))?;
@@ -107,20 +115,26 @@ impl Work<'_> {
         }
     }
 
+    fn logits(&self, u: &Tensor) -> Tensor {
+        (self.classify)(&(self.encode)(u))
+    }
+
     fn one_batch(&self, single: &Single, of: std::ops::Range<usize>) -> Vec<Row> {
         let ball = self.ball.keep(&of.clone().collect::<Vec<_>>());
         let (labels, keys) = (&self.labels[of.clone()], &self.keys[of]);
-        let target = Classifier { logits: self.logits, labels };
+        let logits = |u: &Tensor| self.logits(u);
+        let target = Classifier { logits: &logits, labels };
         let limits = Limits::default();
         match single {
             Single::Pgd(config) => {
-                let evaluate = classify(self.logits, labels, LabelLoss::CrossEntropy);
+                let evaluate = classify(&logits, labels, LabelLoss::CrossEntropy);
                 let limits = Limits { early_stop: config.early_stop, ..limits };
                 of_outcome(&config.run(&Problem::new(ball, &evaluate, keys, limits)), false)
             }
             Single::CarliniWagner(config) => of_outcome(&config.run(target, &ball, limits), true),
             Single::DeepFool(config) => of_outcome(&config.run(target, &ball, limits), true),
             Single::HopSkipJump(config) => of_outcome(&config.run(target, &ball, keys, limits), true),
+            Single::Feature(..) => unreachable!("it goes its own way"),
         }
     }
 }
@@ -139,7 +153,7 @@ fn of_suite(found: &SuiteOutcome) -> Vec<Row> {
 }
 
 /// `nearest`: values are negative distances of mistakes. A mistake at the image itself came before the attack.
-fn of_outcome(found: &Outcome, nearest: bool) -> Vec<Row> {
+pub(super) fn of_outcome(found: &Outcome, nearest: bool) -> Vec<Row> {
     let (success, distances) = (found.success(), found.distances());
     let row = |i: usize| {
         let mut origin = found.origin[i].clone();

@@ -2,7 +2,7 @@
 
 use super::{NORMS, Network, samples, threat};
 use crate::ball::row_index;
-use crate::suite::{AutoAttack, Mode, RunConfig, SuiteOutcome, SuiteRun, SuiteState, Version};
+use crate::suite::{AutoAttack, Leave, Mode, RunConfig, SuiteOutcome, SuiteRun, SuiteState, Version};
 use crate::threat::{Norm, Threat};
 use tarrl_tensor::{Key, Tensor};
 
@@ -11,7 +11,7 @@ const SMALL: AutoAttack = AutoAttack {
     mode: Mode::Reference,
     steps: 12,
     queries: 25,
-    run: RunConfig { batch: 256, compact: true, draws: 1, budget: None },
+    run: RunConfig { batch: 256, leave: Leave::AtOnce, draws: 1, budget: None },
 };
 
 fn run(

@@ -114,7 +114,7 @@ fn changes(mode: Mode, queries: usize) -> Vec<Vec<usize>> {
     let start = search.point().to_vec();
     let mut all = Vec::new();
     let mut margin = 1.0;
-    while search.advance(&cell, margin, key) {
+    while search.advance(&cell, margin, key, false) {
         margin = 2.0;
         all.push((0..36).filter(|&i| search.point()[i] != start[i]).collect());
     }
