@@ -38,12 +38,14 @@ mod limits;
 mod matmul;
 mod memory;
 mod norm;
+mod paint;
 mod pointwise;
 mod pool;
 pub mod programs;
 mod random;
 mod reduce;
 mod softmax;
+mod update;
 
 pub use absent::Absent;
 pub use compile::{Compiled, Compiler};

@@ -197,6 +197,8 @@ const FILES: &[File] = &[
     file!("conv", &[], REALS, &["patches", "patches_by_four", "pixels", "pixels_by_four"]),
     file!("pool", &[], REALS, &["sum_pool", "sum_pool_adjoint", "max_pool"]),
     file!("random", &[], REALS, &["uniform", "normal"]),
+    file!("update", &[MATH], REALS, &["update_sgd", "update_adam"]),
+    file!("paint", &[BLOCK], &[Element::Named], &["paint"]),
 ];
 
 /// Every program, in the order of the files.

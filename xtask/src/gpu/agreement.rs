@@ -1,6 +1,7 @@
 //! Whether a GPU computes what the CPU computes: single ops on larger shapes than the conformance suite has, and
 //! training step by step.
 
+use super::batches;
 use serde_json::{Value, json};
 use tarrl_benches::{encoder_config, uniform};
 use tarrl_encoders::{Arch, Encoder, Pass, parameters, set_parameters, track};
@@ -128,6 +129,8 @@ fn ops(device: &Device) -> Vec<(&'static str, Tensor)> {
     ]);
     let pulled = pull_back(&y, &draw("dy", y.shape()), &[&x, &weight, &bias], Recording::Off);
     results.extend(pulled.into_iter().map(|adjoint| ("adjoint of batch norm", adjoint)));
+    results.extend(batches::views(device));
+    results.extend(batches::updates(device));
     results
 }
 
