@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use serde_json::{Value, json};
-//! use xtask::jobs::{Display, Graph, Job, Plan, Runs, Spec, Stage, execute};
+//! use xtask::jobs::{Display, Graph, Job, Plan, Runs, Setting, Spec, Stage, execute};
 //!
 //! # let out = std::env::temp_dir().join(format!("xtask-doc-{}", std::process::id()));
 //! let spec = Spec {
@@ -24,7 +24,8 @@
 //! let lock = runs.open()?;
 //! let plan = Plan::new(&graph, &runs);
 //! let display = Display::lines(&plan, Box::new(std::io::sink()));
-//! let results = execute(&plan, &runs, &lock, &Value::Null, None, &display).into_result()?;
+//! let setting = Setting { provenance: Value::Null, device: tarrl_tensor::cpu() };
+//! let results = execute(&plan, &runs, &lock, &setting, None, &display).into_result()?;
 //! assert_eq!(results[&key].output, 42);
 //! # std::fs::remove_dir_all(&out)?;
 //! # Ok::<(), anyhow::Error>(())
@@ -42,6 +43,7 @@ pub mod machine;
 pub mod message;
 pub mod pixels;
 pub mod profile;
+pub mod published;
 mod report;
 pub mod stages;
 pub mod study;

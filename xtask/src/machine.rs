@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use tarrl_tensor::Device;
 
 /// What a manifest records about versions and machine, so that a figure can be traced: version and commit of this
 /// project, compiler, processor, device of the tensors and memory. What cannot be found out is `null`.
@@ -19,6 +20,13 @@ pub fn provenance(root: &Path, device: &str) -> Value {
         "device": device,
         "memory_bytes": kibibytes("/proc/meminfo", "MemTotal"),
     })
+}
+
+/// [`provenance`] with what the backend of `device` says of itself: instruction set, or versions of driver and libraries.
+pub fn provenance_on(root: &Path, device: &Device) -> Value {
+    let mut value = provenance(root, &device.name());
+    value["backend"] = device.facts().into_iter().map(|(name, fact)| (name, json!(fact))).collect();
+    value
 }
 
 /// Highest resident memory of this process in bytes, since its start or since [`reset_peak_rss`].
@@ -80,5 +88,9 @@ mod tests {
         assert!(provenance["memory_bytes"].as_u64().unwrap() > 0);
         assert_eq!(provenance["device"], "a device");
         assert_eq!(provenance["commit"], Value::Null);
+        let device = tarrl_tensor::Cpu { threads: 3, ..Default::default() }.open();
+        let backend = &provenance_on(Path::new("/"), &device)["backend"];
+        assert_eq!(backend["threads"], "3");
+        assert!(backend["instruction set"].as_str().is_some_and(|set| !set.is_empty()), "{backend}");
     }
 }

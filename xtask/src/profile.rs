@@ -43,6 +43,9 @@ pub struct Profile {
     pub encoder: Encoder,
     /// Pre-training.
     pub pretrain: Pretrain,
+    /// Whom methods are trained against, in the place of what their files say.
+    #[serde(default)]
+    pub adversary: Option<Adversary>,
     /// The attack of the evaluation, PGD.
     pub attack: Attack,
     /// How the bound is measured and representations are certified.
@@ -109,6 +112,19 @@ pub struct Pretrain {
     /// Whether a training whose representation collapses fails, rather than saying so and going on.
     #[serde(default)]
     pub stop_on_collapse: bool,
+}
+
+/// The attacker of the training: a method's file has a radius for small grey images, and other data ask for another one.
+/// It replaces that of every attack, regularizer and certified term of every method of the study; see
+/// [`Method::against`](tarrl_train::Method::against).
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adversary {
+    /// Radius ε of the l∞ ball, in pixels.
+    pub epsilon: Pixels,
+    /// Steps of each attack that makes several; those of the method's file without this key.
+    #[serde(default)]
+    pub steps: Option<usize>,
 }
 
 /// How hard the evaluation attacks.
@@ -196,6 +212,7 @@ impl Profile {
             ("pretrain.batch", self.pretrain.batch, 2),
             ("attack.steps", self.attack.steps, 1),
             ("attack.restarts", self.attack.restarts, 1),
+            ("adversary.steps", self.adversary.and_then(|a| a.steps).unwrap_or(1), 1),
             ("methods", self.methods.len(), 1),
             ("tables", self.tables.len(), 1),
             ("attack.epsilons", self.attack.epsilons.len(), 1),
@@ -224,6 +241,10 @@ impl Profile {
         }
         if let Some(sweep) = &self.sweep {
             sweep.check()?;
+        }
+        if self.adversary.is_some_and(|adversary| adversary.epsilon.value() == 0.0) {
+            return Err("`adversary.epsilon` has to be above 0; leave `adversary` out for the methods' own"
+                .to_owned());
         }
         let radii = &self.bound.epsilons;
         if !radii.is_sorted_by(|a, b| a < b) || radii.first().is_some_and(|e| e.value() == 0.0) {
@@ -337,6 +358,17 @@ samples = 100
                 "[bound]",
                 "[sweep]\nmethod = \"tarr\"\ndivergences = [\"l2\"]\nweights = [3.0, 1.0]\n[bound]",
                 "`sweep.weights` has to rise",
+            ),
+            ("[attack]", "[adversary]\nepsilon = 0\n[attack]", "`adversary.epsilon` has to be above 0"),
+            (
+                "[attack]",
+                "[adversary]\nepsilon = \"8/255\"\nsteps = 0\n[attack]",
+                "`adversary.steps` is 0 and has to be at least 1",
+            ),
+            (
+                "[attack]",
+                "[adversary]\nepsilon = \"8/255\"\nstep = 5\n[attack]",
+                "test.toml:19: unknown key `step`; did you mean `steps`?",
             ),
             ("samples = 100", "samples = 100\nepsilons = [0.1, 0.05]", "`bound.epsilons` has to rise"),
         ] {

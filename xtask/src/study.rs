@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use tarrl_bound::{Regularizer, RegularizerConfig};
 use tarrl_data::Manifest;
 use tarrl_train::Method;
@@ -129,8 +129,13 @@ struct Layout<'a> {
 }
 
 impl Layout<'_> {
+    /// The method in the file `name`, against the attacker of the profile if that names one.
     fn read(&self, name: &str) -> anyhow::Result<Method> {
-        Ok(Method::read(&self.methods.join(format!("{name}.toml")))?)
+        let profile = &self.lab.profile;
+        let method = Method::read(&self.methods.join(format!("{name}.toml")))?;
+        let Some(adversary) = profile.adversary else { return Ok(method) };
+        let changed = method.against(adversary.epsilon.value(), adversary.steps);
+        changed.map_err(|reason| anyhow!("{}, `adversary` with {name}: {reason}", profile.path.display()))
     }
 
     /// The method in the file `name`.

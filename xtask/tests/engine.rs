@@ -9,8 +9,8 @@ use std::time::Instant;
 use anyhow::bail;
 use serde_json::{Value, json};
 use xtask::jobs::{
-    Display, Graph, Job, JobContext, JobFolder, Key, Outcome, Plan, Runs, Spec, Stage, State, TimeIsUp,
-    execute,
+    Display, Graph, Job, JobContext, JobFolder, Key, Outcome, Plan, Runs, Setting, Spec, Stage, State,
+    TimeIsUp, execute,
 };
 
 type Journal = Arc<Mutex<Vec<String>>>;
@@ -71,7 +71,8 @@ fn run_until(graph: &Graph, out: &Path, deadline: Option<Instant>) -> (Outcome, 
     let plan = Plan::new(graph, &runs);
     let screen = Screen::default();
     let display = Display::lines(&plan, Box::new(screen.clone()));
-    let outcome = execute(&plan, &runs, &lock, &json!({"version": "test"}), deadline, &display);
+    let setting = Setting { provenance: json!({"version": "test"}), device: tarrl_tensor::cpu() };
+    let outcome = execute(&plan, &runs, &lock, &setting, deadline, &display);
     let shown = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
     (outcome, shown)
 }

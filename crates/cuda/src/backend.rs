@@ -3,12 +3,13 @@
 use crate::conv;
 use crate::gpu::Gpu;
 use crate::memory::{Block, read};
-use crate::{layout, matmul, norm, pointwise, pool, random, reduce, softmax};
+use crate::{layout, matmul, norm, paint, pointwise, pool, random, reduce, softmax, update};
 use std::fmt;
 use std::sync::Arc;
 use tarrl_tensor::{
     Array, Backend, BatchNormSaved, BatchNormed, Binary, Buffer, ConvShape, DType, Extreme, HostSlice,
-    HostVec, Key, Norm, PoolShape, Product, Random, Shape, Split, Strided, Transpose, Unary,
+    HostVec, Key, Norm, Painting, PoolShape, Product, Random, Rule, Shape, Split, Strided, Transpose, Unary,
+    Update, Updated,
 };
 
 pub(crate) struct CudaBackend(pub(crate) Arc<Gpu>);
@@ -21,6 +22,30 @@ impl Backend for CudaBackend {
     /// Products of bf16 need a card of capability 8.0.
     fn computes(&self, dtype: DType) -> bool {
         dtype != DType::Bf16 || self.0.has_bf16()
+    }
+
+    fn facts(&self) -> Vec<(String, String)> {
+        self.0.facts.list()
+    }
+
+    fn peak_memory(&self) -> Option<u64> {
+        self.0.peak_memory()
+    }
+
+    fn reset_peak_memory(&self) {
+        self.0.reset_peak_memory();
+    }
+
+    fn update(&self, rule: Rule, parameters: &[Update<'_>]) -> Option<Vec<Updated>> {
+        update::update(&self.0, rule, parameters)
+    }
+
+    fn paint(&self, painting: &Painting<'_>) -> Option<Buffer> {
+        Some(Arc::new(paint::paint(&self.0, painting)))
+    }
+
+    fn paints(&self) -> bool {
+        true
     }
 
     fn upload(&self, data: HostSlice<'_>) -> Buffer {

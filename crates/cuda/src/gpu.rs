@@ -53,6 +53,21 @@ pub struct Facts {
     pub cublas: String,
 }
 
+impl Facts {
+    /// For records.
+    pub(crate) fn list(&self) -> Vec<(String, String)> {
+        [
+            ("gpu", &self.name),
+            ("architecture", &self.arch),
+            ("CUDA of the driver", &self.driver),
+            ("NVRTC", &self.nvrtc),
+            ("cuBLAS", &self.cublas),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.clone()))
+        .into()
+    }
+}
+
 /// A word on the GPU that a kernel sets when an operand's values are wrong, read when something is downloaded.
 struct Fault {
     word: Held,
@@ -168,6 +183,18 @@ impl Gpu {
             result::mem_pool::get_attribute(pool, what, (&raw mut high).cast()).ok()?;
         }
         Some(high)
+    }
+
+    /// Makes [`peak_memory`](Self::peak_memory) start anew; where the driver refuses, it stays an upper bound.
+    pub(crate) fn reset_peak_memory(&self) {
+        let mut zero = 0u64;
+        // SAFETY: the device is valid, and the attribute is an integer of eight bytes that may be set to 0 alone.
+        let _ = unsafe {
+            result::device::get_default_mem_pool(self.context.cu_device()).and_then(|pool| {
+                let what = CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+                result::mem_pool::set_attribute(pool, what, (&raw mut zero).cast())
+            })
+        };
     }
 
     #[track_caller]

@@ -39,12 +39,14 @@ mod lt;
 mod matmul;
 mod memory;
 mod norm;
+mod paint;
 mod pointwise;
 mod pool;
 pub mod programs;
 mod random;
 mod reduce;
 mod softmax;
+mod update;
 
 pub use absent::Absent;
 pub use compile::{Compiled, Compiler};

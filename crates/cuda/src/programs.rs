@@ -234,6 +234,8 @@ const FILES: &[File] = &[
     file!("conv", &[BF16, STORED], REALS, &["patches", "patches_by_pack", "pixels", "pixels_by_pack"]),
     file!("pool", &[BF16, STORED], REALS, &["sum_pool", "sum_pool_adjoint", "max_pool"]),
     file!("random", &[BF16, STORED], REALS, &["uniform", "normal"]),
+    file!("update", &[MATH], &[Element::F32, Element::F64], &["update_sgd", "update_adam"]),
+    file!("paint", &[BLOCK], &[Element::Named], &["paint"]),
 ];
 
 /// Every program, in the order of the files.

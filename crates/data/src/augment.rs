@@ -6,6 +6,7 @@
 //! blur, solarize, high frequencies.
 
 mod blur;
+mod brush;
 mod color;
 mod cubic;
 mod draw;
@@ -14,6 +15,7 @@ mod paint;
 mod recipe;
 mod resample;
 
+pub use brush::Brushes;
 pub use draw::{ColorDraw, ColorOp, Draw, Gaussian, Window};
 pub use paint::Painter;
 pub use recipe::{Blur, Crop, Interpolation, Jitter, Recipe, View};

@@ -9,16 +9,16 @@ use std::thread::{Builder, JoinHandle};
 
 use ndarray::Array4;
 use serde::{Deserialize, Serialize};
-use tarrl_tensor::Key;
+use tarrl_tensor::{Array, Device, Key};
 
-use crate::augment::{Recipe, View};
+use crate::augment::{Brushes, Recipe, View};
 use crate::dataset::Dataset;
 use crate::error::{Result, setting};
 
 use worker::Worker;
 pub use worker::{epoch_order, view_key};
 
-/// What a [`Loader`] delivers. Only `threads` and `prefetch` leave the batches as they are.
+/// What a [`Loader`] delivers. Only `threads`, `prefetch` and `bytes` leave the batches as they are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoaderConfig {
@@ -38,6 +38,9 @@ pub struct LoaderConfig {
     pub threads: usize,
     /// Batches that each thread prepares ahead, at least one.
     pub prefetch: usize,
+    /// Whether batches carry bytes and draws for a device that paints by itself, wherever a recipe allows it.
+    #[serde(skip)]
+    pub bytes: bool,
 }
 
 impl Default for LoaderConfig {
@@ -51,6 +54,7 @@ impl Default for LoaderConfig {
             start: (0, 0),
             threads: 1,
             prefetch: 2,
+            bytes: false,
         }
     }
 }
@@ -82,9 +86,39 @@ pub struct Batch {
     pub step: usize,
     /// Place in the dataset of each image `(b)`.
     pub indices: Vec<usize>,
-    /// The views, each `(b, h, w, c)` in [0, 1].
+    /// The views, each `(b, h, w, c)` in [0, 1]; empty where [`on`](Batch::on) has it painted.
     pub views: Vec<Array4<f32>>,
+    raw: Option<Raw>,
     home: Sender<Vec<Array4<f32>>>,
+}
+
+/// What a device needs to paint views.
+#[derive(Debug)]
+struct Raw {
+    shape: (usize, usize, usize),
+    images: Vec<u8>,
+    /// One for each view, `None` where the host has painted it.
+    brushes: Vec<Option<Brushes>>,
+}
+
+impl Batch {
+    /// The views on `device`: painted there from bytes, or brought there, and the same pixels either way.
+    ///
+    /// # Panics
+    /// If the loader was told to deliver [bytes](LoaderConfig::bytes) and the device does not paint.
+    #[track_caller]
+    pub fn on(&self, device: &Device) -> Vec<Array> {
+        let painted = |view: usize| {
+            let raw = self.raw.as_ref()?;
+            let brushes = raw.brushes[view].as_ref()?;
+            let painted = brushes.paint(device, &raw.images, raw.shape);
+            Some(painted.unwrap_or_else(|| panic!("Batch::on: {} does not paint bytes", device.name())))
+        };
+        let view = |(i, view): (usize, &Array4<f32>)| {
+            painted(i).unwrap_or_else(|| Array::from_ndarray(device, view))
+        };
+        self.views.iter().enumerate().map(view).collect()
+    }
 }
 
 impl Drop for Batch {
@@ -115,6 +149,7 @@ impl Loader {
                 key,
                 recipes: recipes.clone(),
                 batch: config.batch,
+                bytes: config.bytes,
                 shuffle: config.shuffle,
                 steps_per_epoch,
             };

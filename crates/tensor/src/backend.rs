@@ -3,6 +3,8 @@
 use crate::array::{Array, Buffer, DType, HostSlice, HostVec};
 use crate::key::Key;
 use crate::shape::{Shape, Split};
+use crate::update::{Rule, Update, Updated};
+use crate::views::Painting;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -21,6 +23,19 @@ pub trait Backend: Debug + Send + Sync {
     fn computes(&self, dtype: DType) -> bool {
         dtype != DType::Bf16
     }
+
+    /// What computes, as (name, value): the instruction set, or the versions of driver and libraries. For records; two
+    /// devices with the same facts may be expected to give the same bits.
+    fn facts(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+    /// Bytes of the device's own memory that were in use at most since [`reset_peak_memory`](Backend::reset_peak_memory);
+    /// `None` where arrays are memory of the process.
+    fn peak_memory(&self) -> Option<u64> {
+        None
+    }
+    /// Makes [`peak_memory`](Backend::peak_memory) start anew.
+    fn reset_peak_memory(&self) {}
 
     /// Copies from the host.
     fn upload(&self, data: HostSlice<'_>) -> Buffer;
@@ -84,6 +99,19 @@ pub trait Backend: Debug + Send + Sync {
     fn place(&self, parts: &[(&Array, Shape)], shape: &Shape) -> Buffer;
     /// Rows of the middle axis of `split` by index: `(outer, index.len(), inner)`.
     fn gather(&self, x: &Array, index: &Array, split: Split) -> Buffer;
+    /// One step of an optimiser for all parameters at once, to the bits of one op after the other; `None` where that is no
+    /// faster.
+    fn update(&self, _rule: Rule, _parameters: &[Update<'_>]) -> Option<Vec<Updated>> {
+        None
+    }
+    /// Random views of bytes, `(n, h, w, c)` in F32; `None` where the host paints them.
+    fn paint(&self, _painting: &Painting<'_>) -> Option<Buffer> {
+        None
+    }
+    /// Whether [`paint`](Backend::paint) does anything, so that nobody prepares bytes in vain.
+    fn paints(&self) -> bool {
+        false
+    }
     /// The adjoint of `gather`: adds each row to its place in `(outer, split.extent, inner)`.
     fn scatter_add(&self, x: &Array, index: &Array, split: Split) -> Buffer;
 

@@ -33,6 +33,8 @@ mod op;
 mod ops;
 mod shape;
 mod tensor;
+mod update;
+mod views;
 
 pub use array::{Array, Buffer, DType, Element, HostSlice, HostVec};
 pub use autodiff::{Pullback, Recording, Saved, grad, grad_once, grad_recorded, pull_back, value_and_grad};
@@ -47,3 +49,5 @@ pub use op::Op;
 pub use ops::BatchNorm;
 pub use shape::{MAX_RANK, Shape, Split};
 pub use tensor::Tensor;
+pub use update::{Rule, Update, Updated};
+pub use views::{Brush, Colour, Painting};

@@ -1,6 +1,7 @@
 //! Optimisers: what a gradient does to a parameter, and the memory it needs for that.
 
 mod rules;
+mod together;
 
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::Tensor;
@@ -200,8 +201,7 @@ impl Optimizer {
             self.slots.len()
         );
         self.steps += 1;
-        let mut moved = Vec::with_capacity(values.len());
-        for ((slot, p), g) in self.slots.iter_mut().zip(values).zip(gradients) {
+        for ((slot, p), g) in self.slots.iter().zip(values).zip(gradients) {
             let shape = slot.memory[0].shape();
             assert!(
                 p.shape() == shape && g.shape() == shape,
@@ -210,6 +210,14 @@ impl Optimizer {
                 p.shape(),
                 g.shape()
             );
+        }
+        if let Some(moved) =
+            together::step(&self.config, &mut self.slots, values, gradients, (lr, self.steps))
+        {
+            return moved;
+        }
+        let mut moved = Vec::with_capacity(values.len());
+        for ((slot, p), g) in self.slots.iter_mut().zip(values).zip(gradients) {
             let (p, g, memory) = (p.detach(), g.detach(), &mut slot.memory);
             moved.push(match &self.config {
                 OptimizerConfig::Sgd(c) => rules::sgd(c.decaying(slot.decays), &p, &g, &mut memory[0], lr),

@@ -142,6 +142,7 @@ impl Pretraining<'_> {
             epochs: until.unwrap_or(*epochs),
             start: (epoch, (step % per_epoch) as usize),
             threads: self.options.loader_threads.max(1),
+            bytes: self.device.paints(),
             ..LoaderConfig::default()
         };
         Ok(Loader::new(self.data.clone(), Key::new(self.config.seed).fold("data"), &config)?)

@@ -146,7 +146,7 @@ impl<'a> Session<'a> {
     /// Gradients, optimiser, running statistics.
     fn step(&mut self, batch: &Batch) -> Result<StepRecord, TrainError> {
         let Pretraining { config, device, .. } = *self.training;
-        let views: Vec<Tensor> = batch.views.iter().map(|v| Array::from_ndarray(device, v).into()).collect();
+        let views: Vec<Tensor> = batch.on(device).into_iter().map(Tensor::from).collect();
         let key = Key::new(config.seed).fold("attack").fold(batch.epoch);
         let keys: Vec<Key> = batch.indices.iter().map(|&index| key.fold(index)).collect();
         let [epsilon_scale, certified_scale] = self.epsilon_scales();

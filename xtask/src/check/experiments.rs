@@ -5,9 +5,11 @@ use std::path::Path;
 
 use super::Violation;
 use crate::profile::{Profile, toml_files};
+use crate::published;
 use tarrl_train::Method;
 
-/// Reads every profile and every method in `folder`, and finds profiles that name a method which is not there.
+/// Reads every profile, every method and the published figures in `folder`, and finds profiles and figures that name a
+/// method which is not there.
 ///
 /// # Errors
 /// Fails if a folder cannot be listed.
@@ -33,6 +35,12 @@ pub fn experiments(folder: &Path) -> anyhow::Result<Vec<Violation>> {
         message: format!(
             "learns from the method `{teacher}`, but there is no experiments/methods/{teacher}.toml"
         ),
+    }));
+    let published = published::read(folder).and_then(|figures| published::check_methods(&figures, &methods));
+    violations.extend(published.err().map(|error| Violation {
+        place: "published figures".to_owned(),
+        line: None,
+        message: format!("{error:#}"),
     }));
     let profiles = folder.join("profiles");
     for name in Profile::names(&profiles)? {

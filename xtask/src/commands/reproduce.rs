@@ -9,13 +9,13 @@ use tarrl_data::Catalog;
 use tarrl_report::write;
 
 use crate::device::DeviceName;
-use crate::jobs::{Display, Plan, Runs, count, execute};
+use crate::jobs::{Display, Plan, Runs, Setting, count, execute};
 use crate::profile::Profile;
 use crate::report::Results;
 use crate::stages::Lab;
 use crate::study::Study;
 use crate::tables::Table;
-use crate::{machine, workspace_root};
+use crate::{machine, published, workspace_root};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -96,13 +96,21 @@ impl Reproduce {
         let catalog = Catalog::new(&self.datasets, &self.data);
         let device = self.device.open(self.threads.map_or(0, usize::from))?;
         let mut lab = Lab::new(profile, catalog, device);
+        lab.published = published::read(&self.experiments)?;
         lab.deadline =
             self.time_limit.map(|minutes| Instant::now() + Duration::from_secs_f64(60.0 * minutes));
         let lab = Arc::new(lab);
-        let study = Study::new(&lab, &self.experiments.join("methods"))?.only(&self.only)?;
+        let methods = self.experiments.join("methods");
+        let study = Study::new(&lab, &methods)?.only(&self.only)?;
         let runs = Runs::new(&self.out, &self.profile);
         if self.dry_run {
             print!("{}", Plan::new(&study.graph, &runs).table());
+            if let Err(error) = lab.catalog.verify(&lab.profile.dataset) {
+                println!(
+                    "before it can run: {error}\nhere: cargo xtask data fetch {0}, or cargo xtask data import FOLDER --as {0}",
+                    lab.profile.dataset
+                );
+            }
             return Ok(());
         }
         let lock = runs.open()?;
@@ -111,11 +119,13 @@ impl Reproduce {
         eprintln!("{title}");
         eprintln!("{}, {done} done already, in {}", count(plan.jobs.len()), runs.root().display());
         let display = Display::stderr(&plan);
-        let provenance = machine::provenance(workspace_root(), &lab.device.name());
-        let outcome = execute(&plan, &runs, &lock, &provenance, lab.deadline, &display);
+        let provenance = machine::provenance_on(workspace_root(), &lab.device);
+        let setting = Setting { provenance, device: lab.device.clone() };
+        let outcome = execute(&plan, &runs, &lock, &setting, lab.deadline, &display);
         drop(display);
         let finished = outcome.into_result()?;
-        let results = Results { lab: &lab, study: &study, finished: &finished, provenance: &provenance };
+        let (methods, provenance) = (methods.as_path(), &setting.provenance);
+        let results = Results { lab: &lab, study: &study, methods, finished: &finished, provenance };
         let report = results.report()?;
         let folder = runs.root().join("report");
         write(&report, &folder)?;

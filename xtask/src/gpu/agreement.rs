@@ -1,6 +1,7 @@
 //! Whether a GPU computes what the CPU computes: single ops on larger shapes than the conformance suite has, and
 //! training step by step.
 
+use super::batches;
 use serde_json::{Value, json};
 use tarrl_benches::{encoder_config, uniform};
 use tarrl_encoders::{Arch, Encoder, Pass, Precision, parameters, set_parameters, track};
@@ -182,6 +183,8 @@ fn ops(device: &Device, dtype: DType) -> Vec<(&'static str, Tensor)> {
         "affine map of channels",
         x.channel_affine(&draw_wide("a", &[40]), &draw_wide("b", &[40]), true).detach(),
     ));
+    results.extend(batches::views(device));
+    results.extend(batches::updates(device));
     results
 }
 

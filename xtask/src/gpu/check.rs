@@ -41,7 +41,7 @@ pub(crate) fn run(ordinal: usize, parts: &[Part], out: Option<&Path>) -> anyhow:
         report.insert(name.to_owned(), value);
     }
     report.insert("failures".into(), json!(failures));
-    report.insert("machine".into(), machine::provenance(workspace_root(), &device.name()));
+    report.insert("machine".into(), machine::provenance_on(workspace_root(), &device));
     report.insert("gpu".into(), facts(&gpu));
     table += &match failures.len() {
         0 => "\nEvery check passed.\n".to_owned(),

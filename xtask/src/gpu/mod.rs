@@ -1,6 +1,7 @@
 //! What needs the GPU backend: checks of its kernels, with a GPU and without, and measurements.
 
 pub(crate) mod agreement;
+mod batches;
 pub(crate) mod check;
 pub(crate) mod conformance;
 pub(crate) mod emulator;

@@ -20,6 +20,8 @@ pub struct Finished {
     pub key: Key,
     /// What it returned.
     pub output: Value,
+    /// Most memory that it took, of the device or of the process.
+    pub peak_bytes: Option<u64>,
     /// The folder with its files.
     pub folder: PathBuf,
 }

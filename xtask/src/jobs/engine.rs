@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow};
 use serde_json::Value;
+use tarrl_tensor::Device;
 
 use super::display::{Display, Ending};
 use super::{
@@ -30,6 +31,15 @@ pub struct Outcome {
     pub blocked: Vec<String>,
     /// How many jobs the time limit left to do.
     pub postponed: usize,
+}
+
+/// Where a run is made, for its manifests.
+#[derive(Debug)]
+pub struct Setting {
+    /// Versions and machine.
+    pub provenance: Value,
+    /// Whose memory is measured.
+    pub device: Device,
 }
 
 /// What a job returns that stopped because its time is over, and goes on from there when it runs again.
@@ -60,22 +70,27 @@ pub struct Failure {
 /// Runs what `plan` leaves to do, one job after the other; each job may use all threads itself.
 ///
 /// A finished job is not run again but its result is loaded. A job that fails or panics takes its dependants with it,
-/// and nothing else. No job begins after the `deadline`. `provenance` is copied into every manifest. The lock shows that
-/// nobody else writes to `runs`.
+/// and nothing else. No job begins after the `deadline`. What `setting` says is written into every manifest. The lock shows
+/// that nobody else writes to `runs`.
 pub fn execute(
     plan: &Plan<'_>,
     runs: &Runs,
     _lock: &Lock,
-    provenance: &Value,
+    setting: &Setting,
     deadline: Option<Instant>,
     display: &Display,
 ) -> Outcome {
     let mut outcome = Outcome::default();
     for PlannedJob { job, state } in &plan.jobs {
         let (spec, folder) = (job.spec(), runs.job(job.key()));
-        let finished = |output| Finished { key: job.key(), output, folder: folder.path().to_path_buf() };
+        let finished = |manifest: Manifest| Finished {
+            key: job.key(),
+            peak_bytes: manifest.peak_device_bytes.or(manifest.peak_rss_bytes),
+            output: manifest.output,
+            folder: folder.path().to_path_buf(),
+        };
         if let State::Done(manifest) = state {
-            outcome.finished.insert(job.key(), finished(manifest.output.clone()));
+            outcome.finished.insert(job.key(), finished(Manifest::clone(manifest)));
             continue;
         }
         if outcome.postponed > 0 || deadline.is_some_and(|moment| Instant::now() >= moment) {
@@ -95,10 +110,10 @@ pub fn execute(
             State::Done(_) | State::New => {}
         }
         display.begin(spec);
-        match run_job(job, state, &folder, &outcome.finished, provenance, display) {
+        match run_job(job, state, &folder, &outcome.finished, setting, display) {
             Ok(manifest) => {
                 display.end(spec, Ending::Done { seconds: manifest.seconds, resumed: manifest.resumed });
-                outcome.finished.insert(job.key(), finished(manifest.output));
+                outcome.finished.insert(job.key(), finished(manifest));
                 outcome.ran += 1;
             }
             Err(error) if error.is::<TimeIsUp>() => {
@@ -164,7 +179,7 @@ fn run_job(
     state: &State,
     folder: &JobFolder,
     finished: &BTreeMap<Key, Finished>,
-    provenance: &Value,
+    setting: &Setting,
     display: &Display,
 ) -> anyhow::Result<Manifest> {
     let (spec, resumed) = (job.spec(), *state == State::Interrupted);
@@ -173,6 +188,7 @@ fn run_job(
     let context = JobContext::new(folder, spec.seed, inputs, display).context("cannot open the log")?;
     context.log(if resumed { "resumed" } else { "started" });
     machine::reset_peak_rss();
+    setting.device.reset_peak_memory();
     let started = Instant::now();
     let result = catch_unwind(AssertUnwindSafe(|| job.run(&context)))
         .unwrap_or_else(|panic| Err(anyhow!("panicked: {}", panic_message(&*panic))))
@@ -186,10 +202,11 @@ fn run_job(
                 seconds: started.elapsed().as_secs_f64(),
                 resumed,
                 peak_rss_bytes: machine::peak_rss(),
+                peak_device_bytes: setting.device.peak_memory(),
                 finished_unix: SystemTime::now()
                     .duration_since(UNIX_EPOCH)
                     .map_or(0, |since| since.as_secs()),
-                provenance: provenance.clone(),
+                provenance: setting.provenance.clone(),
             };
             context.remove_scratch().context("cannot remove a file that only served to resume")?;
             manifest.write(folder.path()).with_context(|| format!("cannot write {}", Manifest::FILE))?;

@@ -30,6 +30,9 @@ pub struct Manifest {
     pub resumed: bool,
     /// Highest resident memory of the process while it ran, where the system tells.
     pub peak_rss_bytes: Option<u64>,
+    /// Most of the device's own memory that was in use while it ran; nothing where arrays are memory of the process.
+    #[serde(default)]
+    pub peak_device_bytes: Option<u64>,
     /// End of the job, in seconds since 1970.
     pub finished_unix: u64,
     /// Versions and machine.
@@ -175,6 +178,7 @@ mod tests {
             seconds: 1.0 / 3.0,
             resumed: false,
             peak_rss_bytes: Some(1 << 30),
+            peak_device_bytes: None,
             finished_unix: 1_800_000_000,
             provenance: json!({"version": "0.1.0"}),
         }

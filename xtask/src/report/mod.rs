@@ -1,5 +1,6 @@
 //! From the results of a study to its report.
 
+mod beside;
 mod examples;
 mod f1;
 mod f2;
@@ -10,6 +11,7 @@ mod t6;
 mod t7;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::Value;
 use tarrl_eval::Interval;
@@ -24,6 +26,8 @@ use crate::tables::Table;
 pub(crate) struct Results<'a> {
     pub(crate) lab: &'a Lab,
     pub(crate) study: &'a Study,
+    /// The folder with the files of methods.
+    pub(crate) methods: &'a Path,
     pub(crate) finished: &'a BTreeMap<Key, Finished>,
     /// What machine and version made them.
     pub(crate) provenance: &'a Value,
@@ -89,6 +93,22 @@ impl Results<'_> {
         row.seeds.iter().filter_map(|jobs| jobs.autoattack).map(|key| self.finished[&key].parse()).collect()
     }
 
+    fn facts(&self) -> Vec<(String, String)> {
+        let profile = &self.lab.profile;
+        let adversary = profile.adversary.map(|adversary| {
+            let steps = adversary.steps.map_or(String::new(), |steps| format!(", {steps} steps"));
+            ("adversary of the training".to_owned(), format!("{}{steps}", radius(adversary.epsilon.value())))
+        });
+        let backend = self.provenance["backend"].as_object().into_iter().flatten();
+        let backend =
+            backend.map(|(name, fact)| (name.clone(), fact.as_str().unwrap_or_default().to_owned()));
+        let peak =
+            self.study.graph.jobs().iter().filter_map(|job| self.finished[&job.key()].peak_bytes).max();
+        let peak = peak.map(|bytes| ("most memory of a job".to_owned(), format!("{} MB", bytes / 1_000_000)));
+        let dataset = ("dataset".to_owned(), profile.dataset.clone());
+        [dataset].into_iter().chain(adversary).chain(backend).chain(peak).collect()
+    }
+
     fn provenance(&self) -> Provenance {
         let text = |name: &str| match &self.provenance[name] {
             Value::Null => "unknown".to_owned(),
@@ -107,7 +127,7 @@ impl Results<'_> {
                     title: format!("{}: {}", job.spec().stage.kind, job.spec().name),
                 })
                 .collect(),
-            facts: vec![("dataset".into(), self.lab.profile.dataset.clone())],
+            facts: self.facts(),
         }
     }
 }

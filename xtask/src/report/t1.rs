@@ -2,7 +2,7 @@
 
 use tarrl_report::{Best, Cell, Column, Keys, Table};
 
-use super::{Results, accuracy, interval_note, radius};
+use super::{Results, accuracy, beside, interval_note, radius};
 use crate::stages::{attack, head};
 
 /// The table and what it shows in a sentence.
@@ -53,6 +53,12 @@ pub(super) fn table(results: &Results<'_>) -> anyhow::Result<(Table, Vec<String>
              its columns with PGD's within their intervals, because PGD is run on all test images."
         ));
     }
+    if let Some(adversary) = profile.adversary {
+        table.notes.push(format!(
+            "Every method that is trained against an attack is trained at {} of the l∞ ball.",
+            radius(adversary.epsilon.value())
+        ));
+    }
     let mut findings = Vec::new();
     for row in &results.study.rows {
         let attacks: Vec<attack::Output> = results.of(row, |jobs| jobs.attack, |f| f.parse())?;
@@ -87,5 +93,6 @@ pub(super) fn table(results: &Results<'_>) -> anyhow::Result<(Table, Vec<String>
         table.push_row(row.method.title.clone(), cells);
         findings.push(sentence + ".");
     }
+    beside::add(results, &mut table)?;
     Ok((table, findings))
 }

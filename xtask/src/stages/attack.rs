@@ -6,11 +6,12 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_attacks::{Pgd, Threat};
+use tarrl_encoders::Arch;
 use tarrl_eval::{RobustConfig, robust_curve};
 use tarrl_tensor::Key as Random;
 
 use super::head::{self, BATCH};
-use super::{Lab, labels};
+use super::{Lab, labels, pretrain};
 use crate::jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "attack", version: 1 };
@@ -67,14 +68,14 @@ pub struct Example {
 pub fn job(lab: &Arc<Lab>, [pretrain, head]: [Key; 2], name: &str, seed: u64) -> Job {
     let radii = radii(lab);
     let config = config(lab);
-    let test = lab.profile.subset.test.unwrap_or(2000);
+    let test = lab.profile.subset.test.unwrap_or(10_000);
     let spec = Spec {
         name: name.to_owned(),
         stage: STAGE,
         seed,
         config: json!({"attack": config, "radii": radii, "subset": lab.profile.subset}),
         inputs: vec![pretrain, head],
-        seconds: 2e-4
+        seconds: 2e-4 * pretrain::macs(lab.profile.encoder.arch) / pretrain::macs(Arch::ConvSmall)
             * lab.profile.encoder.width.powi(2)
             * (test * config.pgd.steps * config.pgd.restarts) as f64
             * 4.0,

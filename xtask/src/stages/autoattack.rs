@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_attacks::{AutoAttack, Ball, Part, Progress, RunConfig, SuiteOutcome, SuiteRun, Threat};
 use tarrl_data::Dataset;
+use tarrl_encoders::Arch;
 use tarrl_tensor::{Array, Key as Random, Tensor};
 
 use super::attack::Level;
-use super::{Lab, head, labels};
+use super::{Lab, head, labels, pretrain};
 use crate::jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "autoattack", version: 1 };
@@ -38,7 +39,9 @@ pub fn job(lab: &Arc<Lab>, [pretrain, head]: [Key; 2], images: usize, name: &str
         config: json!({"attack": attack, "radii": radii, "images": images, "subset": lab.profile.subset}),
         inputs: vec![pretrain, head],
         // About half of the images go through all of the first radius.
-        seconds: 4.0 * lab.profile.encoder.width.powi(2) * images as f64,
+        seconds: 4.0 * pretrain::macs(lab.profile.encoder.arch) / pretrain::macs(Arch::ConvSmall)
+            * lab.profile.encoder.width.powi(2)
+            * images as f64,
     };
     let lab = lab.clone();
     Job::new(spec, move |context| {

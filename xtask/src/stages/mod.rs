@@ -23,6 +23,7 @@ use tarrl_encoders::{Frozen, checkpoint::load_encoder};
 use tarrl_tensor::{Device, Key, Tensor};
 
 use crate::profile::Profile;
+use crate::published::Figures;
 
 /// What all stages of a study share: its profile, where its data lies, and the device.
 pub struct Lab {
@@ -32,6 +33,8 @@ pub struct Lab {
     pub catalog: Catalog,
     /// Where tensors are computed.
     pub device: Device,
+    /// Figures of others, for the tables.
+    pub published: Vec<Figures>,
     /// When to stop, if at any time: nothing begins after it, and a training that is under way saves and ends.
     pub deadline: Option<Instant>,
     images: OnceLock<Images>,
@@ -49,7 +52,7 @@ pub struct Images {
 impl Lab {
     /// The shared parts of a study.
     pub fn new(profile: Profile, catalog: Catalog, device: Device) -> Self {
-        Self { profile, catalog, device, deadline: None, images: OnceLock::new() }
+        Self { profile, catalog, device, published: Vec::new(), deadline: None, images: OnceLock::new() }
     }
 
     /// The images, cut to the profile's subset; read once.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_data::Manifest;
-use tarrl_encoders::EncoderConfig;
 use tarrl_encoders::checkpoint::load_encoder;
+use tarrl_encoders::{Arch, EncoderConfig};
 use tarrl_train::{EpochRecord, Event, Finish, Method, Options, Pretraining, TrainConfig, TrainError};
 
 use super::Lab;
@@ -126,9 +126,26 @@ fn train_config(lab: &Lab, manifest: &Manifest, method: &Method, seed: u64) -> T
     }
 }
 
+/// Multiply-adds of a forward pass of one image at full width, to two digits: on 28×28 grey images for the small encoders,
+/// on 32×32 in colour for the others.
+pub fn macs(arch: Arch) -> f64 {
+    match arch {
+        Arch::ConvSmall => 14.7e6,
+        Arch::ConvFlat | Arch::Mlp => 1e6,
+        Arch::Vgg11 => 0.15e9,
+        Arch::ResNet18Cifar => 0.56e9,
+        Arch::ResNet34Cifar => 1.2e9,
+        Arch::ResNet50Cifar => 1.3e9,
+        Arch::Wrn28x10 => 5.2e9,
+        Arch::Wrn34x10 => 6.7e9,
+        Arch::VitTiny => 0.36e9,
+    }
+}
+
 /// A guess for the plan: passes through the encoder at the speed of two cores, one back as long as two forward.
 fn seconds_per_image(config: &TrainConfig) -> f64 {
-    let forward = 14.7e6 * config.encoder.width.powi(2) * 2.0 / 60e9 + 4e-5 * config.encoder.width;
+    let forward =
+        macs(config.encoder.arch) * config.encoder.width.powi(2) * 2.0 / 60e9 + 4e-5 * config.encoder.width;
     let [passes, back] = config.method.passes();
     forward * (passes + 2.0 * back)
 }

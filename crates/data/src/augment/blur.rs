@@ -40,7 +40,7 @@ pub(super) fn blur(
 }
 
 /// The weights of the kernel, e^(−d²/2σ²) scaled to sum to one.
-fn weights(Gaussian { sigma, kernel }: Gaussian) -> Vec<f32> {
+pub(super) fn weights(Gaussian { sigma, kernel }: Gaussian) -> Vec<f32> {
     let raw = (0..kernel).map(|k| {
         let distance = (k as f64 - (kernel / 2) as f64) / f64::from(sigma);
         (-0.5 * distance * distance).exp()

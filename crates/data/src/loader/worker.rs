@@ -6,8 +6,8 @@ use std::sync::mpsc::{SyncSender, channel};
 use ndarray::Array4;
 use tarrl_tensor::Key;
 
-use super::Batch;
-use crate::augment::{Draw, Painter, Recipe};
+use super::{Batch, Raw};
+use crate::augment::{Brushes, Draw, Painter, Recipe};
 use crate::dataset::Dataset;
 
 /// The key of one view of one image in one epoch: no two ever share it.
@@ -30,6 +30,7 @@ pub(super) struct Worker {
     pub(super) key: Key,
     pub(super) recipes: Arc<[Recipe]>,
     pub(super) batch: usize,
+    pub(super) bytes: bool,
     pub(super) shuffle: bool,
     pub(super) steps_per_epoch: usize,
 }
@@ -49,7 +50,8 @@ impl Worker {
             let indices = order.1[first..self.data.len().min(first + self.batch)].to_vec();
             let mut views = returned.try_recv().unwrap_or_default();
             self.fill(epoch, &indices, &mut painter, &mut views);
-            if deliver.send(Batch { epoch, step, indices, views, home: home.clone() }).is_err() {
+            let raw = self.bytes.then(|| self.raw(epoch, &indices));
+            if deliver.send(Batch { epoch, step, indices, views, raw, home: home.clone() }).is_err() {
                 return;
             }
         }
@@ -63,13 +65,31 @@ impl Worker {
         }
     }
 
-    /// Paints every view of the images, into the arrays at hand where they have the right shape.
+    /// The bytes of the images, and what a device is to do with them.
+    fn raw(&self, epoch: usize, indices: &[usize]) -> Raw {
+        let shape = self.data.shape();
+        let size = shape.0 * shape.1 * shape.2;
+        let all = self.data.images.as_slice().expect("Dataset keeps standard layout");
+        let images = indices.iter().flat_map(|&index| &all[index * size..][..size]).copied().collect();
+        let brushes = |(view, recipe): (usize, &Recipe)| {
+            Brushes::suit(recipe).then(|| {
+                let draw = |&index| Draw::new(recipe, shape, view_key(self.key, (epoch, index, view)));
+                Brushes::new(&indices.iter().map(draw).collect::<Vec<_>>())
+            })
+        };
+        Raw { shape, images, brushes: self.recipes.iter().enumerate().map(brushes).collect() }
+    }
+
+    /// Paints every view of the images that no device paints, into the arrays at hand where they have the right shape.
     fn fill(&self, epoch: usize, indices: &[usize], painter: &mut Painter, views: &mut Vec<Array4<f32>>) {
         let (h, w, c) = self.data.shape();
         let (shape, size) = ((indices.len(), h, w, c), h * w * c);
         let images = self.data.images.as_slice().expect("Dataset keeps standard layout");
         views.resize_with(self.recipes.len(), Default::default);
         for (view, (recipe, array)) in self.recipes.iter().zip(views.iter_mut()).enumerate() {
+            if self.bytes && Brushes::suit(recipe) {
+                continue;
+            }
             if array.dim() != shape {
                 *array = Array4::zeros(shape);
             }

@@ -11,6 +11,17 @@ pub(crate) use scratch::Scratch;
 /// Terms of a sum that are taken at once: a block of a panel (16 KiB) stays in the first-level cache.
 pub(crate) const DEPTH: usize = 256;
 
+/// The instructions that products are computed with.
+pub(crate) fn level() -> &'static str {
+    match kernel::Level::default() {
+        kernel::Level::Portable => "portable",
+        #[cfg(target_arch = "x86_64")]
+        kernel::Level::Avx2 => "AVX2 and FMA",
+        #[cfg(target_arch = "x86_64")]
+        kernel::Level::Avx512 => "AVX-512",
+    }
+}
+
 /// Cuts a buffer into parts of `size`, as many empty ones as needed if `size` is 0.
 pub(crate) fn parts<T>(mut buffer: &mut [T], size: usize) -> impl Iterator<Item = &mut [T]> {
     std::iter::from_fn(move || Some(buffer.split_off_mut(..size).expect("a part for each thread")))

@@ -168,6 +168,13 @@ impl Backend for CpuBackend {
         format!("cpu ({} threads)", self.threads.count())
     }
 
+    fn facts(&self) -> Vec<(String, String)> {
+        let level = gemm::level();
+        [("instruction set", level.to_owned()), ("threads", self.threads.count().to_string())]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into()
+    }
+
     fn upload(&self, data: HostSlice<'_>) -> Buffer {
         match data {
             HostSlice::F32(data) => self.copy(data),

@@ -6,6 +6,7 @@ mod cost;
 mod label;
 mod network;
 mod plan;
+mod radius;
 mod view;
 
 pub use adversary::{Adversary, Against, Ascends, Attacked, Enters, Mode};

@@ -1,0 +1,55 @@
+//! Steps of an optimiser for all parameters in one launch.
+
+use crate::gpu::Gpu;
+use crate::memory::{Block, read};
+use crate::pointwise::like;
+use crate::programs::Element;
+use std::sync::Arc;
+use tarrl_tensor::{Rule, Update, Updated};
+
+/// Elements of a parameter that one block moves: eight for each thread.
+const CHUNK: usize = 8 * crate::launch::THREADS;
+
+pub(crate) fn update(gpu: &Arc<Gpu>, rule: Rule, parameters: &[Update<'_>]) -> Option<Vec<Updated>> {
+    let dtype = parameters.first()?.value.dtype();
+    if parameters.iter().any(|p| p.value.dtype() != dtype) {
+        return None;
+    }
+    let (kernel, memories) = match rule {
+        Rule::Sgd { .. } => ("update_sgd", 1),
+        Rule::Adam { .. } => ("update_adam", 2),
+    };
+    let (mut slots, mut chunks, mut moved) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, p) in parameters.iter().enumerate() {
+        let len = p.value.len();
+        assert!(
+            p.memory.len() == memories && p.memory.iter().chain([p.gradient]).all(|a| a.len() == len),
+            "{kernel}: parameter {number} of {len} elements with memory and gradient of other lengths"
+        );
+        let from = |array| read(gpu, kernel, array).pointer();
+        let value = like(gpu, kernel, p.value);
+        let memory: Vec<Block> = p.memory.iter().map(|m| like(gpu, kernel, m)).collect();
+        // A second memory that a rule does not have is never read.
+        let second = |of: &dyn Fn(usize) -> u64| if memories == 2 { of(1) } else { 0 };
+        slots.extend([from(p.value), from(p.gradient), from(&p.memory[0]), second(&|i| from(&p.memory[i]))]);
+        slots.extend([value.pointer(), memory[0].pointer(), second(&|i| memory[i].pointer())]);
+        slots.push(p.decay.to_bits());
+        for start in (0..len).step_by(CHUNK) {
+            chunks.extend([number as u32, start as u32, (start + CHUNK).min(len) as u32]);
+        }
+        let memory = memory.into_iter().map(|block| Arc::new(block) as _).collect();
+        moved.push(Updated { value: Arc::new(value), memory });
+    }
+    let slots = gpu.expect(kernel, Block::upload(gpu, &slots));
+    let blocks = chunks.len() / 3;
+    let chunks = gpu.expect(kernel, Block::upload(gpu, &chunks));
+    let launch = gpu.launch(kernel, Element::real(kernel, dtype)).arg(&slots).arg(&chunks);
+    let launch = match rule {
+        Rule::Sgd { lr, momentum, nesterov } => launch.arg(lr).arg(momentum).arg(nesterov),
+        Rule::Adam { first, second, eps, lr, rate, scale } => {
+            launch.arg(first).arg(second).arg(eps).arg(lr).arg(rate).arg(scale)
+        }
+    };
+    launch.run([blocks, 1], [crate::launch::THREADS, 1]);
+    Some(moved)
+}

@@ -1,0 +1,46 @@
+//! All parameters in one call of the device, where it offers that.
+
+use super::{OptimizerConfig, Slot};
+use tarrl_tensor::{Array, Rule, Tensor, Update};
+
+/// The moved parameters, or `None` where they have to be moved one after the other: on a device without such a call,
+/// and with LARS, whose ratio needs the length of each parameter first.
+pub(super) fn step(
+    config: &OptimizerConfig,
+    slots: &mut [Slot],
+    values: &[Tensor],
+    gradients: &[Tensor],
+    (lr, steps): (f64, u64),
+) -> Option<Vec<Tensor>> {
+    let (rule, decay) = match config {
+        OptimizerConfig::Sgd(c) => {
+            (Rule::Sgd { lr, momentum: c.momentum, nesterov: c.nesterov }, c.weight_decay)
+        }
+        OptimizerConfig::AdamW(c) => {
+            let [first, second] = c.betas;
+            let [c1, c2] = c.betas.map(|beta| 1.0 - beta.powf(steps as f64));
+            (Rule::Adam { first, second, eps: c.eps, lr, rate: lr / c1, scale: 1.0 / c2 }, c.weight_decay)
+        }
+        OptimizerConfig::Lars(_) => return None,
+    };
+    let memory: Vec<Vec<Array>> =
+        slots.iter().map(|slot| slot.memory.iter().map(|m| m.array().clone()).collect()).collect();
+    let parameters: Vec<Update<'_>> = (slots.iter().zip(&memory))
+        .zip(values.iter().zip(gradients))
+        .map(|((slot, memory), (p, g))| Update {
+            value: p.array(),
+            gradient: g.array(),
+            memory,
+            decay: if slot.decays { decay } else { 0.0 },
+        })
+        .collect();
+    let device = values.first()?.device().clone();
+    let updated = device.update(rule, &parameters)?;
+    let mut moved = Vec::with_capacity(values.len());
+    for ((slot, p), new) in slots.iter_mut().zip(values).zip(updated) {
+        let wrap = |buffer| Tensor::from(Array::wrap(&device, *p.array().shape(), p.array().dtype(), buffer));
+        slot.memory = new.memory.into_iter().map(wrap).collect();
+        moved.push(wrap(new.value));
+    }
+    Some(moved)
+}
