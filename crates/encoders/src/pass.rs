@@ -83,6 +83,11 @@ impl Pass {
         self.statistics.push(seen);
     }
 
+    /// Moves `count` statistics from position `at` to the end: they were collected before their layers' turn.
+    pub(crate) fn defer(&mut self, at: usize, count: usize) {
+        self.statistics[at..].rotate_left(count);
+    }
+
     /// The value of the buffer `name` after this pass.
     pub(crate) fn absorbed(&self, name: &str, buffer: &Tensor, momentum: f64) -> Tensor {
         let Some((layer, buffer_of_layer)) = name.rsplit_once('.') else { return buffer.clone() };

@@ -108,10 +108,7 @@ impl<U> ResNet<U> {
             for unit in body {
                 y = walk.unit(unit, &y);
             }
-            if let Some(unit) = &block.shortcut {
-                x = walk.unit(unit, &x);
-            }
-            x = walk.last_unit(last, &y, &x);
+            x = walk.block_end(last, &y, block.shortcut.as_ref(), &x);
         }
         pooled(&x)
     }

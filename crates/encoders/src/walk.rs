@@ -15,10 +15,16 @@ pub(crate) trait Walk<U> {
         x.add_relu(y)
     }
 
-    /// The last unit of a residual block and its end, `relu(unit(x) + skip)`.
-    fn last_unit(&mut self, unit: &U, x: &Tensor, skip: &Tensor) -> Tensor {
-        let y = self.unit(unit, x);
-        self.join(&y, skip)
+    /// The last unit of a residual block, its shortcut and its end, `relu(last(y) + shortcut(x))`.
+    fn block_end(&mut self, last: &U, y: &Tensor, shortcut: Option<&U>, x: &Tensor) -> Tensor {
+        let y = self.unit(last, y);
+        match shortcut {
+            Some(unit) => {
+                let skip = self.unit(unit, x);
+                self.join(&y, &skip)
+            }
+            None => self.join(&y, x),
+        }
     }
 
     /// The largest value of each window.
@@ -34,8 +40,14 @@ impl Walk<Unit> for Pass {
         unit.forward(x, self)
     }
 
+    /// The shortcut is computed first, so that the last unit can add it in its own pass over memory.
     #[track_caller]
-    fn last_unit(&mut self, unit: &Unit, x: &Tensor, skip: &Tensor) -> Tensor {
-        unit.forward_add_relu(x, skip, self)
+    fn block_end(&mut self, last: &Unit, y: &Tensor, shortcut: Option<&Unit>, x: &Tensor) -> Tensor {
+        let before = self.statistics().len();
+        let skip = shortcut.map_or_else(|| x.clone(), |unit| unit.forward(x, self));
+        let early = self.statistics().len() - before;
+        let end = last.forward_add_relu(y, &skip, self);
+        self.defer(before, early);
+        end
     }
 }
