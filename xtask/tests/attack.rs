@@ -142,9 +142,8 @@ fn attacks_that_are_no_suite_make_a_table_too() {
 #[test]
 fn representations_are_attacked_the_same_in_any_batch() {
     let files = Files::new();
-    let read = |path: &Path| -> serde_json::Value {
-        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-    };
+    let read =
+        |path: &Path| -> serde_json::Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
     for attack in ["instance-wise", "feature-match"] {
         let options = ["--epsilon", "0.05", "--attack", attack];
         let (whole, pieces) = (files.path("whole.json"), files.path("pieces.json"));

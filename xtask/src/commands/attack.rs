@@ -161,7 +161,8 @@ impl Attack {
         let keys: Vec<Key> = (0..y.len()).map(|i| Key::new(self.seed).fold("attack").fold(i)).collect();
         let ball = Threat::new(self.norm, self.epsilon).around(&x);
         let batch = self.batch as usize;
-        let work = Work { plan: &plan, ball, labels: &y, keys: &keys, encode: &encode, classify: &classify, batch };
+        let work =
+            Work { plan: &plan, ball, labels: &y, keys: &keys, encode: &encode, classify: &classify, batch };
         let about = self.about(&plan, y.len())?;
         let mut notes = self.notes(&about);
         let from = self.interrupted(notes.as_mut(), &work)?;
