@@ -240,7 +240,8 @@ impl Profile {
             sweep.check()?;
         }
         if self.adversary.is_some_and(|adversary| adversary.epsilon.value() == 0.0) {
-            return Err("`adversary.epsilon` has to be above 0; leave `adversary` out for the methods' own".to_owned());
+            return Err("`adversary.epsilon` has to be above 0; leave `adversary` out for the methods' own"
+                .to_owned());
         }
         let radii = &self.bound.epsilons;
         if !radii.is_sorted_by(|a, b| a < b) || radii.first().is_some_and(|e| e.value() == 0.0) {

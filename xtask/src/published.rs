@@ -73,7 +73,9 @@ pub fn read(folder: &Path) -> anyhow::Result<Vec<Figures>> {
             return fault("`source` is empty; a figure without one cannot be traced".into());
         }
         if figures[..number].iter().any(|other| other.place() == entry.place()) {
-            return fault("a second entry for the same place; a table has one cell for them, keep one".into());
+            return fault(
+                "a second entry for the same place; a table has one cell for them, keep one".into(),
+            );
         }
     }
     Ok(figures)

@@ -114,7 +114,9 @@ impl Batch {
             let painted = brushes.paint(device, &raw.images, raw.shape);
             Some(painted.unwrap_or_else(|| panic!("Batch::on: {} does not paint bytes", device.name())))
         };
-        let view = |(i, view): (usize, &Array4<f32>)| painted(i).unwrap_or_else(|| Array::from_ndarray(device, view));
+        let view = |(i, view): (usize, &Array4<f32>)| {
+            painted(i).unwrap_or_else(|| Array::from_ndarray(device, view))
+        };
         self.views.iter().enumerate().map(view).collect()
     }
 }

@@ -211,7 +211,9 @@ impl Optimizer {
                 g.shape()
             );
         }
-        if let Some(moved) = together::step(&self.config, &mut self.slots, values, gradients, (lr, self.steps)) {
+        if let Some(moved) =
+            together::step(&self.config, &mut self.slots, values, gradients, (lr, self.steps))
+        {
             return moved;
         }
         let mut moved = Vec::with_capacity(values.len());

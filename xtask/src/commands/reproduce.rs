@@ -106,7 +106,10 @@ impl Reproduce {
         if self.dry_run {
             print!("{}", Plan::new(&study.graph, &runs).table());
             if let Err(error) = lab.catalog.verify(&lab.profile.dataset) {
-                println!("before it can run: {error}\nhere: cargo xtask data fetch {0}, or cargo xtask data import FOLDER --as {0}", lab.profile.dataset);
+                println!(
+                    "before it can run: {error}\nhere: cargo xtask data fetch {0}, or cargo xtask data import FOLDER --as {0}",
+                    lab.profile.dataset
+                );
             }
             return Ok(());
         }

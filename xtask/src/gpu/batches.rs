@@ -34,17 +34,15 @@ pub(super) fn views(device: &Device) -> Vec<(&'static str, Tensor)> {
         ("blur", Recipe { blur: Blur { probability: 0.7, kernel: 7, ..blur }, ..Recipe::default() }),
         ("solarize", Recipe { solarize: 0.5, ..Recipe::default() }),
         ("the strong view", View::Strong.recipe((32, 32, 3))),
-        (
-            "all of it",
-            Recipe { blur, solarize: 0.3, grayscale: 0.3, ..View::Strong.recipe((32, 32, 3)) },
-        ),
+        ("all of it", Recipe { blur, solarize: 0.3, grayscale: 0.3, ..View::Strong.recipe((32, 32, 3)) }),
         ("a high-pass, which the host paints", View::HighFrequency.recipe((32, 32, 3))),
     ];
     let mut found = Vec::new();
     // One plane of a size that no lane of a sum divides, and colours.
     for shape in [(9, 11, 1), (32, 32, 3)] {
         let mut noise = Key::new(11).stream();
-        let images = Array4::from_shape_simple_fn((IMAGES, shape.0, shape.1, shape.2), || noise.below(256) as u8);
+        let images =
+            Array4::from_shape_simple_fn((IMAGES, shape.0, shape.1, shape.2), || noise.below(256) as u8);
         let data = Arc::new(Dataset::new("noise", images, vec![0; IMAGES], vec!["all".into()]));
         let fits: Vec<_> = recipes.iter().filter(|(_, recipe)| recipe.check(shape).is_ok()).collect();
         let config = LoaderConfig {
@@ -70,7 +68,10 @@ pub(super) fn updates(device: &Device) -> Vec<(&'static str, Tensor)> {
     let mut found = Vec::new();
     for (name, config) in [
         ("steps of SGD", OptimizerConfig::Sgd(Sgd { weight_decay: 0.0, ..Sgd::default() })),
-        ("steps of SGD with Nesterov's momentum", OptimizerConfig::Sgd(Sgd { nesterov: true, ..Sgd::default() })),
+        (
+            "steps of SGD with Nesterov's momentum",
+            OptimizerConfig::Sgd(Sgd { nesterov: true, ..Sgd::default() }),
+        ),
         ("steps of AdamW", OptimizerConfig::AdamW(AdamW::default())),
     ] {
         let parameters: Vec<Parameter> = [1, 100, 2048, 5000]
@@ -81,11 +82,16 @@ pub(super) fn updates(device: &Device) -> Vec<(&'static str, Tensor)> {
         let mut optimizer = Optimizer::new(&config, &parameters);
         let mut values: Vec<Tensor> = parameters.iter().map(|p| p.value.clone()).collect();
         for step in 0..3 {
-            let gradients: Vec<Tensor> =
-                values.iter().enumerate().map(|(i, v)| draw("gradient", 10 * step + i, v.array().len())).collect();
+            let gradients: Vec<Tensor> = values
+                .iter()
+                .enumerate()
+                .map(|(i, v)| draw("gradient", 10 * step + i, v.array().len()))
+                .collect();
             values = optimizer.step(&values, &gradients, 0.05);
         }
-        found.extend(values.into_iter().chain(optimizer.state().into_iter().map(|(_, m)| m)).map(|t| (name, t)));
+        found.extend(
+            values.into_iter().chain(optimizer.state().into_iter().map(|(_, m)| m)).map(|t| (name, t)),
+        );
     }
     found
 }

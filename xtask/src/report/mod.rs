@@ -100,8 +100,10 @@ impl Results<'_> {
             ("adversary of the training".to_owned(), format!("{}{steps}", radius(adversary.epsilon.value())))
         });
         let backend = self.provenance["backend"].as_object().into_iter().flatten();
-        let backend = backend.map(|(name, fact)| (name.clone(), fact.as_str().unwrap_or_default().to_owned()));
-        let peak = self.study.graph.jobs().iter().filter_map(|job| self.finished[&job.key()].peak_bytes).max();
+        let backend =
+            backend.map(|(name, fact)| (name.clone(), fact.as_str().unwrap_or_default().to_owned()));
+        let peak =
+            self.study.graph.jobs().iter().filter_map(|job| self.finished[&job.key()].peak_bytes).max();
         let peak = peak.map(|bytes| ("most memory of a job".to_owned(), format!("{} MB", bytes / 1_000_000)));
         let dataset = ("dataset".to_owned(), profile.dataset.clone());
         [dataset].into_iter().chain(adversary).chain(backend).chain(peak).collect()

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_data::Manifest;
-use tarrl_encoders::{Arch, EncoderConfig};
 use tarrl_encoders::checkpoint::load_encoder;
+use tarrl_encoders::{Arch, EncoderConfig};
 use tarrl_train::{EpochRecord, Event, Finish, Method, Options, Pretraining, TrainConfig, TrainError};
 
 use super::Lab;
@@ -143,7 +143,8 @@ pub fn macs(arch: Arch) -> f64 {
 
 /// A guess for the plan: passes through the encoder at the speed of two cores, one back as long as two forward.
 fn seconds_per_image(config: &TrainConfig) -> f64 {
-    let forward = macs(config.encoder.arch) * config.encoder.width.powi(2) * 2.0 / 60e9 + 4e-5 * config.encoder.width;
+    let forward =
+        macs(config.encoder.arch) * config.encoder.width.powi(2) * 2.0 / 60e9 + 4e-5 * config.encoder.width;
     let [passes, back] = config.method.passes();
     forward * (passes + 2.0 * back)
 }

@@ -81,12 +81,11 @@ mod tests {
     #[test]
     fn a_brush_says_what_the_draw_says() {
         let shape = (32, 32, 3);
-        let recipe = Recipe {
-            blur: Blur { probability: 0.5, ..Blur::default() },
-            ..View::Strong.recipe(shape)
-        };
+        let recipe =
+            Recipe { blur: Blur { probability: 0.5, ..Blur::default() }, ..View::Strong.recipe(shape) };
         assert!(Brushes::suit(&recipe) && !Brushes::suit(&View::HighFrequency.recipe(shape)));
-        let draws: Vec<Draw> = (0..40).map(|i| Draw::new(&recipe, shape, Key::new(3).fold(i as u64))).collect();
+        let draws: Vec<Draw> =
+            (0..40).map(|i| Draw::new(&recipe, shape, Key::new(3).fold(i as u64))).collect();
         let found = Brushes::new(&draws);
         assert_eq!((found.kernel, found.weights.len()), (3, 120));
         for ((draw, brush), weights) in draws.iter().zip(&found.brushes).zip(found.weights.chunks(3)) {
