@@ -121,8 +121,8 @@ KERNEL(paint)(const unsigned char* images, const Brush* brushes, const float* we
     }
     __syncthreads();
     for (u32 o = 0; o < 4; o++) {
-        u32 op = brush.op[o];
-        float by = brush.by[o], offset = 0.0f;
+        u32 op = brushes[blockIdx.x].op[o];
+        float by = brushes[blockIdx.x].by[o], offset = 0.0f;
         if (op == KEEP || by == (op == HUE ? 0.0f : 1.0f)) continue;
         if (op == CONTRAST) offset = (1.0f - by) * mean_grey(view, n, c, lanes);
         for (u32 p = threadIdx.x; p < n; p += blockDim.x) {

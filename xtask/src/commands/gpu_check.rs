@@ -11,10 +11,11 @@ Examples:
   cargo xtask gpu-check                        everything, on the first GPU
   cargo xtask gpu-check --device cuda:1        on another one
   cargo xtask gpu-check --only conformance     only this part
+  cargo xtask gpu-check --only speed,peers     only measurements
 
 It runs the conformance suite on the GPU in f32 and f64, compares ops and ten training steps with the CPU, repeats
 them for the same bits, and measures kernels and whole steps beside what the card can do at most, and beside PyTorch
-if it is installed. It writes OUT/gpu-check.json and OUT/gpu-check.md. The GPU backend is compiled for it first, which
+if it is installed. It writes OUT/gpu-check.json and OUT/gpu-check.md after every piece. The GPU backend is compiled for it first, which
 takes some minutes the first time.";
 
 /// Check the GPU backend on a GPU, and measure it
@@ -33,6 +34,10 @@ pub(crate) struct GpuCheck {
     #[arg(long, value_name = "DIR", default_value = "runs/gpu-check")]
     out: PathBuf,
 
+    /// Begin nothing more after so many minutes; what was found until then is written
+    #[arg(long, value_name = "MINUTES", default_value_t = 8.0)]
+    minutes: f64,
+
     /// Write no files
     #[arg(long, hide = true)]
     dry: bool,
@@ -45,8 +50,10 @@ pub(crate) enum Part {
     Conformance,
     /// Ops on larger shapes and ten training steps against the CPU, and again
     Agreement,
-    /// Kernels and whole steps against the limits of the card
+    /// Kernels and whole steps against the limits of the card, and steps on images from the loader
     Speed,
+    /// The same steps in PyTorch
+    Peers,
 }
 
 impl GpuCheck {
@@ -56,8 +63,10 @@ impl GpuCheck {
         let DeviceName::Cuda(ordinal) = self.device else {
             anyhow::bail!("gpu-check needs a GPU such as cuda:0, not the CPU");
         };
+        let most = std::time::Duration::try_from_secs_f64(60.0 * self.minutes)
+            .map_err(|_| anyhow::anyhow!("--minutes {} is no time; give a number such as 8", self.minutes))?;
         let parts = if self.only.is_empty() { Part::value_variants() } else { &self.only[..] };
-        crate::gpu::check::run(ordinal, parts, (!self.dry).then_some(&self.out))
+        crate::gpu::check::run(ordinal, parts, (!self.dry).then_some(&self.out), most)
     }
 
     /// Starts this program again with the GPU backend.

@@ -88,9 +88,17 @@ fn quickest_torch(run: Run) -> anyhow::Result<Option<&'static str>> {
     Ok(best.map(|(_, setting)| setting))
 }
 
+/// The script is part of this program, so that it can be carried to a machine without the source tree.
+const TORCH: &str = include_str!("../../../benches/peers/torch_peer.py");
+
 fn torch(run: Run, setting: &str) -> Command {
     let mut command = Command::new("python3");
-    command.arg(workspace_root().join("benches/peers/torch_peer.py"));
+    torch_arguments(&mut command, run, setting);
+    command
+}
+
+fn torch_arguments(command: &mut Command, run: Run, setting: &str) {
+    command.args(["-c", TORCH]);
     command.args(["--workload", &run.workload.to_string(), "--setting", setting]);
     command.args(["--batch", &run.batch.to_string(), "--threads", &run.threads.to_string()]);
     if setting != "eager" {
@@ -99,28 +107,35 @@ fn torch(run: Run, setting: &str) -> Command {
                     glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864";
         command.env("GLIBC_TUNABLES", keep);
     }
-    command
 }
 
-/// The median seconds of a workload in PyTorch on the GPU; `None` without PyTorch or without CUDA in it.
+/// Whether PyTorch is here, with CUDA in it.
+#[cfg(feature = "cuda")]
+pub(crate) fn torch_has_gpu() -> bool {
+    let probe = "import sys, torch; sys.exit(not torch.cuda.is_available())";
+    let installed = Command::new("python3").args(["-c", probe]).stderr(Stdio::null()).status();
+    installed.is_ok_and(|status| status.success())
+}
+
+/// The median seconds of a workload in PyTorch on the GPU, which is stopped if all of it takes longer than `most`.
+///
+/// # Errors
+/// If PyTorch fails or is stopped.
 #[cfg(feature = "cuda")]
 pub(crate) fn torch_on_gpu(
     workload: Workload,
     batch: usize,
-    setting: &str,
-    dtype: &str,
-) -> anyhow::Result<Option<f64>> {
-    let probe = "import sys, torch; sys.exit(not torch.cuda.is_available())";
-    let installed = Command::new("python3").args(["-c", probe]).stderr(Stdio::null()).status();
-    if !installed.is_ok_and(|status| status.success()) {
-        return Ok(None);
-    }
-    let mut command = torch(Run { workload, batch, threads: 1, pairs: 1 }, setting);
+    [setting, dtype]: [&str; 2],
+    most: Duration,
+) -> anyhow::Result<f64> {
+    let mut command = Command::new("timeout");
+    command.arg(format!("{}", most.as_secs().max(1))).arg("python3");
+    torch_arguments(&mut command, Run { workload, batch, threads: 1, pairs: 1 }, setting);
     command.args(["--device", "cuda", "--dtype", dtype]);
     let mut peer = Peer::start(command)?;
     let seconds = (0..7).map(|_| peer.once()).collect::<anyhow::Result<Vec<_>>>()?;
     peer.finish()?;
-    Ok(Some(median(&seconds)))
+    Ok(median(&seconds))
 }
 
 /// Between two turns: threads that wait by spinning give up, and leave the cores to the other program.
@@ -161,7 +176,9 @@ struct Peer {
 impl Peer {
     /// Returns when it has warmed up.
     fn start(mut command: Command) -> anyhow::Result<Peer> {
-        let name = format!("{command:?}");
+        // The script itself is no name for people.
+        let short = command.get_args().filter(|argument| !argument.to_string_lossy().contains('\n'));
+        let name = format!("{:?} {:?}", command.get_program(), short.collect::<Vec<_>>());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let input = child.stdin.take().context("the peer has no input")?;

@@ -1,59 +1,45 @@
 //! `cargo xtask gpu-check`: all parts on one GPU, and the files about it.
 
-use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context, bail};
-use serde_json::{Map, Value, json};
+use anyhow::Context;
+use serde_json::{Value, json};
 use tarrl_cuda::{Cuda, Gpu};
 
-use super::{agreement, conformance, measure};
+use super::sheet::Sheet;
+use super::{agreement, beside, conformance, measure};
 use crate::commands::gpu_check::Part;
 use crate::{machine, workspace_root};
 
-/// Runs the parts, and writes `gpu-check.json` and `gpu-check.md` to `out` if it is given.
-pub(crate) fn run(ordinal: usize, parts: &[Part], out: Option<&Path>) -> anyhow::Result<()> {
+/// Runs the parts and begins nothing more after `most`; writes `gpu-check.json` and `gpu-check.md` to `out`, if it is given,
+/// after every piece.
+pub(crate) fn run(ordinal: usize, parts: &[Part], out: Option<&Path>, most: Duration) -> anyhow::Result<()> {
     let gpu = Cuda::new(ordinal).open().context("gpu-check did not run")?;
     let device = gpu.device();
     println!("   {}; {}", device.name(), versions(&gpu));
-    let mut report = Map::new();
-    let mut table = format!("# The GPU backend on {}\n\n{}.\n\n", gpu.facts().name, versions(&gpu));
-    let mut failures = Vec::new();
+    let heading = format!("# The GPU backend on {}\n\n{}.\n", gpu.facts().name, versions(&gpu));
+    let mut sheet = Sheet::new(out, &heading, most);
+    sheet.put("machine", machine::provenance_on(workspace_root(), &device))?;
+    sheet.put("gpu", facts(&gpu))?;
     for part in parts {
-        let (name, value) = match part {
+        match part {
             Part::Conformance => {
                 let (value, failed) = conformance::run(&device);
-                failures.extend(failed);
-                ("conformance", value)
+                sheet.fail(failed);
+                sheet.put("conformance", value)?;
             }
             Part::Agreement => {
                 let (value, failed) = agreement::run(&device);
-                failures.extend(failed);
-                ("agreement", value)
+                sheet.fail(failed);
+                sheet.put("agreement", value)?;
             }
-            Part::Speed => {
-                let (lines, value) = measure::run(&gpu)?;
-                println!("{lines}");
-                table += &lines;
-                ("speed", value)
-            }
-        };
-        report.insert(name.to_owned(), value);
+            Part::Speed => measure::run(&gpu, &mut sheet)?,
+            Part::Peers => beside::run(&mut sheet)?,
+        }
     }
-    report.insert("failures".into(), json!(failures));
-    report.insert("machine".into(), machine::provenance_on(workspace_root(), &device));
-    report.insert("gpu".into(), facts(&gpu));
-    table += &match failures.len() {
-        0 => "\nEvery check passed.\n".to_owned(),
-        n => format!("\n{n} checks FAILED:\n\n- {}\n", failures.join("\n- ")),
-    };
-    if let Some(out) = out {
-        write(out, &Value::Object(report), &table)?;
-    }
-    for failure in &failures {
-        println!("   FAILED: {failure}");
-    }
-    if failures.is_empty() { Ok(()) } else { bail!("{} checks failed; see above", failures.len()) }
+    sheet.put("gpu", facts(&gpu))?;
+    sheet.finish()
 }
 
 fn versions(gpu: &Gpu) -> String {
@@ -75,16 +61,4 @@ fn facts(gpu: &Gpu) -> Value {
         "name": f.name, "arch": f.arch, "processors": f.processors, "memory": f.memory, "driver": f.driver,
         "nvrtc": f.nvrtc, "cublas": f.cublas, "peak_memory": gpu.peak_memory(),
     })
-}
-
-fn write(out: &Path, report: &Value, table: &str) -> anyhow::Result<()> {
-    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    for (name, text) in
-        [("gpu-check.json", serde_json::to_string_pretty(report)?), ("gpu-check.md", table.to_owned())]
-    {
-        let path = out.join(name);
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("   wrote {}", path.display());
-    }
-    Ok(())
 }

@@ -1,17 +1,21 @@
-//! The speed of kernels and whole steps beside what the card can do at most, and beside PyTorch.
+//! The speed of kernels and whole steps beside what the card can do at most, and what loading adds to a step.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use anyhow::Context;
+use ndarray::Array4;
+use serde_json::json;
 use tarrl_benches::{Activity, Step, Workload, median, time, uniform};
 use tarrl_cuda::{Gpu, Limits};
+use tarrl_data::{Dataset, Loader, LoaderConfig};
 use tarrl_encoders::Arch;
 use tarrl_tensor::{BatchNorm, Conv, Key, Norm, Recording, Tensor, pull_back};
 
-use crate::commands::peers;
+use super::sheet::Sheet;
 
 /// Images of a step.
-const BATCH: usize = 512;
+pub(crate) const BATCH: usize = 512;
 /// Runs of a kernel that are timed together.
 const RUNS: usize = 20;
 
@@ -22,37 +26,102 @@ struct Row {
     speed: f64,
     unit: &'static str,
     share: f64,
-    note: String,
 }
 
-/// Measures everything; the table as Markdown, and the same as JSON.
-pub(crate) fn run(gpu: &Gpu) -> anyhow::Result<(String, Value)> {
+/// The whole steps, the most important first.
+pub(crate) const STEPS: [Activity; 4] =
+    [Activity::Train, Activity::SslStep, Activity::InputGrad, Activity::Forward];
+
+/// Measures limits, kernels and steps, one after the other as long as there is time.
+pub(crate) fn run(gpu: &Gpu, sheet: &mut Sheet<'_>) -> anyhow::Result<()> {
     let limits = Limits::measure(gpu);
-    let mut rows = kernels(gpu, &limits);
-    for activity in [Activity::Forward, Activity::InputGrad, Activity::Train, Activity::SslStep] {
-        rows.push(step(gpu, Workload { activity, arch: Arch::ResNet18Cifar }, &limits)?);
-    }
     let Limits { copy_gb_per_s, f32_gflops, tf32_gflops, bf16_gflops } = limits;
-    let mut table = format!(
+    sheet.line(&format!(
         "Limits measured in the same run: copy {copy_gb_per_s:.0} GB/s, products {f32_gflops:.0} GFLOP/s in f32, \
-         {tf32_gflops:.0} in TF32, {bf16_gflops:.0} in bf16.\n\n\
-         | what | ms | speed | share of the limit | note |\n|---|---:|---:|---:|---|\n"
-    );
-    let mut json = Vec::new();
-    for Row { what, milliseconds, speed, unit, share, note } in rows {
-        table += &format!(
-            "| {what} | {milliseconds:.3} | {speed:.0} {unit} | {:.0} % | {note} |\n",
-            100.0 * share
-        );
-        json.push(json!({
-            "what": what, "ms": milliseconds, "speed": speed, "unit": unit, "share": share, "note": note,
-        }));
+         {tf32_gflops:.0} in TF32, {bf16_gflops:.0} in bf16.\n"
+    ));
+    sheet.put(
+        "limits",
+        json!({
+            "copy_gb_per_s": copy_gb_per_s, "f32_gflops": f32_gflops, "tf32_gflops": tf32_gflops,
+            "bf16_gflops": bf16_gflops,
+        }),
+    )?;
+    sheet.line("| what | ms | speed | share of the limit |\n|---|---:|---:|---:|");
+    // Storage in bf16 has rows of its own here as soon as the backend has it.
+    for activity in STEPS {
+        if !sheet.left().is_zero() {
+            let row = step(gpu, Workload { activity, arch: Arch::ResNet18Cifar }, &limits);
+            put(sheet, row)?;
+        }
     }
-    let limits = json!({
-        "copy_gb_per_s": copy_gb_per_s, "f32_gflops": f32_gflops, "tf32_gflops": tf32_gflops,
-        "bf16_gflops": bf16_gflops,
-    });
-    Ok((table, json!({"limits": limits, "rows": json, "peak_memory": gpu.peak_memory()})))
+    if !sheet.left().is_zero() {
+        kernels(gpu, &limits).into_iter().try_for_each(|row| put(sheet, row))?;
+    }
+    if sheet.left().is_zero() {
+        sheet.line("\nThe time was over before everything was measured.");
+        return Ok(());
+    }
+    let [resident, loaded] = loading(gpu)?;
+    let overhead = 100.0 * (loaded / resident - 1.0);
+    sheet.line(&format!(
+        "\nA training step on {BATCH} images in two views: {:.1} ms on images that stay on the card, {:.1} ms on batches of \
+         the loader ({overhead:+.1} %).",
+        1e3 * resident,
+        1e3 * loaded
+    ));
+    sheet.put(
+        "loading",
+        json!({"resident_ms": 1e3 * resident, "loaded_ms": 1e3 * loaded, "overhead_percent": overhead}),
+    )
+}
+
+fn put(sheet: &mut Sheet<'_>, row: Row) -> anyhow::Result<()> {
+    let Row { what, milliseconds, speed, unit, share } = row;
+    sheet.line(&format!("| {what} | {milliseconds:.3} | {speed:.0} {unit} | {:.0} % |", 100.0 * share));
+    sheet.add("rows", json!({"what": what, "ms": milliseconds, "speed": speed, "unit": unit, "share": share}))
+}
+
+/// Seconds of a self-supervised step on images that stay on the card, and on batches of strong views that a loader
+/// prepares meanwhile.
+fn loading(gpu: &Gpu) -> anyhow::Result<[f64; 2]> {
+    /// Steps that are timed together, after some that are not.
+    const STEPS: usize = 12;
+    const BEFORE: usize = 3;
+    let device = gpu.device();
+    let mut noise = Key::new(3).stream();
+    let images = Array4::from_shape_simple_fn((BATCH, 32, 32, 3), || noise.below(256) as u8);
+    let data = Arc::new(Dataset::new("noise", images, vec![0; BATCH], vec!["all".into()]));
+    let config = LoaderConfig {
+        batch: BATCH,
+        epochs: BEFORE + STEPS,
+        threads: 4,
+        bytes: device.paints(),
+        ..LoaderConfig::default()
+    };
+    let mut step =
+        Step::new(Workload { activity: Activity::SslStep, arch: Arch::ResNet18Cifar }, BATCH, &device);
+    let mut timed = |next: &mut dyn FnMut() -> anyhow::Result<[Tensor; 2]>| {
+        let mut clock = Instant::now();
+        for number in 0..BEFORE + STEPS {
+            if number == BEFORE {
+                gpu.synchronize();
+                clock = Instant::now();
+            }
+            drop(step.run_on(&next()?));
+        }
+        gpu.synchronize();
+        anyhow::Ok(clock.elapsed().as_secs_f64() / STEPS as f64)
+    };
+    let resident = [(); 2].map(|()| uniform(&device, &[BATCH, 32, 32, 3], Key::new(5)));
+    let resident = timed(&mut || Ok(resident.clone()))?;
+    let mut loader = Loader::new(data, Key::new(4), &config)?;
+    let loaded = timed(&mut || {
+        let batch = loader.next().context("the loader ended too early")?;
+        let views: Vec<Tensor> = batch.on(&device).into_iter().map(Tensor::from).collect();
+        Ok(<[Tensor; 2]>::try_from(views).expect("the loader paints two views"))
+    })?;
+    Ok([resident, loaded])
 }
 
 fn kernels(gpu: &Gpu, limits: &Limits) -> Vec<Row> {
@@ -99,7 +168,7 @@ fn kernels(gpu: &Gpu, limits: &Limits) -> Vec<Row> {
 }
 
 fn row(what: &str, seconds: f64, speed: f64, unit: &'static str, share: f64) -> Row {
-    Row { what: what.to_owned(), milliseconds: 1e3 * seconds, speed, unit, share, note: String::new() }
+    Row { what: what.to_owned(), milliseconds: 1e3 * seconds, speed, unit, share }
 }
 
 /// Seconds of one of many runs that are queued together; the results of all are kept out of the way.
@@ -114,8 +183,8 @@ fn seconds(gpu: &Gpu, f: &dyn Fn() -> Tensor) -> f64 {
     clock.elapsed().as_secs_f64() / RUNS as f64
 }
 
-/// A whole step, ended by reading a result, and PyTorch's best settings on the same card if it is installed.
-fn step(gpu: &Gpu, workload: Workload, limits: &Limits) -> anyhow::Result<Row> {
+/// A whole step, ended by reading a result.
+fn step(gpu: &Gpu, workload: Workload, limits: &Limits) -> Row {
     let mut step = Step::new(workload, BATCH, &gpu.device());
     time(&mut step, 2);
     let mut once = || {
@@ -127,29 +196,5 @@ fn step(gpu: &Gpu, workload: Workload, limits: &Limits) -> anyhow::Result<Row> {
     };
     let seconds = median(&(0..7).map(|_| once()).collect::<Vec<_>>());
     let speed = step.flops() as f64 / seconds / 1e9;
-    let mut row = row(
-        &format!("{workload}, {BATCH} images, f32"),
-        seconds,
-        speed,
-        "GFLOP/s",
-        speed / limits.f32_gflops,
-    );
-    let mut notes = Vec::new();
-    for (name, setting, dtype) in [
-        ("eager f32", "eager", "f32"),
-        ("channels-last bf16", "tuned", "bf16"),
-        ("compiled channels-last bf16", "compiled", "bf16"),
-    ] {
-        match peers::torch_on_gpu(workload, BATCH, setting, dtype) {
-            Ok(Some(theirs)) => notes.push(format!("PyTorch {name} {:.1} ms", 1e3 * theirs)),
-            Ok(None) => {
-                notes.push("PyTorch with CUDA is not installed here".to_owned());
-                break;
-            }
-            // PyTorch's trouble is no reason to lose our own figures.
-            Err(error) => notes.push(format!("PyTorch {name} failed: {error:#}")),
-        }
-    }
-    row.note = notes.join("; ");
-    Ok(row)
+    row(&format!("{workload}, {BATCH} images, f32"), seconds, speed, "GFLOP/s", speed / limits.f32_gflops)
 }

@@ -2,8 +2,10 @@
 
 pub(crate) mod agreement;
 mod batches;
+mod beside;
 pub(crate) mod check;
 pub(crate) mod conformance;
 pub(crate) mod emulator;
 pub(crate) mod kernels;
 pub(crate) mod measure;
+mod sheet;
