@@ -1,5 +1,6 @@
 //! The kernels of a GPU behind the trait of the tensors.
 
+use crate::capture::capture;
 use crate::conv;
 use crate::gpu::Gpu;
 use crate::memory::{Block, read};
@@ -7,8 +8,8 @@ use crate::{layout, matmul, norm, pointwise, pool, random, reduce, softmax};
 use std::fmt;
 use std::sync::Arc;
 use tarrl_tensor::{
-    Array, Backend, BatchNormSaved, BatchNormed, Binary, Buffer, ConvShape, DType, Extreme, HostSlice,
-    HostVec, Key, Norm, PoolShape, Product, Random, Shape, Split, Strided, Transpose, Unary,
+    Array, Backend, BatchNormSaved, BatchNormed, Binary, Buffer, Captured, ConvShape, DType, Extreme,
+    HostSlice, HostVec, Key, Norm, PoolShape, Product, Random, Shape, Split, Strided, Transpose, Unary,
 };
 
 pub(crate) struct CudaBackend(pub(crate) Arc<Gpu>);
@@ -188,6 +189,10 @@ impl Backend for CudaBackend {
 
     fn cross_entropy_adjoint(&self, logits: &Array, labels: &Array, dy: &Array) -> Buffer {
         Arc::new(softmax::cross_entropy_adjoint(&self.0, logits, labels, dy))
+    }
+
+    fn capture(&self, inputs: &[Array], run: &dyn Fn(&[Array]) -> Vec<Array>) -> Option<Box<dyn Captured>> {
+        capture(&self.0, inputs, run).map(|graph| Box::new(graph) as Box<dyn Captured>)
     }
 }
 

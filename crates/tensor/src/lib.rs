@@ -31,6 +31,7 @@ mod graph;
 mod key;
 mod op;
 mod ops;
+mod replay;
 mod shape;
 mod tensor;
 
@@ -45,5 +46,6 @@ pub use graph::{Edge, Node, Vjp, history};
 pub use key::{Key, KeyPart, Stream};
 pub use op::Op;
 pub use ops::BatchNorm;
+pub use replay::{Captured, Replayed};
 pub use shape::{MAX_RANK, Shape, Split};
 pub use tensor::Tensor;

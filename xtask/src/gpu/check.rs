@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
 use tarrl_cuda::{Cuda, Gpu};
 
-use super::{agreement, conformance, measure};
+use super::{agreement, conformance, measure, replay};
 use crate::commands::gpu_check::Part;
 use crate::{machine, workspace_root};
 
@@ -30,6 +30,11 @@ pub(crate) fn run(ordinal: usize, parts: &[Part], out: Option<&Path>) -> anyhow:
                 let (value, failed) = agreement::run(&device);
                 failures.extend(failed);
                 ("agreement", value)
+            }
+            Part::Replay => {
+                let (value, failed) = replay::run(&device);
+                failures.extend(failed);
+                ("replay", value)
             }
             Part::Speed => {
                 let (lines, value) = measure::run(&gpu)?;

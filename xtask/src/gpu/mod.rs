@@ -6,3 +6,4 @@ pub(crate) mod conformance;
 pub(crate) mod emulator;
 pub(crate) mod kernels;
 pub(crate) mod measure;
+pub(crate) mod replay;
