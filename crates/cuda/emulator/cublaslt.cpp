@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstring>
 
+#include "stream.h"
+
 typedef int Status;
 typedef unsigned long long u64;
 
@@ -66,9 +68,8 @@ struct Bf16 {
 
 // Factors of type From, sums of R, a result of type To.
 template <class R, class From, class To>
-Status multiply(const Product& p, const void* alpha, const void* beta, const From* a, const Layout& la, const From* b,
-                const Layout& lb, To* c, const Layout& lc) {
-    R factor = *static_cast<const R*>(alpha), keep = *static_cast<const R*>(beta);
+Status multiply(const Product& p, R factor, R keep, const From* a, const Layout& la, const From* b, const Layout& lb,
+                To* c, const Layout& lc) {
     const To* bias = static_cast<const To*>(p.bias);
     u64 terms = p.on_a == TRANSPOSED ? la.rows : la.columns;
     long long down_a = p.on_a == TRANSPOSED ? la.lead : 1, along_a = p.on_a == TRANSPOSED ? 1 : la.lead;
@@ -201,9 +202,9 @@ Status cublasLtMatmulAlgoGetHeuristic(void*, void* product, void* a, void* b, vo
 
 Status cublasLtMatmul(void*, void* product, const void* alpha, const void* a, void* la, const void* b, void* lb,
                       const void* beta, const void* c, void* lc, void* d, void* ld, const u64* algorithm, void*,
-                      std::size_t, void*) {
-    const Product& p = *static_cast<Product*>(product);
-    const Layout &left = *static_cast<Layout*>(la), &right = *static_cast<Layout*>(lb), &to = *static_cast<Layout*>(lc);
+                      std::size_t, void* stream) {
+    const Product p = *static_cast<Product*>(product);
+    const Layout left = *static_cast<Layout*>(la), right = *static_cast<Layout*>(lb), to = *static_cast<Layout*>(lc);
     Status status = check(p, left, right, to);
     if (status != OK) return status;
     const void* at[] = {a, b, c, d};
@@ -212,10 +213,15 @@ Status cublasLtMatmul(void*, void* product, const void* alpha, const void* a, vo
     }
     if (c != d || lc != ld || ((p.epilogue & BIAS) && p.bias == nullptr)) return INVALID_VALUE;
     auto run = [&](auto sum, auto from, auto result) {
+        typedef decltype(sum) R;
         typedef decltype(from) From;
         typedef decltype(result) To;
-        return multiply<decltype(sum)>(p, alpha, beta, static_cast<const From*>(a), left, static_cast<const From*>(b), right,
-                                       static_cast<To*>(d), to);
+        // Factors are read now, from the host.
+        R factor = *static_cast<const R*>(alpha), keep = *static_cast<const R*>(beta);
+        return queue(stream, [=] {
+            return multiply<R>(p, factor, keep, static_cast<const From*>(a), left, static_cast<const From*>(b), right,
+                               static_cast<To*>(d), to);
+        });
     };
     if (left.type == F64) return run(double(), double(), double());
     if (left.type == F32) return run(float(), float(), float());

@@ -1,15 +1,17 @@
 // A CUDA driver with one device, on the CPU: the functions that the backend calls, and no others.
 //
-// Memory is that of the host, every call is done when it returns, and modules are ignored: kernels are looked up by name
-// among those that were compiled into this library. Fresh memory is full of NaN, so that what is read before it is
+// Memory is that of the host, every call is done when it returns unless it is recorded for a graph, and modules are
+// ignored: kernels are looked up by name among those that were compiled into this library. Fresh memory is full of NaN, so that what is read before it is
 // written shows; a frame behind every block is checked when the block is freed.
 
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <mutex>
 
 #include "grid.h"
+#include "stream.h"
 
 typedef int Status;
 typedef unsigned long long Pointer;
@@ -17,16 +19,50 @@ typedef unsigned long long Pointer;
 namespace {
 
 const Status OK = 0, INVALID_VALUE = 1, INVALID_DEVICE = 101, NOT_FOUND = 500, NOT_SUPPORTED = 801;
+const Status ILLEGAL_STATE = 401, NOT_IN_CAPTURE = 900, CAPTURE_BROKEN = 901;
+const int THREAD_LOCAL = 1;
 const std::size_t HEAD = 64, FRAME = 64;
 const unsigned char UNWRITTEN = 0xff, FRAME_BYTE = 0xa5;
 
 std::mutex busy;
 std::size_t used, most;
-int the_context, the_stream, the_module, the_pool;
+int the_context, the_module, the_pool;
+Stream the_stream;
 thread_local void* current_context;
+// Whether this thread records the stream, and may not make calls that would wait for it.
+thread_local bool recording;
 
 struct Event {
     std::chrono::steady_clock::time_point time;
+};
+
+struct Graph {
+    Work work;
+};
+
+// For calls that no graph of this emulator can hold.
+Status outside_capture(void* stream) {
+    Stream* of = static_cast<Stream*>(stream);
+    if (of == nullptr || !of->recorded) return OK;
+    of->broken = true;
+    return NOT_IN_CAPTURE;
+}
+
+// For calls that concern no stream.
+Status outside_capture() { return recording ? outside_capture(&the_stream) : OK; }
+
+// A copy of a kernel's arguments.
+struct Arguments {
+    std::vector<std::unique_ptr<char[]>> values;
+    std::vector<void*> pointers;
+
+    Arguments(const std::size_t* sizes, void** from) {
+        for (int i = 0; sizes[i] > 0; i++) {
+            values.emplace_back(new char[sizes[i]]);
+            memcpy(values[i].get(), from[i], sizes[i]);
+            pointers.push_back(values[i].get());
+        }
+    }
 };
 
 }  // namespace
@@ -101,7 +137,7 @@ Status cuCtxSetCurrent(void* context) {
     return OK;
 }
 
-Status cuCtxSynchronize() { return OK; }
+Status cuCtxSynchronize() { return outside_capture(); }
 
 Status cuStreamCreate(void** stream, unsigned) {
     *stream = &the_stream;
@@ -109,7 +145,46 @@ Status cuStreamCreate(void** stream, unsigned) {
 }
 
 Status cuStreamDestroy_v2(void*) { return OK; }
-Status cuStreamSynchronize(void*) { return OK; }
+Status cuStreamSynchronize(void* stream) { return outside_capture(stream); }
+
+Status cuStreamBeginCapture_v2(void* stream, int mode) {
+    if (stream != &the_stream || mode != THREAD_LOCAL) return NOT_SUPPORTED;
+    if (the_stream.recorded) return ILLEGAL_STATE;
+    the_stream.recorded = recording = true;
+    return OK;
+}
+
+Status cuStreamEndCapture(void* stream, void** graph) {
+    *graph = nullptr;
+    if (stream != &the_stream || !recording) return ILLEGAL_STATE;
+    Stream recorded = std::move(the_stream);
+    the_stream = Stream();
+    recording = false;
+    if (recorded.broken) return CAPTURE_BROKEN;
+    *graph = new Graph{std::move(recorded.work)};
+    return OK;
+}
+
+Status cuGraphInstantiateWithFlags(void** instance, void* graph, unsigned long long flags) {
+    if (flags != 0) return NOT_SUPPORTED;
+    *instance = new Graph(*static_cast<Graph*>(graph));
+    return OK;
+}
+
+Status cuGraphLaunch(void* instance, void* stream) {
+    if (Status status = outside_capture(stream)) return status;
+    for (const auto& work : static_cast<Graph*>(instance)->work) {
+        if (Status status = work()) return status;
+    }
+    return OK;
+}
+
+Status cuGraphDestroy(void* graph) {
+    delete static_cast<Graph*>(graph);
+    return OK;
+}
+
+Status cuGraphExecDestroy(void* instance) { return cuGraphDestroy(instance); }
 
 Status cuDeviceGetDefaultMemPool(void** pool, int) {
     *pool = &the_pool;
@@ -124,7 +199,8 @@ Status cuMemPoolGetAttribute(void*, int, void* value) {
     return OK;
 }
 
-Status cuMemAllocAsync(Pointer* pointer, std::size_t bytes, void*) {
+Status cuMemAllocAsync(Pointer* pointer, std::size_t bytes, void* stream) {
+    if (Status status = outside_capture(stream)) return status;
     std::lock_guard<std::mutex> lock(busy);
     if (bytes == 0) return INVALID_VALUE;
     char* start = static_cast<char*>(aligned_alloc(64, (HEAD + bytes + FRAME + 63) / 64 * 64));
@@ -137,7 +213,8 @@ Status cuMemAllocAsync(Pointer* pointer, std::size_t bytes, void*) {
     return OK;
 }
 
-Status cuMemFreeAsync(Pointer pointer, void*) {
+Status cuMemFreeAsync(Pointer pointer, void* stream) {
+    if (Status status = outside_capture(stream)) return status;
     std::lock_guard<std::mutex> lock(busy);
     char* start = reinterpret_cast<char*>(pointer) - HEAD;
     std::size_t bytes;
@@ -153,27 +230,34 @@ Status cuMemFreeAsync(Pointer pointer, void*) {
     return OK;
 }
 
-Status cuMemcpyHtoDAsync_v2(Pointer to, const void* from, std::size_t bytes, void*) {
+Status cuMemcpyHtoDAsync_v2(Pointer to, const void* from, std::size_t bytes, void* stream) {
+    if (Status status = outside_capture(stream)) return status;
     memcpy(reinterpret_cast<void*>(to), from, bytes);
     return OK;
 }
 
-Status cuMemcpyDtoHAsync_v2(void* to, Pointer from, std::size_t bytes, void*) {
+Status cuMemcpyDtoHAsync_v2(void* to, Pointer from, std::size_t bytes, void* stream) {
+    if (Status status = outside_capture(stream)) return status;
     memcpy(to, reinterpret_cast<void*>(from), bytes);
     return OK;
 }
 
-Status cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, std::size_t bytes, void*) {
-    memcpy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes);
-    return OK;
+Status cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, std::size_t bytes, void* stream) {
+    return queue(stream, [=] {
+        memcpy(reinterpret_cast<void*>(to), reinterpret_cast<void*>(from), bytes);
+        return OK;
+    });
 }
 
-Status cuMemsetD8Async(Pointer to, unsigned char byte, std::size_t bytes, void*) {
-    memset(reinterpret_cast<void*>(to), byte, bytes);
-    return OK;
+Status cuMemsetD8Async(Pointer to, unsigned char byte, std::size_t bytes, void* stream) {
+    return queue(stream, [=] {
+        memset(reinterpret_cast<void*>(to), byte, bytes);
+        return OK;
+    });
 }
 
 Status cuModuleLoadData(void** module, const void*) {
+    if (Status status = outside_capture()) return status;
     *module = &the_module;
     return OK;
 }
@@ -191,12 +275,16 @@ Status cuModuleGetFunction(void** function, void*, const char* name) {
 }
 
 Status cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                      unsigned shared, void*, void** arguments, void**) {
-    std::lock_guard<std::mutex> lock(busy);
+                      unsigned shared, void* stream, void** arguments, void**) {
     bool fits = gx && gy && gz && bx && by && bz && gy < 65536 && gz < 65536 && bx * by * bz <= 1024 && shared == 0;
     if (!fits) return INVALID_VALUE;
-    run(*static_cast<Kernel*>(function), {gx, gy, gz}, {bx, by, bz}, arguments);
-    return OK;
+    const Kernel& kernel = *static_cast<Kernel*>(function);
+    auto kept = std::make_shared<Arguments>(kernel.sizes, arguments);
+    return queue(stream, [=, &kernel] {
+        std::lock_guard<std::mutex> lock(busy);
+        run(kernel, {gx, gy, gz}, {bx, by, bz}, kept->pointers.data());
+        return OK;
+    });
 }
 
 Status cuEventCreate(void** event, unsigned) {
@@ -204,7 +292,8 @@ Status cuEventCreate(void** event, unsigned) {
     return OK;
 }
 
-Status cuEventRecord(void* event, void*) {
+Status cuEventRecord(void* event, void* stream) {
+    if (Status status = outside_capture(stream)) return status;
     static_cast<Event*>(event)->time = std::chrono::steady_clock::now();
     return OK;
 }

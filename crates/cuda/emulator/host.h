@@ -58,6 +58,8 @@ struct Kernel {
     void (*call)(void** arguments);
     // Whether its threads wait for each other.
     bool barriers;
+    // Bytes of each argument, with a zero behind the last.
+    const std::size_t* sizes;
 };
 extern const Kernel kernels[];
 extern const unsigned kernel_count;
@@ -65,6 +67,14 @@ extern const unsigned kernel_count;
 template <class... A, std::size_t... I>
 void apply(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
     kernel(*static_cast<A*>(arguments[I])...);
+}
+
+template <class... A>
+constexpr std::size_t sizes_of[] = {sizeof(A)..., 0};
+
+template <class... A>
+const std::size_t* sizes(void (*)(A...)) {
+    return sizes_of<A...>;
 }
 
 // Calls a kernel with arguments as the driver gets them: a pointer to each.

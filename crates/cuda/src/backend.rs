@@ -1,5 +1,6 @@
 //! The kernels of a GPU behind the trait of the tensors.
 
+use crate::capture::capture;
 use crate::conv;
 use crate::gpu::Gpu;
 use crate::memory::{Block, read};
@@ -7,9 +8,9 @@ use crate::{layout, matmul, norm, paint, pointwise, pool, random, reduce, softma
 use std::fmt;
 use std::sync::Arc;
 use tarrl_tensor::{
-    Array, Backend, BatchNormSaved, BatchNormed, Binary, Buffer, ConvShape, DType, Extreme, HostSlice,
-    HostVec, Key, Norm, Painting, PoolShape, Product, Random, Rule, Shape, Split, Strided, Transpose, Unary,
-    Update, Updated,
+    Array, Backend, BatchNormSaved, BatchNormed, Binary, Buffer, Captured, ConvShape, DType, Extreme,
+    HostSlice, HostVec, Key, Norm, Painting, PoolShape, Product, Random, Rule, Shape, Split, Strided,
+    Transpose, Unary, Update, Updated,
 };
 
 pub(crate) struct CudaBackend(pub(crate) Arc<Gpu>);
@@ -213,6 +214,10 @@ impl Backend for CudaBackend {
 
     fn cross_entropy_adjoint(&self, logits: &Array, labels: &Array, dy: &Array) -> Buffer {
         Arc::new(softmax::cross_entropy_adjoint(&self.0, logits, labels, dy))
+    }
+
+    fn capture(&self, inputs: &[Array], run: &dyn Fn(&[Array]) -> Vec<Array>) -> Option<Box<dyn Captured>> {
+        capture(&self.0, inputs, run).map(|graph| Box::new(graph) as Box<dyn Captured>)
     }
 }
 

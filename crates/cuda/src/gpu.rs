@@ -2,6 +2,7 @@
 
 use crate::absent::Absent;
 use crate::cache::Cache;
+use crate::capture::Captures;
 use crate::compile::{self, Compiler};
 use crate::lt::Lt;
 use crate::memory::{Block, Held};
@@ -30,6 +31,7 @@ pub(crate) struct Gpu {
     cache: Cache,
     functions: RwLock<HashMap<(&'static str, Element), CudaFunction>>,
     fault: Fault,
+    pub(crate) captures: Captures,
 }
 
 /// What is known of a GPU and of the libraries that drive it.
@@ -105,6 +107,7 @@ impl Gpu {
             cache: Cache::new(how.places.cache.clone()),
             functions: RwLock::default(),
             fault: Fault { word, possible: AtomicBool::new(false) },
+            captures: Captures::default(),
         })
     }
 
@@ -140,6 +143,7 @@ impl Gpu {
     /// The pointer that kernels which check their operands write to.
     pub(crate) fn fault(&self) -> u64 {
         self.fault.possible.store(true, Ordering::Relaxed);
+        self.captures.note_fault();
         self.fault.word.pointer()
     }
 
@@ -150,6 +154,7 @@ impl Gpu {
             return;
         }
         let mut word = [0u32];
+        let _turn = self.turn();
         let word = self.expect("download", self.fault.word.read(&self.stream, &mut word).map(|()| word[0]));
         if word != 0 {
             self.expect("download", self.fault.word.zero(&self.stream));

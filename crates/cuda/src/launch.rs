@@ -73,6 +73,7 @@ impl Launch<'_> {
         gpu.expect(kernel, gpu.context.bind_to_thread());
         let [x, y] = grid.map(|n| u32::try_from(n).expect("a grid has fewer than 2^32 blocks"));
         let [columns, lines] = block.map(|n| n as u32);
+        let turn = gpu.turn();
         // SAFETY: the callers of this crate give every kernel the arguments of its definition, over blocks of at
         // least the lengths that it runs over; all memory was allocated on this stream.
         let queued = unsafe {
@@ -85,6 +86,7 @@ impl Launch<'_> {
                 &mut pointers,
             )
         };
+        drop(turn);
         gpu.expect(kernel, queued);
     }
 }

@@ -28,6 +28,7 @@
 mod absent;
 mod backend;
 mod cache;
+mod capture;
 mod compile;
 mod conv;
 mod gpu;
@@ -126,6 +127,8 @@ impl Gpu {
     /// # Panics
     /// If the device failed.
     pub fn synchronize(&self) {
+        self.0.uncapturable("a wait");
+        let _turn = self.0.turn();
         self.0.expect("synchronize", self.0.stream.synchronize());
     }
 }

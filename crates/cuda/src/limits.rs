@@ -35,9 +35,11 @@ impl Limits {
     pub fn measure(gpu: &Gpu) -> Limits {
         let [from, to] = [0; 2].map(|_| gpu.0.block("measure", COPY));
         let copy = best(gpu, || {
+            let turn = gpu.0.turn();
             // SAFETY: both blocks have so many bytes, and the copy is queued on the stream that they belong to.
             let queued =
                 unsafe { memcpy_dtod_async(to.pointer(), from.pointer(), COPY, gpu.0.stream.cu_stream()) };
+            drop(turn);
             gpu.0.expect("copy", queued);
         });
         // Zeros, so that no factor is a subnormal or a NaN.
@@ -75,10 +77,12 @@ fn product(gpu: &Gpu, from: &Block, to: &Block, dtype: DType, arithmetic: Arithm
         end: End::Plain,
     };
     let pointers = [from.pointer(), from.pointer(), to.pointer(), 0];
+    let turn = gpu.0.turn();
     let mut lt = gpu.0.lt.lock().expect("no panic while held");
     // SAFETY: SIDE² elements of four bytes fit into the blocks.
     let queued = unsafe { lt.multiply(&kind, pointers, &gpu.0.stream) };
     drop(lt);
+    drop(turn);
     gpu.0.expect("product", queued);
 }
 

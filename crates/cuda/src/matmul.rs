@@ -100,10 +100,12 @@ pub(crate) fn gemm(gpu: &Gpu, g: &Gemm<'_>) {
         end: g.end,
     };
     gpu.expect("matmul", gpu.context.bind_to_thread());
+    let turn = gpu.turn();
     let mut lt = gpu.lt.lock().expect("no panic while held");
     // SAFETY: the callers of this crate give matrices that lie inside their blocks, and a bias as long as a row.
     let status = unsafe { lt.multiply(&kind, pointers, &gpu.stream) };
     // A panic while it is held would make it useless.
     drop(lt);
+    drop(turn);
     gpu.expect("matmul", status);
 }

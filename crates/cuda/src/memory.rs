@@ -1,5 +1,6 @@
 //! Memory on the GPU: taken from the pool and given back in the order of the stream.
 
+use crate::capture::Arena;
 use crate::gpu::Gpu;
 use cudarc::driver::CudaStream;
 use cudarc::driver::result::{self, DriverError};
@@ -10,19 +11,26 @@ use tarrl_tensor::Array;
 pub(crate) struct Block {
     held: Held,
     gpu: Arc<Gpu>,
+    /// The memory of a captured function, to which this goes back.
+    arena: Option<Arc<Arena>>,
 }
 
 impl Block {
     /// Uninitialised memory.
+    #[track_caller]
     pub(crate) fn new(gpu: &Arc<Gpu>, bytes: usize) -> Result<Block, DriverError> {
-        gpu.context.bind_to_thread()?;
-        Ok(Block { held: Held::new(&gpu.stream, bytes)?, gpu: gpu.clone() })
+        let (held, arena) = gpu.memory(bytes)?;
+        Ok(Block { held, gpu: gpu.clone(), arena })
     }
 
     /// A copy of host memory.
+    #[track_caller]
     pub(crate) fn upload<T: Copy>(gpu: &Arc<Gpu>, data: &[T]) -> Result<Block, DriverError> {
+        gpu.uncapturable("an upload");
         let block = Block::new(gpu, size_of_val(data))?;
         if !data.is_empty() {
+            gpu.context.bind_to_thread()?;
+            let _turn = gpu.turn();
             // SAFETY: the block has as many bytes as the slice. From memory that is not pinned the driver returns
             // when it has taken all of the slice.
             unsafe { result::memcpy_htod_async(block.pointer(), data, gpu.stream.cu_stream()) }?;
@@ -31,10 +39,13 @@ impl Block {
     }
 
     /// Waits for all work and copies to the host.
+    #[track_caller]
     pub(crate) fn download<T: Copy + Default>(&self, len: usize) -> Result<Vec<T>, DriverError> {
         let mut data = vec![T::default(); len];
         assert!(size_of_val(&data[..]) <= self.held.bytes, "a block has fewer bytes than its array");
+        self.gpu.uncapturable("a download");
         self.gpu.context.bind_to_thread()?;
+        let _turn = self.gpu.turn();
         self.held.read(&self.gpu.stream, &mut data)?;
         Ok(data)
     }
@@ -50,9 +61,11 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // An error stays with the context, which returns it from the next call.
-        self.gpu.context.record_err(self.gpu.context.bind_to_thread());
-        self.held.free(&self.gpu.stream);
+        let held = self.held.take();
+        match self.arena.take() {
+            Some(arena) => arena.give_back(held),
+            None => self.gpu.release(held),
+        }
     }
 }
 
@@ -63,7 +76,12 @@ impl Drop for Block {
 #[track_caller]
 pub(crate) fn read<'a>(gpu: &Arc<Gpu>, op: &str, x: &'a Array) -> &'a Block {
     let block = x.buffer().downcast_ref::<Block>().filter(|block| Arc::ptr_eq(block.gpu(), gpu));
-    block.unwrap_or_else(|| panic!("{op}: an operand is on {}, not on {gpu:?}", x.device().name()))
+    let block =
+        block.unwrap_or_else(|| panic!("{op}: an operand is on {}, not on {gpu:?}", x.device().name()));
+    if block.arena.is_none() {
+        gpu.captures.keep(block.pointer(), x.buffer());
+    }
+    block
 }
 
 /// Memory whose owner frees it.
@@ -96,6 +114,15 @@ impl Held {
 
     pub(crate) fn pointer(&self) -> u64 {
         self.pointer
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The memory under another owner.
+    pub(crate) fn take(&mut self) -> Held {
+        Held { pointer: std::mem::take(&mut self.pointer), bytes: self.bytes }
     }
 
     /// Gives the memory back, once.

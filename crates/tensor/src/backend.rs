@@ -2,6 +2,7 @@
 
 use crate::array::{Array, Buffer, DType, HostSlice, HostVec};
 use crate::key::Key;
+use crate::replay::Captured;
 use crate::shape::{Shape, Split};
 use crate::update::{Rule, Update, Updated};
 use crate::views::Painting;
@@ -172,6 +173,11 @@ pub trait Backend: Debug + Send + Sync {
     fn cross_entropy(&self, logits: &Array, labels: &Array) -> Buffer;
     /// Its adjoint: `dy_i·(softmax − one-hot)`, with the label's entry as minus the sum of the others.
     fn cross_entropy_adjoint(&self, logits: &Array, labels: &Array, dy: &Array) -> Buffer;
+
+    /// The work of `run(inputs)` recorded, if the device can and `run` lets it; runs it any number of times.
+    fn capture(&self, _: &[Array], _run: &dyn Fn(&[Array]) -> Vec<Array>) -> Option<Box<dyn Captured>> {
+        None
+    }
 }
 
 /// A law of [`Backend::random`].

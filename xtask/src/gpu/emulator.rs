@@ -51,7 +51,8 @@ fn table() -> String {
             let name = format!("{kernel}{}", program.element.suffix());
             let barriers = program.has_barriers();
             let call = format!("[](void** arguments) {{ apply({space}::{name}, arguments); }}");
-            writeln!(entries, "    {{\"{name}\", {call}, {barriers}}},").expect("a string takes everything");
+            writeln!(entries, "    {{\"{name}\", {call}, {barriers}, sizes({space}::{name})}},")
+                .expect("a string takes everything");
         }
     }
     text + "const Kernel kernels[] = {\n"

@@ -8,4 +8,5 @@ pub(crate) mod conformance;
 pub(crate) mod emulator;
 pub(crate) mod kernels;
 pub(crate) mod measure;
+pub(crate) mod replay;
 mod sheet;

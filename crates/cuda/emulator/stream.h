@@ -1,0 +1,25 @@
+// The stream of the emulator: does what is queued at once, or records it. Shared by the driver and cuBLASLt.
+
+#pragma once
+
+#include <functional>
+#include <utility>
+#include <vector>
+
+typedef std::vector<std::function<int()>> Work;
+
+struct Stream {
+    bool recorded = false;
+    // Whether a call was made while it was recorded that no graph can hold.
+    bool broken = false;
+    Work work;
+};
+
+// `work` owns all that it needs but device memory. Returns its status, or 0 if it is recorded.
+template <class F>
+int queue(void* stream, F work) {
+    Stream* to = static_cast<Stream*>(stream);
+    if (to == nullptr || !to->recorded) return work();
+    to->work.push_back(std::move(work));
+    return 0;
+}
