@@ -16,7 +16,7 @@ fn unshakable(u: &Tensor, k: usize) -> Tensor {
     let line = &u.reshape([m, d]).mul_scalar(30.0) + &Tensor::new(u.device(), [1, d], &places);
     // A line folded again and again: teeth from −1 to 1, each two wide.
     let teeth = (0..6).rev().fold(line, |t, i| t.abs().add_scalar(-f64::from(1 << i)));
-    let first = |cell: usize| if cell % k == 0 { 0.01f32 } else { 0.0 };
+    let first = |cell: usize| if cell.is_multiple_of(k) { 0.01f32 } else { 0.0 };
     let field: Vec<f32> = (0..d * k).map(first).collect();
     let order: Vec<f32> = (0..k).map(|c| if c == 0 { 0.03 * d as f32 } else { -1e-3 * c as f32 }).collect();
     &teeth.matmul(&Tensor::new(u.device(), [d, k], &field)) + &Tensor::new(u.device(), [1, k], &order)
