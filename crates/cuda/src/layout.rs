@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn bf16_is_the_nearest_and_of_two_the_even_one() {
-        let values = [1.0, 1.00390625, 1.01171875, -1.5, f32::MAX, f32::INFINITY, 0.0, -0.0];
+        let values = [1.0, 1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, -1.5, f32::MAX, f32::INFINITY, 0.0, -0.0];
         let bits = [0x3f80, 0x3f80, 0x3f82, 0xbfc0, 0x7f80, 0x7f80, 0, 0x8000];
         assert_eq!(values.map(bf16), bits);
         assert!(f32::from_bits(u32::from(bf16(f32::from_bits(0x7f80_0001))) << 16).is_nan());
