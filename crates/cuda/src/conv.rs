@@ -1,10 +1,11 @@
-//! Convolutions of `(n, h, w, c)` as matrix products of patches.
+//! Convolutions of `(n, h, w, c)` in cuDNN, or as matrix products of patches where cuDNN will not do.
 //!
 //! `y = patches(x)·w`, where a row of `patches(x)` holds the pixels below the taps of one output pixel. The adjoints
 //! are the products with the other factor transposed: `dw = patches(x)ᵀ·dy`, and `dx` collects `dy·wᵀ` from patches
 //! back to pixels. Patches are made for some images at a time, in a bounded block. For taps of one pixel at every
 //! pixel the patches are the images themselves.
 
+use crate::cudnn;
 use crate::gpu::Gpu;
 use crate::layout;
 use crate::lt::End;
@@ -19,6 +20,9 @@ use tarrl_tensor::{Array, ConvShape, DType};
 const PATCHES: usize = 1 << 26;
 
 pub(crate) fn forward(gpu: &Arc<Gpu>, x: &Array, w: &Array, shape: &ConvShape) -> Block {
+    if let Some(block) = cudnn::forward(gpu, x, w, shape) {
+        return block;
+    }
     let op = "conv2d";
     let plan = Plan::new(shape, x.dtype());
     let y = gpu.block(op, shape.output().len() * size(x.dtype()));
@@ -34,6 +38,9 @@ pub(crate) fn forward(gpu: &Arc<Gpu>, x: &Array, w: &Array, shape: &ConvShape) -
 }
 
 pub(crate) fn input_adjoint(gpu: &Arc<Gpu>, dy: &Array, w: &Array, shape: &ConvShape) -> Block {
+    if let Some(block) = cudnn::input_adjoint(gpu, dy, w, shape) {
+        return block;
+    }
     let op = "conv2d_input";
     let plan = Plan::new(shape, dy.dtype());
     let dx = gpu.block(op, shape.input().len() * size(dy.dtype()));
@@ -52,6 +59,9 @@ pub(crate) fn input_adjoint(gpu: &Arc<Gpu>, dy: &Array, w: &Array, shape: &ConvS
 }
 
 pub(crate) fn weight_adjoint(gpu: &Arc<Gpu>, x: &Array, dy: &Array, shape: &ConvShape) -> Block {
+    if let Some(block) = cudnn::weight_adjoint(gpu, x, dy, shape) {
+        return block;
+    }
     let op = "conv2d_weight";
     if shape.output().is_empty() {
         return layout::full(gpu, x.dtype(), shape.weight().len(), 0.0);

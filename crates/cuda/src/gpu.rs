@@ -4,6 +4,7 @@ use crate::absent::Absent;
 use crate::cache::Cache;
 use crate::capture::Captures;
 use crate::compile::{self, Compiler};
+use crate::cudnn::Dnn;
 use crate::lt::Lt;
 use crate::memory::{Block, Held};
 use crate::programs::{Element, programs};
@@ -20,6 +21,8 @@ use std::sync::{Arc, Mutex, RwLock};
 /// Everything runs on one stream that does not wait for others, so that program order is the order of work, freed
 /// memory may be given out again at once, and no event is needed.
 pub(crate) struct Gpu {
+    /// Convolutions, where cuDNN is. Dropped before the context.
+    pub(crate) dnn: Option<Mutex<Dnn>>,
     pub(crate) context: Arc<CudaContext>,
     pub(crate) stream: Arc<CudaStream>,
     /// Held while products are queued: they share one workspace.
@@ -53,6 +56,8 @@ pub struct Facts {
     pub nvrtc: String,
     /// The library of matrix products, such as `13.0.2`.
     pub cublas: String,
+    /// The library of convolutions, such as `9.21.0`; `None` if convolutions are products of patches.
+    pub cudnn: Option<String>,
 }
 
 impl Facts {
@@ -92,12 +97,15 @@ impl Gpu {
         let driver = |what| move |error: DriverError| Absent::failed(what)(error.to_string());
         let stream = context.new_stream().map_err(driver("making a stream"))?;
         keep_memory(&context).map_err(driver("setting up the memory pool"))?;
-        let facts =
+        let dnn = how.cudnn.then(|| Dnn::open(&how.places, &stream)).flatten();
+        let mut facts =
             facts(&context, how.ordinal, &compiler).map_err(driver("asking for the card's properties"))?;
+        facts.cudnn = dnn.as_ref().map(|_| Dnn::version());
         let lt = Lt::new(&stream).map_err(Absent::failed("opening cuBLASLt"))?;
         let word = Held::new(&stream, 4).map_err(driver("allocating"))?;
         word.zero(&stream).map_err(driver("clearing memory"))?;
         Ok(Gpu {
+            dnn: dnn.map(Mutex::new),
             context,
             stream,
             lt: Mutex::new(lt),
@@ -258,5 +266,6 @@ fn facts(context: &CudaContext, ordinal: usize, compiler: &Compiler) -> Result<F
         driver: format!("{}.{}", version / 1000, version % 1000 / 10),
         nvrtc: compiler.version(),
         cublas: Lt::version(),
+        cudnn: None,
     })
 }

@@ -15,7 +15,8 @@
 //!
 //! - Nothing is linked: the driver, cuBLASLt and NVRTC are looked for when a GPU is opened ([`Places`]), and what is
 //!   missing is an [`Absent`] that says where it was looked for and what to do.
-//! - Matrix products and convolutions run in cuBLASLt, everything else in kernels of our own under `kernels/`. They are
+//! - Matrix products run in cuBLASLt, convolutions in cuDNN or, where it is absent or will not do, as products of
+//!   patches in cuBLASLt; everything else in kernels of our own under `kernels/`. They are
 //!   compiled for the card when they are first used, and kept on disk.
 //! - Two runs give the same bits: sums run in a fixed order, no float is added atomically, and all work is queued on
 //!   one stream. The bits are not those of the CPU, except for uniform random numbers and comparisons.
@@ -31,6 +32,7 @@ mod cache;
 mod capture;
 mod compile;
 mod conv;
+mod cudnn;
 mod gpu;
 mod launch;
 mod layout;
@@ -51,6 +53,7 @@ mod update;
 
 pub use absent::Absent;
 pub use compile::{Compiled, Compiler};
+pub use cudnn::finalize_graphs;
 pub use gpu::Facts;
 pub use library::Places;
 pub use limits::Limits;
@@ -73,6 +76,8 @@ pub struct Cuda {
     pub ordinal: usize,
     /// How f32 products are computed.
     pub arithmetic: Arithmetic,
+    /// Whether convolutions go to cuDNN where it is installed.
+    pub cudnn: bool,
     /// Where libraries are looked for and compiled kernels are kept.
     pub places: Places,
 }
@@ -90,7 +95,7 @@ pub enum Arithmetic {
 impl Cuda {
     /// Exact products and the usual folders.
     pub fn new(ordinal: usize) -> Cuda {
-        Cuda { ordinal, arithmetic: Arithmetic::default(), places: Places::usual() }
+        Cuda { ordinal, arithmetic: Arithmetic::default(), cudnn: true, places: Places::usual() }
     }
 
     /// Opens the device.

@@ -4,7 +4,7 @@
 //! opened once by its full path answers to its bare name from then on, so everything is opened here first.
 
 use crate::absent::Absent;
-use cudarc::{cublaslt, driver, nvrtc};
+use cudarc::{cublaslt, cudnn, driver, nvrtc};
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -80,6 +80,15 @@ impl Places {
     pub(crate) fn blas(&self) -> Result<(), Absent> {
         // SAFETY: opens and closes a shared library, nothing else.
         self.toolkit("libcublasLt", "nvidia-cublas", "", || unsafe { cublaslt::sys::is_culib_present() })
+    }
+
+    /// Opens the convolutions, and says whether they are anywhere.
+    pub(crate) fn dnn(&self) -> bool {
+        let file = "libcudnn.so.9";
+        // SAFETY: opens and closes a shared library, nothing else.
+        let present = || unsafe { cudnn::sys::is_culib_present() };
+        open_first(&self.libraries, file, "");
+        present() || (self.ask_python && open_first(&python_packages(), file, "") && present())
     }
 
     fn toolkit(

@@ -1,0 +1,176 @@
+//! Convolutions in cuDNN where it is installed: one plan for each operation, shape and type, made once.
+//!
+//! Every function answers `None` where cuDNN will not do: it is absent, the type is f64, or no engine computes the
+//! shape deterministically in the arithmetic that was asked for. The caller then computes it as a product of patches.
+//! cuDNN wants the taps of an output channel together, `(c_out, kh, kw, c_in)`: weights are moved before and their
+//! gradients after, which is little beside the images.
+
+mod graph;
+mod plan;
+
+use crate::gpu::Gpu;
+use crate::layout;
+use crate::memory::{Block, read};
+use crate::pointwise::size;
+use crate::{Arithmetic, Places};
+use cudarc::cudnn::sys;
+use cudarc::driver::CudaStream;
+use graph::{Graph, Op};
+use plan::Plan;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tarrl_tensor::{Array, ConvShape, DType, MAX_RANK, Shape, Strided};
+
+pub(crate) fn forward(gpu: &Arc<Gpu>, x: &Array, w: &Array, shape: &ConvShape) -> Option<Block> {
+    let op = "conv2d";
+    run(gpu, Op::Forward, shape, x.dtype(), |execute| {
+        let w = output_first(gpu, w, shape);
+        let y = gpu.block(op, shape.output().len() * size(x.dtype()));
+        execute([read(gpu, op, x), &w, &y]);
+        y
+    })
+}
+
+pub(crate) fn input_adjoint(gpu: &Arc<Gpu>, dy: &Array, w: &Array, shape: &ConvShape) -> Option<Block> {
+    let op = "conv2d_input";
+    run(gpu, Op::Input, shape, dy.dtype(), |execute| {
+        let w = output_first(gpu, w, shape);
+        let dx = gpu.block(op, shape.input().len() * size(dy.dtype()));
+        execute([&dx, &w, read(gpu, op, dy)]);
+        dx
+    })
+}
+
+pub(crate) fn weight_adjoint(gpu: &Arc<Gpu>, x: &Array, dy: &Array, shape: &ConvShape) -> Option<Block> {
+    let op = "conv2d_weight";
+    run(gpu, Op::Weight, shape, x.dtype(), |execute| {
+        let dw = gpu.block(op, shape.weight().len() * size(x.dtype()));
+        execute([read(gpu, op, x), &dw, read(gpu, op, dy)]);
+        let [c_out, kh, kw, c_in] = moved(shape);
+        let dw = Array::wrap(x.device(), [c_out, kh, kw, c_in], x.dtype(), Arc::new(dw));
+        let view = strides([kw * c_in, c_in, 1, kh * kw * c_in]);
+        layout::strided(gpu, &dw, &shape.weight(), &view)
+    })
+}
+
+/// The library with the plans made so far.
+pub(crate) struct Dnn {
+    handle: sys::cudnnHandle_t,
+    /// `None` where no engine will do.
+    plans: HashMap<(Op, ConvShape, DType), Option<Plan>>,
+}
+
+// SAFETY: the handle and the descriptors are bound to a context, not to a thread, and every caller makes the context
+// current first; the one `Dnn` of a device stands behind a mutex, so that no two threads use them at once.
+unsafe impl Send for Dnn {}
+
+impl Dnn {
+    /// `None` if the library is nowhere or refuses the card.
+    pub(crate) fn open(places: &Places, stream: &CudaStream) -> Option<Dnn> {
+        if !places.dnn() {
+            return None;
+        }
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: the pointer is to a place that outlives the call.
+        unsafe { sys::cudnnCreate(&raw mut handle) }.result().ok()?;
+        let dnn = Dnn { handle, plans: HashMap::new() };
+        // SAFETY: the handle was made above; the stream lives as long as the device that owns both.
+        unsafe { sys::cudnnSetStream(handle, stream.cu_stream().cast()) }.result().ok()?;
+        Some(dnn)
+    }
+
+    /// Such as `9.21.0`.
+    pub(crate) fn version() -> String {
+        // SAFETY: it takes nothing.
+        let version = unsafe { sys::cudnnGetVersion() };
+        format!("{}.{}.{}", version / 10000, version / 100 % 100, version % 100)
+    }
+
+    fn plan(&mut self, op: Op, shape: &ConvShape, dtype: DType, arithmetic: Arithmetic) -> Option<&Plan> {
+        let handle = self.handle;
+        let plan = || Plan::find(handle, op, shape, dtype, arithmetic);
+        self.plans.entry((op, *shape, dtype)).or_insert_with(plan).as_ref()
+    }
+}
+
+impl Drop for Dnn {
+    fn drop(&mut self) {
+        self.plans.clear();
+        // SAFETY: made in `open`, and not used again.
+        let _ = unsafe { sys::cudnnDestroy(self.handle) };
+    }
+}
+
+/// Gives cuDNN the graphs of all three operations on every shape, in f32 and bf16, which it checks without a GPU.
+/// Returns its version and how many it took; `None` if it is not installed.
+///
+/// # Errors
+/// The first graph that it refuses.
+pub fn finalize_graphs(places: &Places, shapes: &[ConvShape]) -> Option<Result<(String, usize), String>> {
+    if !places.dnn() {
+        return None;
+    }
+    let mut count = 0;
+    for shape in shapes {
+        for dtype in [DType::F32, DType::Bf16] {
+            for op in [Op::Forward, Op::Input, Op::Weight] {
+                if let Err(error) = Graph::new(op, shape, dtype, None) {
+                    return Some(Err(format!("cuDNN refuses {op:?} in {dtype:?} of {shape:?}: {error}")));
+                }
+                count += 1;
+            }
+        }
+    }
+    Some(Ok((Dnn::version(), count)))
+}
+
+/// Calls `f` with what executes the plan on images, weights and results, if there is a plan.
+#[track_caller]
+fn run(
+    gpu: &Arc<Gpu>,
+    op: Op,
+    shape: &ConvShape,
+    dtype: DType,
+    f: impl FnOnce(&dyn Fn([&Block; 3])) -> Block,
+) -> Option<Block> {
+    let dnn = gpu.dnn.as_ref()?;
+    let empty = [shape.input(), shape.weight(), shape.output()].iter().any(Shape::is_empty);
+    if empty || !matches!(dtype, DType::F32 | DType::Bf16) {
+        return None;
+    }
+    gpu.expect("conv2d", gpu.context.bind_to_thread());
+    let find = || {
+        let mut dnn = dnn.lock().expect("no panic while held");
+        dnn.plan(op, shape, dtype, gpu.arithmetic).map(|plan| plan.workspace)
+    };
+    let workspace = gpu.block("conv2d", find()?);
+    Some(f(&|tensors| {
+        let mut dnn = dnn.lock().expect("no panic while held");
+        let handle = dnn.handle;
+        let status = dnn.plan(op, shape, dtype, gpu.arithmetic).map(|plan| {
+            // SAFETY: the callers of this file give blocks as large as the tensors of the shape.
+            unsafe { plan.execute(handle, tensors.map(Block::pointer), workspace.pointer()) }
+        });
+        // A panic while it is held would make it useless.
+        drop(dnn);
+        gpu.expect("conv2d", status.expect("the plan was found above"));
+    }))
+}
+
+/// Extents of weights as cuDNN wants them.
+fn moved(shape: &ConvShape) -> [usize; 4] {
+    [shape.c_out, shape.kh, shape.kw, shape.c_in / shape.conv.groups]
+}
+
+/// The weights with the output channels in front.
+fn output_first(gpu: &Arc<Gpu>, w: &Array, shape: &ConvShape) -> Block {
+    let [c_out, _, kw, c_in] = moved(shape);
+    let view = strides([1, kw * c_in * c_out, c_in * c_out, c_out]);
+    layout::strided(gpu, w, &moved(shape).into(), &view)
+}
+
+fn strides(four: [usize; 4]) -> Strided {
+    let mut strides = [0; MAX_RANK];
+    strides[..4].copy_from_slice(&four);
+    Strided { offset: 0, strides }
+}
