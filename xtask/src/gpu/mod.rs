@@ -3,6 +3,7 @@
 pub(crate) mod agreement;
 pub(crate) mod check;
 pub(crate) mod conformance;
+mod cudnn;
 pub(crate) mod emulator;
 pub(crate) mod kernels;
 pub(crate) mod measure;
