@@ -13,7 +13,7 @@
 //! }
 //! ```
 //!
-//! - Nothing is linked: the driver, cuBLASLt and NVRTC are looked for when a GPU is opened ([`Places`]), and what is
+//! - Nothing is linked: the driver, cuBLASLt, cuDNN and NVRTC are looked for when a GPU is opened ([`Places`]), and what is
 //!   missing is an [`Absent`] that says where it was looked for and what to do.
 //! - Matrix products run in cuBLASLt, convolutions in cuDNN or, where it is absent or will not do, as products of
 //!   patches in cuBLASLt; everything else in kernels of our own under `kernels/`. They are
@@ -21,7 +21,7 @@
 //! - Two runs give the same bits: sums run in a fixed order, no float is added atomically, and all work is queued on
 //!   one stream. The bits are not those of the CPU, except for uniform random numbers and comparisons.
 //! - What only the GPU can see, an index or label out of range, panics when a result is next read.
-//! - `emulator/` is a driver and a cuBLASLt of our own that run the same kernels on the CPU. With it
+//! - `emulator/` is a driver, a cuBLASLt and a cuDNN of our own that run the same kernels on the CPU. With it
 //!   `cargo xtask check --kernels` puts this whole crate through the conformance suite on any machine with a C++
 //!   compiler and NVRTC. It shows that arithmetic, indices, arguments and barriers are right; it shows nothing about
 //!   speed, and nothing about races between warps, because its threads run one after the other from barrier to barrier.

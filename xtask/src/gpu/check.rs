@@ -25,8 +25,17 @@ pub(crate) fn run(ordinal: usize, parts: &[Part], out: Option<&Path>, most: Dura
     for part in parts {
         match part {
             Part::Conformance => {
-                let (value, failed) = conformance::run(&device);
+                let (mut value, failed) = conformance::run(&device);
                 sheet.fail(failed);
+                if gpu.facts().cudnn.is_some() {
+                    println!("   the same without cuDNN, convolutions as products of patches:");
+                    let plain = Cuda { cudnn: false, ..Cuda::new(ordinal) }.open().context("gpu-check")?;
+                    let (patches, failed) = conformance::run(&plain.device());
+                    sheet.fail(
+                        failed.into_iter().map(|failure| format!("without cuDNN, {failure}")).collect(),
+                    );
+                    value["without_cudnn"] = patches;
+                }
                 sheet.put("conformance", value)?;
             }
             Part::Agreement => {
@@ -50,13 +59,14 @@ pub(crate) fn run(ordinal: usize, parts: &[Part], out: Option<&Path>, most: Dura
 fn versions(gpu: &Gpu) -> String {
     let facts = gpu.facts();
     format!(
-        "{}, {} multiprocessors, {:.0} GiB; driver for CUDA {}, NVRTC {}, cuBLAS {}",
+        "{}, {} multiprocessors, {:.0} GiB; driver for CUDA {}, NVRTC {}, cuBLAS {}, {}",
         facts.arch,
         facts.processors,
         facts.memory as f64 / f64::from(1 << 30),
         facts.driver,
         facts.nvrtc,
-        facts.cublas
+        facts.cublas,
+        facts.cudnn.as_ref().map_or("no cuDNN".to_owned(), |version| format!("cuDNN {version}"))
     )
 }
 
@@ -64,6 +74,6 @@ fn facts(gpu: &Gpu) -> Value {
     let f = gpu.facts();
     json!({
         "name": f.name, "arch": f.arch, "processors": f.processors, "memory": f.memory, "driver": f.driver,
-        "nvrtc": f.nvrtc, "cublas": f.cublas, "peak_memory": gpu.peak_memory(),
+        "nvrtc": f.nvrtc, "cublas": f.cublas, "cudnn": f.cudnn, "peak_memory": gpu.peak_memory(),
     })
 }

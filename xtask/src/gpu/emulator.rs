@@ -19,7 +19,7 @@ pub(crate) fn compiler() -> Option<&'static str> {
     })
 }
 
-/// Compiles `libcuda.so.1` and `libcublasLt.so.13` and returns their folder.
+/// Compiles `libcuda.so.1`, `libcublasLt.so.13` and `libcudnn.so.9` and returns their folder.
 pub(crate) fn build(compiler: &str) -> anyhow::Result<PathBuf> {
     let sources = workspace_root().join("crates/cuda/emulator");
     let folder = std::env::temp_dir().join(format!("tarrl-emulator-{}", std::process::id()));
@@ -29,6 +29,7 @@ pub(crate) fn build(compiler: &str) -> anyhow::Result<PathBuf> {
     let driver = [kernels, sources.join("grid.cpp"), sources.join("driver.cpp")];
     library(compiler, &sources, &driver, &folder.join("libcuda.so.1"))?;
     library(compiler, &sources, &[sources.join("cublaslt.cpp")], &folder.join("libcublasLt.so.13"))?;
+    library(compiler, &sources, &[sources.join("cudnn.cpp")], &folder.join("libcudnn.so.9"))?;
     Ok(folder)
 }
 

@@ -7,13 +7,14 @@ use anyhow::{Context, bail};
 use tarrl_cuda::programs::programs;
 use tarrl_cuda::{Compiler, Places};
 
-use super::emulator;
+use super::{cudnn, emulator};
 
 /// The architectures that kernels are compiled for: A100, and H100 and H200.
 const ARCHS: [&str; 2] = ["sm_80", "sm_90"];
 
 /// Compiles and runs everything that this machine can, and says in one line each what it did not do and why.
 pub(crate) fn check() -> anyhow::Result<()> {
+    cudnn::check()?;
     let compiler = match Compiler::find(&Places::usual()) {
         Ok(compiler) => compiler,
         Err(absent) => {

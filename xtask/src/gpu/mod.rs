@@ -5,6 +5,7 @@ mod batches;
 mod beside;
 pub(crate) mod check;
 pub(crate) mod conformance;
+mod cudnn;
 pub(crate) mod emulator;
 pub(crate) mod kernels;
 pub(crate) mod measure;

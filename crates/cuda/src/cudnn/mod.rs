@@ -46,10 +46,8 @@ pub(crate) fn weight_adjoint(gpu: &Arc<Gpu>, x: &Array, dy: &Array, shape: &Conv
     run(gpu, Op::Weight, shape, x.dtype(), |execute| {
         let dw = gpu.block(op, shape.weight().len() * size(x.dtype()));
         execute([read(gpu, op, x), &dw, read(gpu, op, dy)]);
-        let [c_out, kh, kw, c_in] = moved(shape);
-        let dw = Array::wrap(x.device(), [c_out, kh, kw, c_in], x.dtype(), Arc::new(dw));
-        let view = strides([kw * c_in, c_in, 1, kh * kw * c_in]);
-        layout::strided(gpu, &dw, &shape.weight(), &view)
+        let dw = Array::wrap(x.device(), moved(shape), x.dtype(), Arc::new(dw));
+        layout::strided(gpu, &dw, &shape.weight(), &from_output_first(shape))
     })
 }
 
@@ -145,6 +143,8 @@ fn run(
     };
     let workspace = gpu.block("conv2d", find()?);
     Some(f(&|tensors| {
+        // Before the lock, which a thread that records may wait for.
+        let turn = gpu.turn();
         let mut dnn = dnn.lock().expect("no panic while held");
         let handle = dnn.handle;
         let status = dnn.plan(op, shape, dtype, gpu.arithmetic).map(|plan| {
@@ -153,6 +153,7 @@ fn run(
         });
         // A panic while it is held would make it useless.
         drop(dnn);
+        drop(turn);
         gpu.expect("conv2d", status.expect("the plan was found above"));
     }))
 }
@@ -164,13 +165,69 @@ fn moved(shape: &ConvShape) -> [usize; 4] {
 
 /// The weights with the output channels in front.
 fn output_first(gpu: &Arc<Gpu>, w: &Array, shape: &ConvShape) -> Block {
+    layout::strided(gpu, w, &moved(shape).into(), &to_output_first(shape))
+}
+
+fn to_output_first(shape: &ConvShape) -> Strided {
     let [c_out, _, kw, c_in] = moved(shape);
-    let view = strides([1, kw * c_in * c_out, c_in * c_out, c_out]);
-    layout::strided(gpu, w, &moved(shape).into(), &view)
+    strides([1, kw * c_in * c_out, c_in * c_out, c_out])
+}
+
+fn from_output_first(shape: &ConvShape) -> Strided {
+    let [_, kh, kw, c_in] = moved(shape);
+    strides([kw * c_in, c_in, 1, kh * kw * c_in])
 }
 
 fn strides(four: [usize; 4]) -> Strided {
     let mut strides = [0; MAX_RANK];
     strides[..4].copy_from_slice(&four);
     Strided { offset: 0, strides }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tarrl_tensor::Conv;
+
+    fn shape(c_in: usize, groups: usize) -> ConvShape {
+        let conv = Conv { stride: 2, pad: 1, groups };
+        ConvShape { n: 4, h: 9, w: 8, c_in, kh: 3, kw: 2, c_out: 6, conv }
+    }
+
+    /// The library takes descriptors without a GPU, and checks types, numbers and extents.
+    #[test]
+    fn graphs_are_taken_where_the_library_is() {
+        let places = Places::usual();
+        match finalize_graphs(&places, &[shape(5, 1), shape(6, 2)]) {
+            None => println!("did not make graphs: cuDNN is not installed"),
+            Some(taken) => {
+                assert_eq!(taken.map(|(_, count)| count), Ok(12));
+                // Channels of the images that are no multiple of those of the weights.
+                assert!(finalize_graphs(&places, &[shape(5, 2)]).is_some_and(|refused| refused.is_err()));
+            }
+        }
+    }
+
+    #[test]
+    fn weights_move_to_the_order_of_cudnn_and_back() {
+        let (shape, mut back) = (shape(4, 2), Vec::new());
+        let (to, from) = (to_output_first(&shape), from_output_first(&shape));
+        let at = |view: &Strided, four: [usize; 4]| (0..4).map(|i| four[i] * view.strides[i]).sum::<usize>();
+        let [c_out, kh, kw, c_in] = moved(&shape);
+        let mut there = Vec::new();
+        for o in 0..c_out {
+            for (r, s, c) in taps(kh, kw, c_in) {
+                there.push(at(&to, [o, r, s, c]));
+            }
+        }
+        for (r, s, c) in taps(kh, kw, c_in) {
+            back.extend((0..c_out).map(|o| there[at(&from, [r, s, c, o])]));
+        }
+        assert_eq!(back, (0..shape.weight().len()).collect::<Vec<_>>());
+        assert_eq!(there[1], c_out, "the second element is the next channel in of the same output");
+    }
+
+    fn taps(kh: usize, kw: usize, c_in: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+        (0..kh).flat_map(move |r| (0..kw).flat_map(move |s| (0..c_in).map(move |c| (r, s, c))))
+    }
 }
