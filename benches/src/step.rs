@@ -4,7 +4,7 @@ use crate::layers::convolutions;
 use crate::ssl::Ssl;
 use crate::values::uniform;
 use crate::workload::{Activity, Workload, encoder_config, image_shape};
-use tarrl_encoders::{Encoder, Frozen, Pass, parameters, track};
+use tarrl_encoders::{Encoder, Frozen, Pass, Precision, parameters, track};
 use tarrl_tensor::{ConvShape, Device, Key, Tensor, grad_once, value_and_grad};
 
 /// A workload with its network and its images, ready to run.
@@ -25,11 +25,21 @@ impl Step {
     /// If `batch` is less than two: batch norm needs several values.
     #[track_caller]
     pub fn new(workload: Workload, batch: usize, device: &Device) -> Self {
+        Step::in_precision(workload, batch, device, Precision::F32)
+    }
+
+    /// The same with an encoder that computes in another type.
+    ///
+    /// # Panics
+    /// If `batch` is less than two, or the device does not compute in that type.
+    #[track_caller]
+    pub fn in_precision(workload: Workload, batch: usize, device: &Device, precision: Precision) -> Self {
         assert!(batch > 1, "Step::new: {workload} on a batch of {batch}, not two or more");
         let key = Key::new(0);
         let shape = [&[batch], &image_shape(workload.arch)[..]].concat();
         let views = ["first", "second"].map(|view| uniform(device, &shape, key.fold(view)));
         let encoder = Encoder::new(&encoder_config(workload.arch), device, key.fold("encoder"));
+        let encoder = encoder.with_precision(precision);
         let one = encoder.frozen().forward(&views[0].slice(0, 0, 1).tracked());
         let multiply_adds: usize = convolutions(&one).iter().map(ConvShape::macs).sum();
         let flops = 2 * multiply_adds as u64 * batch as u64 * workload.activity.passes();

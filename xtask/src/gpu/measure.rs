@@ -9,8 +9,8 @@ use serde_json::json;
 use tarrl_benches::{Activity, Step, Workload, median, time, uniform};
 use tarrl_cuda::{Gpu, Limits};
 use tarrl_data::{Dataset, Loader, LoaderConfig};
-use tarrl_encoders::Arch;
-use tarrl_tensor::{BatchNorm, Conv, Key, Norm, Recording, Tensor, pull_back};
+use tarrl_encoders::{Arch, Precision};
+use tarrl_tensor::{BatchNorm, Conv, Device, Key, Norm, Recording, Tensor, pull_back};
 
 use super::sheet::Sheet;
 
@@ -48,11 +48,12 @@ pub(crate) fn run(gpu: &Gpu, sheet: &mut Sheet<'_>) -> anyhow::Result<()> {
         }),
     )?;
     sheet.line("| what | ms | speed | share of the limit |\n|---|---:|---:|---:|");
-    // Storage in bf16 has rows of its own here as soon as the backend has it.
-    for activity in STEPS {
-        if !sheet.left().is_zero() {
-            let row = step(gpu, Workload { activity, arch: Arch::ResNet18Cifar }, &limits);
-            put(sheet, row)?;
+    for precision in precisions(&gpu.device()) {
+        for activity in STEPS {
+            if !sheet.left().is_zero() {
+                let workload = Workload { activity, arch: Arch::ResNet18Cifar };
+                put(sheet, step(gpu, workload, precision, &limits))?;
+            }
         }
     }
     if !sheet.left().is_zero() {
@@ -74,6 +75,20 @@ pub(crate) fn run(gpu: &Gpu, sheet: &mut Sheet<'_>) -> anyhow::Result<()> {
         "loading",
         json!({"resident_ms": 1e3 * resident, "loaded_ms": 1e3 * loaded, "overhead_percent": overhead}),
     )
+}
+
+/// The types that a device computes in, the quickest first.
+fn precisions(device: &Device) -> impl Iterator<Item = Precision> {
+    [Precision::Bf16, Precision::F32].into_iter().filter(|precision| precision.check(device).is_ok())
+}
+
+/// What a row is called.
+pub(crate) fn title(workload: Workload, precision: Precision) -> String {
+    let dtype = match precision {
+        Precision::F32 => "f32",
+        Precision::Bf16 => "bf16",
+    };
+    format!("{workload}, {BATCH} images, {dtype}")
 }
 
 fn put(sheet: &mut Sheet<'_>, row: Row) -> anyhow::Result<()> {
@@ -99,8 +114,9 @@ fn loading(gpu: &Gpu) -> anyhow::Result<[f64; 2]> {
         bytes: device.paints(),
         ..LoaderConfig::default()
     };
-    let mut step =
-        Step::new(Workload { activity: Activity::SslStep, arch: Arch::ResNet18Cifar }, BATCH, &device);
+    let workload = Workload { activity: Activity::SslStep, arch: Arch::ResNet18Cifar };
+    let quickest = precisions(&device).next().expect("every device computes in f32");
+    let mut step = Step::in_precision(workload, BATCH, &device, quickest);
     let mut timed = |next: &mut dyn FnMut() -> anyhow::Result<[Tensor; 2]>| {
         let mut clock = Instant::now();
         for number in 0..BEFORE + STEPS {
@@ -183,9 +199,9 @@ fn seconds(gpu: &Gpu, f: &dyn Fn() -> Tensor) -> f64 {
     clock.elapsed().as_secs_f64() / RUNS as f64
 }
 
-/// A whole step, ended by reading a result.
-fn step(gpu: &Gpu, workload: Workload, limits: &Limits) -> Row {
-    let mut step = Step::new(workload, BATCH, &gpu.device());
+/// A whole step, from an idle card until it is idle again.
+fn step(gpu: &Gpu, workload: Workload, precision: Precision, limits: &Limits) -> Row {
+    let mut step = Step::in_precision(workload, BATCH, &gpu.device(), precision);
     time(&mut step, 2);
     let mut once = || {
         gpu.synchronize();
@@ -196,5 +212,9 @@ fn step(gpu: &Gpu, workload: Workload, limits: &Limits) -> Row {
     };
     let seconds = median(&(0..7).map(|_| once()).collect::<Vec<_>>());
     let speed = step.flops() as f64 / seconds / 1e9;
-    row(&format!("{workload}, {BATCH} images, f32"), seconds, speed, "GFLOP/s", speed / limits.f32_gflops)
+    let limit = match precision {
+        Precision::F32 => limits.f32_gflops,
+        Precision::Bf16 => limits.bf16_gflops,
+    };
+    row(&title(workload, precision), seconds, speed, "GFLOP/s", speed / limit)
 }
