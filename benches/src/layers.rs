@@ -12,7 +12,7 @@ use tarrl_tensor::{ConvShape, Cpu, Edge, Key, Op, Shape, Tensor, history};
 pub fn convolutions(y: &Tensor) -> Vec<ConvShape> {
     let mut found = Vec::new();
     for node in history(y) {
-        if let (Op::Conv2d(conv), [x, w]) = (node.op(), node.edges()) {
+        if let (Op::Conv2d(conv) | Op::Conv2dBias { conv, .. }, [x, w, ..]) = (node.op(), node.edges()) {
             let ([n, h, width, c_in], [kh, kw, _, c_out]) = (extents(x), extents(w));
             found.push(ConvShape { n, h, w: width, c_in, kh, kw, c_out, conv: *conv });
         }

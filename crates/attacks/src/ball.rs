@@ -4,6 +4,7 @@ use crate::draw;
 use crate::lattice::Lattice;
 use crate::project::{Room, project_row, surely_inside};
 use crate::round::{Real, above, below, ceiling, farther, floor};
+use crate::steepest::per_sample;
 use crate::scratch::{Row, Scratch};
 use crate::steepest;
 use crate::threat::{Norm, Threat};
@@ -51,9 +52,8 @@ impl Ball {
         );
         assert!(threat.levels.is_none_or(|levels| levels >= 2), "threat model: fewer than two levels");
         let center = inside_box(x, threat.bounds.unwrap_or(EVERYWHERE));
-        let region = match (threat.norm, center.dtype()) {
-            (Norm::Linf, DType::F64) => cube::<f64>(&center, threat, &radii),
-            (Norm::Linf, _) => cube::<f32>(&center, threat, &radii),
+        let region = match threat.norm {
+            Norm::Linf => cube(&center, threat, &radii),
             _ => Region::Host { center: Arc::new(center.array().to_f64()) },
         };
         Ball { threat: *threat, radii, center, region, scratch: Scratch::default() }
@@ -231,10 +231,7 @@ impl Ball {
 
     /// The points `u` brought into the box, wherever they lie in the balls.
     pub fn into_box(&self, u: &Tensor) -> Tensor {
-        let (lo, hi) = match u.dtype() {
-            DType::F64 => self.bounds(),
-            _ => (f64::from(ceiling::<f32>(self.bounds().0)), f64::from(floor::<f32>(self.bounds().1))),
-        };
+        let (lo, hi) = representable(self.bounds(), u.dtype());
         u.clamp(lo, hi)
     }
 
@@ -351,41 +348,73 @@ pub(crate) fn row_index(like: &Tensor, positions: &[usize]) -> Array {
     Array::new(like.device(), [positions.len()], &positions)
 }
 
-fn cube<R: Real>(center: &Tensor, threat: &Threat, radii: &[f64]) -> Region {
-    let x = center.to_vec::<R>();
-    let width = (x.len() / radii.len().max(1)).max(1);
-    let (lo, hi) = threat.bounds.unwrap_or(EVERYWHERE);
-    let (lo, hi) = (ceiling::<R>(lo), floor::<R>(hi));
-    let least = |(i, &x): (usize, &R)| {
-        let v = below(x, radii[i / width]);
-        if v < lo { lo } else { v }
+/// The smallest and the largest feasible value of each coordinate: to the bit those of [`round`](crate::round), in
+/// operations on whole arrays, so that a GPU's inputs stay where they are.
+fn cube(center: &Tensor, threat: &Threat, radii: &[f64]) -> Region {
+    let (lo, hi) = representable(threat.bounds.unwrap_or(EVERYWHERE), center.dtype());
+    let x = center.cast(DType::F64);
+    let reach = per_sample(&x, radii);
+    let stored = |v: &Tensor| v.cast(center.dtype()).clamp(lo, hi);
+    // As `farther(a, b, reach)`, 1 for true.
+    let farther = |a: &Tensor, b: &Tensor| {
+        let difference = a - b;
+        let taken = &difference - a;
+        let error = &(a - &(&difference - &taken)) + &(&b.neg() - &taken);
+        let positive = error.greater(&error.zeros_like());
+        difference.greater(&reach).maximum(&(&difference.equal(&reach) * &positive))
     };
-    let largest = |(i, &x): (usize, &R)| {
-        let v = above(x, radii[i / width]);
-        if v > hi { hi } else { v }
+    let least = stored(&(&x - &reach)).cast(DType::F64);
+    let least = &least + &(&farther(&x, &least) * &neighbour(&least, center.dtype()));
+    let largest = stored(&(&x + &reach)).cast(DType::F64);
+    let largest = &largest - &(&farther(&largest, &x) * &neighbour(&largest, center.dtype()));
+    Region::Cube { lo: stored(&least), hi: stored(&largest) }
+}
+
+/// What to add to or subtract from values of a type, so that the sum rounds to the next of them: between a half and one
+/// and a half of the distance to it, on both sides of a power of two.
+fn neighbour(v: &Tensor, dtype: DType) -> Tensor {
+    let (half_ulp, least) = match dtype {
+        DType::F64 => (f64::EPSILON / 2.0, f64::from_bits(1)),
+        _ => (f64::from(f32::EPSILON) / 2.0, 0.625 * f64::from(f32::from_bits(1))),
     };
-    let tensor = |data: Vec<R>| Tensor::new(center.device(), *center.shape(), &data);
-    let (lo, hi) = (x.iter().enumerate().map(least).collect(), x.iter().enumerate().map(largest).collect());
-    Region::Cube { lo: tensor(lo), hi: tensor(hi) }
+    v.abs().mul_scalar(1.25 * half_ulp).add_scalar(least)
+}
+
+/// The outermost values of a type in the box.
+fn representable((lo, hi): (f64, f64), dtype: DType) -> (f64, f64) {
+    match dtype {
+        DType::F64 => (lo, hi),
+        _ => (f64::from(ceiling::<f32>(lo)), f64::from(floor::<f32>(hi))),
+    }
 }
 
 #[track_caller]
 fn inside_box(x: &Tensor, (lo, hi): (f64, f64)) -> Tensor {
     assert!(lo <= hi, "threat model: the box [{lo}, {hi}] is empty");
-    let values = x.array().to_f64();
-    let (mut least, mut largest, mut nan) = (f64::INFINITY, f64::NEG_INFINITY, false);
-    for &v in &values {
-        (least, largest, nan) = (least.min(v), largest.max(v), nan || v.is_nan());
-    }
+    let (least, largest, nan) = range(x);
     assert!(!nan, "threat model: an input is NaN");
     assert!(
-        values.is_empty() || (least >= lo - BOX_SLACK && largest <= hi + BOX_SLACK),
+        x.shape().is_empty() || (least >= lo - BOX_SLACK && largest <= hi + BOX_SLACK),
         "threat model: inputs range over [{least}, {largest}], outside the box [{lo}, {hi}]; \
          attacks take unnormalised inputs, and normalisation belongs inside the model"
     );
-    let (lo, hi) = match x.dtype() {
-        DType::F64 => (lo, hi),
-        _ => (f64::from(ceiling::<f32>(lo)), f64::from(floor::<f32>(hi))),
-    };
+    let (lo, hi) = representable((lo, hi), x.dtype());
     x.detach().clamp(lo, hi)
+}
+
+/// The least and the largest value, and whether one is NaN; infinite and wrong way round if there is none.
+fn range(x: &Tensor) -> (f64, f64, bool) {
+    if x.shape().is_empty() {
+        return (f64::INFINITY, f64::NEG_INFINITY, false);
+    }
+    let n = x.shape()[0];
+    let rows = x.detach().reshape([n, x.shape().len() / n]);
+    // One download. A sum is NaN if a term is; infinities are told by the extremes.
+    let found = Tensor::concat(&[&rows.min(1), &rows.max(1), &rows.sum(1)], 0).array().to_f64();
+    let (least, rest) = found.split_at(n);
+    let (largest, sums) = rest.split_at(n);
+    let infinite = |i: usize| least[i] == f64::NEG_INFINITY && largest[i] == f64::INFINITY;
+    let nan = (0..n).any(|i| sums[i].is_nan() && !infinite(i));
+    let least = least.iter().copied().fold(f64::INFINITY, f64::min);
+    (least, largest.iter().copied().fold(f64::NEG_INFINITY, f64::max), nan)
 }

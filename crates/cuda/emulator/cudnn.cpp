@@ -18,13 +18,15 @@ namespace {
 const Status OK = 0, BAD_PARAM = 2000, NOT_SUPPORTED = 3000;
 
 // Kinds of descriptors.
-const int CONVOLUTION = 1, ENGINE = 2, CONFIG = 3, HEURISTIC = 4, PLAN = 5, FORWARD = 10, FILTER = 11, DATA = 12, GRAPH = 15,
-          PACK = 16, TENSOR = 17;
+const int POINTWISE = 0, CONVOLUTION = 1, ENGINE = 2, CONFIG = 3, HEURISTIC = 4, PLAN = 5, FORWARD = 10, FILTER = 11,
+          DATA = 12, POINTWISE_STEP = 13, GRAPH = 15, PACK = 16, TENSOR = 17;
 
 // Types of attributes.
-const int HANDLE = 0, DATA_TYPE = 1, INT64 = 3, FLOAT = 4, POINTER = 6, CONV_MODE = 7, HEUR_MODE = 8, NOTE = 11, DESCRIPTOR = 15;
+const int HANDLE = 0, DATA_TYPE = 1, BOOLEAN = 2, INT64 = 3, FLOAT = 4, POINTER = 6, CONV_MODE = 7, HEUR_MODE = 8, NOTE = 11,
+          POINTWISE_MODE = 14, DESCRIPTOR = 15;
 
 const int F32 = 0, BF16 = 9, CROSS_CORRELATION = 1, FALLBACK = 2, MODE_A = 3;
+const int ADD = 0, RELU = 100;
 const int TENSOR_CORE = 0, NONDETERMINISTIC = 4, STRICT_NAN = 9;
 const i64 WORKSPACE = 192;
 
@@ -33,6 +35,8 @@ struct Attribute {
     bool required;
     // Of the descriptor that it refers to.
     int refers;
+    // The largest count, where it may be more.
+    int most = 0;
 };
 
 const Attribute table[] = {
@@ -41,6 +45,13 @@ const Attribute table[] = {
     {TENSOR, 902, INT64, 4, true, 0},
     {TENSOR, 903, INT64, 4, true, 0},
     {TENSOR, 906, INT64, 1, true, 0},
+    {TENSOR, 907, BOOLEAN, 1, false, 0},
+    {POINTWISE, 0, POINTWISE_MODE, 1, true, 0},
+    {POINTWISE, 1, DATA_TYPE, 1, true, 0},
+    {POINTWISE_STEP, 750, DESCRIPTOR, 1, true, POINTWISE},
+    {POINTWISE_STEP, 751, DESCRIPTOR, 1, true, TENSOR},
+    {POINTWISE_STEP, 752, DESCRIPTOR, 1, false, TENSOR},
+    {POINTWISE_STEP, 753, DESCRIPTOR, 1, true, TENSOR},
     {CONVOLUTION, 100, DATA_TYPE, 1, true, 0},
     {CONVOLUTION, 101, CONV_MODE, 1, true, 0},
     {CONVOLUTION, 102, INT64, 2, true, 0},
@@ -67,13 +78,13 @@ const Attribute table[] = {
     {FILTER, 716, DESCRIPTOR, 1, true, TENSOR},
     {FILTER, 717, DESCRIPTOR, 1, true, TENSOR},
     {GRAPH, 800, HANDLE, 1, false, 0},
-    {GRAPH, 801, DESCRIPTOR, 1, true, -1},
+    {GRAPH, 801, DESCRIPTOR, 1, true, -1, 4},
     {HEURISTIC, 200, HEUR_MODE, 1, true, 0},
     {HEURISTIC, 201, DESCRIPTOR, 1, true, GRAPH},
     {PLAN, 400, HANDLE, 1, true, 0},
     {PLAN, 401, DESCRIPTOR, 1, true, CONFIG},
-    {PACK, 1000, INT64, 3, true, 0},
-    {PACK, 1001, POINTER, 3, true, 0},
+    {PACK, 1000, INT64, 3, true, 0, 5},
+    {PACK, 1001, POINTER, 3, true, 0, 5},
     {PACK, 1003, POINTER, 1, true, 0},
 };
 
@@ -92,7 +103,9 @@ struct Descriptor {
         return value;
     }
 
-    const Descriptor& to(int name) const { return *get<Descriptor*>(name); }
+    const Descriptor& to(int name, int i = 0) const { return *get<Descriptor*>(name, i); }
+
+    std::size_t count(int name, std::size_t bytes) const { return values.at(name).size() / bytes; }
 };
 
 int the_handle;
@@ -106,7 +119,7 @@ Status refuse(Status status, const char* what, int name) {
 
 std::size_t size(int type) {
     bool wide = type == HANDLE || type == INT64 || type == POINTER || type == DESCRIPTOR;
-    return wide ? 8 : 4;
+    return type == BOOLEAN ? 1 : wide ? 8 : 4;
 }
 
 struct Tensor {
@@ -156,7 +169,9 @@ Status check_operation(const Descriptor& d) {
     const Descriptor& conv = d.to(n.conv);
     Tensor x(d.to(n.x)), w(d.to(n.w)), y(d.to(n.y));
     int type = d.to(n.x).get<int>(901);
-    if (d.to(n.w).get<int>(901) != type || d.to(n.y).get<int>(901) != type) return refuse(NOT_SUPPORTED, "mixed types", type);
+    bool inside = d.to(n.y).values.count(907) > 0;
+    int result = inside ? F32 : type;
+    if (d.to(n.w).get<int>(901) != type || d.to(n.y).get<int>(901) != result) return refuse(NOT_SUPPORTED, "mixed types", type);
     if (d.get<float>(n.alpha) != 1 || d.get<float>(n.beta) != 0) return refuse(NOT_SUPPORTED, "factors", n.alpha);
     i64 groups = x.extent[1] / w.extent[1];
     bool channels = groups * w.extent[1] == x.extent[1] && w.extent[0] % groups == 0 && y.extent[1] == w.extent[0];
@@ -166,6 +181,43 @@ Status check_operation(const Descriptor& d) {
         i64 room = x.extent[2 + i] + conv.get<i64>(104, i) + conv.get<i64>(105, i) - window;
         if (room < 0 || y.extent[2 + i] != room / conv.get<i64>(103, i) + 1) return refuse(BAD_PARAM, "extent of axis", i);
     }
+    return OK;
+}
+
+// What is added has the extents of the values, or those of one value for each channel.
+Status check_step(const Descriptor& d) {
+    const Descriptor& what = d.to(750);
+    int mode = what.get<int>(0);
+    if (what.get<int>(1) != F32) return refuse(NOT_SUPPORTED, "type of sums", what.get<int>(1));
+    if (mode != ADD && mode != RELU) return refuse(NOT_SUPPORTED, "pointwise mode", mode);
+    if ((mode == ADD) != (d.values.count(752) > 0)) return refuse(BAD_PARAM, "operands of pointwise mode", mode);
+    Tensor x(d.to(751)), y(d.to(753));
+    for (int i = 0; i < 4; i++) {
+        bool fits = x.extent[i] == y.extent[i] && x.stride[i] == y.stride[i];
+        if (mode == ADD) {
+            i64 with = Tensor(d.to(752)).extent[i];
+            fits = fits && (with == x.extent[i] || with == 1);
+        }
+        if (!fits) return refuse(BAD_PARAM, "pointwise extent of axis", i);
+    }
+    return OK;
+}
+
+// A convolution, and pointwise steps of which each takes what the one before it has written.
+Status check_graph(const Descriptor& d) {
+    std::size_t operations = d.count(801, 8);
+    for (std::size_t i = 1; i < operations; i++) {
+        const Descriptor &before = d.to(801, i - 1), &step = d.to(801, i);
+        bool begins = i == 1 && before.kind == FORWARD;
+        if (step.kind != POINTWISE_STEP || !(begins || before.kind == POINTWISE_STEP)) {
+            return refuse(NOT_SUPPORTED, "operations of a graph", (int)i);
+        }
+        const Descriptor& written = before.to(begins ? 705 : 753);
+        if (&written != &step.to(751) || written.values.count(907) == 0) return refuse(BAD_PARAM, "chain of a graph", (int)i);
+    }
+    const Descriptor& last = d.to(801, operations - 1);
+    int result = last.kind == POINTWISE_STEP ? 753 : last.kind == FORWARD ? 705 : last.kind == DATA ? 709 : 716;
+    if (last.to(result).values.count(907) > 0) return refuse(BAD_PARAM, "a graph that writes nothing", 801);
     return OK;
 }
 
@@ -201,25 +253,62 @@ void each(const Descriptor& operation, F f) {
                     }
 }
 
-// Sums in f32, each rounded once at the end.
+template <class F>
+void each_element(const Tensor& t, F f) {
+    for (i64 a = 0; a < t.extent[0]; a++)
+        for (i64 b = 0; b < t.extent[1]; b++)
+            for (i64 c = 0; c < t.extent[2]; c++)
+                for (i64 d = 0; d < t.extent[3]; d++) f(a, b, c, d);
+}
+
+float load(const void* from, int type, i64 at) {
+    return type == F32 ? static_cast<const float*>(from)[at] : (float)static_cast<const Bf16*>(from)[at];
+}
+
+// Where the tensors of a graph are, by their names.
+typedef std::map<i64, void*> Places;
+
+void* place(const Places& places, const Descriptor& tensor) { return places.at(tensor.get<i64>(906)); }
+
+// Sums in f32, each rounded once at the end, after all steps.
 template <class T>
-void convolve(const Descriptor& operation, T* x, T* w, T* y) {
+void convolve(const Descriptor& graph, const Places& places) {
+    const Descriptor& operation = graph.to(801);
     Names n = names(operation.kind);
     int result = operation.kind == FORWARD ? n.y : operation.kind == DATA ? n.x : n.w;
+    auto at = [&](int name) {
+        const Descriptor& tensor = operation.to(name);
+        return tensor.values.count(907) > 0 ? nullptr : static_cast<T*>(place(places, tensor));
+    };
+    T *x = at(n.x), *w = at(n.w), *y = at(n.y);
     Tensor to(operation.to(result));
     i64 last = 0;
     for (int i = 0; i < 4; i++) last += (to.extent[i] - 1) * to.stride[i];
     std::vector<float> sums(last + 1, 0.0f);
-    T* out = operation.kind == FORWARD ? y : operation.kind == DATA ? x : w;
     each(operation, [&](i64 at_x, i64 at_w, i64 at_y) {
         if (operation.kind == FORWARD) sums[at_y] += (float)x[at_x] * (float)w[at_w];
         if (operation.kind == DATA) sums[at_x] += (float)w[at_w] * (float)y[at_y];
         if (operation.kind == FILTER) sums[at_w] += (float)x[at_x] * (float)y[at_y];
     });
-    for (i64 a = 0; a < to.extent[0]; a++)
-        for (i64 b = 0; b < to.extent[1]; b++)
-            for (i64 c = 0; c < to.extent[2]; c++)
-                for (i64 d = 0; d < to.extent[3]; d++) out[to.at(a, b, c, d)] = sums[to.at(a, b, c, d)];
+    std::size_t operations = graph.count(801, 8);
+    T* out = operations > 1 ? static_cast<T*>(place(places, graph.to(801, operations - 1).to(753))) : at(result);
+    for (std::size_t i = 1; i < operations; i++) {
+        const Descriptor& step = graph.to(801, i);
+        bool adds = step.to(750).get<int>(0) == ADD;
+        each_element(to, [&](i64 a, i64 b, i64 c, i64 d) {
+            float& sum = sums[to.at(a, b, c, d)];
+            if (!adds) {
+                sum = sum > 0 ? sum : 0;
+                return;
+            }
+            const Descriptor& with = step.to(752);
+            Tensor t(with);
+            i64 index[4] = {a, b, c, d};
+            for (int axis = 0; axis < 4; axis++) index[axis] = t.extent[axis] == 1 ? 0 : index[axis];
+            sum += load(place(places, with), with.get<int>(901), t.at(index[0], index[1], index[2], index[3]));
+        });
+    }
+    each_element(to, [&](i64 a, i64 b, i64 c, i64 d) { out[to.at(a, b, c, d)] = sums[to.at(a, b, c, d)]; });
 }
 
 }  // namespace
@@ -258,13 +347,14 @@ Status cudnnBackendSetAttribute(void* descriptor, int name, int type, i64 count,
     if (d.final) return refuse(BAD_PARAM, "set after it was finalised", name);
     for (const Attribute& a : table) {
         if (a.kind != d.kind || a.name != name) continue;
-        if (a.type != type || a.count != count || from == nullptr) return refuse(BAD_PARAM, "type or number of", name);
+        bool fits = count >= a.count && count <= (a.most ? a.most : a.count);
+        if (a.type != type || !fits || from == nullptr) return refuse(BAD_PARAM, "type or number of", name);
         const char* bytes = static_cast<const char*>(from);
         d.values[name].assign(bytes, bytes + count * size(type));
         if (type == HANDLE && d.get<void*>(name) != &the_handle) return refuse(BAD_PARAM, "another handle", name);
-        if (type == DESCRIPTOR) {
-            const Descriptor& to = d.to(name);
-            bool operation = to.kind == FORWARD || to.kind == DATA || to.kind == FILTER;
+        for (int i = 0; type == DESCRIPTOR && i < count; i++) {
+            const Descriptor& to = d.to(name, i);
+            bool operation = to.kind == FORWARD || to.kind == DATA || to.kind == FILTER || to.kind == POINTWISE_STEP;
             bool fits = a.refers < 0 ? operation : to.kind == a.refers;
             if (!to.final || !fits) return refuse(BAD_PARAM, "not finalised, or of another kind", name);
         }
@@ -284,6 +374,8 @@ Status cudnnBackendFinalize(void* descriptor) {
     if (d.kind == TENSOR) status = check_tensor(d);
     if (d.kind == CONVOLUTION) status = check_convolution(d);
     if (d.kind == FORWARD || d.kind == DATA || d.kind == FILTER) status = check_operation(d);
+    if (d.kind == POINTWISE_STEP) status = check_step(d);
+    if (d.kind == GRAPH) status = check_graph(d);
     if (d.kind == HEURISTIC) {
         int mode = d.get<int>(200);
         if (d.to(201).values.count(800) == 0) return refuse(BAD_PARAM, "a graph without a handle", 201);
@@ -318,7 +410,11 @@ Status cudnnBackendGetAttribute(void* descriptor, int name, int type, i64 room, 
         return OK;
     }
     if (d.kind == ENGINE && name == 1303 && type == NOTE) {
-        std::vector<int> notes = d.engine == 0 ? std::vector<int>{TENSOR_CORE, NONDETERMINISTIC} : std::vector<int>{STRICT_NAN};
+        const Descriptor& operation = d.graph->to(801);
+        bool narrow = operation.to(names(operation.kind).x).get<int>(901) == BF16;
+        std::vector<int> notes{STRICT_NAN};
+        if (narrow || d.engine == 0) notes.push_back(TENSOR_CORE);
+        if (d.engine == 0) notes.push_back(NONDETERMINISTIC);
         *count = (i64)notes.size();
         for (i64 i = 0; i < room && i < *count; i++) static_cast<int*>(to)[i] = notes[i];
         return OK;
@@ -338,31 +434,29 @@ Status cudnnBackendExecute(void* handle, void* plan, void* variant_pack) {
     }
     const Descriptor& config = p.to(401);
     if (config.engine != 1) return refuse(NOT_SUPPORTED, "engine that is not deterministic", config.engine);
-    const Descriptor& operation = config.graph->to(801);
-    Names n = names(operation.kind);
-    int roles[3] = {n.x, n.w, n.y};
-    void* at[3] = {};
-    for (int role = 0; role < 3; role++) {
-        const Descriptor& tensor = operation.to(roles[role]);
-        for (int i = 0; i < 3; i++) {
-            if (pack.get<i64>(1000, i) == tensor.get<i64>(906)) at[role] = pack.get<void*>(1001, i);
+    const Descriptor& graph = *config.graph;
+    Places places;
+    for (std::size_t i = 0; i < pack.count(1000, 8); i++) places[pack.get<i64>(1000, i)] = pack.get<void*>(1001, i);
+    for (std::size_t i = 0; i < graph.count(801, 8); i++) {
+        for (const auto& value : graph.to(801, i).values) {
+            if (value.second.size() != 8 || graph.to(801, i).to(value.first).kind != TENSOR) continue;
+            const Descriptor& tensor = graph.to(801, i).to(value.first);
+            if (tensor.values.count(907) > 0) continue;
+            auto found = places.find(tensor.get<i64>(906));
+            bool there = found != places.end() && found->second != nullptr;
+            bool aligned = there && reinterpret_cast<std::size_t>(found->second) % tensor.get<i64>(900) == 0;
+            if (!aligned) return refuse(BAD_PARAM, "pointer", (int)tensor.get<i64>(906));
         }
-        bool aligned = reinterpret_cast<std::size_t>(at[role]) % tensor.get<i64>(900) == 0;
-        if (at[role] == nullptr || !aligned) return refuse(BAD_PARAM, "pointer", role);
     }
     void* workspace = pack.get<void*>(1003);
     if (workspace == nullptr) return refuse(BAD_PARAM, "workspace", 1003);
+    const Descriptor& operation = graph.to(801);
+    bool single = operation.to(names(operation.kind).x).get<int>(901) == F32;
     // What is queued outlives the pack, but not the plan.
-    void *x = at[0], *w = at[1], *y = at[2];
-    bool single = operation.to(n.x).get<int>(901) == F32;
-    return queue(the_stream, [=, &operation] {
+    return queue(the_stream, [=, &graph] {
         // All of it, so that a block that is too small shows.
         memset(workspace, 0x5a, WORKSPACE);
-        if (single) {
-            convolve(operation, static_cast<float*>(x), static_cast<float*>(w), static_cast<float*>(y));
-        } else {
-            convolve(operation, static_cast<Bf16*>(x), static_cast<Bf16*>(w), static_cast<Bf16*>(y));
-        }
+        single ? convolve<float>(graph, places) : convolve<Bf16>(graph, places);
         return 0;
     });
 }

@@ -2,6 +2,7 @@
 
 use crate::capture::capture;
 use crate::conv;
+use crate::cudnn;
 use crate::gpu::Gpu;
 use crate::memory::{Block, read};
 use crate::{layout, matmul, norm, paint, pointwise, pool, random, reduce, softmax, update};
@@ -143,6 +144,16 @@ impl Backend for CudaBackend {
 
     fn conv2d(&self, x: &Array, w: &Array, shape: &ConvShape) -> Buffer {
         Arc::new(conv::forward(&self.0, x, w, shape))
+    }
+
+    fn conv2d_bias(
+        &self,
+        operands: [&Array; 3],
+        skip: Option<&Array>,
+        shape: &ConvShape,
+        relu: bool,
+    ) -> Option<Buffer> {
+        cudnn::forward_bias(&self.0, operands, skip, shape, relu).map(|block| Arc::new(block) as Buffer)
     }
 
     fn conv2d_input(&self, dy: &Array, w: &Array, shape: &ConvShape) -> Buffer {

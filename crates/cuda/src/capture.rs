@@ -187,6 +187,11 @@ impl Captures {
         run.as_mut().filter(|run| run.thread == thread::current().id()).map(f)
     }
 
+    /// Whether this thread runs a function that is captured.
+    pub(crate) fn is_open(&self) -> bool {
+        self.of_this_thread(|_| ()).is_some()
+    }
+
     fn is_recorded(&self) -> bool {
         self.of_this_thread(|run| run.recorded).unwrap_or(false)
     }

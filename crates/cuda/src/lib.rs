@@ -127,6 +127,15 @@ impl Gpu {
         self.0.peak_memory()
     }
 
+    /// A line for each convolution that was asked for so far: the engine of cuDNN and its workspace, or that there is none.
+    ///
+    /// # Panics
+    /// If another thread panicked in a convolution.
+    pub fn convolutions(&self) -> Vec<String> {
+        let dnn = self.0.dnn.as_ref();
+        dnn.map_or_else(Vec::new, |dnn| dnn.lock().expect("no panic while held").describe())
+    }
+
     /// Waits until all queued work is done.
     ///
     /// # Panics

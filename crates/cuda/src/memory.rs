@@ -4,7 +4,7 @@ use crate::capture::Arena;
 use crate::gpu::Gpu;
 use cudarc::driver::CudaStream;
 use cudarc::driver::result::{self, DriverError};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tarrl_tensor::Array;
 
 /// The memory of an array or of an intermediate result.
@@ -13,6 +13,8 @@ pub(crate) struct Block {
     gpu: Arc<Gpu>,
     /// The memory of a captured function, to which this goes back.
     arena: Option<Arc<Arena>>,
+    /// The same values in another order.
+    beside: OnceLock<Box<Block>>,
 }
 
 impl Block {
@@ -20,7 +22,7 @@ impl Block {
     #[track_caller]
     pub(crate) fn new(gpu: &Arc<Gpu>, bytes: usize) -> Result<Block, DriverError> {
         let (held, arena) = gpu.memory(bytes)?;
-        Ok(Block { held, gpu: gpu.clone(), arena })
+        Ok(Block { held, gpu: gpu.clone(), arena, beside: OnceLock::new() })
     }
 
     /// A copy of host memory.
@@ -52,6 +54,11 @@ impl Block {
 
     pub(crate) fn pointer(&self) -> u64 {
         self.held.pointer()
+    }
+
+    /// The same values in another order, of which there is one: made at the first call, given back with the block.
+    pub(crate) fn beside(&self, make: impl FnOnce() -> Block) -> &Block {
+        self.beside.get_or_init(|| Box::new(make()))
     }
 
     pub(crate) fn gpu(&self) -> &Arc<Gpu> {

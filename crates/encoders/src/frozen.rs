@@ -7,7 +7,7 @@ use crate::layers::{Activation, Affine, Map, Unit};
 use crate::pass::Branch;
 use crate::precision::Precision;
 use crate::walk::Walk;
-use tarrl_tensor::{Array, Conv, Op, Tensor, Transpose};
+use tarrl_tensor::{Array, Conv, DType, Op, Tensor, Transpose};
 
 /// An encoder with running statistics folded into its convolutions and matrices, `W·scale` and a bias.
 ///
@@ -50,6 +50,16 @@ impl Walk<Folded> for Rest {
     #[track_caller]
     fn unit(&mut self, unit: &Folded, x: &Tensor) -> Tensor {
         unit.forward(x)
+    }
+
+    /// A convolution in bf16 adds the shortcut before it writes anything.
+    #[track_caller]
+    fn block_end(&mut self, last: &Folded, y: &Tensor, shortcut: Option<&Folded>, x: &Tensor) -> Tensor {
+        let skip = shortcut.map_or_else(|| x.clone(), |unit| unit.forward(x));
+        match last.fused() {
+            Some((weight, conv, bias)) => y.conv2d_bias(weight, bias, Some(&skip), conv, true),
+            None => last.forward(y).add_relu(&skip),
+        }
     }
 }
 
@@ -100,9 +110,23 @@ impl Folded {
         Folded { map, bias, activation: unit.activation }
     }
 
+    /// The convolution and its bias, if they are one op: in bf16, which runs on GPUs alone, and of which no certificate is
+    /// asked.
+    fn fused(&self) -> Option<(&Tensor, Conv, &Tensor)> {
+        match (&self.map, &self.bias) {
+            (FoldedMap::Conv(weight, conv), Some(bias)) if weight.dtype() == DType::Bf16 => {
+                Some((weight, *conv, bias))
+            }
+            _ => None,
+        }
+    }
+
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
         let relu = self.activation == Activation::Relu;
+        if let Some((weight, conv, bias)) = self.fused() {
+            return x.conv2d_bias(weight, bias, None, conv, relu);
+        }
         let y = match &self.map {
             FoldedMap::Conv(weight, conv) => x.conv2d(weight, *conv),
             FoldedMap::Linear(weight) => x.matmul_with(weight, Transpose::RIGHT),

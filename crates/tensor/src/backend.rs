@@ -122,6 +122,17 @@ pub trait Backend: Debug + Send + Sync {
     fn conv2d_input(&self, dy: &Array, w: &Array, shape: &ConvShape) -> Buffer;
     /// Its adjoint in the weights.
     fn conv2d_weight(&self, x: &Array, dy: &Array, shape: &ConvShape) -> Buffer;
+    /// Convolution of images and weights, plus a bias for each channel, of the type [`DType::wide`], plus `skip` if there is one, then ReLU if
+    /// asked; `None` where one op after the other is no slower.
+    fn conv2d_bias(
+        &self,
+        _: [&Array; 3],
+        _skip: Option<&Array>,
+        _shape: &ConvShape,
+        _relu: bool,
+    ) -> Option<Buffer> {
+        None
+    }
 
     /// Sums over windows of `(n, h, w, c)`; padding counts as zero.
     fn sum_pool(&self, x: &Array, shape: &PoolShape) -> Buffer;

@@ -53,6 +53,13 @@ pub enum Op {
     ScatterAdd(usize),
     /// `(x, w)`: convolution of `(n, h, w, c)`.
     Conv2d(Conv),
+    /// `(x, w, bias)` or `(x, w, bias, skip)`: convolution plus the rest, then ReLU if set.
+    Conv2dBias {
+        /// How the window walks.
+        conv: Conv,
+        /// Whether the result is cut at zero.
+        relu: bool,
+    },
     /// `(dy, w)`: its adjoint in the input.
     Conv2dInput(Conv),
     /// `(x, dy)`: its adjoint in the weights.
@@ -89,7 +96,7 @@ pub enum Op {
 
 impl Op {
     /// The names of all ops that a backend computes: the rows that a conformance suite must have.
-    pub const NAMES: [&'static str; 53] = [
+    pub const NAMES: [&'static str; 54] = [
         "neg",
         "exp",
         "log",
@@ -131,6 +138,7 @@ impl Op {
         "gather",
         "scatter_add",
         "conv2d",
+        "conv2d_bias",
         "conv2d_input",
         "conv2d_weight",
         "sum_pool",
@@ -195,6 +203,7 @@ impl Op {
             Op::Gather(_) => "gather",
             Op::ScatterAdd(_) => "scatter_add",
             Op::Conv2d(_) => "conv2d",
+            Op::Conv2dBias { .. } => "conv2d_bias",
             Op::Conv2dInput(_) => "conv2d_input",
             Op::Conv2dWeight(_) => "conv2d_weight",
             Op::SumPool(_) => "sum_pool",

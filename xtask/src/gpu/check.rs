@@ -53,6 +53,7 @@ pub(crate) fn run(ordinal: usize, parts: &[Part], out: Option<&Path>, most: Dura
         }
     }
     sheet.put("gpu", facts(&gpu))?;
+    sheet.put("convolutions", json!(gpu.convolutions()))?;
     sheet.finish()
 }
 

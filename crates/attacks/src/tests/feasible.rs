@@ -2,9 +2,10 @@
 
 use super::exact::leaves;
 use super::{keys, normal, unit};
+use crate::round::{Real, above, below};
 use crate::{Norm, Pgd, Start, Threat, pgd};
 use proptest::prelude::*;
-use tarrl_tensor::{DType, Tensor, cpu};
+use tarrl_tensor::{DType, Key, Tensor, cpu};
 
 fn threats() -> impl Strategy<Value = Threat> {
     let norm = prop_oneof![Just(Norm::Linf), Just(Norm::L2), Just(Norm::L1)];
@@ -40,6 +41,40 @@ fn check(x: &Tensor, found: &Tensor, threat: &Threat) -> Result<(), TestCaseErro
         }
     }
     Ok(())
+}
+
+/// Corners of l-infinity balls have the bits that exact arithmetic on each coordinate gives.
+#[test]
+fn corners_are_the_outermost_values_inside() {
+    fn corners<R: Real>(bounds: Option<(f64, f64)>) {
+        let draw = |scale: f64, i: usize| scale * Key::new(7).fold(i).stream().uniform(-1.0, 1.0);
+        let scales = [1.0, 1e-3, 1e-7, 300.0, 1e-42];
+        let mut x: Vec<R> = (0..3000).map(|i| R::nearest(draw(scales[i % 5], i))).collect();
+        // Both sides of powers of two, where the distances between values change.
+        for power in [-20, -1, 0, 1, 7] {
+            let v = R::nearest(2f64.powi(power));
+            x.extend([v, v.up(), v.down(), R::nearest(-v.wide()), R::nearest(-v.wide()).up()]);
+        }
+        if bounds.is_some() {
+            x.iter_mut().for_each(|v| *v = R::nearest(v.wide().clamp(-0.5, 1.0)));
+        }
+        for reach in [8.0 / 255.0, 0.0, 0.1, 1e-9, 2f64.powi(-24), 3.0] {
+            let threat = Threat { bounds, ..Threat::linf(reach) };
+            let centers = Tensor::new(&cpu(), [1, x.len()], &x);
+            let ball = threat.around(&centers);
+            let (lo, hi) = bounds.unwrap_or((f64::from(f32::MIN), f64::from(f32::MAX)));
+            let corner = |far: f64| ball.project(&Tensor::full(&cpu(), *centers.shape(), R::DTYPE, far)).to_vec::<R>();
+            let (least, largest) = (corner(-1e30), corner(1e30));
+            for ((&x, least), largest) in x.iter().zip(least).zip(largest) {
+                let expected = (below(x, reach).wide().max(lo), above(x, reach).wide().min(hi));
+                assert_eq!((least.wide(), largest.wide()), expected, "around {} by {reach}", x.wide());
+            }
+        }
+    }
+    for bounds in [None, Some((-0.5, 1.0))] {
+        corners::<f32>(bounds);
+        corners::<f64>(bounds);
+    }
 }
 
 /// A million points of each norm: starts, projections of points far away and near the boundary, steps.

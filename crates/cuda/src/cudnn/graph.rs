@@ -5,14 +5,18 @@ use cudarc::cudnn::sys;
 use sys::cudnnBackendAttributeName_t as At;
 use sys::cudnnBackendAttributeType_t as Type;
 use sys::cudnnBackendDescriptorType_t as What;
+use sys::cudnnPointwiseMode_t as Mode;
 use sys::{cudnnConvolutionMode_t, cudnnDataType_t};
 use tarrl_tensor::{ConvShape, DType};
 
 /// The bytes that divide every address: those of the memory pool are multiples of 256.
 const ALIGNMENT: i64 = 16;
 
-/// Names of the three tensors: images, weights, results. An adjoint keeps the names of what it is the gradient of.
-pub(crate) const NAMES: [i64; 3] = [1, 2, 3];
+/// Names of images, weights, results, and of bias and skip where a graph has them. An adjoint keeps the names of what it
+/// is the gradient of.
+pub(crate) const NAMES: [i64; 5] = [1, 2, 3, 4, 5];
+/// Names of what is never written: the convolution, and the sum with the bias, with the skip.
+const BETWEEN: [i64; 3] = [11, 12, 13];
 
 /// A convolution or one of its adjoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,9 +24,21 @@ pub(crate) enum Op {
     Forward,
     Input,
     Weight,
+    /// The convolution plus a bias, plus another array, then ReLU.
+    Bias { skip: bool, relu: bool },
 }
 
-/// An operation graph of one operation. The parts are kept as long as the graph, which refers to them.
+impl Op {
+    /// The tensors that are given, as places in [`NAMES`].
+    pub(crate) fn operands(self) -> usize {
+        match self {
+            Op::Forward | Op::Input | Op::Weight => 3,
+            Op::Bias { skip, .. } => 4 + usize::from(skip),
+        }
+    }
+}
+
+/// An operation graph. The parts are kept as long as the graph, which refers to them.
 pub(crate) struct Graph {
     pub(crate) whole: Descriptor,
     _parts: Vec<Descriptor>,
@@ -36,22 +52,90 @@ impl Graph {
         dtype: DType,
         handle: Option<sys::cudnnHandle_t>,
     ) -> Result<Graph, CudnnError> {
-        let [x, w, y] = tensors(shape, dtype)?;
         let conv = convolution(shape)?;
-        let operation = operation(op, &conv, [&x, &w, &y])?;
+        let (mut operations, mut parts) = match op {
+            Op::Bias { skip, relu } => with_bias(shape, dtype, &conv, skip, relu)?,
+            _ => {
+                let [x, w, y] = tensors(shape, dtype)?;
+                (vec![operation(op, &conv, [&x, &w, &y])?], vec![x, w, y])
+            }
+        };
         let whole = Descriptor::new(What::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?;
         if let Some(handle) = handle {
             whole.set(At::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, Type::CUDNN_TYPE_HANDLE, &[handle])?;
         }
-        whole.set_descriptor(At::CUDNN_ATTR_OPERATIONGRAPH_OPS, &operation)?;
+        let all: Vec<_> = operations.iter().map(|operation| operation.0).collect();
+        whole.set(At::CUDNN_ATTR_OPERATIONGRAPH_OPS, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR, &all)?;
         whole.finalize()?;
-        Ok(Graph { whole, _parts: vec![operation, conv, x, w, y] })
+        parts.append(&mut operations);
+        parts.push(conv);
+        Ok(Graph { whole, _parts: parts })
     }
+}
+
+/// The operations and the tensors of a convolution with what follows it. Between two operations values are of f32.
+fn with_bias(
+    s: &ConvShape,
+    dtype: DType,
+    conv: &Descriptor,
+    skip: bool,
+    relu: bool,
+) -> Result<(Vec<Descriptor>, Vec<Descriptor>), CudnnError> {
+    let [x, w, y] = tensors(s, dtype)?;
+    let extents = [s.n, s.c_out, s.out_h(), s.out_w()];
+    let mut operands = vec![tensor(NAMES[3], DType::F32, [1, s.c_out, 1, 1])?];
+    if skip {
+        operands.push(tensor(NAMES[4], dtype, extents)?);
+    }
+    let steps = operands.len() + usize::from(relu);
+    // What each operation writes: nothing that is seen but by the last.
+    let mut results = Vec::new();
+    for name in &BETWEEN[..steps] {
+        results.push(between(*name, extents)?);
+    }
+    results.push(y);
+    let mut operations = vec![operation(Op::Forward, conv, [&x, &w, &results[0]])?];
+    let mut parts = Vec::new();
+    for step in 0..steps {
+        let mode = if step < operands.len() { Mode::CUDNN_POINTWISE_ADD } else { Mode::CUDNN_POINTWISE_RELU_FWD };
+        let what = pointwise(mode)?;
+        let (from, to) = (&results[step], &results[step + 1]);
+        operations.push(pointwise_operation(&what, from, operands.get(step), to)?);
+        parts.push(what);
+    }
+    parts.extend([x, w].into_iter().chain(operands).chain(results));
+    Ok((operations, parts))
+}
+
+fn pointwise(mode: Mode) -> Result<Descriptor, CudnnError> {
+    let what = Descriptor::new(What::CUDNN_BACKEND_POINTWISE_DESCRIPTOR)?;
+    what.set(At::CUDNN_ATTR_POINTWISE_MODE, Type::CUDNN_TYPE_POINTWISE_MODE, &[mode])?;
+    let sums = cudnnDataType_t::CUDNN_DATA_FLOAT;
+    what.set(At::CUDNN_ATTR_POINTWISE_MATH_PREC, Type::CUDNN_TYPE_DATA_TYPE, &[sums])?;
+    what.finalize()?;
+    Ok(what)
+}
+
+fn pointwise_operation(
+    what: &Descriptor,
+    from: &Descriptor,
+    with: Option<&Descriptor>,
+    to: &Descriptor,
+) -> Result<Descriptor, CudnnError> {
+    let operation = Descriptor::new(What::CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR)?;
+    operation.set_descriptor(At::CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, what)?;
+    operation.set_descriptor(At::CUDNN_ATTR_OPERATION_POINTWISE_XDESC, from)?;
+    if let Some(with) = with {
+        operation.set_descriptor(At::CUDNN_ATTR_OPERATION_POINTWISE_BDESC, with)?;
+    }
+    operation.set_descriptor(At::CUDNN_ATTR_OPERATION_POINTWISE_YDESC, to)?;
+    operation.finalize()?;
+    Ok(operation)
 }
 
 /// Images, weights and results: extents in cuDNN's order, channels before pixels, and strides of channels last.
 fn tensors(s: &ConvShape, dtype: DType) -> Result<[Descriptor; 3], CudnnError> {
-    let [x, w, y] = NAMES;
+    let [x, w, y, ..] = NAMES;
     Ok([
         tensor(x, dtype, [s.n, s.c_in, s.h, s.w])?,
         tensor(w, dtype, [s.c_out, s.c_in / s.conv.groups, s.kh, s.kw])?,
@@ -59,7 +143,21 @@ fn tensors(s: &ConvShape, dtype: DType) -> Result<[Descriptor; 3], CudnnError> {
     ])
 }
 
-fn tensor(name: i64, dtype: DType, [n, c, h, w]: [usize; 4]) -> Result<Descriptor, CudnnError> {
+fn tensor(name: i64, dtype: DType, extents: [usize; 4]) -> Result<Descriptor, CudnnError> {
+    let tensor = unfinished(name, dtype, extents)?;
+    tensor.finalize()?;
+    Ok(tensor)
+}
+
+/// A tensor of f32 that is never written.
+fn between(name: i64, extents: [usize; 4]) -> Result<Descriptor, CudnnError> {
+    let tensor = unfinished(name, DType::F32, extents)?;
+    tensor.set(At::CUDNN_ATTR_TENSOR_IS_VIRTUAL, Type::CUDNN_TYPE_BOOLEAN, &[true])?;
+    tensor.finalize()?;
+    Ok(tensor)
+}
+
+fn unfinished(name: i64, dtype: DType, [n, c, h, w]: [usize; 4]) -> Result<Descriptor, CudnnError> {
     let whole = |extents: [usize; 4]| extents.map(|extent| extent as i64);
     let tensor = Descriptor::new(What::CUDNN_BACKEND_TENSOR_DESCRIPTOR)?;
     tensor.set(At::CUDNN_ATTR_TENSOR_UNIQUE_ID, Type::CUDNN_TYPE_INT64, &[name])?;
@@ -68,7 +166,6 @@ fn tensor(name: i64, dtype: DType, [n, c, h, w]: [usize; 4]) -> Result<Descripto
     tensor.set(At::CUDNN_ATTR_TENSOR_DIMENSIONS, Type::CUDNN_TYPE_INT64, &whole([n, c, h, w]))?;
     let strides = whole([h * w * c, 1, w * c, c]);
     tensor.set(At::CUDNN_ATTR_TENSOR_STRIDES, Type::CUDNN_TYPE_INT64, &strides)?;
-    tensor.finalize()?;
     Ok(tensor)
 }
 
@@ -91,7 +188,7 @@ fn convolution(s: &ConvShape) -> Result<Descriptor, CudnnError> {
 
 fn operation(op: Op, conv: &Descriptor, tensors: [&Descriptor; 3]) -> Result<Descriptor, CudnnError> {
     let (what, names, [convolution, alpha, beta]) = match op {
-        Op::Forward => (
+        Op::Forward | Op::Bias { .. } => (
             What::CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
             [
                 At::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,

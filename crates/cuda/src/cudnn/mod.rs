@@ -18,6 +18,7 @@ use cudarc::driver::CudaStream;
 use graph::{Graph, Op};
 use plan::Plan;
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use tarrl_tensor::{Array, ConvShape, DType, MAX_RANK, Shape, Strided};
 
@@ -26,7 +27,26 @@ pub(crate) fn forward(gpu: &Arc<Gpu>, x: &Array, w: &Array, shape: &ConvShape) -
     run(gpu, Op::Forward, shape, x.dtype(), |execute| {
         let w = output_first(gpu, w, shape);
         let y = gpu.block(op, shape.output().len() * size(x.dtype()));
-        execute([read(gpu, op, x), &w, &y]);
+        execute(&[read(gpu, op, x), &w, &y]);
+        y
+    })
+}
+
+/// Of images, weights and bias, and what is added if there is something.
+pub(crate) fn forward_bias(
+    gpu: &Arc<Gpu>,
+    [x, w, bias]: [&Array; 3],
+    skip: Option<&Array>,
+    shape: &ConvShape,
+    relu: bool,
+) -> Option<Block> {
+    let op = "conv2d_bias";
+    run(gpu, Op::Bias { skip: skip.is_some(), relu }, shape, x.dtype(), |execute| {
+        let w = output_first(gpu, w, shape);
+        let y = gpu.block(op, shape.output().len() * size(x.dtype()));
+        let mut operands = vec![read(gpu, op, x), &w, &y, read(gpu, op, bias)];
+        operands.extend(skip.map(|skip| read(gpu, op, skip)));
+        execute(&operands);
         y
     })
 }
@@ -36,7 +56,7 @@ pub(crate) fn input_adjoint(gpu: &Arc<Gpu>, dy: &Array, w: &Array, shape: &ConvS
     run(gpu, Op::Input, shape, dy.dtype(), |execute| {
         let w = output_first(gpu, w, shape);
         let dx = gpu.block(op, shape.input().len() * size(dy.dtype()));
-        execute([&dx, &w, read(gpu, op, dy)]);
+        execute(&[&dx, &w, read(gpu, op, dy)]);
         dx
     })
 }
@@ -45,7 +65,7 @@ pub(crate) fn weight_adjoint(gpu: &Arc<Gpu>, x: &Array, dy: &Array, shape: &Conv
     let op = "conv2d_weight";
     run(gpu, Op::Weight, shape, x.dtype(), |execute| {
         let dw = gpu.block(op, shape.weight().len() * size(x.dtype()));
-        execute([read(gpu, op, x), &dw, read(gpu, op, dy)]);
+        execute(&[read(gpu, op, x), &dw, read(gpu, op, dy)]);
         let dw = Array::wrap(x.device(), moved(shape), x.dtype(), Arc::new(dw));
         layout::strided(gpu, &dw, &shape.weight(), &from_output_first(shape))
     })
@@ -69,6 +89,10 @@ impl Dnn {
             return None;
         }
         let mut handle = std::ptr::null_mut();
+        // SAFETY: it takes nothing. Version 8 has other attributes.
+        if unsafe { sys::cudnnGetVersion() } < 90000 {
+            return None;
+        }
         // SAFETY: the pointer is to a place that outlives the call.
         unsafe { sys::cudnnCreate(&raw mut handle) }.result().ok()?;
         let dnn = Dnn { handle, plans: HashMap::new() };
@@ -91,6 +115,31 @@ impl Dnn {
     }
 }
 
+impl Dnn {
+    /// A line for each plan that was asked for, sorted.
+    pub(crate) fn describe(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self
+            .plans
+            .iter()
+            .map(|((op, s, dtype), plan)| {
+                let what = format!(
+                    "{op:?} {dtype:?}: {}×{}×{}×{}, {}×{}, {} channels, stride {}",
+                    s.n, s.h, s.w, s.c_in, s.kh, s.kw, s.c_out, s.conv.stride
+                );
+                match plan {
+                    None => format!("{what}: no engine"),
+                    Some(plan) => {
+                        let engine = plan.engine().map_or("?".to_owned(), |number| number.to_string());
+                        format!("{what}: engine {engine}, workspace {:.1} MiB", plan.workspace as f64 / 1048576.0)
+                    }
+                }
+            })
+            .collect();
+        lines.sort();
+        lines
+    }
+}
+
 impl Drop for Dnn {
     fn drop(&mut self) {
         self.plans.clear();
@@ -99,7 +148,7 @@ impl Drop for Dnn {
     }
 }
 
-/// Gives cuDNN the graphs of all three operations on every shape, in f32 and bf16, which it checks without a GPU.
+/// Gives cuDNN the graphs of all operations on every shape, in f32 and bf16, which it checks without a GPU.
 /// Returns its version and how many it took; `None` if it is not installed.
 ///
 /// # Errors
@@ -109,9 +158,11 @@ pub fn finalize_graphs(places: &Places, shapes: &[ConvShape]) -> Option<Result<(
         return None;
     }
     let mut count = 0;
+    let fused = [(false, false), (false, true), (true, true)].map(|(skip, relu)| Op::Bias { skip, relu });
+    let ops = [&[Op::Forward, Op::Input, Op::Weight][..], &fused].concat();
     for shape in shapes {
         for dtype in [DType::F32, DType::Bf16] {
-            for op in [Op::Forward, Op::Input, Op::Weight] {
+            for &op in &ops {
                 if let Err(error) = Graph::new(op, shape, dtype, None) {
                     return Some(Err(format!("cuDNN refuses {op:?} in {dtype:?} of {shape:?}: {error}")));
                 }
@@ -129,7 +180,7 @@ fn run(
     op: Op,
     shape: &ConvShape,
     dtype: DType,
-    f: impl FnOnce(&dyn Fn([&Block; 3])) -> Block,
+    f: impl FnOnce(&dyn Fn(&[&Block])) -> Block,
 ) -> Option<Block> {
     let dnn = gpu.dnn.as_ref()?;
     let empty = [shape.input(), shape.weight(), shape.output()].iter().any(Shape::is_empty);
@@ -148,8 +199,10 @@ fn run(
         let mut dnn = dnn.lock().expect("no panic while held");
         let handle = dnn.handle;
         let status = dnn.plan(op, shape, dtype, gpu.arithmetic).map(|plan| {
+            assert_eq!(tensors.len(), op.operands(), "conv2d: blocks of {op:?}");
+            let pointers: Vec<u64> = tensors.iter().map(|block| block.pointer()).collect();
             // SAFETY: the callers of this file give blocks as large as the tensors of the shape.
-            unsafe { plan.execute(handle, tensors.map(Block::pointer), workspace.pointer()) }
+            unsafe { plan.execute(handle, &pointers, workspace.pointer()) }
         });
         // A panic while it is held would make it useless.
         drop(dnn);
@@ -163,9 +216,30 @@ fn moved(shape: &ConvShape) -> [usize; 4] {
     [shape.c_out, shape.kh, shape.kw, shape.c_in / shape.conv.groups]
 }
 
-/// The weights with the output channels in front.
-fn output_first(gpu: &Arc<Gpu>, w: &Array, shape: &ConvShape) -> Block {
-    layout::strided(gpu, w, &moved(shape).into(), &to_output_first(shape))
+/// The weights with the output channels in front. They are kept beside the weights, which stand still while an attack
+/// runs, and between the forward pass and its adjoint; not in a captured function, whose inputs change in place.
+fn output_first<'a>(gpu: &Arc<Gpu>, w: &'a Array, shape: &ConvShape) -> Weights<'a> {
+    let make = || layout::strided(gpu, w, &moved(shape).into(), &to_output_first(shape));
+    match gpu.captures.is_open() {
+        true => Weights::Own(make()),
+        false => Weights::Kept(read(gpu, "conv2d", w).beside(make)),
+    }
+}
+
+enum Weights<'a> {
+    Kept(&'a Block),
+    Own(Block),
+}
+
+impl Deref for Weights<'_> {
+    type Target = Block;
+
+    fn deref(&self) -> &Block {
+        match self {
+            Weights::Kept(block) => block,
+            Weights::Own(block) => block,
+        }
+    }
 }
 
 fn to_output_first(shape: &ConvShape) -> Strided {
@@ -201,7 +275,7 @@ mod tests {
         match finalize_graphs(&places, &[shape(5, 1), shape(6, 2)]) {
             None => println!("did not make graphs: cuDNN is not installed"),
             Some(taken) => {
-                assert_eq!(taken.map(|(_, count)| count), Ok(12));
+                assert_eq!(taken.map(|(_, count)| count), Ok(24));
                 // Channels of the images that are no multiple of those of the weights.
                 assert!(finalize_graphs(&places, &[shape(5, 2)]).is_some_and(|refused| refused.is_err()));
             }

@@ -12,8 +12,8 @@ use sys::cudnnBackendHeurMode_t as Mode;
 use sys::cudnnBackendNumericalNote_t as Note;
 use tarrl_tensor::{ConvShape, DType};
 
-/// Bytes that an engine may use beside its operands: twice what a block of f32 patches takes.
-const WORKSPACE: i64 = 512 << 20;
+/// Bytes that an engine may use beside its operands.
+const WORKSPACE: i64 = 2 << 30;
 
 /// Notes that an engine has at most; the library knows ten.
 const NOTES: usize = 32;
@@ -25,6 +25,9 @@ const WRONG: [Note; 3] = [
     Note::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS,
     Note::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION,
 ];
+
+/// Engines for bf16 have this note: without tensor cores a product of patches is faster.
+const FAST: Note = Note::CUDNN_NUMERICAL_NOTE_TENSOR_CORE;
 
 /// And these for f32 that is meant as f32: tensor cores round the factors to TF32, and transforms lose bits of small
 /// terms beside large ones.
@@ -42,7 +45,7 @@ pub(crate) struct Plan {
     whole: Descriptor,
     /// Bytes.
     pub(crate) workspace: usize,
-    _config: Descriptor,
+    config: Descriptor,
     _graph: Graph,
 }
 
@@ -62,7 +65,7 @@ impl Plan {
             .into_iter()
             .flat_map(|mode| proposals(&graph, mode).unwrap_or_default());
         for config in configs {
-            if !notes(&config).is_ok_and(|notes| serves(&notes, exact)) {
+            if !notes(&config).is_ok_and(|notes| serves(&notes, dtype, exact)) {
                 continue;
             }
             if let Ok((whole, workspace)) = plan(handle, &config)
@@ -71,7 +74,7 @@ impl Plan {
                 return Some(Plan {
                     whole,
                     workspace: workspace.max(0) as usize,
-                    _config: config,
+                    config,
                     _graph: graph,
                 });
             }
@@ -79,7 +82,17 @@ impl Plan {
         None
     }
 
-    /// Queues the operation on images, weights and results, in this order.
+    /// The number of the engine in the library, for records.
+    pub(crate) fn engine(&self) -> Option<i64> {
+        let engine = Descriptor::new(What::CUDNN_BACKEND_ENGINE_DESCRIPTOR).ok()?;
+        let (name, kind) = (At::CUDNN_ATTR_ENGINECFG_ENGINE, Type::CUDNN_TYPE_BACKEND_DESCRIPTOR);
+        self.config.get(name, kind, &mut [engine.0]).ok()?;
+        let mut number = [0i64];
+        engine.get(At::CUDNN_ATTR_ENGINE_GLOBAL_INDEX, Type::CUDNN_TYPE_INT64, &mut number).ok()?;
+        Some(number[0])
+    }
+
+    /// Queues the operation on images, weights, results, and bias and skip if it has them, in this order.
     ///
     /// # Safety
     /// The pointers are to memory as large as the tensors of the plan, and the workspace as large as it says; all was
@@ -87,13 +100,13 @@ impl Plan {
     pub(crate) unsafe fn execute(
         &self,
         handle: sys::cudnnHandle_t,
-        tensors: [u64; 3],
+        tensors: &[u64],
         workspace: u64,
     ) -> Result<(), CudnnError> {
         let pack = Descriptor::new(What::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)?;
         let at = |pointer: u64| pointer as *mut c_void;
-        pack.set(At::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, Type::CUDNN_TYPE_INT64, &NAMES)?;
-        let tensors = tensors.map(at);
+        pack.set(At::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, Type::CUDNN_TYPE_INT64, &NAMES[..tensors.len()])?;
+        let tensors: Vec<_> = tensors.iter().map(|&pointer| at(pointer)).collect();
         pack.set(At::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, Type::CUDNN_TYPE_VOID_PTR, &tensors)?;
         pack.set(At::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, Type::CUDNN_TYPE_VOID_PTR, &[at(workspace)])?;
         pack.finalize()?;
@@ -130,9 +143,10 @@ fn notes(config: &Descriptor) -> Result<Vec<u32>, CudnnError> {
     Ok(notes)
 }
 
-fn serves(notes: &[u32], exact: bool) -> bool {
+fn serves(notes: &[u32], dtype: DType, exact: bool) -> bool {
     let has = |note: &Note| notes.contains(&(*note as u32));
-    !WRONG.iter().any(has) && !(exact && INEXACT.iter().any(has))
+    let slow = dtype == DType::Bf16 && !has(&FAST);
+    !WRONG.iter().any(has) && !(exact && INEXACT.iter().any(has)) && !slow
 }
 
 /// The plan and the bytes of its workspace.
@@ -154,8 +168,15 @@ mod tests {
     fn engines_that_lose_bits_do_not_serve() {
         let [nondeterministic, _, _] = WRONG.map(|note| note as u32);
         let [tensor_core, ..] = INEXACT.map(|note| note as u32);
-        assert!(serves(&[], true) && serves(&[Note::CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP as u32, 99], true));
-        assert!(!serves(&[nondeterministic], false));
-        assert!(!serves(&[tensor_core], true) && serves(&[tensor_core], false));
+        let single = |notes: &[u32], exact| serves(notes, DType::F32, exact);
+        assert!(single(&[], true) && single(&[Note::CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP as u32, 99], true));
+        assert!(!single(&[nondeterministic], false));
+        assert!(!single(&[tensor_core], true) && single(&[tensor_core], false));
+    }
+
+    #[test]
+    fn engines_for_bf16_run_on_tensor_cores() {
+        let tensor_core = FAST as u32;
+        assert!(serves(&[tensor_core], DType::Bf16, false) && !serves(&[], DType::Bf16, false));
     }
 }

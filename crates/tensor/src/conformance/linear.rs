@@ -43,6 +43,8 @@ pub(super) fn cases() -> Vec<Case> {
     ] {
         cases.extend(convolution(hw, ci, k, co, conv));
     }
+    cases.extend([false, true].map(|relu| convolution_with_bias(relu, false)));
+    cases.extend([false, true].map(|relu| convolution_with_bias(relu, true)));
     cases.push(large_convolution());
     cases.push(convolution_of_affine());
     for pool in [
@@ -129,6 +131,28 @@ fn large_convolution() -> Case {
         .op(move |t| t[0].conv2d(&t[1], conv))
         .reference(move |t| conv2d(&t[0], &t[1], conv))
         .terms(180)
+}
+
+/// A convolution with the bias, the residual sum and the ReLU behind it.
+fn convolution_with_bias(relu: bool, skip: bool) -> Case {
+    let (x, weight) = ([2, 4, 3, 2], [3, 3, 2, 3]);
+    let conv = Conv { stride: 1, pad: 1, groups: 1 };
+    let shape = output(x, weight, conv);
+    let (first, bias) = ([Input::unit(x), Input::unit(weight)], Input::range([3], 0.013, 0.017));
+    let [images, weights] = first;
+    let case = match skip {
+        false => Case::new("conv2d_bias", [images, weights, bias]),
+        true => Case::new("conv2d_bias", [images, weights, bias, Input::unit(shape)]),
+    };
+    case.op(move |t| t[0].conv2d_bias(&t[1], &wide(&t[2]), t.get(3), conv, relu))
+        .reference(move |t| {
+            let y = conv2d(&t[0], &t[1], conv);
+            build(&shape, |i| {
+                let sum = y[i] + t[2][i[3]] + t.get(3).map_or(0.0, |skip| skip[i]);
+                if relu { sum.max(0.0) } else { sum }
+            })
+        })
+        .terms(2 * 12 * 18 + 2)
 }
 
 /// A normalised map on its way into a convolution and a residual sum, which a backend may never write down.

@@ -1,8 +1,9 @@
 //! Convolution of `(n, h, w, c)` and its two adjoints, each the adjoint of the others.
 
 use super::{same_dtype, wrap};
-use crate::autodiff::Saved;
-use crate::backend::{Conv, ConvShape};
+use crate::array::Array;
+use crate::autodiff::{Pullback, Saved};
+use crate::backend::{Binary, Conv, ConvShape};
 use crate::op::Op;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -24,6 +25,78 @@ impl Tensor {
                 sx.as_ref().and_then(|sx| p.need(1, || conv2d_weight(&p.get(sx), p.dy(), shape))),
             ]
         })
+    }
+}
+
+impl Tensor {
+    /// [`conv2d`](Tensor::conv2d) plus `bias` `(c_out)`, plus `skip` of the result's shape if there is one, then ReLU if
+    /// asked: the end of a unit or of a residual block at rest, which a GPU computes without writing what is in between.
+    /// The bias is of the type [`DType::wide`](crate::DType::wide).
+    #[track_caller]
+    pub fn conv2d_bias(
+        &self,
+        w: &Tensor,
+        bias: &Tensor,
+        skip: Option<&Tensor>,
+        conv: Conv,
+        relu: bool,
+    ) -> Tensor {
+        let op = "conv2d_bias";
+        same_dtype(op, self, w);
+        let shape = conv_shape(self.shape(), w.shape(), conv)
+            .unwrap_or_else(|| panic!("{op}: images {:?}, weights {:?}, {conv:?}", self.shape(), w.shape()));
+        assert!(
+            bias.shape()[..] == [shape.c_out] && bias.dtype() == self.dtype().wide(),
+            "{op}: {} channels, bias {:?} of {:?}",
+            shape.c_out,
+            bias.shape(),
+            bias.dtype()
+        );
+        if let Some(skip) = skip {
+            same_dtype(op, self, skip);
+            assert_eq!(skip.shape()[..], shape.output()[..], "{op}: skip");
+        }
+        let y = composed(self, [w, bias], skip, &shape, relu);
+        let (sx, sw) = (w.is_tracked().then(|| Saved::new(self)), Saved::new(w));
+        let adds = skip.is_some();
+        let vjp = move |p: &Pullback<'_>| {
+            let dy = if relu { p.dy().mask(&p.y().detach()) } else { p.dy().clone() };
+            let mut adjoints = vec![
+                p.need(0, || conv2d_input(&dy, &p.get(&sw), shape)),
+                sx.as_ref().and_then(|sx| p.need(1, || conv2d_weight(&p.get(sx), &dy, shape))),
+                p.need(2, || dy.cast(dy.dtype().wide()).sum_to([shape.c_out])),
+            ];
+            if adds {
+                adjoints.push(p.need(3, || dy.clone()));
+            }
+            adjoints
+        };
+        let op = Op::Conv2dBias { conv, relu };
+        let operands = [&[self, w, bias][..], skip.as_slice()].concat();
+        if relu {
+            Tensor::record_keeping_output(op, y, &operands, vjp)
+        } else {
+            Tensor::record(op, y, &operands, vjp)
+        }
+    }
+}
+
+/// The value of [`Tensor::conv2d_bias`]: as one op where the device has it.
+fn composed(x: &Tensor, [w, bias]: [&Tensor; 2], skip: Option<&Tensor>, shape: &ConvShape, relu: bool) -> Array {
+    let device = x.device();
+    let [images, weights, bias] = [x, w, bias].map(Tensor::array);
+    let skip = skip.map(Tensor::array);
+    let of = |buffer| Array::wrap(device, shape.output(), x.dtype(), buffer);
+    if let Some(y) = device.conv2d_bias([images, weights, bias], skip, shape, relu) {
+        return of(y);
+    }
+    let one = Array::full(device, [shape.c_out], bias.dtype(), 1.0);
+    let y = of(device.conv2d(images, weights, shape));
+    let y = of(device.channel_affine(&y, &one, bias, relu && skip.is_none()));
+    match skip {
+        None => y,
+        Some(skip) if relu => of(device.add_relu(&y, skip)),
+        Some(skip) => of(device.binary(Binary::Add, &y, skip, y.shape())),
     }
 }
 
