@@ -419,6 +419,11 @@ Status cudnnBackendGetAttribute(void* descriptor, int name, int type, i64 room, 
         for (i64 i = 0; i < room && i < *count; i++) static_cast<int*>(to)[i] = notes[i];
         return OK;
     }
+    if (d.kind == ENGINE && name == 1301 && type == INT64 && room == 1) {
+        *static_cast<i64*>(to) = d.engine;
+        *count = 1;
+        return OK;
+    }
     if (d.kind == PLAN && name == 402 && type == INT64 && room == 1) {
         *static_cast<i64*>(to) = WORKSPACE;
         *count = 1;

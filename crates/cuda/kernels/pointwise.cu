@@ -56,6 +56,19 @@ KERNEL(add_relu)(const STORED* a, const STORED* b, STORED* to, u32 n) {
     map(a, b, to, n, 1, [](u32, REAL a, REAL b) -> REAL { return positive(a + b); });
 }
 
+// a + b where gate is above zero, rounded as a sum that is stored.
+KERNEL(add_mask)(const STORED* a, const STORED* b, const STORED* gate, STORED* to, u32 n) {
+    FOR_EACH(p, n / LANES) {
+        Pack x = pack_at(a, p), y = pack_at(b, p), g = pack_at(gate, p);
+        for (u32 l = 0; l < LANES; l++) x.lane[l] = g.lane[l] > 0 ? (REAL)x.lane[l] + (REAL)y.lane[l] : (REAL)0;
+        put(to, p, x);
+    }
+    FOR_EACH(j, n % LANES) {
+        u32 i = n - 1 - j;
+        to[i] = gate[i] > 0 ? (REAL)a[i] + (REAL)b[i] : (REAL)0;
+    }
+}
+
 KERNEL(select)(const STORED* condition, const STORED* a, const STORED* b, STORED* to, u32 n) {
     FOR_EACH(i, n) to[i] = condition[i] != 0 ? a[i] : b[i];
 }

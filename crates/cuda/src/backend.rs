@@ -100,6 +100,10 @@ impl Backend for CudaBackend {
         Arc::new(pointwise::add_relu(&self.0, a, b))
     }
 
+    fn add_mask(&self, a: &Array, b: &Array, gate: &Array) -> Option<Buffer> {
+        Some(Arc::new(pointwise::add_mask(&self.0, a, b, gate)))
+    }
+
     fn select(&self, condition: &Array, a: &Array, b: &Array) -> Buffer {
         Arc::new(pointwise::select(&self.0, condition, a, b))
     }

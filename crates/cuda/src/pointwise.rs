@@ -66,6 +66,15 @@ pub(crate) fn add_relu(gpu: &Arc<Gpu>, a: &Array, b: &Array) -> Block {
     to
 }
 
+pub(crate) fn add_mask(gpu: &Arc<Gpu>, a: &Array, b: &Array, gate: &Array) -> Block {
+    let op = "add_mask";
+    let to = like(gpu, op, a);
+    let launch = gpu.launch(op, Element::real(op, a.dtype()));
+    let launch = launch.arg(read(gpu, op, a)).arg(read(gpu, op, b)).arg(read(gpu, op, gate));
+    launch.arg(&to).arg(a.len()).over_packs(a.len());
+    to
+}
+
 pub(crate) fn select(gpu: &Arc<Gpu>, condition: &Array, a: &Array, b: &Array) -> Block {
     let op = "select";
     let to = like(gpu, op, a);

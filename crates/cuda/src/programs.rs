@@ -179,6 +179,7 @@ const FILES: &[File] = &[
             "binary_equal",
             "binary_mask",
             "add_relu",
+            "add_mask",
             "select",
             "channel_affine",
         ]

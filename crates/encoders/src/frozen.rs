@@ -151,7 +151,7 @@ fn shifted(x: &Tensor, bias: &Tensor, relu: bool) -> Tensor {
     let (op, operands) = (Op::ChannelAffine { relu }, [x, &one, bias]);
     if relu {
         Tensor::record_keeping_output(op, y, &operands, |p| {
-            vec![Some(p.dy().mask(&p.y().detach())), None, None]
+            vec![Some(p.masked(&p.y().detach())), None, None]
         })
     } else {
         Tensor::record(op, y, &operands, |p| vec![Some(p.dy().clone()), None, None])

@@ -3,6 +3,7 @@
 use crate::array::Array;
 use crate::graph::{Node, history};
 use crate::tensor::Tensor;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -85,9 +86,9 @@ fn walk(nodes: Vec<Arc<Node>>, dy: &Tensor, wrt: &[&Tensor], recording: Recordin
         on_path[i] |= operands(&nodes[i], &place).any(|j| j.is_some_and(|j| on_path[j]));
     }
 
-    let mut gradients: Vec<Option<Tensor>> = vec![None; nodes.len()];
+    let mut gradients: Vec<Option<Sum>> = vec![None; nodes.len()];
     if let Some(last) = gradients.last_mut() {
-        *last = Some(dy.clone());
+        *last = Some(Sum::One(dy.clone()));
     }
     let mut nodes = nodes;
     while let Some(node) = nodes.pop() {
@@ -99,19 +100,36 @@ fn walk(nodes: Vec<Arc<Node>>, dy: &Tensor, wrt: &[&Tensor], recording: Recordin
         if !needed.contains(&true) {
             continue;
         }
-        let pulled = vjp(&Pullback { node: &node, dy, needed: &needed, recording });
+        let (dy, terms) = (OnceCell::new(), RefCell::new(Some(dy)));
+        let pulled = vjp(&Pullback { node: &node, dy, terms, needed: &needed, recording });
         for (j, g) in operands(&node, &place).zip(pulled) {
             if let (Some(j), Some(g)) = (j.filter(|&j| on_path[j]), g) {
                 debug_assert_eq!(g.shape(), nodes[j].shape(), "adjoint of {}", node.op().name());
                 gradients[j] = Some(match gradients[j].take() {
-                    Some(sum) => &sum + &g,
-                    None => g,
+                    Some(sum) => Sum::Two(sum.total(), g),
+                    None => Sum::One(g),
                 });
             }
         }
     }
-    let found = targets.into_iter().map(|target| target.and_then(|i| gradients[i].clone()));
+    let found = targets.into_iter().map(|target| target.and_then(|i| gradients[i].take()).map(Sum::total));
     wrt.iter().zip(found).map(|(t, g)| g.unwrap_or_else(|| t.zeros_like())).collect()
+}
+
+/// The gradient of a value from all its users; the last addition waits for who reads it.
+#[derive(Clone)]
+enum Sum {
+    One(Tensor),
+    Two(Tensor, Tensor),
+}
+
+impl Sum {
+    fn total(self) -> Tensor {
+        match self {
+            Sum::One(dy) => dy,
+            Sum::Two(a, b) => &a + &b,
+        }
+    }
 }
 
 /// An operand that an adjoint will read.
@@ -128,7 +146,9 @@ impl Saved {
 /// What an adjoint sees: the gradient of its output, its saved operands, and which results are needed.
 pub struct Pullback<'a> {
     node: &'a Arc<Node>,
-    dy: Tensor,
+    dy: OnceCell<Tensor>,
+    /// Taken when `dy` is made of it.
+    terms: RefCell<Option<Sum>>,
     needed: &'a [bool],
     recording: Recording,
 }
@@ -136,7 +156,22 @@ pub struct Pullback<'a> {
 impl Pullback<'_> {
     /// The gradient of the output, of the output's shape.
     pub fn dy(&self) -> &Tensor {
-        &self.dy
+        self.dy.get_or_init(|| self.terms.take().expect("taken once").total())
+    }
+
+    /// The gradient of the output where `gate` is above zero, elsewhere zero: the gradient behind a ReLU whose value is
+    /// `gate`: the sum over two users and the mask in one pass where the device can, if it is called before
+    /// [`dy`](Self::dy).
+    pub fn masked(&self, gate: &Tensor) -> Tensor {
+        let terms = match (self.recording, &*self.terms.borrow()) {
+            (Recording::Off, Some(Sum::Two(a, b))) => Some((a.clone(), b.clone())),
+            _ => None,
+        };
+        let fused = terms.and_then(|(a, b)| {
+            let buffer = a.device().add_mask(a.array(), b.array(), gate.array())?;
+            Some(Array::wrap(a.device(), *a.shape(), a.dtype(), buffer).into())
+        });
+        fused.unwrap_or_else(|| self.dy().mask(gate))
     }
 
     /// A saved operand: with its history if this pull-back is recorded, else as a constant.

@@ -61,6 +61,11 @@ pub trait Backend: Debug + Send + Sync {
     fn unary(&self, op: Unary, x: &Array) -> Buffer;
     /// An elementwise function of two operands, broadcast to `shape`.
     fn binary(&self, op: Binary, a: &Array, b: &Array, shape: &Shape) -> Buffer;
+    /// `a + b` where `gate` is above zero, elsewhere zero, all of one shape; `None` where one op after the other is no
+    /// slower.
+    fn add_mask(&self, _a: &Array, _b: &Array, _gate: &Array) -> Option<Buffer> {
+        None
+    }
     /// `max(a + b, 0)` of two arrays of one shape: where a residual block ends.
     fn add_relu(&self, a: &Array, b: &Array) -> Buffer {
         let sum = self.binary(Binary::Add, a, b, a.shape());

@@ -6,11 +6,11 @@ use std::time::Instant;
 use anyhow::Context;
 use ndarray::Array4;
 use serde_json::json;
-use tarrl_benches::{Activity, Step, Workload, median, time, uniform};
+use tarrl_benches::{Activity, Step, Workload, encoder_config, median, time, uniform};
 use tarrl_cuda::{Gpu, Limits};
 use tarrl_data::{Dataset, Loader, LoaderConfig};
-use tarrl_encoders::{Arch, Precision};
-use tarrl_tensor::{BatchNorm, Conv, Device, Key, Norm, Recording, Tensor, pull_back};
+use tarrl_encoders::{Arch, Encoder, Precision};
+use tarrl_tensor::{BatchNorm, Conv, Device, Key, Norm, Recording, Replayed, Tensor, pull_back, value_and_grad};
 
 use super::sheet::Sheet;
 
@@ -57,6 +57,10 @@ pub(crate) fn run(gpu: &Gpu, sheet: &mut Sheet<'_>) -> anyhow::Result<()> {
         }
     }
     if !sheet.left().is_zero() {
+        let quickest = precisions(&gpu.device()).next().expect("every device computes in f32");
+        replays(gpu, quickest, &limits).into_iter().try_for_each(|row| put(sheet, row))?;
+    }
+    if !sheet.left().is_zero() {
         kernels(gpu, &limits).into_iter().try_for_each(|row| put(sheet, row))?;
     }
     if sheet.left().is_zero() {
@@ -82,13 +86,25 @@ fn precisions(device: &Device) -> impl Iterator<Item = Precision> {
     [Precision::Bf16, Precision::F32].into_iter().filter(|precision| precision.check(device).is_ok())
 }
 
+/// The most that products reach in this type.
+fn products(limits: &Limits, precision: Precision) -> f64 {
+    match precision {
+        Precision::F32 => limits.f32_gflops,
+        Precision::Bf16 => limits.bf16_gflops,
+    }
+}
+
 /// What a row is called.
 pub(crate) fn title(workload: Workload, precision: Precision) -> String {
+    title_of(workload, BATCH, precision)
+}
+
+fn title_of(workload: Workload, images: usize, precision: Precision) -> String {
     let dtype = match precision {
         Precision::F32 => "f32",
         Precision::Bf16 => "bf16",
     };
-    format!("{workload}, {BATCH} images, {dtype}")
+    format!("{workload}, {images} images, {dtype}")
 }
 
 fn put(sheet: &mut Sheet<'_>, row: Row) -> anyhow::Result<()> {
@@ -138,6 +154,41 @@ fn loading(gpu: &Gpu) -> anyhow::Result<[f64; 2]> {
         Ok(<[Tensor; 2]>::try_from(views).expect("the loader paints two views"))
     })?;
     Ok([resident, loaded])
+}
+
+/// What a captured graph saves of a gradient in the images: where kernels are short the host cannot keep up with them.
+fn replays(gpu: &Gpu, precision: Precision, limits: &Limits) -> Vec<Row> {
+    const IMAGES: usize = 32;
+    let device = gpu.device();
+    let x = uniform(&device, &[IMAGES, 32, 32, 3], Key::new(8));
+    let encoder = Encoder::new(&encoder_config(Arch::ResNet18Cifar), &device, Key::new(2));
+    let frozen = encoder.with_precision(precision).frozen();
+    let slope = |inputs: &[Tensor]| {
+        let (value, slope) = value_and_grad(&inputs[0], |x| frozen.forward(x).square().sum_all());
+        vec![value, slope]
+    };
+    let workload = Workload { activity: Activity::InputGrad, arch: Arch::ResNet18Cifar };
+    let flops = Step::in_precision(workload, IMAGES, &device, precision).flops() as f64;
+    let mut replayed = Replayed::new(slope);
+    let timed = |how: &str, f: &mut dyn FnMut() -> Vec<Tensor>| {
+        for _ in 0..3 {
+            drop(f());
+        }
+        gpu.synchronize();
+        let clock = Instant::now();
+        for _ in 0..RUNS {
+            drop(f());
+        }
+        gpu.synchronize();
+        let seconds = clock.elapsed().as_secs_f64() / RUNS as f64;
+        let speed = flops / seconds / 1e9;
+        let what = format!("{}, {how}", title_of(workload, IMAGES, precision));
+        row(&what, seconds, speed, "GFLOP/s", speed / products(limits, precision))
+    };
+    let inputs = [x];
+    let plain = timed("op by op", &mut || slope(&inputs));
+    let whole = timed("as one graph", &mut || replayed.call(&inputs));
+    vec![plain, whole]
 }
 
 fn kernels(gpu: &Gpu, limits: &Limits) -> Vec<Row> {
@@ -212,9 +263,5 @@ fn step(gpu: &Gpu, workload: Workload, precision: Precision, limits: &Limits) ->
     };
     let seconds = median(&(0..7).map(|_| once()).collect::<Vec<_>>());
     let speed = step.flops() as f64 / seconds / 1e9;
-    let limit = match precision {
-        Precision::F32 => limits.f32_gflops,
-        Precision::Bf16 => limits.bf16_gflops,
-    };
-    row(&title(workload, precision), seconds, speed, "GFLOP/s", speed / limit)
+    row(&title(workload, precision), seconds, speed, "GFLOP/s", speed / products(limits, precision))
 }

@@ -11,6 +11,10 @@ pub(super) fn cases() -> Vec<Case> {
         unary("sqrt", Input::range([3, 5], 0.5, 2.0), Tensor::sqrt, f64::sqrt),
         unary("square", Input::unit([3, 5]), Tensor::square, |x| x * x),
         unary("relu", Input::away_from_zero([3, 5]), Tensor::relu, |x| x.max(0.0)),
+        // Its gradient comes from two users: a sum and a mask, which may be one kernel. 19 elements are no whole packs.
+        unary("relu_used_twice", Input::away_from_zero([19]), |x| twice(&x.relu()), |x| {
+            x.max(0.0) * (x.max(0.0) + 2.0)
+        }),
         unary("gelu", Input::range([3, 5], -3.0, 3.0), Tensor::gelu, |x| x * normal_cdf(x)),
         unary("silu", Input::range([3, 5], -3.0, 3.0), Tensor::silu, |x| x / (1.0 + (-x).exp())),
         unary("tanh", Input::range([3, 5], -2.0, 2.0), Tensor::tanh, f64::tanh),
@@ -68,6 +72,11 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(binary("equal", &a, &b, |a, b| a.equal(b), |a, b| f64::from(a == b)));
     }
     cases
+}
+
+/// y² + 2y
+fn twice(y: &Tensor) -> Tensor {
+    &y.square() + &y.mul_scalar(2.0)
 }
 
 fn unary(name: &'static str, input: Input, op: fn(&Tensor) -> Tensor, reference: fn(f64) -> f64) -> Case {

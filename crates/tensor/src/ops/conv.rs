@@ -60,7 +60,7 @@ impl Tensor {
         let (sx, sw) = (w.is_tracked().then(|| Saved::new(self)), Saved::new(w));
         let adds = skip.is_some();
         let vjp = move |p: &Pullback<'_>| {
-            let dy = if relu { p.dy().mask(&p.y().detach()) } else { p.dy().clone() };
+            let dy = if relu { p.masked(&p.y().detach()) } else { p.dy().clone() };
             let mut adjoints = vec![
                 p.need(0, || conv2d_input(&dy, &p.get(&sw), shape)),
                 sx.as_ref().and_then(|sx| p.need(1, || conv2d_weight(&p.get(sx), &dy, shape))),

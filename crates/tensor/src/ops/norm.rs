@@ -104,7 +104,7 @@ impl Tensor {
         let op = Op::ChannelAffine { relu };
         let (x, s) = (Saved::new(self), Saved::new(scale));
         let vjp = move |p: &Pullback<'_>| {
-            let dy = if relu { p.dy().mask(&p.y().detach()) } else { p.dy().clone() };
+            let dy = if relu { p.masked(&p.y().detach()) } else { p.dy().clone() };
             let (x, s) = (p.get(&x), p.get(&s));
             // Products with a scale of another type, and sums over the batch, are not rounded on the way.
             let wide = |t: &Tensor| t.cast(s.dtype());

@@ -58,7 +58,7 @@ impl Tensor {
             vec![p.need(0, || p.dy().clone()), p.need(1, || p.dy().clone())]
         });
         Tensor::record_keeping_output(Op::Unary(Unary::Relu), y, &[&sum], |p| {
-            vec![p.need(0, || p.dy().mask(&p.y().detach()))]
+            vec![p.need(0, || p.masked(&p.y().detach()))]
         })
     }
 
