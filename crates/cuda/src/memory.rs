@@ -61,6 +61,11 @@ impl Block {
         self.beside.get_or_init(|| Box::new(make()))
     }
 
+    /// What [`beside`](Self::beside) made before.
+    pub(crate) fn kept(&self) -> Option<&Block> {
+        self.beside.get().map(Box::as_ref)
+    }
+
     pub(crate) fn gpu(&self) -> &Arc<Gpu> {
         &self.gpu
     }

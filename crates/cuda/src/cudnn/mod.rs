@@ -217,12 +217,15 @@ fn moved(shape: &ConvShape) -> [usize; 4] {
 }
 
 /// The weights with the output channels in front. They are kept beside the weights, which stand still while an attack
-/// runs, and between the forward pass and its adjoint; not in a captured function, whose inputs change in place.
+/// runs, and between the forward pass and its adjoint. A captured function, whose inputs change in place, takes what was
+/// kept before and keeps nothing.
 fn output_first<'a>(gpu: &Arc<Gpu>, w: &'a Array, shape: &ConvShape) -> Weights<'a> {
     let make = || layout::strided(gpu, w, &moved(shape).into(), &to_output_first(shape));
-    match gpu.captures.is_open() {
-        true => Weights::Own(make()),
-        false => Weights::Kept(read(gpu, "conv2d", w).beside(make)),
+    let block = read(gpu, "conv2d", w);
+    match (block.kept(), gpu.captures.is_open()) {
+        (Some(kept), _) => Weights::Kept(kept),
+        (None, true) => Weights::Own(make()),
+        (None, false) => Weights::Kept(block.beside(make)),
     }
 }
 
