@@ -22,6 +22,20 @@ KERNEL(strided)(const WORD* from, WORD* to, u32 n, u32 offset, Axes view) {
     }
 }
 
+// A matrix (rows, columns) as (columns, rows), in squares of 32: both sides are touched along their lines.
+KERNEL(transpose)(const WORD* from, WORD* to, u32 rows, u32 columns) {
+    // One more column, so that a line down the square does not meet one bank of memory 32 times.
+    __shared__ WORD square[32][33];
+    u32 top = blockIdx.x * 32, left = blockIdx.y * 32, x = threadIdx.x;
+    for (u32 y = threadIdx.y; y < 32; y += blockDim.y) {
+        if (top + y < rows && left + x < columns) square[y][x] = from[(size_t)(top + y) * columns + left + x];
+    }
+    __syncthreads();
+    for (u32 y = threadIdx.y; y < 32; y += blockDim.y) {
+        if (left + y < columns && top + x < rows) to[(size_t)(left + y) * rows + top + x] = square[x][y];
+    }
+}
+
 // Writes a contiguous part to its place in a larger array, whose strides `view` holds.
 KERNEL(place)(const WORD* from, WORD* to, u32 n, u32 offset, Axes view) {
     FOR_EACH(i, n) {

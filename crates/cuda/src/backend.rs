@@ -206,9 +206,11 @@ impl Backend for CudaBackend {
         saved: &BatchNormSaved<'_>,
         y: &Array,
         dy: &Array,
+        more: Option<&Array>,
         eps: f64,
     ) -> [Buffer; 4] {
-        norm::batch_norm_add_relu_adjoint(&self.0, saved, y, dy, eps).map(|block| Arc::new(block) as Buffer)
+        let adjoints = norm::batch_norm_add_relu_adjoint(&self.0, saved, y, (dy, more), eps);
+        adjoints.map(|block| Arc::new(block) as Buffer)
     }
 
     fn channel_affine(&self, x: &Array, scale: &Array, shift: &Array, relu: bool) -> Buffer {

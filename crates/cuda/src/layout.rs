@@ -35,6 +35,15 @@ pub(crate) fn strided(gpu: &Arc<Gpu>, x: &Array, shape: &Shape, view: &Strided) 
     to
 }
 
+/// A matrix `(rows, columns)` as `(columns, rows)`.
+pub(crate) fn transpose(gpu: &Arc<Gpu>, x: &Block, dtype: DType, [rows, columns]: [usize; 2]) -> Block {
+    const SIDE: usize = 32;
+    let to = gpu.block("transpose", rows * columns * size(dtype));
+    let launch = gpu.launch("transpose", Element::word(dtype)).arg(x).arg(&to).arg(rows).arg(columns);
+    launch.run([rows.div_ceil(SIDE), columns.div_ceil(SIDE)], [SIDE, 8]);
+    to
+}
+
 pub(crate) fn place(gpu: &Arc<Gpu>, parts: &[(&Array, Shape)], shape: &Shape) -> Block {
     let op = "place";
     let dtype = parts[0].0.dtype();

@@ -44,7 +44,8 @@ impl Limits {
         });
         // Random numbers: on zeros the card draws less power and runs faster than on anything that is computed.
         let rows: Vec<Key> = (0..SIDE).map(|row| Key::new(0).fold(row)).collect();
-        let factor = Tensor::random(&gpu.device(), Random::Uniform, &rows, &[SIDE], DType::F32).add_scalar(-0.5);
+        let factor =
+            Tensor::random(&gpu.device(), Random::Uniform, &rows, &[SIDE], DType::F32).add_scalar(-0.5);
         let gflops = |dtype, arithmetic| {
             let factor = factor.cast(dtype);
             let from = read(&gpu.0, "measure", factor.array());

@@ -3,15 +3,21 @@
 //! Rows may be of bf16; weights, biases, statistics and their gradients are then of f32.
 
 use crate::gpu::Gpu;
+use crate::launch::{Launch, THREADS};
 use crate::memory::{Block, read};
 use crate::pointwise::{like, size};
 use crate::programs::Element;
-use crate::reduce::{COLUMNS, LINES, piece};
 use std::sync::Arc;
 use tarrl_tensor::{Array, BatchNormSaved, Norm};
 
-/// Rows of a piece of the statistics at least.
-const ROWS: usize = 256;
+/// Rows of a piece of the statistics at least, and pieces at most.
+const ROWS: usize = 64;
+const PIECES: usize = 512;
+/// Channels that a block ends the sums of, and threads that share the pieces of each, as in `norm.cu`.
+const ENDS: usize = 4;
+const SHARES: usize = 64;
+/// Threads in a line of a block at most.
+const LINE: usize = 32;
 
 /// The normalised rows, the mean and the biased variance of each channel.
 pub(crate) fn batch_norm(gpu: &Arc<Gpu>, x: &Array, weight: &Array, bias: &Array, norm: Norm) -> [Block; 3] {
@@ -46,35 +52,35 @@ pub(crate) fn batch_norm_adjoint(
     norm: Norm,
 ) -> [Block; 3] {
     let rows = Rows::new("batch_norm_adjoint", dy, saved.weight);
-    let Rows { op, element, c, piece, .. } = rows;
-    let [scale, shift] = map(gpu, &rows, saved, norm.eps);
-    let [x, mean] = [saved.x, saved.mean].map(|array| read(gpu, op, array));
-    let gradient = read(gpu, op, dy);
+    let [x, gradient] = [saved.x, dy].map(|array| read(gpu, rows.op, array));
     let partial = rows.partial(gpu);
-    let launch = gpu.launch("norm_adjoint_sums", element).arg(x).arg(gradient).arg(mean);
-    let launch = launch.arg(&scale).arg(&shift).arg(&partial).arg(rows.rows).arg(c).arg(piece);
-    launch.arg(norm.relu).run([rows.strips(), rows.pieces()], [COLUMNS, LINES]);
-    adjoints(gpu, &rows, saved, &partial, gradient, [&scale, &shift], norm)
+    let launch = gpu.launch(rows.kernel("norm_adjoint_sums", "norm_adjoint_sums_by_pack"), rows.element);
+    let launch = parameters(gpu, &rows, saved, launch.arg(x).arg(gradient)).arg(&partial);
+    let launch = launch.arg(rows.rows).arg(rows.c).arg(rows.piece).arg(norm.relu).arg(norm.eps);
+    launch.run(rows.grid(), rows.block());
+    adjoints(gpu, &rows, saved, &partial, gradient, norm)
 }
 
-/// The adjoints in the input, the weight, the bias and what was added, from the value `y`.
+/// The adjoints in the input, the weight, the bias and what was added, from the value `y`, for the gradient `dy`, or
+/// `dy + more`.
 pub(crate) fn batch_norm_add_relu_adjoint(
     gpu: &Arc<Gpu>,
     saved: &BatchNormSaved<'_>,
     y: &Array,
-    dy: &Array,
+    (dy, more): (&Array, Option<&Array>),
     eps: f64,
 ) -> [Block; 4] {
     let rows = Rows::new("batch_norm_add_relu_adjoint", dy, saved.weight);
     let Rows { op, element, c, piece, .. } = rows;
-    let [scale, shift] = map(gpu, &rows, saved, eps);
-    let [x, y, dy_block, mean] = [saved.x, y, dy, saved.mean].map(|array| read(gpu, op, array));
+    let [x, y, first, mean] = [saved.x, y, dy, saved.mean].map(|array| read(gpu, op, array));
     let (partial, dz) = (rows.partial(gpu), like(gpu, op, dy));
-    let launch = gpu.launch("norm_add_relu_sums", element).arg(x).arg(y).arg(dy_block).arg(mean).arg(&dz);
+    let kernel = rows.kernel("norm_add_relu_sums", "norm_add_relu_sums_by_pack");
+    let launch = gpu.launch(kernel, element).arg(x).arg(y).arg(first);
+    let launch = launch.arg(more.map_or(0, |more| read(gpu, op, more).pointer())).arg(mean).arg(&dz);
     let launch = launch.arg(&partial).arg(rows.rows).arg(c).arg(piece);
-    launch.run([rows.strips(), rows.pieces()], [COLUMNS, LINES]);
+    launch.run(rows.grid(), rows.block());
     let norm = Norm { eps, relu: false };
-    let [dx, d_weight, d_bias] = adjoints(gpu, &rows, saved, &partial, &dz, [&scale, &shift], norm);
+    let [dx, d_weight, d_bias] = adjoints(gpu, &rows, saved, &partial, &dz, norm);
     [dx, d_weight, d_bias, dz]
 }
 
@@ -101,6 +107,9 @@ struct Rows {
     piece: usize,
     /// Bytes of a value for each channel.
     channels: usize,
+    /// Threads in a line of a block, and whether each takes a pack of channels.
+    line: usize,
+    packed: bool,
 }
 
 impl Rows {
@@ -109,15 +118,32 @@ impl Rows {
         let c = weight.len();
         let rows = x.len() / c.max(1);
         let channels = c * size(weight.dtype());
-        Rows { op, element: Element::real(op, x.dtype()), rows, c, piece: piece(rows, ROWS), channels }
+        let element = Element::real(op, x.dtype());
+        let packs = c / element.lanes();
+        // Lines of a power of two, so that they fill a block.
+        let packed = c > 0 && c.is_multiple_of(element.lanes()) && packs.is_power_of_two();
+        let line = if packed { packs.min(LINE) } else { LINE };
+        let piece = rows.div_ceil(PIECES).max(ROWS);
+        Rows { op, element, rows, c, piece, channels, line, packed }
     }
 
     fn pieces(&self) -> usize {
         self.rows.div_ceil(self.piece)
     }
 
-    fn strips(&self) -> usize {
-        self.c.div_ceil(COLUMNS)
+    /// The kernel for these channels.
+    fn kernel(&self, one: &'static str, pack: &'static str) -> &'static str {
+        if self.packed { pack } else { one }
+    }
+
+    /// Blocks along the channels and along the pieces.
+    fn grid(&self) -> [usize; 2] {
+        let width = if self.packed { self.element.lanes() } else { 1 };
+        [self.c.div_ceil(self.line * width), self.pieces()]
+    }
+
+    fn block(&self) -> [usize; 2] {
+        [self.line, THREADS / self.line]
     }
 
     /// Room for two sums of each piece and channel.
@@ -143,25 +169,22 @@ struct Moments {
 fn moments(gpu: &Arc<Gpu>, rows: &Rows, x: &Array, [weight, bias]: [&Array; 2], eps: f64) -> Moments {
     let &Rows { op, element, c, piece, .. } = rows;
     let [mean, variance, scale, shift] = rows.channels(gpu);
-    let (pieces, strips, partial) = (rows.pieces(), rows.strips(), rows.partial(gpu));
+    let partial = rows.partial(gpu);
     let data = read(gpu, op, x);
-    let launch = gpu.launch("moments", element).arg(data).arg(&partial).arg(rows.rows).arg(c).arg(piece);
-    launch.run([strips, pieces], [COLUMNS, LINES]);
+    let launch = gpu.launch(rows.kernel("moments", "moments_by_pack"), element).arg(data).arg(&partial);
+    launch.arg(rows.rows).arg(c).arg(piece).run(rows.grid(), rows.block());
     let launch = gpu.launch("moments_finish", element).arg(&partial).arg(data);
     let launch = launch.arg(read(gpu, op, weight)).arg(read(gpu, op, bias));
     let launch = launch.arg(&mean).arg(&variance).arg(&scale).arg(&shift);
-    launch.arg(rows.rows).arg(c).arg(pieces).arg(eps).run([strips, 1], [COLUMNS, LINES]);
+    launch.arg(rows.rows).arg(c).arg(rows.pieces()).arg(eps).run([c.div_ceil(ENDS), 1], [ENDS, SHARES]);
     Moments { mean, variance, scale, shift }
 }
 
-/// The affine map of the forward pass.
-fn map(gpu: &Arc<Gpu>, rows: &Rows, saved: &BatchNormSaved<'_>, eps: f64) -> [Block; 2] {
-    let [scale, shift] = rows.channels(gpu);
-    let [weight, bias, mean, variance] =
-        [saved.weight, saved.bias, saved.mean, saved.variance].map(|array| read(gpu, rows.op, array));
-    let launch = gpu.launch("norm_map", rows.element).arg(weight).arg(bias).arg(mean).arg(variance);
-    launch.arg(&scale).arg(&shift).arg(rows.c).arg(eps).over(rows.c);
-    [scale, shift]
+/// Weight, bias, mean and variance as the next arguments.
+fn parameters<'a>(gpu: &Arc<Gpu>, rows: &Rows, saved: &BatchNormSaved<'_>, launch: Launch<'a>) -> Launch<'a> {
+    [saved.weight, saved.bias, saved.mean, saved.variance]
+        .into_iter()
+        .fold(launch, |launch, array| launch.arg(read(gpu, rows.op, array)))
 }
 
 /// The adjoints in the input, the weight and the bias from the sums of the pieces.
@@ -171,19 +194,19 @@ fn adjoints(
     saved: &BatchNormSaved<'_>,
     partial: &Block,
     dy: &Block,
-    [scale, shift]: [&Block; 2],
     norm: Norm,
 ) -> [Block; 3] {
     let &Rows { op, element, c, .. } = rows;
-    let [d_weight, d_bias, mean_dy, along] = rows.channels(gpu);
-    let [x, mean, variance] = [saved.x, saved.mean, saved.variance].map(|array| read(gpu, op, array));
-    let launch = gpu.launch("norm_adjoint_finish", element).arg(partial).arg(variance);
-    let launch = launch.arg(&d_weight).arg(&d_bias).arg(&mean_dy).arg(&along);
-    launch.arg(rows.rows).arg(c).arg(rows.pieces()).arg(norm.eps).run([rows.strips(), 1], [COLUMNS, LINES]);
+    let [d_weight, d_bias, mean_dy, along, scale, shift] = rows.channels(gpu);
+    let launch = parameters(gpu, rows, saved, gpu.launch("norm_adjoint_finish", element).arg(partial));
+    let launch = launch.arg(&d_weight).arg(&d_bias).arg(&mean_dy).arg(&along).arg(&scale).arg(&shift);
+    let launch = launch.arg(rows.rows).arg(c).arg(rows.pieces()).arg(norm.eps);
+    launch.run([c.div_ceil(ENDS), 1], [ENDS, SHARES]);
 
+    let [x, mean] = [saved.x, saved.mean].map(|array| read(gpu, op, array));
     let dx = like(gpu, op, saved.x);
     let launch = gpu.launch("norm_adjoint_input", element).arg(x).arg(dy).arg(mean);
-    let launch = launch.arg(scale).arg(shift).arg(&mean_dy).arg(&along).arg(&dx);
+    let launch = launch.arg(&scale).arg(&shift).arg(&mean_dy).arg(&along).arg(&dx);
     launch.arg(saved.x.len()).arg(c).arg(norm.relu).over_packs(saved.x.len());
     [dx, d_weight, d_bias]
 }

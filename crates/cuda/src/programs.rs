@@ -123,7 +123,7 @@ impl Program {
 
     /// Whether threads of a block wait for each other.
     pub fn has_barriers(&self) -> bool {
-        self.headers.contains(&BLOCK)
+        self.headers.contains(&BLOCK) || self.text.contains("__syncthreads")
     }
 }
 
@@ -203,7 +203,7 @@ const FILES: &[File] = &[
             "bf16_to_f32",
         ]
     ),
-    file!("layout", &[], WORDS, &["fill", "strided", "place", "gather"]),
+    file!("layout", &[], WORDS, &["fill", "strided", "transpose", "place", "gather"]),
     file!("scatter", &[BF16, STORED], REALS, &["scatter_link", "scatter_sum"]),
     file!(
         "reduce",
@@ -219,17 +219,19 @@ const FILES: &[File] = &[
     ),
     file!(
         "norm",
-        &[BF16, STORED, MATH, BLOCK],
+        &[BF16, STORED, MATH],
         REALS,
         &[
             "moments",
+            "moments_by_pack",
             "moments_finish",
-            "norm_map",
             "norm_adjoint_sums",
+            "norm_adjoint_sums_by_pack",
             "norm_adjoint_finish",
             "norm_adjoint_input",
             "norm_add_relu",
             "norm_add_relu_sums",
+            "norm_add_relu_sums_by_pack",
         ]
     ),
     file!("conv", &[BF16, STORED], REALS, &["patches", "patches_by_pack", "pixels", "pixels_by_pack"]),

@@ -150,9 +150,7 @@ fn shifted(x: &Tensor, bias: &Tensor, relu: bool) -> Tensor {
     let y = Array::wrap(x.device(), *x.shape(), x.dtype(), y);
     let (op, operands) = (Op::ChannelAffine { relu }, [x, &one, bias]);
     if relu {
-        Tensor::record_keeping_output(op, y, &operands, |p| {
-            vec![Some(p.masked(&p.y().detach())), None, None]
-        })
+        Tensor::record_keeping_output(op, y, &operands, |p| vec![Some(p.masked(&p.y().detach())), None, None])
     } else {
         Tensor::record(op, y, &operands, |p| vec![Some(p.dy().clone()), None, None])
     }

@@ -159,19 +159,26 @@ impl Pullback<'_> {
         self.dy.get_or_init(|| self.terms.take().expect("taken once").total())
     }
 
+    /// The gradient of the output, or two terms of it that wait to be added.
+    pub fn terms(&self) -> (Tensor, Option<Tensor>) {
+        match &*self.terms.borrow() {
+            Some(Sum::Two(a, b)) => return (a.clone(), Some(b.clone())),
+            Some(Sum::One(dy)) => return (dy.clone(), None),
+            None => {}
+        }
+        (self.dy().clone(), None)
+    }
+
     /// The gradient of the output where `gate` is above zero, elsewhere zero: the gradient behind a ReLU whose value is
-    /// `gate`: the sum over two users and the mask in one pass where the device can, if it is called before
-    /// [`dy`](Self::dy).
+    /// `gate`, in one pass with the addition of two terms where the device can.
     pub fn masked(&self, gate: &Tensor) -> Tensor {
-        let terms = match (self.recording, &*self.terms.borrow()) {
-            (Recording::Off, Some(Sum::Two(a, b))) => Some((a.clone(), b.clone())),
-            _ => None,
-        };
-        let fused = terms.and_then(|(a, b)| {
-            let buffer = a.device().add_mask(a.array(), b.array(), gate.array())?;
-            Some(Array::wrap(a.device(), *a.shape(), a.dtype(), buffer).into())
-        });
-        fused.unwrap_or_else(|| self.dy().mask(gate))
+        if !self.is_recorded()
+            && let (a, Some(b)) = self.terms()
+            && let Some(sum) = a.device().add_mask(a.array(), b.array(), gate.array())
+        {
+            return Array::wrap(a.device(), *a.shape(), a.dtype(), sum).into();
+        }
+        self.dy().mask(gate)
     }
 
     /// A saved operand: with its history if this pull-back is recorded, else as a constant.

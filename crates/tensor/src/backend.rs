@@ -164,17 +164,21 @@ pub trait Backend: Debug + Send + Sync {
         let normed = Array::wrap(x.device(), *x.shape(), x.dtype(), out.y);
         BatchNormed { y: self.add_relu(&normed, skip), ..out }
     }
-    /// Its adjoints in the input, the weight, the bias and what was added, from its value `y`.
+    /// Its adjoints in the input, the weight, the bias and what was added, from its value `y`, for the gradient `dy`, or
+    /// `dy + more`.
     fn batch_norm_add_relu_adjoint(
         &self,
         saved: &BatchNormSaved<'_>,
         y: &Array,
         dy: &Array,
+        more: Option<&Array>,
         eps: f64,
     ) -> [Buffer; 4] {
+        let of = |buffer| Array::wrap(dy.device(), *dy.shape(), dy.dtype(), buffer);
+        let sum = more.map(|more| of(self.binary(Binary::Add, dy, more, dy.shape())));
+        let dy = sum.as_ref().unwrap_or(dy);
         let dz = self.binary(Binary::Mask, dy, y, dy.shape());
-        let masked = Array::wrap(dy.device(), *dy.shape(), dy.dtype(), dz.clone());
-        let [dx, dw, db] = self.batch_norm_adjoint(saved, &masked, Norm { eps, relu: false });
+        let [dx, dw, db] = self.batch_norm_adjoint(saved, &of(dz.clone()), Norm { eps, relu: false });
         [dx, dw, db, dz]
     }
     /// `x·scale + shift` with one scale and shift, of the type [`DType::wide`], for each channel of `(rows, c)`, then

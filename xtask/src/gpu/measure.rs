@@ -10,7 +10,9 @@ use tarrl_benches::{Activity, Step, Workload, encoder_config, median, time, unif
 use tarrl_cuda::{Gpu, Limits};
 use tarrl_data::{Dataset, Loader, LoaderConfig};
 use tarrl_encoders::{Arch, Encoder, Precision};
-use tarrl_tensor::{BatchNorm, Conv, Device, Key, Norm, Recording, Replayed, Tensor, pull_back, value_and_grad};
+use tarrl_tensor::{
+    BatchNorm, Conv, Device, Key, Norm, Recording, Replayed, Tensor, pull_back, value_and_grad,
+};
 
 use super::sheet::Sheet;
 

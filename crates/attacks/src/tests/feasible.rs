@@ -63,7 +63,8 @@ fn corners_are_the_outermost_values_inside() {
             let centers = Tensor::new(&cpu(), [1, x.len()], &x);
             let ball = threat.around(&centers);
             let (lo, hi) = bounds.unwrap_or((f64::from(f32::MIN), f64::from(f32::MAX)));
-            let corner = |far: f64| ball.project(&Tensor::full(&cpu(), *centers.shape(), R::DTYPE, far)).to_vec::<R>();
+            let corner =
+                |far: f64| ball.project(&Tensor::full(&cpu(), *centers.shape(), R::DTYPE, far)).to_vec::<R>();
             let (least, largest) = (corner(-1e30), corner(1e30));
             for ((&x, least), largest) in x.iter().zip(least).zip(largest) {
                 let expected = (below(x, reach).wide().max(lo), above(x, reach).wide().min(hi));

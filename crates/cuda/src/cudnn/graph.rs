@@ -25,7 +25,10 @@ pub(crate) enum Op {
     Input,
     Weight,
     /// The convolution plus a bias, plus another array, then ReLU.
-    Bias { skip: bool, relu: bool },
+    Bias {
+        skip: bool,
+        relu: bool,
+    },
 }
 
 impl Op {
@@ -97,7 +100,8 @@ fn with_bias(
     let mut operations = vec![operation(Op::Forward, conv, [&x, &w, &results[0]])?];
     let mut parts = Vec::new();
     for step in 0..steps {
-        let mode = if step < operands.len() { Mode::CUDNN_POINTWISE_ADD } else { Mode::CUDNN_POINTWISE_RELU_FWD };
+        let mode =
+            if step < operands.len() { Mode::CUDNN_POINTWISE_ADD } else { Mode::CUDNN_POINTWISE_RELU_FWD };
         let what = pointwise(mode)?;
         let (from, to) = (&results[step], &results[step + 1]);
         operations.push(pointwise_operation(&what, from, operands.get(step), to)?);

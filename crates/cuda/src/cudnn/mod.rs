@@ -20,7 +20,7 @@ use plan::Plan;
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
-use tarrl_tensor::{Array, ConvShape, DType, MAX_RANK, Shape, Strided};
+use tarrl_tensor::{Array, ConvShape, DType, Shape};
 
 pub(crate) fn forward(gpu: &Arc<Gpu>, x: &Array, w: &Array, shape: &ConvShape) -> Option<Block> {
     let op = "conv2d";
@@ -66,8 +66,8 @@ pub(crate) fn weight_adjoint(gpu: &Arc<Gpu>, x: &Array, dy: &Array, shape: &Conv
     run(gpu, Op::Weight, shape, x.dtype(), |execute| {
         let dw = gpu.block(op, shape.weight().len() * size(x.dtype()));
         execute(&[read(gpu, op, x), &dw, read(gpu, op, dy)]);
-        let dw = Array::wrap(x.device(), moved(shape), x.dtype(), Arc::new(dw));
-        layout::strided(gpu, &dw, &shape.weight(), &from_output_first(shape))
+        let [terms, outputs] = matrix(shape);
+        layout::transpose(gpu, &dw, x.dtype(), [outputs, terms])
     })
 }
 
@@ -130,7 +130,10 @@ impl Dnn {
                     None => format!("{what}: no engine"),
                     Some(plan) => {
                         let engine = plan.engine().map_or("?".to_owned(), |number| number.to_string());
-                        format!("{what}: engine {engine}, workspace {:.1} MiB", plan.workspace as f64 / 1048576.0)
+                        format!(
+                            "{what}: engine {engine}, workspace {:.1} MiB",
+                            plan.workspace as f64 / 1048576.0
+                        )
                     }
                 }
             })
@@ -211,17 +214,17 @@ fn run(
     }))
 }
 
-/// Extents of weights as cuDNN wants them.
-fn moved(shape: &ConvShape) -> [usize; 4] {
-    [shape.c_out, shape.kh, shape.kw, shape.c_in / shape.conv.groups]
+/// Rows and columns of weights `(kh·kw·c_in, c_out)`. cuDNN's `(c_out, kh, kw, c_in)` is that matrix transposed.
+fn matrix(shape: &ConvShape) -> [usize; 2] {
+    [shape.weight().len() / shape.c_out, shape.c_out]
 }
 
 /// The weights with the output channels in front. They are kept beside the weights, which stand still while an attack
 /// runs, and between the forward pass and its adjoint. A captured function, whose inputs change in place, takes what was
 /// kept before and keeps nothing.
 fn output_first<'a>(gpu: &Arc<Gpu>, w: &'a Array, shape: &ConvShape) -> Weights<'a> {
-    let make = || layout::strided(gpu, w, &moved(shape).into(), &to_output_first(shape));
     let block = read(gpu, "conv2d", w);
+    let make = || layout::transpose(gpu, block, w.dtype(), matrix(shape));
     match (block.kept(), gpu.captures.is_open()) {
         (Some(kept), _) => Weights::Kept(kept),
         (None, true) => Weights::Own(make()),
@@ -243,22 +246,6 @@ impl Deref for Weights<'_> {
             Weights::Own(block) => block,
         }
     }
-}
-
-fn to_output_first(shape: &ConvShape) -> Strided {
-    let [c_out, _, kw, c_in] = moved(shape);
-    strides([1, kw * c_in * c_out, c_in * c_out, c_out])
-}
-
-fn from_output_first(shape: &ConvShape) -> Strided {
-    let [_, kh, kw, c_in] = moved(shape);
-    strides([kw * c_in, c_in, 1, kh * kw * c_in])
-}
-
-fn strides(four: [usize; 4]) -> Strided {
-    let mut strides = [0; MAX_RANK];
-    strides[..4].copy_from_slice(&four);
-    Strided { offset: 0, strides }
 }
 
 #[cfg(test)]
@@ -283,28 +270,5 @@ mod tests {
                 assert!(finalize_graphs(&places, &[shape(5, 2)]).is_some_and(|refused| refused.is_err()));
             }
         }
-    }
-
-    #[test]
-    fn weights_move_to_the_order_of_cudnn_and_back() {
-        let (shape, mut back) = (shape(4, 2), Vec::new());
-        let (to, from) = (to_output_first(&shape), from_output_first(&shape));
-        let at = |view: &Strided, four: [usize; 4]| (0..4).map(|i| four[i] * view.strides[i]).sum::<usize>();
-        let [c_out, kh, kw, c_in] = moved(&shape);
-        let mut there = Vec::new();
-        for o in 0..c_out {
-            for (r, s, c) in taps(kh, kw, c_in) {
-                there.push(at(&to, [o, r, s, c]));
-            }
-        }
-        for (r, s, c) in taps(kh, kw, c_in) {
-            back.extend((0..c_out).map(|o| there[at(&from, [r, s, c, o])]));
-        }
-        assert_eq!(back, (0..shape.weight().len()).collect::<Vec<_>>());
-        assert_eq!(there[1], c_out, "the second element is the next channel in of the same output");
-    }
-
-    fn taps(kh: usize, kw: usize, c_in: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-        (0..kh).flat_map(move |r| (0..kw).flat_map(move |s| (0..c_in).map(move |c| (r, s, c))))
     }
 }

@@ -71,12 +71,7 @@ impl Plan {
             if let Ok((whole, workspace)) = plan(handle, &config)
                 && workspace <= WORKSPACE
             {
-                return Some(Plan {
-                    whole,
-                    workspace: workspace.max(0) as usize,
-                    config,
-                    _graph: graph,
-                });
+                return Some(Plan { whole, workspace: workspace.max(0) as usize, config, _graph: graph });
             }
         }
         None

@@ -12,9 +12,12 @@ pub(super) fn cases() -> Vec<Case> {
         unary("square", Input::unit([3, 5]), Tensor::square, |x| x * x),
         unary("relu", Input::away_from_zero([3, 5]), Tensor::relu, |x| x.max(0.0)),
         // Its gradient comes from two users: a sum and a mask, which may be one kernel. 19 elements are no whole packs.
-        unary("relu_used_twice", Input::away_from_zero([19]), |x| twice(&x.relu()), |x| {
-            x.max(0.0) * (x.max(0.0) + 2.0)
-        }),
+        unary(
+            "relu_used_twice",
+            Input::away_from_zero([19]),
+            |x| twice(&x.relu()),
+            |x| x.max(0.0) * (x.max(0.0) + 2.0),
+        ),
         unary("gelu", Input::range([3, 5], -3.0, 3.0), Tensor::gelu, |x| x * normal_cdf(x)),
         unary("silu", Input::range([3, 5], -3.0, 3.0), Tensor::silu, |x| x / (1.0 + (-x).exp())),
         unary("tanh", Input::range([3, 5], -2.0, 2.0), Tensor::tanh, f64::tanh),

@@ -82,7 +82,13 @@ impl Tensor {
 }
 
 /// The value of [`Tensor::conv2d_bias`]: as one op where the device has it.
-fn composed(x: &Tensor, [w, bias]: [&Tensor; 2], skip: Option<&Tensor>, shape: &ConvShape, relu: bool) -> Array {
+fn composed(
+    x: &Tensor,
+    [w, bias]: [&Tensor; 2],
+    skip: Option<&Tensor>,
+    shape: &ConvShape,
+    relu: bool,
+) -> Array {
     let device = x.device();
     let [images, weights, bias] = [x, w, bias].map(Tensor::array);
     let skip = skip.map(Tensor::array);

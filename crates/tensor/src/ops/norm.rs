@@ -82,7 +82,9 @@ impl Tensor {
                 mean: &stats.0,
                 variance: &stats.1,
             };
-            let adjoints = x.device().batch_norm_add_relu_adjoint(&saved, y.array(), p.dy().array(), eps);
+            let (dy, more) = p.terms();
+            let more = more.as_ref().map(Tensor::array);
+            let adjoints = x.device().batch_norm_add_relu_adjoint(&saved, y.array(), dy.array(), more, eps);
             let [dx, dw, db, dskip] = adjoints;
             vec![
                 p.need(0, || wrap(&x, *x.shape(), x.dtype(), dx).into()),
