@@ -135,7 +135,8 @@ fn slices_end_with_the_bits_of_one_run() {
     assert!(paused > 0, "no slice ended in the middle of a training");
     // Not `assert_eq`, which would print all weights.
     let pairs = toy.bits("slices").into_iter().zip(toy.bits("whole"));
-    let other: Vec<String> = pairs.filter(|(slices, whole)| slices != whole).map(|(slices, _)| slices.0).collect();
+    let other: Vec<String> =
+        pairs.filter(|(slices, whole)| slices != whole).map(|(slices, _)| slices.0).collect();
     assert!(other.is_empty(), "other bits in {other:?}");
     assert_eq!(toy.bits("whole").len(), 1 + 4, "DeACL's teacher is trained too");
 }
