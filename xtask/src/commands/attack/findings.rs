@@ -1,0 +1,120 @@
+//! Signs of masked gradients: those that an attack shows by itself, and those that are looked for.
+
+use anyhow::bail;
+use serde_json::{Value, json};
+use tarrl_attacks::masking::{Finding, Sign, dead_gradient, is_conclusive, square_wins};
+use tarrl_attacks::{Classifier, Examination, Flags, Norm, Pgd, Threat, examine};
+
+use super::kind::Plan;
+use super::work::{Row, Work};
+
+/// What was noticed of an attack that sees gradients and labels.
+pub(super) struct Findings {
+    /// In the attack itself.
+    attack: Vec<Finding>,
+    /// By further attacks, with what they were.
+    examination: Option<(Examination, Vec<Finding>)>,
+}
+
+impl Findings {
+    /// Of a finished attack on all images; `None` if it sees no gradients or no labels.
+    pub(super) fn of(plan: &Plan, rows: &[Row]) -> Option<Self> {
+        if !plan.sees_gradients_and_labels() {
+            return None;
+        }
+        let flags: Vec<Flags> = rows.iter().map(|row| row.flags).collect();
+        let broken: Vec<bool> = rows.iter().map(|row| row.broken).collect();
+        let mut attack: Vec<Finding> = dead_gradient(&flags, &broken).into_iter().collect();
+        if let Plan::Suite(parts, _) = plan {
+            let origins: Vec<_> = rows.iter().map(|row| row.origin.clone()).collect();
+            attack.extend(square_wins(parts, &origins));
+        }
+        Some(Findings { attack, examination: None })
+    }
+
+    /// Looks for more, with attacks of its own.
+    pub(super) fn examine(&mut self, work: &Work<'_>) {
+        eprintln!("examining whether gradients are masked, some 400 passes of each image");
+        let threat = work.ball.threat();
+        let config = examination(threat, work.batch);
+        let logits = |u: &tarrl_tensor::Tensor| work.logits(u);
+        let classifier = Classifier { logits: &logits, labels: work.labels };
+        let found = examine(classifier, work.ball.center(), threat, &config, work.keys);
+        self.examination = Some((config, found));
+    }
+
+    pub(super) fn table(&self) -> String {
+        let found = self.all();
+        let more = if self.examination.is_some() { "" } else { "; --examine looks for more" };
+        if found.is_empty() {
+            return format!("\nNo sign of masked gradients, which proves nothing{more}.\n");
+        }
+        let mut text = format!("\nSigns of masked gradients{more}:\n\n");
+        text += "| sign                    | in          | images | blocking | what it says |\n";
+        text += "|-------------------------|-------------|-------:|----------|--------------|\n";
+        for (place, finding) in &found {
+            let (sign, images) = (name(finding.sign), finding.samples.len());
+            let blocking = if finding.blocking { "yes" } else { "no" };
+            let advice = finding.sign.advice();
+            text += &format!("| {sign:<23} | {place:<11} | {images:>6} | {blocking:<8} | {advice} |\n");
+        }
+        if !self.is_conclusive() {
+            text += "\nWhile a blocking sign stands, the robust accuracy is inconclusive: it may be far too high.\n";
+        }
+        text
+    }
+
+    /// `findings`, `conclusive` and `examination` of the report.
+    pub(super) fn report(&self) -> Value {
+        let finding = |(place, finding): &(&str, &Finding)| {
+            json!({
+                "sign": finding.sign, "in": place, "blocking": finding.blocking, "samples": finding.samples,
+                "numbers": finding.numbers, "says": finding.to_string(),
+            })
+        };
+        json!({
+            "findings": self.all().iter().map(finding).collect::<Vec<_>>(),
+            "conclusive": self.is_conclusive(),
+            "examination": self.examination.as_ref().map(|(config, _)| config),
+        })
+    }
+
+    fn is_conclusive(&self) -> bool {
+        is_conclusive(&self.attack)
+            && self.examination.as_ref().is_none_or(|(_, findings)| is_conclusive(findings))
+    }
+
+    /// With where they were noticed.
+    fn all(&self) -> Vec<(&'static str, &Finding)> {
+        let examined = self.examination.iter().flat_map(|(_, findings)| findings);
+        let attack = self.attack.iter().map(|finding| ("attack", finding));
+        attack.chain(examined.map(|finding| ("examination", finding))).collect()
+    }
+}
+
+/// Refuses to examine what cannot be.
+///
+/// # Errors
+/// If the attack sees no gradients or no labels, or the ball is a point.
+pub(super) fn check(plan: &Plan, epsilon: f64) -> anyhow::Result<()> {
+    if !plan.sees_gradients_and_labels() {
+        bail!(
+            "--examine looks for masked gradients, but the attack sees no gradients or no labels; leave it out"
+        );
+    }
+    if epsilon == 0.0 {
+        bail!("--examine compares radii, but this is 0; leave it out or take a larger --epsilon");
+    }
+    Ok(())
+}
+
+/// Twenty steps that together reach two and a half times as far as the ball; in l0 each changes one value more.
+fn examination(threat: &Threat, batch: usize) -> Examination {
+    let steps = 20;
+    let step_size = if threat.norm == Norm::L0 { 1.0 } else { 2.5 * threat.epsilon / steps as f64 };
+    Examination { pgd: Pgd { steps, step_size, ..Pgd::default() }, batch, ..Examination::default() }
+}
+
+fn name(sign: Sign) -> String {
+    json!(sign).as_str().map_or_else(String::new, str::to_owned)
+}
