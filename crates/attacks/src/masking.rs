@@ -222,13 +222,14 @@ pub fn losses_disagree(first: &[bool], second: &[bool]) -> Option<Finding> {
     )
 }
 
-/// The losses of an unbroken sample along an ascent, one history each: those whose largest so far, scaled to
-/// [0, 1], rises by more than 0.05 over the last ten steps.
+/// The losses of unbroken samples along an ascent, one history each, empty for others: those whose largest so far,
+/// scaled to [0, 1], rises by more than 0.05 over the last quarter of at least four steps.
 pub fn unfinished_ascent(histories: &[Vec<f64>]) -> Option<Finding> {
     let rises = |history: &Vec<f64>| {
         let best = |until: usize| history[..until].iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let (n, range) = (history.len(), best(history.len()) - history.first().copied().unwrap_or(0.0));
-        n > 10 && range > 0.0 && (best(n) - best(n - 10)) / range > 0.05
+        let (n, quarter) = (history.len(), history.len().saturating_sub(1) / 4);
+        let range = best(n) - history.first().copied().unwrap_or(0.0);
+        quarter > 0 && range > 0.0 && (best(n) - best(n - quarter)) / range > 0.05
     };
     let samples = which(histories.len(), |i| rises(&histories[i]));
     report(Sign::UnfinishedAscent, false, histories.len(), samples, &[])

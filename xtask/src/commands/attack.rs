@@ -52,10 +52,11 @@ and the head says what the image is then taken for, at each of their looks.
 
 An attack that fails because gradients are hidden looks like a robust encoder. What attacks with gradients and labels
 show of that by themselves is always printed: gradients that were zero or no numbers, and images that fell to Square
-alone. --examine looks for more, with some 400 passes of each image: outputs that are random, probabilities or
-saturated, losses that jump, a single step, random points, another loss or twice the steps that break what PGD with 20
-steps does not, ascents that are cut off, and larger radii that break less. A blocking sign makes the accuracy
-inconclusive; none at all is no proof. With --json they are the `findings`, each with its images.
+alone. --examine looks for more, with some 400 passes of each image. It asks whether outputs are random, probabilities
+or saturated, whether the loss jumps, and compares PGD with 20 steps to a single step, random points, another loss,
+twice the steps and larger radii; whether these steps were enough says nothing of the longer attack that was asked for.
+A blocking sign makes the accuracy inconclusive, unless no image is left; no sign is no proof. With --json they are
+the `findings`, each with its images.
 
 With --json the attack writes down how far it is, every twenty seconds, to the file beside the outcome whose name ends
 in .state. The same command goes on from there after an interruption, and ends with the same outcome. AutoAttack and

@@ -167,8 +167,12 @@ fn rules_are_what_they_say() {
     assert_eq!((findings[1].sign, findings[1].samples.len()), (Sign::AboveChance, 101));
 
     let rising: Vec<f64> = (0..30).map(f64::from).collect();
-    let settled: Vec<f64> = (0..30).map(|i| f64::from(i.min(19))).collect();
-    assert_eq!(masking::unfinished_ascent(&[rising, settled]).unwrap().samples, [0]);
+    // Of 28 steps the last seven; and a rise of a twentieth is none.
+    let settled = |last: f64| -> Vec<f64> {
+        (0..29).map(|i| if i > 21 { last } else { f64::from(i.min(19)) }).collect()
+    };
+    let histories = [rising, settled(19.0), settled(20.0), settled(20.1), vec![], vec![0.0, 1.0, 2.0, 3.0]];
+    assert_eq!(masking::unfinished_ascent(&histories).unwrap().samples, [0, 3]);
     let jumps =
         masking::unstable_loss(&[1.0, 1.0, 0.0], &[vec![1.2, 1.05, 0.0], vec![0.9, 1.0, 0.0]]).unwrap();
     assert_eq!(jumps.samples, [0]);

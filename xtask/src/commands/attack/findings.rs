@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use serde_json::{Value, json};
-use tarrl_attacks::masking::{Finding, Sign, dead_gradient, is_conclusive, square_wins};
+use tarrl_attacks::masking::{Finding, Sign, dead_gradient, square_wins};
 use tarrl_attacks::{Classifier, Examination, Flags, Norm, Pgd, Threat, examine};
 
 use super::kind::Plan;
@@ -14,6 +14,8 @@ pub(super) struct Findings {
     attack: Vec<Finding>,
     /// By further attacks, with what they were.
     examination: Option<(Examination, Vec<Finding>)>,
+    /// Whether an image is left; an accuracy of zero cannot be too high.
+    any_left: bool,
 }
 
 impl Findings {
@@ -29,7 +31,7 @@ impl Findings {
             let origins: Vec<_> = rows.iter().map(|row| row.origin.clone()).collect();
             attack.extend(square_wins(parts, &origins));
         }
-        Some(Findings { attack, examination: None })
+        Some(Findings { attack, examination: None, any_left: broken.contains(&false) })
     }
 
     /// Looks for more, with attacks of its own.
@@ -54,12 +56,13 @@ impl Findings {
         text += "|-------------------------|-------------|-------:|----------|--------------|\n";
         for (place, finding) in &found {
             let (sign, images) = (name(finding.sign), finding.samples.len());
-            let blocking = if finding.blocking { "yes" } else { "no" };
+            let blocking = if self.blocks(finding) { "yes" } else { "no" };
             let advice = finding.sign.advice();
             text += &format!("| {sign:<23} | {place:<11} | {images:>6} | {blocking:<8} | {advice} |\n");
         }
         if !self.is_conclusive() {
-            text += "\nWhile a blocking sign stands, the robust accuracy is inconclusive: it may be far too high.\n";
+            text +=
+                "\nWhile a blocking sign stands, the robust accuracy is inconclusive: it may be too high.\n";
         }
         text
     }
@@ -68,8 +71,7 @@ impl Findings {
     pub(super) fn report(&self) -> Value {
         let finding = |(place, finding): &(&str, &Finding)| {
             json!({
-                "sign": finding.sign, "in": place, "blocking": finding.blocking, "samples": finding.samples,
-                "numbers": finding.numbers, "says": finding.to_string(),
+                "sign": finding.sign, "in": place, "blocking": self.blocks(finding), "samples": finding.samples, "numbers": finding.numbers, "says": finding.to_string(),
             })
         };
         json!({
@@ -80,8 +82,11 @@ impl Findings {
     }
 
     fn is_conclusive(&self) -> bool {
-        is_conclusive(&self.attack)
-            && self.examination.as_ref().is_none_or(|(_, findings)| is_conclusive(findings))
+        self.all().iter().all(|(_, finding)| !self.blocks(finding))
+    }
+
+    fn blocks(&self, finding: &Finding) -> bool {
+        finding.blocking && self.any_left
     }
 
     /// With where they were noticed.
@@ -117,4 +122,46 @@ fn examination(threat: &Threat, batch: usize) -> Examination {
 
 fn name(sign: Sign) -> String {
     json!(sign).as_str().map_or_else(String::new, str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kind::Kind;
+    use super::*;
+    use tarrl_attacks::Origin;
+
+    fn rows() -> Vec<Row> {
+        let by = |attack: &str| Some(Origin { attack: attack.to_owned(), ..Origin::default() });
+        let fallen = Row { broken: true, origin: by("square"), ..Row::default() };
+        let flat = Row { flags: Flags { zero_gradient: true, ..Flags::default() }, ..Row::default() };
+        vec![fallen, flat, Row::default()]
+    }
+
+    #[test]
+    fn signs_block_unless_no_image_is_left() {
+        let plan = Kind::Autoattack.plan(Norm::Linf, 0.1, 8).unwrap();
+        let findings = Findings::of(&plan, &rows()).unwrap();
+        let report = findings.report();
+        let of = |i: usize, name: &str| report["findings"][i][name].clone();
+        assert_eq!((of(0, "sign"), of(0, "samples")), (json!("dead-gradient"), json!([1])));
+        assert_eq!((of(1, "sign"), of(1, "samples")), (json!("black-box-wins"), json!([0])));
+        assert_eq!((of(0, "blocking"), of(1, "blocking")), (json!(true), json!(true)));
+        assert_eq!(report["conclusive"], false);
+        let text = findings.table();
+        assert!(text.contains("| dead-gradient           | attack      |      1 | yes      |"), "{text}");
+        assert!(text.ends_with("it may be too high.\n"), "{text}");
+
+        let nobody = Findings::of(&plan, &rows()[..1]).unwrap();
+        assert_eq!(nobody.report()["conclusive"], true);
+        assert!(nobody.table().contains("| black-box-wins          | attack      |      1 | no       |"));
+        assert!(!nobody.table().contains("inconclusive"));
+    }
+
+    #[test]
+    fn an_attack_that_sees_no_labels_has_no_findings() {
+        let plan = |kind: Kind| kind.plan(Norm::Linf, 0.1, 8).unwrap();
+        assert!(Findings::of(&plan(Kind::FeatureL2), &rows()).is_none());
+        assert!(check(&plan(Kind::Square), 0.1).is_err() && check(&plan(Kind::Pgd), 0.0).is_err());
+        assert!(check(&plan(Kind::Pgd), 0.1).is_ok());
+    }
 }
