@@ -71,7 +71,8 @@ impl Findings {
     pub(super) fn report(&self) -> Value {
         let finding = |(place, finding): &(&str, &Finding)| {
             json!({
-                "sign": finding.sign, "in": place, "blocking": self.blocks(finding), "samples": finding.samples, "numbers": finding.numbers, "says": finding.to_string(),
+                "sign": finding.sign, "in": place, "blocking": self.blocks(finding), "samples": finding.samples,
+                "numbers": finding.numbers, "says": finding.to_string(),
             })
         };
         json!({
