@@ -131,11 +131,62 @@ fn attacks_that_are_no_suite_make_a_table_too() {
             report["samples"].as_array().unwrap().iter().filter(|s| s["robust"] == false).count() as u64;
         assert_eq!(20 - lost, correct("robust"));
         assert!(text(&run.stdout).contains("95 % interval"));
+        let looked = text(&run.stdout).contains("sign of masked gradients") && report["findings"].is_array();
+        assert_eq!(looked, matches!(attack, "pgd" | "fgsm" | "deepfool"), "{}", text(&run.stdout));
         if attack.starts_with("feature") || attack == "instance-wise" {
             assert!(correct("robust") < correct("clean"), "{attack} breaks nothing: {report}");
         }
         assert_eq!(text(&run.stdout).contains("Median distance"), attack == "deepfool");
     }
+}
+
+/// A head so steep that the cross-entropy has no slope left in f32: who is right is right by far.
+#[test]
+fn masked_gradients_are_noticed() {
+    let files = Files::new();
+    let gentle = head::load(&files.head).unwrap();
+    let output = files.path("outcomes.json");
+    let report = |options: &[&str]| -> (String, serde_json::Value) {
+        let run = files.run(&output, options);
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        (text(&run.stdout), serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap())
+    };
+    let signs = |report: &serde_json::Value, place: &str| -> Vec<String> {
+        let found = report["findings"].as_array().unwrap().iter().filter(|finding| finding["in"] == place);
+        found.map(|finding| finding["sign"].as_str().unwrap().to_owned()).collect()
+    };
+    let attack = ["--epsilon", "0.01", "--attack", "apgd-ce"];
+
+    let (table, sound) = report(&attack);
+    assert_eq!((&sound["findings"], &sound["conclusive"]), (&serde_json::json!([]), &true.into()), "{table}");
+    assert!(table.contains("No sign of masked gradients") && table.contains("--examine looks for more"));
+
+    head::save(&files.head, &gentle.with_temperature(1e-6)).unwrap();
+    let (table, masked) = report(&attack);
+    assert_eq!(signs(&masked, "attack"), ["dead-gradient"]);
+    assert_eq!((&masked["conclusive"], &masked["examination"]), (&false.into(), &serde_json::Value::Null));
+    // The images that it names are those that it left, for want of a gradient.
+    let robust = |report: &serde_json::Value| -> Vec<u64> {
+        let left = report["samples"].as_array().unwrap().iter().filter(|sample| sample["robust"] == true);
+        left.map(|sample| sample["index"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(masked["findings"][0]["samples"], serde_json::json!(robust(&masked)));
+    assert!(robust(&masked).len() > robust(&sound).len(), "{masked}");
+    assert!(
+        table.contains("| dead-gradient           | attack      |") && table.contains("inconclusive"),
+        "{table}"
+    );
+
+    let (table, examined) = report(&[&attack[..], &["--examine", "--batch", "7"]].concat());
+    assert_eq!(examined["samples"], masked["samples"]);
+    assert_eq!(signs(&examined, "attack"), ["dead-gradient"]);
+    let more = signs(&examined, "examination");
+    assert!(
+        ["saturation", "dead-gradient"].iter().all(|sign| more.contains(&(*sign).to_owned())),
+        "{more:?}"
+    );
+    assert!(!more.contains(&"random-model".to_owned()) && !table.contains("looks for more"), "{table}");
+    assert_eq!(examined["examination"]["pgd"]["steps"], 20);
 }
 
 /// Attacks that are told no label see the representations of all images, whatever the number in memory.
@@ -165,6 +216,12 @@ fn what_cannot_be_is_refused_with_the_remedy() {
     let output = files.path("outcomes.json");
     let message = refusal(&output, &["--epsilon", "1", "--attack", "cw"]);
     assert!(message.contains("cw has no step for linf; take l2"), "{message}");
+    for attack in ["square", "hop-skip-jump", "feature-l2"] {
+        let message = refusal(&output, &["--epsilon", "1", "--attack", attack, "--norm", "l2", "--examine"]);
+        assert!(message.contains("sees no gradients or no labels; leave it out"), "{message}");
+    }
+    let message = refusal(&output, &["--epsilon", "0", "--examine"]);
+    assert!(message.contains("take a larger --epsilon"), "{message}");
     let message = refusal(&files.path("missing/outcomes.json"), &["--epsilon", "1"]);
     assert!(message.contains("choose a folder that exists"), "{message}");
     std::fs::write(state_of(&output), "not a state").unwrap();

@@ -4,11 +4,13 @@ use crate::classifier::classify;
 use crate::label::{LabelLoss, margins};
 use crate::masking::{self, Finding, Sign};
 use crate::minimal::Classifier;
-use crate::outcome::Outcome;
+use crate::outcome::Flags;
 use crate::pgd::{Pgd, Start};
-use crate::problem::{Limits, Problem};
+use crate::problem::{Limits, Problem, Visit};
 use crate::threat::{Norm, Threat};
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::ops::Range;
 use tarrl_tensor::{Key, Tensor};
 
 /// What [`examine`] runs.
@@ -23,12 +25,14 @@ pub struct Examination {
     pub passes: usize,
     /// Random neighbours at which losses are compared.
     pub neighbours: usize,
+    /// Samples in memory at a time.
+    pub batch: usize,
 }
 
 /// PGD-20 at the radius and three times twice as much, five passes, twenty neighbours.
 impl Default for Examination {
     fn default() -> Self {
-        Examination { pgd: Pgd::default(), doublings: 3, passes: 5, neighbours: 20 }
+        Examination { pgd: Pgd::default(), doublings: 3, passes: 5, neighbours: 20, batch: 256 }
     }
 }
 
@@ -39,7 +43,8 @@ impl Default for Examination {
 /// many passes. Findings name rows of `x`; an empty list is no proof.
 ///
 /// # Panics
-/// If there are not as many labels and keys as samples, inputs have no range, or `k < 2`.
+/// If there are not as many labels and keys as samples, the radius or a batch is zero, inputs have no range, or
+/// `k < 2`.
 #[track_caller]
 pub fn examine(
     classifier: Classifier<'_>,
@@ -48,10 +53,11 @@ pub fn examine(
     config: &Examination,
     keys: &[Key],
 ) -> Vec<Finding> {
-    let bench =
-        Bench { classifier, x, keys, pgd: Pgd { early_stop: true, include_clean: true, ..config.pgd } };
-    let passes: Vec<Tensor> = (0..config.passes).map(|_| (classifier.logits)(x).detach()).collect();
-    let clean = (classifier.logits)(x).detach();
+    assert!(threat.epsilon > 0.0 && config.batch > 0, "examine: a radius and a batch are more than zero");
+    let pgd = Pgd { early_stop: true, include_clean: true, ..config.pgd };
+    let bench = Bench { classifier, x, keys, pgd, batch: config.batch };
+    let passes: Vec<Tensor> = (0..config.passes).map(|_| bench.logits(x)).collect();
+    let clean = bench.logits(x);
     let mut findings: Vec<Finding> = Vec::new();
     findings.extend(masking::random_model(&passes));
     findings.extend(masking::probabilities(&clean));
@@ -60,19 +66,20 @@ pub fn examine(
     findings.extend(bench.unstable(threat, &clean, config.neighbours));
 
     let attacked = bench.run(threat, LabelLoss::CrossEntropy, &bench.pgd);
-    let broken = attacked.success();
-    findings.extend(masking::dead_gradient(&attacked));
-    let other = bench.run(threat, LabelLoss::Margin, &bench.pgd).success();
+    let broken = attacked.broken;
+    findings.extend(masking::dead_gradient(&attacked.flags, &broken));
+    findings.extend(masking::unfinished_ascent(&unbroken(attacked.ascents, &broken)));
+    let other = bench.run(threat, LabelLoss::Margin, &bench.pgd).broken;
     findings.extend(masking::losses_disagree(&broken, &other));
     let single = Pgd { steps: 1, step_size: threat.epsilon, start: Start::Clean, restarts: 1, ..bench.pgd };
-    let single = bench.run(threat, LabelLoss::CrossEntropy, &single).success();
+    let single = bench.run(threat, LabelLoss::CrossEntropy, &single).broken;
     findings.extend(masking::weaker_wins(Sign::SingleStepWins, &single, &broken));
     let points = bench.pgd.restarts * (2 * bench.pgd.steps + 1);
     let blind = Pgd { steps: 0, restarts: points, start: Start::Random, ..bench.pgd };
-    let blind = bench.run(threat, LabelLoss::CrossEntropy, &blind).success();
+    let blind = bench.run(threat, LabelLoss::CrossEntropy, &blind).broken;
     findings.extend(masking::weaker_wins(Sign::BlackBoxWins, &blind, &broken));
     let longer = Pgd { steps: 2 * bench.pgd.steps, ..bench.pgd };
-    let longer = bench.run(threat, LabelLoss::CrossEntropy, &longer).success();
+    let longer = bench.run(threat, LabelLoss::CrossEntropy, &longer).broken;
     findings.extend(masking::more_steps(&broken, &longer));
 
     let mut curve = vec![(threat.epsilon, broken)];
@@ -80,7 +87,7 @@ pub fn examine(
         let wide = Threat { epsilon, ..*threat };
         let step_size = bench.pgd.step_size * epsilon / threat.epsilon;
         let pgd = Pgd { step_size, ..bench.pgd };
-        curve.push((epsilon, bench.run(&wide, LabelLoss::CrossEntropy, &pgd).success()));
+        curve.push((epsilon, bench.run(&wide, LabelLoss::CrossEntropy, &pgd).broken));
     }
     // Where every input can be reached, no prediction but a constant one survives.
     let k = clean.shape()[1] as f64;
@@ -93,13 +100,57 @@ struct Bench<'a> {
     x: &'a Tensor,
     keys: &'a [Key],
     pgd: Pgd,
+    batch: usize,
+}
+
+/// What an attack showed, sample by sample.
+#[derive(Default)]
+struct Shown {
+    broken: Vec<bool>,
+    flags: Vec<Flags>,
+    /// The losses along the first ascent.
+    ascents: Vec<Vec<f64>>,
 }
 
 impl Bench<'_> {
-    fn run(&self, threat: &Threat, loss: LabelLoss, pgd: &Pgd) -> Outcome {
-        let evaluate = classify(self.classifier.logits, self.classifier.labels, loss);
-        let limits = Limits { early_stop: pgd.early_stop, ..Limits::default() };
-        pgd.run(&Problem::new(threat.around(self.x), &evaluate, self.keys, limits))
+    fn run(&self, threat: &Threat, loss: LabelLoss, pgd: &Pgd) -> Shown {
+        let mut shown = Shown::default();
+        for rows in self.batches() {
+            let evaluate = classify(self.classifier.logits, &self.classifier.labels[rows.clone()], loss);
+            let ascents = RefCell::new(vec![Vec::new(); rows.len()]);
+            let recorded = |u: &Tensor, visit: Visit<'_>| {
+                let seen = evaluate(u, visit);
+                let mut ascents = ascents.borrow_mut();
+                for ((&row, &pass), value) in
+                    visit.rows.iter().zip(visit.passes).zip(seen.value.array().to_f64())
+                {
+                    if pgd.first_ascent().contains(&pass) {
+                        ascents[row].push(value);
+                    }
+                }
+                seen
+            };
+            let limits = Limits { early_stop: pgd.early_stop, ..Limits::default() };
+            let ball = threat.around(&self.x.slice(0, rows.start, rows.len()));
+            let found = pgd.run(&Problem::new(ball, &recorded, &self.keys[rows], limits));
+            shown.broken.extend(found.success());
+            shown.flags.extend(found.flags);
+            shown.ascents.extend(ascents.into_inner());
+        }
+        shown
+    }
+
+    fn batches(&self) -> impl Iterator<Item = Range<usize>> {
+        let (n, batch) = (self.keys.len(), self.batch);
+        (0..n).step_by(batch).map(move |from| from..(from + batch).min(n))
+    }
+
+    /// `(n, k)` of points `(n, …)`.
+    fn logits(&self, points: &Tensor) -> Tensor {
+        let part =
+            |rows: Range<usize>| (self.classifier.logits)(&points.slice(0, rows.start, rows.len())).detach();
+        let parts: Vec<Tensor> = self.batches().map(part).collect();
+        Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0)
     }
 
     /// The doubled radii below that of the box, and that of the box.
@@ -125,8 +176,14 @@ impl Bench<'_> {
         let ball = threat.around(self.x);
         let near = |i: usize| {
             let keys: Vec<Key> = self.keys.iter().map(|key| key.fold("neighbour").fold(i)).collect();
-            loss(&(self.classifier.logits)(&ball.start(&keys)))
+            loss(&self.logits(&ball.start(&keys)))
         };
         masking::unstable_loss(&loss(clean), &(0..neighbours).map(near).collect::<Vec<_>>())
     }
+}
+
+/// The ascents of the samples that were not broken; of the others nothing.
+fn unbroken(ascents: Vec<Vec<f64>>, broken: &[bool]) -> Vec<Vec<f64>> {
+    let kept = |(ascent, broken): (Vec<f64>, &bool)| if *broken { Vec::new() } else { ascent };
+    ascents.into_iter().zip(broken).map(kept).collect()
 }

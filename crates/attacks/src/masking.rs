@@ -3,9 +3,11 @@
 //! An attack that fails because gradients are hidden looks like a robust model. The signs are those of Athalye
 //! et al. (2018), Carlini et al. (2019), the flags of AutoAttack (Croce & Hein 2020) and the indicators
 //! of attack failure of Pintor et al. (2022). All functions are pure: facts in, findings out.
-//! [`examine`](crate::examine()) gathers the facts with a few attacks.
+//! [`examine`](crate::examine()) gathers the facts with a few attacks; those of [`dead_gradient`] and
+//! [`square_wins`] come with any attack that is over.
 
-use crate::outcome::Outcome;
+use crate::outcome::{Flags, Origin};
+use crate::suite::Part;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -54,9 +56,10 @@ pub struct Finding {
     pub numbers: BTreeMap<String, f64>,
 }
 
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.sign {
+impl Sign {
+    /// What it means and what to do.
+    pub fn advice(self) -> &'static str {
+        match self {
             Sign::RandomModel => "passes of the same inputs differ; attack it with draws (EOT)",
             Sign::ProbabilitiesAsLogits => {
                 "the logits are probabilities; give the attack what is before the softmax"
@@ -79,13 +82,14 @@ impl fmt::Display for Finding {
             Sign::AboveChance => {
                 "the largest radius leaves accuracy above chance; the attack cannot find what is there"
             }
-        };
-        write!(
-            f,
-            "{} of {} samples: {what}",
-            self.samples.len(),
-            self.numbers.get("of").copied().unwrap_or(0.0)
-        )
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = self.numbers.get("of").copied().unwrap_or(0.0);
+        write!(f, "{} of {of} samples: {}", self.samples.len(), self.sign.advice())
     }
 }
 
@@ -130,13 +134,13 @@ pub fn probabilities(logits: &Tensor) -> Option<Finding> {
     report(Sign::ProbabilitiesAsLogits, true, n, samples, &[])
 }
 
-/// Samples of an attack whose gradient was zero or no number, or whose value was no number, and that it did not
-/// break. Blocking if they are more than a hundredth.
-pub fn dead_gradient(found: &Outcome) -> Option<Finding> {
-    let (n, success) = (found.flags.len(), found.success());
+/// The flags `(n)` of an attack and what it broke `(n)`: samples whose gradient was zero or no number, or whose value
+/// was no number, and that it did not break. Blocking if they are more than a hundredth.
+pub fn dead_gradient(flags: &[Flags], broken: &[bool]) -> Option<Finding> {
+    let n = flags.len();
     let samples = which(n, |i| {
-        let flags = found.flags[i];
-        !success[i] && (flags.zero_gradient || flags.bad_gradient || flags.nan_value)
+        let flags = flags[i];
+        !broken[i] && (flags.zero_gradient || flags.bad_gradient || flags.nan_value)
     });
     let share = samples.len() as f64 / n.max(1) as f64;
     report(Sign::DeadGradient, share > 0.01, n, samples, &[("share", share)])
@@ -174,6 +178,17 @@ pub fn weaker_wins(sign: Sign, weaker: &[bool], stronger: &[bool]) -> Option<Fin
     report(sign, blocking, n, samples, &[("weaker", accuracy(weaker)), ("stronger", accuracy(stronger))])
 }
 
+/// The attacks of a suite, and what broke each of its samples `(n)`: those that fell to Square, which takes no
+/// gradient, after attacks that take some had failed. Blocking if they are more than 2 in 1000, as AutoAttack
+/// warns of it.
+pub fn square_wins(parts: &[Part], origin: &[Option<Origin>]) -> Option<Finding> {
+    let square = parts.iter().position(|part| matches!(part, Part::Square { .. })).filter(|&at| at > 0)?;
+    let name = parts[square].name();
+    let samples = which(origin.len(), |i| origin[i].as_ref().is_some_and(|origin| origin.attack == name));
+    let share = samples.len() as f64 / origin.len().max(1) as f64;
+    report(Sign::BlackBoxWins, share > 0.002, origin.len(), samples, &[("share", share)])
+}
+
 /// What an attack broke, and what it did with more steps or restarts: blocking if the accuracy falls by more
 /// than half a point.
 pub fn more_steps(short: &[bool], long: &[bool]) -> Option<Finding> {
@@ -207,13 +222,14 @@ pub fn losses_disagree(first: &[bool], second: &[bool]) -> Option<Finding> {
     )
 }
 
-/// The losses of an unbroken sample along an ascent, one history each: those whose largest so far, scaled to
-/// [0, 1], rises by more than 0.05 over the last ten steps.
+/// The losses of unbroken samples along an ascent, one history each, empty for others: those whose largest so far,
+/// scaled to [0, 1], rises by more than 0.05 over the last quarter of at least four steps.
 pub fn unfinished_ascent(histories: &[Vec<f64>]) -> Option<Finding> {
     let rises = |history: &Vec<f64>| {
         let best = |until: usize| history[..until].iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let (n, range) = (history.len(), best(history.len()) - history.first().copied().unwrap_or(0.0));
-        n > 10 && range > 0.0 && (best(n) - best(n - 10)) / range > 0.05
+        let (n, quarter) = (history.len(), history.len().saturating_sub(1) / 4);
+        let range = best(n) - history.first().copied().unwrap_or(0.0);
+        quarter > 0 && range > 0.0 && (best(n) - best(n - quarter)) / range > 0.05
     };
     let samples = which(histories.len(), |i| rises(&histories[i]));
     report(Sign::UnfinishedAscent, false, histories.len(), samples, &[])

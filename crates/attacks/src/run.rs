@@ -8,6 +8,7 @@ use crate::search::{Search, Stage};
 use crate::state::{SearchState, StateError, Stored};
 use crate::steepest::{by_rows, per_sample, unit_rows};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use tarrl_tensor::{Key, Random, Tensor};
 
 /// Gradients of a spectral start, and how far from the input they are taken, as a share of ε.
@@ -55,8 +56,7 @@ impl<'a> PgdRun<'a> {
     #[track_caller]
     pub fn new(config: Pgd, problem: &'a Problem<'a>) -> Self {
         config.check();
-        let clean_competes = config.include_clean && config.start != Start::Clean;
-        let place = if clean_competes { Place::Clean } else { Place::Climb { restart: 0, step: 0 } };
+        let place = if config.looks_at_clean() { Place::Clean } else { Place::Climb { restart: 0, step: 0 } };
         PgdRun { config, search: Search::new(problem), place, u: None, velocity: None }
     }
 
@@ -184,6 +184,20 @@ impl<'a> PgdRun<'a> {
         }
         let ball = self.search.ball();
         self.u = Some(ball.project(&ball.step(&seen.keep(u), &direction, self.config.step_size)));
+    }
+}
+
+impl Pgd {
+    /// How many forward passes a sample has had before each look of its first ascent.
+    pub(crate) fn first_ascent(&self) -> Range<u32> {
+        let spectral = if self.start == Start::Spectral { SPECTRAL_ITERATIONS as u32 } else { 0 };
+        let first = u32::from(self.looks_at_clean()) + spectral;
+        first..first + self.steps as u32 + 1
+    }
+
+    /// Whether the inputs are looked at beside the ascents.
+    fn looks_at_clean(&self) -> bool {
+        self.include_clean && self.start != Start::Clean
     }
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask attack`
 
 mod feature;
+mod findings;
 mod kind;
 mod saved;
 mod summary;
@@ -19,6 +20,7 @@ use tarrl_data::{Catalog, Dataset};
 use tarrl_encoders::checkpoint::load_encoder;
 use tarrl_tensor::{Cpu, Key};
 
+use self::findings::Findings;
 use self::kind::{Kind, Plan};
 use self::saved::{Notebook, Progress};
 use self::summary::Summary;
@@ -34,7 +36,7 @@ Examples:
   cargo xtask attack --checkpoint ENCODER --head HEAD --dataset fashion-mnist-sample --epsilon 0.1 --images 100
   cargo xtask attack --checkpoint ENCODER --head HEAD --dataset mnist --norm l2 --epsilon 0.5 --attack apgd-dlr
   cargo xtask attack --checkpoint ENCODER --head HEAD --dataset mnist --norm l2 --epsilon 1 --attack cw
-  cargo xtask attack --checkpoint ENCODER --head HEAD --dataset mnist --epsilon 0.1 --json outcomes.json
+  cargo xtask attack --checkpoint ENCODER --head HEAD --dataset mnist --epsilon 0.1 --examine --json outcomes.json
 
 ENCODER and HEAD are what `cargo xtask reproduce` leaves in its run folder:
   runs/PROFILE/jobs/KEY/encoder.safetensors   of a pre-training job
@@ -48,8 +50,18 @@ backward passes for each robust image, and few for others. Results do not depend
 feature-l2, feature-cosine, feature-kl, instance-wise and feature-match are told no label: they move the representation,
 and the head says what the image is then taken for, at each of their looks.
 
+An attack that fails because gradients are hidden looks like a robust encoder. What attacks with gradients and labels
+show of that by themselves is always printed: gradients that were zero or no numbers, and images that fell to Square
+alone. --examine looks for more, with some 400 passes of each image. It asks whether outputs are random, probabilities
+or saturated, whether the loss jumps, and compares PGD with 20 steps to a single step, random points, another loss,
+twice the steps and larger radii; whether these steps were enough says nothing of the longer attack that was asked for.
+A blocking sign makes the accuracy inconclusive, unless no image is left; no sign is no proof. With --json they are
+the `findings`, each with its images.
+
 With --json the attack writes down how far it is, every twenty seconds, to the file beside the outcome whose name ends
-in .state. The same command goes on from there after an interruption, and ends with the same outcome.";
+in .state. The same command goes on from there after an interruption, and ends with the same outcome. AutoAttack and
+its parts go on in the middle of an image; fgsm, pgd, cw, deepfool, hop-skip-jump and the attacks without labels go on
+from the last whole batch, so that a smaller --batch loses less. --examine begins anew.";
 
 /// Attack one encoder and head: robust accuracy with an interval, and what became of each image
 #[derive(Args, Debug)]
@@ -91,6 +103,10 @@ pub(crate) struct Attack {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
 
+    /// Look for signs of masked gradients with further attacks, for some 400 passes of each image
+    #[arg(long)]
+    examine: bool,
+
     /// Write what became of each image to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -116,6 +132,9 @@ impl Attack {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let plan =
             self.attack.plan(self.norm, self.epsilon, self.batch as usize).map_err(anyhow::Error::msg)?;
+        if self.examine {
+            findings::check(&plan, self.epsilon)?;
+        }
         for (file, what) in [
             (&self.checkpoint, "an encoder, such as runs/default/jobs/KEY/encoder.safetensors"),
             (&self.head, "a head, such as runs/default/jobs/KEY/head.safetensors"),
@@ -175,12 +194,19 @@ impl Attack {
         let title = format!("{}, {}, ε = {}", self.attack.name(), self.norm, self.epsilon);
         let summary = Summary::new(title, &plan.names(), &rows);
         print!("{}", summary.table());
-        if let Some(path) = &self.json {
-            let mut report = Value::Object(about);
-            if let (Some(report), Value::Object(rest)) = (report.as_object_mut(), summary.report(&rows, &y)) {
-                report.extend(rest);
+        let mut findings = Findings::of(&plan, &rows);
+        if let Some(findings) = &mut findings {
+            if self.examine {
+                findings.examine(&work);
             }
-            write(path, &report)?;
+            print!("{}", findings.table());
+        }
+        if let Some(path) = &self.json {
+            let mut report = about;
+            for part in [Some(summary.report(&rows, &y)), findings.as_ref().map(Findings::report)] {
+                report.extend(part.and_then(|part| part.as_object().cloned()).unwrap_or_default());
+            }
+            write(path, &Value::Object(report))?;
             println!("What became of each image: {}", path.display());
         }
         if let Some(notes) = notes {

@@ -2,7 +2,10 @@
 
 use super::{keys, network, normal, unit};
 use crate::masking::{self, Finding, Sign, is_conclusive};
-use crate::{Classifier, Examination, Pgd, Threat, examine};
+use crate::{
+    AutoAttack, Classifier, Examination, Flags, LabelLoss, Norm, Origin, Pgd, Start, Threat,
+    attack_classifier, examine,
+};
 use std::cell::Cell;
 use tarrl_tensor::{DType, Tensor};
 
@@ -74,6 +77,46 @@ fn an_attack_that_is_too_short_is_noticed() {
     assert!(!is_conclusive(&findings));
 }
 
+/// Twenty steps from the input that together do not reach the side of the ball: on a linear model the loss of
+/// whoever is not broken rises to the last.
+#[test]
+fn an_ascent_that_is_cut_off_is_noticed() {
+    let slow = Pgd { step_size: 0.002, start: Start::Clean, ..steps() };
+    let findings = found(&honest(), slow);
+    let rising = findings.iter().find(|f| f.sign == Sign::UnfinishedAscent).expect("an ascent that is over");
+    let x = unit(1, N, 8, DType::F32);
+    let logits = honest();
+    let labels: Vec<u32> = logits(&x).argmax(1).to_vec();
+    let attacked = attack_classifier(
+        &logits,
+        &x,
+        &labels,
+        LabelLoss::CrossEntropy,
+        &Threat::linf(0.05),
+        &slow,
+        &keys(2, N),
+    );
+    let robust: Vec<usize> = (0..N).filter(|&i| !attacked.success[i]).collect();
+    assert!(robust.len() > N / 2 && rising.samples == robust && !rising.blocking, "{rising:?}");
+    assert!(!has(&found(&honest(), steps()), Sign::UnfinishedAscent));
+}
+
+#[test]
+fn an_examination_in_pieces_finds_the_same() {
+    let x = unit(1, N, 8, DType::F32);
+    let logits = honest();
+    let labels: Vec<u32> = logits(&x).argmax(1).to_vec();
+    let classifier = Classifier { logits: &logits, labels: &labels };
+    let pgd = Pgd { steps: 11, step_size: 0.002, ..Pgd::default() };
+    let with = |batch| {
+        let config = Examination { pgd, batch, ..Examination::default() };
+        examine(classifier, &x, &Threat::linf(0.05), &config, &keys(2, N))
+    };
+    let findings = with(N);
+    assert!(findings.len() > 2, "{findings:?}");
+    assert_eq!(findings, with(7));
+}
+
 #[test]
 fn large_margins_are_noticed() {
     let sound = network(4, 8, 3, DType::F32);
@@ -96,6 +139,25 @@ fn rules_are_what_they_say() {
     assert_eq!(masking::losses_disagree(&broken(100), &broken(150)), None);
     assert_eq!(masking::losses_disagree(&broken(100), &broken(151)).unwrap().samples.len(), 51);
 
+    let flat = Flags { zero_gradient: true, ..Flags::default() };
+    let flags: Vec<Flags> = (0..1000).map(|i| if i < 30 { flat } else { Flags::default() }).collect();
+    assert_eq!(masking::dead_gradient(&flags, &broken(30)), None);
+    assert!(!masking::dead_gradient(&flags, &broken(20)).unwrap().blocking);
+    assert_eq!(masking::dead_gradient(&flags, &broken(19)).unwrap().samples, (19..30).collect::<Vec<_>>());
+    assert!(masking::dead_gradient(&flags, &broken(19)).unwrap().blocking);
+
+    let by = |attack: &str| Some(Origin { attack: attack.to_owned(), ..Origin::default() });
+    let origins = |squares: usize| -> Vec<Option<Origin>> {
+        (0..1000).map(|i| if i < squares { by("square") } else { by("apgd-t").filter(|_| i < 500) }).collect()
+    };
+    let parts = AutoAttack::default().parts(Norm::Linf);
+    assert_eq!(masking::square_wins(&parts, &origins(0)), None);
+    let two = masking::square_wins(&parts, &origins(2)).unwrap();
+    assert_eq!((two.sign, two.blocking, two.samples), (Sign::BlackBoxWins, false, vec![0, 1]));
+    assert!(masking::square_wins(&parts, &origins(3)).unwrap().blocking);
+    // With nothing before it, Square has beaten nobody.
+    assert_eq!(masking::square_wins(&parts[3..], &origins(3)), None);
+
     let curve = |radii: &[(f64, usize)]| {
         masking::curve(&radii.iter().map(|&(r, count)| (r, broken(count))).collect::<Vec<_>>(), 0.1)
     };
@@ -105,8 +167,12 @@ fn rules_are_what_they_say() {
     assert_eq!((findings[1].sign, findings[1].samples.len()), (Sign::AboveChance, 101));
 
     let rising: Vec<f64> = (0..30).map(f64::from).collect();
-    let settled: Vec<f64> = (0..30).map(|i| f64::from(i.min(19))).collect();
-    assert_eq!(masking::unfinished_ascent(&[rising, settled]).unwrap().samples, [0]);
+    // Of 28 steps the last seven; and a rise of a twentieth is none.
+    let settled = |last: f64| -> Vec<f64> {
+        (0..29).map(|i| if i > 21 { last } else { f64::from(i.min(19)) }).collect()
+    };
+    let histories = [rising, settled(19.0), settled(20.0), settled(20.1), vec![], vec![0.0, 1.0, 2.0, 3.0]];
+    assert_eq!(masking::unfinished_ascent(&histories).unwrap().samples, [0, 3]);
     let jumps =
         masking::unstable_loss(&[1.0, 1.0, 0.0], &[vec![1.2, 1.05, 0.0], vec![0.9, 1.0, 0.0]]).unwrap();
     assert_eq!(jumps.samples, [0]);

@@ -128,6 +128,14 @@ fn pgd(norm: Norm, epsilon: f64) -> Pgd {
 }
 
 impl Plan {
+    /// Whether masked gradients could mislead it about the accuracy.
+    pub(super) fn sees_gradients_and_labels(&self) -> bool {
+        match self {
+            Plan::Suite(parts, _) => !parts.iter().all(|part| matches!(part, Part::Square { .. })),
+            Plan::Batches(single) => !matches!(single, Single::HopSkipJump(_) | Single::Feature(..)),
+        }
+    }
+
     /// What can break an image, in their order.
     pub(super) fn names(&self) -> Vec<&'static str> {
         match self {
@@ -160,6 +168,15 @@ mod tests {
         assert_eq!(names, ["apgd-ce", "apgd-t", "fab-t", "square"]);
         assert!(Kind::Cw.plan(Norm::Linf, 0.1, 8).unwrap_err().contains("take l2"));
         assert!(Kind::Fab.plan(Norm::L0, 0.1, 8).unwrap_err().contains("linf, l2 or l1"));
+    }
+
+    #[test]
+    fn attacks_without_gradients_or_labels_are_known() {
+        let sees = |kind: &Kind| kind.plan(Norm::L2, 1.0, 8).unwrap().sees_gradients_and_labels();
+        let blind: Vec<String> =
+            Kind::value_variants().iter().filter(|kind| !sees(kind)).map(|kind| kind.name()).collect();
+        let feature = ["feature-l2", "feature-cosine", "feature-kl", "instance-wise", "feature-match"];
+        assert_eq!(blind, [&["square", "hop-skip-jump"], &feature[..]].concat());
     }
 
     #[test]

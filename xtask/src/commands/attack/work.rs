@@ -115,7 +115,8 @@ impl Work<'_> {
         }
     }
 
-    fn logits(&self, u: &Tensor) -> Tensor {
+    /// Images to logits.
+    pub(super) fn logits(&self, u: &Tensor) -> Tensor {
         (self.classify)(&(self.encode)(u))
     }
 

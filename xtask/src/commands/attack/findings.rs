@@ -1,0 +1,168 @@
+//! Signs of masked gradients: those that an attack shows by itself, and those that are looked for.
+
+use anyhow::bail;
+use serde_json::{Value, json};
+use tarrl_attacks::masking::{Finding, Sign, dead_gradient, square_wins};
+use tarrl_attacks::{Classifier, Examination, Flags, Norm, Pgd, Threat, examine};
+
+use super::kind::Plan;
+use super::work::{Row, Work};
+
+/// What was noticed of an attack that sees gradients and labels.
+pub(super) struct Findings {
+    /// In the attack itself.
+    attack: Vec<Finding>,
+    /// By further attacks, with what they were.
+    examination: Option<(Examination, Vec<Finding>)>,
+    /// Whether an image is left; an accuracy of zero cannot be too high.
+    any_left: bool,
+}
+
+impl Findings {
+    /// Of a finished attack on all images; `None` if it sees no gradients or no labels.
+    pub(super) fn of(plan: &Plan, rows: &[Row]) -> Option<Self> {
+        if !plan.sees_gradients_and_labels() {
+            return None;
+        }
+        let flags: Vec<Flags> = rows.iter().map(|row| row.flags).collect();
+        let broken: Vec<bool> = rows.iter().map(|row| row.broken).collect();
+        let mut attack: Vec<Finding> = dead_gradient(&flags, &broken).into_iter().collect();
+        if let Plan::Suite(parts, _) = plan {
+            let origins: Vec<_> = rows.iter().map(|row| row.origin.clone()).collect();
+            attack.extend(square_wins(parts, &origins));
+        }
+        Some(Findings { attack, examination: None, any_left: broken.contains(&false) })
+    }
+
+    /// Looks for more, with attacks of its own.
+    pub(super) fn examine(&mut self, work: &Work<'_>) {
+        eprintln!("examining whether gradients are masked, some 400 passes of each image");
+        let threat = work.ball.threat();
+        let config = examination(threat, work.batch);
+        let logits = |u: &tarrl_tensor::Tensor| work.logits(u);
+        let classifier = Classifier { logits: &logits, labels: work.labels };
+        let found = examine(classifier, work.ball.center(), threat, &config, work.keys);
+        self.examination = Some((config, found));
+    }
+
+    pub(super) fn table(&self) -> String {
+        let found = self.all();
+        let more = if self.examination.is_some() { "" } else { "; --examine looks for more" };
+        if found.is_empty() {
+            return format!("\nNo sign of masked gradients, which proves nothing{more}.\n");
+        }
+        let mut text = format!("\nSigns of masked gradients{more}:\n\n");
+        text += "| sign                    | in          | images | blocking | what it says |\n";
+        text += "|-------------------------|-------------|-------:|----------|--------------|\n";
+        for (place, finding) in &found {
+            let (sign, images) = (name(finding.sign), finding.samples.len());
+            let blocking = if self.blocks(finding) { "yes" } else { "no" };
+            let advice = finding.sign.advice();
+            text += &format!("| {sign:<23} | {place:<11} | {images:>6} | {blocking:<8} | {advice} |\n");
+        }
+        if !self.is_conclusive() {
+            text +=
+                "\nWhile a blocking sign stands, the robust accuracy is inconclusive: it may be too high.\n";
+        }
+        text
+    }
+
+    /// `findings`, `conclusive` and `examination` of the report.
+    pub(super) fn report(&self) -> Value {
+        let finding = |(place, finding): &(&str, &Finding)| {
+            json!({
+                "sign": finding.sign, "in": place, "blocking": self.blocks(finding), "samples": finding.samples,
+                "numbers": finding.numbers, "says": finding.to_string(),
+            })
+        };
+        json!({
+            "findings": self.all().iter().map(finding).collect::<Vec<_>>(),
+            "conclusive": self.is_conclusive(),
+            "examination": self.examination.as_ref().map(|(config, _)| config),
+        })
+    }
+
+    fn is_conclusive(&self) -> bool {
+        self.all().iter().all(|(_, finding)| !self.blocks(finding))
+    }
+
+    fn blocks(&self, finding: &Finding) -> bool {
+        finding.blocking && self.any_left
+    }
+
+    /// With where they were noticed.
+    fn all(&self) -> Vec<(&'static str, &Finding)> {
+        let examined = self.examination.iter().flat_map(|(_, findings)| findings);
+        let attack = self.attack.iter().map(|finding| ("attack", finding));
+        attack.chain(examined.map(|finding| ("examination", finding))).collect()
+    }
+}
+
+/// Refuses to examine what cannot be.
+///
+/// # Errors
+/// If the attack sees no gradients or no labels, or the ball is a point.
+pub(super) fn check(plan: &Plan, epsilon: f64) -> anyhow::Result<()> {
+    if !plan.sees_gradients_and_labels() {
+        bail!(
+            "--examine looks for masked gradients, but the attack sees no gradients or no labels; leave it out"
+        );
+    }
+    if epsilon == 0.0 {
+        bail!("--examine compares radii, but this is 0; leave it out or take a larger --epsilon");
+    }
+    Ok(())
+}
+
+/// Twenty steps that together reach two and a half times as far as the ball; in l0 each changes one value more.
+fn examination(threat: &Threat, batch: usize) -> Examination {
+    let steps = 20;
+    let step_size = if threat.norm == Norm::L0 { 1.0 } else { 2.5 * threat.epsilon / steps as f64 };
+    Examination { pgd: Pgd { steps, step_size, ..Pgd::default() }, batch, ..Examination::default() }
+}
+
+fn name(sign: Sign) -> String {
+    json!(sign).as_str().map_or_else(String::new, str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kind::Kind;
+    use super::*;
+    use tarrl_attacks::Origin;
+
+    fn rows() -> Vec<Row> {
+        let by = |attack: &str| Some(Origin { attack: attack.to_owned(), ..Origin::default() });
+        let fallen = Row { broken: true, origin: by("square"), ..Row::default() };
+        let flat = Row { flags: Flags { zero_gradient: true, ..Flags::default() }, ..Row::default() };
+        vec![fallen, flat, Row::default()]
+    }
+
+    #[test]
+    fn signs_block_unless_no_image_is_left() {
+        let plan = Kind::Autoattack.plan(Norm::Linf, 0.1, 8).unwrap();
+        let findings = Findings::of(&plan, &rows()).unwrap();
+        let report = findings.report();
+        let of = |i: usize, name: &str| report["findings"][i][name].clone();
+        assert_eq!((of(0, "sign"), of(0, "samples")), (json!("dead-gradient"), json!([1])));
+        assert_eq!((of(1, "sign"), of(1, "samples")), (json!("black-box-wins"), json!([0])));
+        assert_eq!((of(0, "blocking"), of(1, "blocking")), (json!(true), json!(true)));
+        assert_eq!(report["conclusive"], false);
+        let text = findings.table();
+        assert!(text.contains("| dead-gradient           | attack      |      1 | yes      |"), "{text}");
+        assert!(text.ends_with("it may be too high.\n"), "{text}");
+
+        let nobody = Findings::of(&plan, &rows()[..1]).unwrap();
+        assert_eq!(nobody.report()["conclusive"], true);
+        assert!(nobody.table().contains("| black-box-wins          | attack      |      1 | no       |"));
+        assert!(!nobody.table().contains("inconclusive"));
+    }
+
+    #[test]
+    fn an_attack_that_sees_no_labels_has_no_findings() {
+        let plan = |kind: Kind| kind.plan(Norm::Linf, 0.1, 8).unwrap();
+        assert!(Findings::of(&plan(Kind::FeatureL2), &rows()).is_none());
+        assert!(check(&plan(Kind::Square), 0.1).is_err() && check(&plan(Kind::Pgd), 0.0).is_err());
+        assert!(check(&plan(Kind::Pgd), 0.1).is_ok());
+    }
+}
