@@ -140,8 +140,9 @@ fn notes(config: &Descriptor) -> Result<Vec<u32>, CudnnError> {
 
 fn serves(notes: &[u32], dtype: DType, exact: bool) -> bool {
     let has = |note: &Note| notes.contains(&(*note as u32));
-    let slow = dtype == DType::Bf16 && !has(&FAST);
-    !WRONG.iter().any(has) && !(exact && INEXACT.iter().any(has)) && !slow
+    let any = |of: &[Note]| of.iter().any(has);
+    let refused = any(&WRONG) || (exact && any(&INEXACT)) || (dtype == DType::Bf16 && !has(&FAST));
+    !refused
 }
 
 /// The plan and the bytes of its workspace.
