@@ -1,7 +1,7 @@
 //! The normalised temperature-scaled cross-entropy of SimCLR.
 
 use crate::rows;
-use tarrl_tensor::{Array, Tensor, Transpose};
+use tarrl_tensor::{Array, Tensor};
 
 /// NT-Xent of two views `(n, d)` at `temperature` τ: a scalar, in nats (Chen et al. 2020, equation 1).
 ///
@@ -21,11 +21,9 @@ pub fn nt_xent(z1: &Tensor, z2: &Tensor, temperature: f64) -> Tensor {
     let n = rows::pair("nt_xent", z1, z2);
     rows::temperature("nt_xent", temperature);
     let z = rows::unit(&Tensor::concat(&[z1, z2], 0)); // (2n, d)
-    // The temperature goes half into each factor, which then are one: their gradient is a single product.
+    // The temperature goes half into each factor of a similarity.
     let z = z.mul_scalar(temperature.powf(-0.5));
-    let similarities = z.matmul_with(&z, Transpose::RIGHT); // (2n, 2n)
-    let masked = &similarities + &rows::self_mask(&z, 2 * n, temperature);
-    masked.cross_entropy(&other_view(&z, n)).mean_all()
+    z.contrast(&other_view(&z, n)).mean_all()
 }
 
 /// `(2n)`: for each row the position of the same sample's other view.

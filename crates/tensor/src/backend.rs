@@ -193,6 +193,15 @@ pub trait Backend: Debug + Send + Sync {
     fn cross_entropy(&self, logits: &Array, labels: &Array) -> Buffer;
     /// Its adjoint: `dy_i·(softmax − one-hot)`, with the label's entry as minus the sum of the others.
     fn cross_entropy_adjoint(&self, logits: &Array, labels: &Array, dy: &Array) -> Buffer;
+    /// The cross-entropy of each row of `z·zᵀ`, its own entry left out, against its partner, if the device computes it
+    /// by itself and no exponential might leave the range of numbers.
+    fn contrast(&self, _z: &Array, _partners: &Array) -> Option<Contrasted> {
+        None
+    }
+    /// Its adjoint in `z`, from the exponentials and sums that it gave.
+    fn contrast_adjoint(&self, _z: &Array, _partners: &Array, _saved: [&Array; 2], _dy: &Array) -> Buffer {
+        unreachable!("contrast_adjoint: a device without `contrast`")
+    }
 
     /// The work of `run(inputs)` recorded, if the device can and `run` lets it; runs it any number of times.
     fn capture(&self, _: &[Array], _run: &dyn Fn(&[Array]) -> Vec<Array>) -> Option<Box<dyn Captured>> {
@@ -441,6 +450,16 @@ pub struct BatchNormed {
     pub mean: Buffer,
     /// `(c)`: its biased variance.
     pub variance: Buffer,
+}
+
+/// The result of [`Backend::contrast`].
+pub struct Contrasted {
+    /// `(m)`: the cross-entropies.
+    pub losses: Buffer,
+    /// `(m, m)`: the exponentials of similarities, zero where a row meets itself or its partner.
+    pub exponentials: Buffer,
+    /// `(2, m)`: the exponentials of the partners, and the sums of all others.
+    pub sums: Buffer,
 }
 
 /// What [`Backend::batch_norm_adjoint`] needs of the forward pass.

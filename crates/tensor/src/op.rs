@@ -88,6 +88,8 @@ pub enum Op {
     LogSoftmax,
     /// `(logits, labels)`: the cross-entropy of each row.
     CrossEntropy,
+    /// `(rows, partners)`: the cross-entropy of each row's similarities to all others.
+    Contrast,
     /// A change of the element type.
     Cast(DType),
     /// An op recorded outside this crate.
@@ -96,7 +98,7 @@ pub enum Op {
 
 impl Op {
     /// The names of all ops that a backend computes: the rows that a conformance suite must have.
-    pub const NAMES: [&'static str; 54] = [
+    pub const NAMES: [&'static str; 55] = [
         "neg",
         "exp",
         "log",
@@ -150,6 +152,7 @@ impl Op {
         "softmax",
         "log_softmax",
         "cross_entropy",
+        "contrast",
         "cast",
     ];
 
@@ -215,6 +218,7 @@ impl Op {
             Op::Softmax => "softmax",
             Op::LogSoftmax => "log_softmax",
             Op::CrossEntropy => "cross_entropy",
+            Op::Contrast => "contrast",
             Op::Cast(_) => "cast",
             Op::Custom(name) => name,
         }

@@ -22,6 +22,16 @@ pub(super) fn cases() -> Vec<Case> {
                 })
             })
             .terms(5),
+        Case::new("contrast", [Input::unit([6, 3])])
+            .op(|x| x[0].contrast(&Array::new(x[0].device(), [6], &PARTNERS)))
+            .reference(|x| {
+                build(&[6], |i| {
+                    let dot = |j: usize| (0..3).map(|c| x[0][[i[0], c]] * x[0][[j, c]]).sum::<f64>();
+                    let own = dot(PARTNERS[i[0]] as usize);
+                    (0..6).filter(|&j| j != i[0]).map(|j| (dot(j) - own).exp()).sum::<f64>().ln()
+                })
+            })
+            .terms(12),
         Case::new("layer_norm", [Input::unit([3, 6]), Input::unit([6]), Input::unit([6])])
             .op(|x| x[0].layer_norm(&wide(&x[1]), &wide(&x[2]), 1e-5))
             .reference(|x| {
@@ -62,6 +72,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 const LABELS: [u32; 4] = [1, 4, 0, 1];
+const PARTNERS: [u32; 6] = [3, 2, 1, 0, 5, 4];
 
 fn softmax(name: &'static str, op: fn(&Tensor) -> Tensor, row: fn(&[f64], usize) -> f64) -> Case {
     Case::new(name, [Input::range([3, 5], -2.0, 2.0)])

@@ -76,6 +76,12 @@ pub(super) fn gram_rows<T: ComplexField>(x: &[T], k: usize, first: usize, c: &mu
     multiply(c, x.subrows(first, rows), x.subrows(0, first + rows).transpose());
 }
 
+/// Overwrites `c`. The bits of a row depend on how many rows there are.
+pub(super) fn on_one_thread<T: ComplexField>(p: &Product, a: &[T], b: &[T], c: &mut [T]) {
+    let c = MatMut::from_row_major_slice_mut(c, p.m, p.n);
+    multiply(c, stored(a, p.m, p.k, p.ta), stored(b, p.k, p.n, p.tb));
+}
+
 fn multiply<T: ComplexField>(c: MatMut<'_, T>, a: MatRef<'_, T>, b: MatRef<'_, T>) {
     matmul::matmul(c, Accum::Replace, a, b, T::one_impl(), Par::Seq);
 }

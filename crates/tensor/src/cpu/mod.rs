@@ -1,5 +1,6 @@
 //! The CPU backend.
 
+mod contrast;
 mod conv;
 mod deferred;
 mod exp;
@@ -24,8 +25,8 @@ pub use limits::Limits;
 
 use crate::array::{Array, Buffer, DType, HostSlice, HostVec};
 use crate::backend::{
-    Backend, BatchNormSaved, BatchNormed, Binary, ConvShape, Device, Extreme, Norm, PoolShape, Product,
-    Random, Strided, Unary,
+    Backend, BatchNormSaved, BatchNormed, Binary, Contrasted, ConvShape, Device, Extreme, Norm, PoolShape,
+    Product, Random, Strided, Unary,
 };
 use crate::key::Key;
 use crate::shape::{Shape, Split};
@@ -413,6 +414,21 @@ impl Backend for CpuBackend {
     fn cross_entropy_adjoint(&self, logits: &Array, labels: &Array, dy: &Array) -> Buffer {
         floats!("cross_entropy_adjoint", logits, R => {
             softmax::cross_entropy_adjoint::<R>(&self.env(), read(logits), read(labels), read(dy)).finish()
+        })
+    }
+
+    fn contrast(&self, z: &Array, partners: &Array) -> Option<Contrasted> {
+        floats!("contrast", z, R => {
+            let [losses, exponentials, sums] = contrast::contrast::<R>(&self.env(), read(z), read(partners))?;
+            let [losses, exponentials, sums] = [losses, exponentials, sums].map(Block::finish);
+            Some(Contrasted { losses, exponentials, sums })
+        })
+    }
+
+    fn contrast_adjoint(&self, z: &Array, partners: &Array, saved: [&Array; 2], dy: &Array) -> Buffer {
+        floats!("contrast_adjoint", z, R => {
+            let saved = saved.map(read);
+            contrast::contrast_adjoint::<R>(&self.env(), read(z), read(partners), saved, read(dy)).finish()
         })
     }
 }

@@ -1,5 +1,6 @@
 //! The ops: forward and adjoint next to each other, adjoints written in ops.
 
+mod contrast;
 mod conv;
 mod index;
 mod layout;
