@@ -33,16 +33,18 @@ pub(super) fn contrast<R: Real + ComplexField>(
         let paired = partner < m && partner != i && partners[partner] as usize == i;
         assert!(paired, "contrast: row {i} of {m} has the partner {partner}, which is not paired with it");
     }
-    let top = z.chunks_exact(k).map(|z| z.iter().map(|v| v.f64() * v.f64()).sum()).fold(0.0, f64::max);
-    let fits = 2.0 * top <= SPREAD && z.iter().all(|v| v.f64().is_finite());
-    if !fits {
-        return None;
-    }
     let mut e = env.memory.block(m * m);
     if symmetric::is_worth(z, z, m) {
         symmetric::gram(env, z, m, &mut e);
     } else {
         matmul(env, &Product { m, n: m, k, tb: true, ..Product::default() }, z, z, &mut e);
+    }
+    let squares = e.iter().step_by(m + 1).map(|e| e.f64());
+    // A NaN stays, and does not fit.
+    let top = squares.fold(0.0, |top, square| if square > top || square.is_nan() { square } else { top });
+    let fits = 2.0 * top <= SPREAD;
+    if !fits {
+        return None;
     }
     let [mut losses, mut sums] = [env.memory.block(m), env.memory.block(2 * m)];
     let (of_partners, of_others) = sums.split_at_mut(m);

@@ -32,8 +32,11 @@ pub(super) fn gram<T: Real + ComplexField>(env: &Env<'_>, x: &[T], m: usize, c: 
             for first in (end..m).step_by(SIDE) {
                 let square = turned(&below[(first - end) * m..], m, end - BAND + i * SIDE);
                 for (row, square) in rows.chunks_exact_mut(m).zip(square) {
-                    let to = &mut row[first..m.min(first + SIDE)];
-                    to.copy_from_slice(&square[..to.len()]);
+                    match row[first..].first_chunk_mut() {
+                        // Of known length, and so without a call for each line.
+                        Some(to) => *to = square,
+                        None => row[first..].copy_from_slice(&square[..m - first]),
+                    }
                 }
             }
         });
@@ -62,8 +65,9 @@ pub(super) fn add_transposed<R: Real>(env: &Env<'_>, x: &[R], n: usize) -> Block
 fn turned<R: Real>(x: &[R], n: usize, column: usize) -> [[R; SIDE]; SIDE] {
     let mut square = [[R::ZERO; SIDE]; SIDE];
     for (j, row) in x.chunks_exact(n).take(SIDE).enumerate() {
-        for (line, &x) in square.iter_mut().zip(&row[column..n.min(column + SIDE)]) {
-            line[j] = x;
+        match row[column..].first_chunk::<SIDE>() {
+            Some(row) => (0..SIDE).for_each(|i| square[i][j] = row[i]),
+            None => square.iter_mut().zip(&row[column..]).for_each(|(line, &x)| line[j] = x),
         }
     }
     square
