@@ -14,11 +14,11 @@ impl Tensor {
     /// Of `(m, k)`: the cross-entropy of each row of `self·selfᵀ`, its own entry left out, against its partner: `(m)`, in
     /// nats. `partners` is a U32 vector: rows are each other's in pairs.
     ///
-    /// A device that computes it by itself records one op, as long as `|z_i|² ≤ 36` for all rows; otherwise the ops are
-    /// those of which it is made.
+    /// A device that computes it by itself does so as long as `|z_i|² ≤ 36` for all rows; otherwise it is computed op by
+    /// op.
     ///
     /// # Panics
-    /// If the shapes do not fit, or (where it is one op) two rows are not each other's.
+    /// If the shapes do not fit, or (where the device computes it) two rows are not each other's.
     #[track_caller]
     pub fn contrast(&self, partners: &Array) -> Tensor {
         let &[m, k] = &self.shape()[..] else { panic!("contrast: rows of {:?}", self.shape()) };
@@ -29,25 +29,38 @@ impl Tensor {
             partners.dtype(),
             partners.shape()
         );
-        let Some(contrasted) = self.device().contrast(self.array(), partners) else {
-            return composite(self, partners);
+        let (losses, way) = match self.device().contrast(self.array(), partners) {
+            Some(Contrasted { losses, exponentials, sums }) => {
+                let exponentials = wrap(self, [m, m], self.dtype(), exponentials);
+                let sums = wrap(self, [2, m], self.dtype(), sums);
+                (wrap(self, [m], self.dtype(), losses), Way::One { exponentials, sums })
+            }
+            None => {
+                let z = self.detach().tracked();
+                let y = composite(&z, partners);
+                (y.array().clone(), Way::Parts { z, y })
+            }
         };
-        let Contrasted { losses, exponentials, sums } = contrasted;
-        let losses = wrap(self, [m], self.dtype(), losses);
-        let exponentials = wrap(self, [m, m], self.dtype(), exponentials);
-        let sums = wrap(self, [2, m], self.dtype(), sums);
         let (rows, of, partners) = (Saved::new(self), partners.clone(), Tensor::from(partners.clone()));
         Tensor::record(Op::Contrast, losses, &[self, &partners], move |p| {
             let (z, dy) = (p.get(&rows), p.dy());
-            let dz = if p.is_recorded() {
-                pull_back(&composite(&z, &of), dy, &[&z], Recording::On).remove(0)
-            } else {
-                let dz = z.device().contrast_adjoint(z.array(), &of, [&exponentials, &sums], dy.array());
-                wrap(&z, [m, k], z.dtype(), dz).into()
+            let dz = match &way {
+                _ if p.is_recorded() => pull_back(&composite(&z, &of), dy, &[&z], Recording::On).remove(0),
+                Way::One { exponentials, sums } => {
+                    let dz = z.device().contrast_adjoint(z.array(), &of, [exponentials, sums], dy.array());
+                    wrap(&z, [m, k], z.dtype(), dz).into()
+                }
+                Way::Parts { z, y } => pull_back(y, dy, &[z], Recording::Off).remove(0),
             };
             vec![Some(dz), None]
         })
     }
+}
+
+/// How the losses were computed, and what their adjoint needs of it.
+enum Way {
+    One { exponentials: Array, sums: Array },
+    Parts { z: Tensor, y: Tensor },
 }
 
 #[track_caller]
