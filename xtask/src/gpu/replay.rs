@@ -116,8 +116,9 @@ fn panicking(device: &Device, at: usize) -> bool {
     });
     let x = uniform(device, &[5], Key::new(11));
     let calls = if at == 1 { 1 } else { 2 };
-    let call =
-        |replayed: &mut Replayed<_>| panic::catch_unwind(AssertUnwindSafe(|| replayed.call(&[x.clone()])));
+    let call = |replayed: &mut Replayed<_>| {
+        panic::catch_unwind(AssertUnwindSafe(|| replayed.call(std::slice::from_ref(&x))))
+    };
     let first: Vec<bool> = (0..calls).map(|_| call(&mut replayed).is_ok()).collect();
     let expected = [&x.exp() + &x.exp()];
     let later = (0..CALLS).all(|_| call(&mut replayed).is_ok_and(|y| same_bits(&y, &expected)));
@@ -142,10 +143,10 @@ fn weights_stay(device: &Device) -> bool {
     let weights = RefCell::new(draw("weights"));
     let mut replayed = Replayed::new(|x: &[Tensor]| vec![&x[0] * &*weights.borrow()]);
     let x = draw("x");
-    let before: Vec<_> = (0..2).map(|_| replayed.call(&[x.clone()])).collect();
+    let before: Vec<_> = (0..2).map(|_| replayed.call(std::slice::from_ref(&x))).collect();
     weights.replace(draw("others"));
     let _taken: Vec<Array> = (0..4).map(|_| Array::full(device, [6], DType::F32, 7.0)).collect();
-    before.iter().all(|y| same_bits(y, &replayed.call(&[x.clone()])))
+    before.iter().all(|y| same_bits(y, &replayed.call(std::slice::from_ref(&x))))
 }
 
 /// Another thread computes on the device while this one captures.
@@ -165,7 +166,7 @@ fn threads(device: &Device) -> bool {
             let mut replayed = Replayed::new(|x: &[Tensor]| vec![x[0].exp().square().sum_all()]);
             let x = uniform(device, &[40 * n], Key::new(14));
             let expected = [x.exp().square().sum_all()];
-            (0..3).all(|_| same_bits(&replayed.call(&[x.clone()]), &expected))
+            (0..3).all(|_| same_bits(&replayed.call(std::slice::from_ref(&x)), &expected))
         });
         done.store(true, Ordering::Relaxed);
         other.join().is_ok_and(|there| there) && here
