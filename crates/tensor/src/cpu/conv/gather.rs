@@ -5,7 +5,7 @@
 //! of the input gathers what belongs to it.
 use super::Geometry;
 use super::image::{Cut, Tile};
-use crate::cpu::gemm::kernel::{Block, Row, Run};
+use crate::cpu::gemm::kernel::{Block, PANELS, Row, Run};
 use crate::cpu::gemm::{DEPTH, Element, Scratch, Strides, pack_panel, parts};
 use crate::cpu::threads::Threads;
 
@@ -56,7 +56,7 @@ pub(super) fn input_adjoint<T: Element>(
         let (first, count) = sources(g, &tile);
         let len = tile.images * count * g.out_w();
         let dy = &dy[(tile.image * g.out_h() + first) * g.out_w() * g.c_out..];
-        for (i, panel) in packed.chunks_exact(g.c_out * T::LANES).enumerate() {
+        for (i, pair) in packed.chunks(PANELS * g.c_out * T::LANES).enumerate() {
             for k in (0..g.c_out).step_by(DEPTH) {
                 let depth = DEPTH.min(g.c_out - k);
                 let block = Block {
@@ -65,11 +65,12 @@ pub(super) fn input_adjoint<T: Element>(
                     step: 1,
                     rows: &rows[..len],
                     runs: &[Run { a: k, len: depth }],
-                    b: &panel[k * T::LANES..],
-                    width: T::LANES,
+                    b: &pair[k * T::LANES..],
+                    pitch: g.c_out * T::LANES,
+                    width: pair.len() / g.c_out,
                     add: k > 0,
                 };
-                T::multiply(&block, &mut products[i * T::LANES..]);
+                T::multiply(&block, &mut products[i * PANELS * T::LANES..]);
             }
         }
         for (i, dx) in dx.chunks_exact_mut(g.w * g.c_in).enumerate() {

@@ -3,7 +3,7 @@ use super::Geometry;
 use super::axis::{Axis, Reach};
 use super::image::{Cut, Map, Tile, Window};
 use crate::cpu::deferred::Source;
-use crate::cpu::gemm::kernel::{Block, Row, Run};
+use crate::cpu::gemm::kernel::{Block, PANELS, Row, Run};
 use crate::cpu::gemm::{DEPTH, Element, Scratch, Strides, pack_panel, parts};
 use crate::cpu::threads::Threads;
 
@@ -293,26 +293,28 @@ impl<'a> Sweep<'a> {
             let used = tile.images * class.y.below(tile.rows) * class.x.count;
             let rows = &rows.split_off(..all).expect("rows of each class")[..used];
             let runs = runs.split_off(..self.class_runs(&class).count()).expect("runs of each class");
-            for i in 0..groups * panels {
-                let (group, panel) = (i / panels, i % panels);
-                let mut panel_data =
-                    packed.split_off(..self.depth(&class) * T::LANES).expect("panels of each class");
+            let pitch = self.depth(&class) * T::LANES;
+            let of_group = (0..panels).step_by(PANELS).map(|panel| (panel, PANELS.min(panels - panel)));
+            for (group, (panel, count)) in
+                (0..groups).flat_map(|group| of_group.clone().map(move |p| (group, p)))
+            {
+                let kernels = packed.split_off(..pitch * count).expect("panels of each class");
                 let first = group * outer + panel * T::LANES;
-                let mut add = false;
+                let mut done = 0;
                 for runs in blocks(runs) {
-                    let depth: usize = runs.iter().map(|run| run.len).sum();
                     let block = Block {
                         level: s.level,
                         a: &source[group * inner..],
                         step: 1,
                         rows,
                         runs,
-                        b: panel_data.split_off(..depth * T::LANES).expect("a line for each term"),
-                        width: T::LANES.min(outer - panel * T::LANES),
-                        add,
+                        b: &kernels[done * T::LANES..],
+                        pitch,
+                        width: (count * T::LANES).min(outer - panel * T::LANES),
+                        add: done > 0,
                     };
                     T::multiply(&block, &mut target[first..]);
-                    add = true;
+                    done += runs.iter().map(|run| run.len).sum::<usize>();
                 }
             }
         }

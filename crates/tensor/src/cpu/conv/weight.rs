@@ -5,7 +5,7 @@ use super::Geometry;
 use super::image::{Cut, Map, Tile, Window};
 use super::sweep::blocks;
 use crate::cpu::deferred::Source;
-use crate::cpu::gemm::kernel::{Block, Row, Run};
+use crate::cpu::gemm::kernel::{Block, PANELS, Row, Run};
 use crate::cpu::gemm::{DEPTH, Element, Scratch, Strides, pack_panel, parts};
 use crate::cpu::threads::Threads;
 
@@ -185,23 +185,26 @@ impl<'a> Work<'a> {
         let Tables { rows, runs, padded, packed } = tables;
         let (c, groups) = (self.output.c, self.g.groups);
         let panels = self.panels::<T>() / groups;
-        for (i, mut panel) in packed.chunks_exact(pixels * T::LANES).enumerate().take(groups * panels) {
-            let (group, at) = (i / panels, i % panels * T::LANES);
-            let mut add = add;
-            for runs in blocks(runs) {
-                let depth: usize = runs.iter().map(|run| run.len).sum();
-                let block = Block {
-                    level: s.level,
-                    a: &padded[group * (self.input.c / groups)..],
-                    step: self.g.stride * self.input.c,
-                    rows,
-                    runs,
-                    b: panel.split_off(..depth * T::LANES).expect("a line for each pixel"),
-                    width: T::LANES.min(c / groups - at),
-                    add,
-                };
-                T::multiply(&block, &mut sums[group * (c / groups) + at..]);
-                add = true;
+        let pitch = pixels * T::LANES;
+        for (group, packed) in packed.chunks_exact(panels * pitch).enumerate().take(groups) {
+            for (i, pair) in packed.chunks(PANELS * pitch).enumerate() {
+                let at = i * PANELS * T::LANES;
+                let mut done = 0;
+                for runs in blocks(runs) {
+                    let block = Block {
+                        level: s.level,
+                        a: &padded[group * (self.input.c / groups)..],
+                        step: self.g.stride * self.input.c,
+                        rows,
+                        runs,
+                        b: &pair[done * T::LANES..],
+                        pitch,
+                        width: (PANELS * T::LANES).min(c / groups - at),
+                        add: add || done > 0,
+                    };
+                    T::multiply(&block, &mut sums[group * (c / groups) + at..]);
+                    done += runs.iter().map(|run| run.len).sum::<usize>();
+                }
             }
         }
     }

@@ -12,7 +12,7 @@ mod transform;
 use super::Geometry;
 use super::image::{Map, Window};
 use crate::cpu::deferred::Source;
-use crate::cpu::gemm::kernel::{Block, Row, Run};
+use crate::cpu::gemm::kernel::{Block, PANELS, Row, Run};
 use crate::cpu::gemm::{Arithmetic, DEPTH, Element, Scratch, Strides, pack_panel, parts};
 use crate::cpu::threads::Threads;
 use step::{Step, at_level};
@@ -87,7 +87,7 @@ pub(super) fn weight_adjoint(
             );
         });
         t.for_each_chunk(&mut sums, source.c * target.c, |position, sums| {
-            for panel in 0..target.c / LANES {
+            for panel in (0..target.c / LANES).step_by(PANELS) {
                 for (i, at) in (0..images).step_by(plan.group).enumerate() {
                     let tiles = plan.group.min(images - at) * plan.tiles();
                     let from = i * per_group_dy + position * pitch_dy + panel * plan.group_tiles() * LANES;
@@ -97,8 +97,9 @@ pub(super) fn weight_adjoint(
                         step: source.c,
                         rows: &rows,
                         runs: &[Run { a: 0, len: tiles }],
-                        b: &m[from..from + tiles * LANES],
-                        width: LANES,
+                        b: &m[from..],
+                        pitch: plan.group_tiles() * LANES,
+                        width: (PANELS * LANES).min(target.c - panel * LANES),
                         add: first + at > 0,
                     };
                     f32::multiply(&block, &mut sums[panel * LANES..]);
@@ -136,8 +137,8 @@ fn correlate(t: &Threads, plan: &Plan, source: Source<'_, f32>, u: &[f32], targe
         let rows = &rows[..images * plan.tiles()];
         t.for_each_chunk(&mut m, pitch, |position, m| {
             let v = &v[position * plan.pitch(c_in)..];
-            for panel in 0..c_out / LANES {
-                let u = &u[(panel * POSITIONS + position) * c_in * LANES..][..c_in * LANES];
+            for panel in (0..c_out / LANES).step_by(PANELS) {
+                let u = &u[(panel * POSITIONS + position) * c_in * LANES..];
                 for first in (0..c_in).step_by(DEPTH) {
                     let len = DEPTH.min(c_in - first);
                     let block = Block {
@@ -147,7 +148,8 @@ fn correlate(t: &Threads, plan: &Plan, source: Source<'_, f32>, u: &[f32], targe
                         rows,
                         runs: &[Run { a: first, len }],
                         b: &u[first * LANES..],
-                        width: LANES,
+                        pitch: POSITIONS * c_in * LANES,
+                        width: (PANELS * LANES).min(c_out - panel * LANES),
                         add: first > 0,
                     };
                     f32::multiply(&block, &mut m[panel * LANES..]);

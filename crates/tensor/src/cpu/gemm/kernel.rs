@@ -1,5 +1,5 @@
-//! The micro-kernel behind every product and convolution: six rows times one cache line of columns, or eight where a
-//! register holds the whole line.
+//! The micro-kernel behind every product and convolution: six rows times one cache line of columns, or eight times two
+//! lines where a register holds a whole one.
 //!
 //! It computes `c[r, j] (+)= Σ_k a[r, k] b[k, j]` where the rows of `a` may lie anywhere in a buffer and a row is read in
 //! runs, so that the pixels below the taps of a convolution are multiplied where they lie, without a copy for each tap:
@@ -24,7 +24,10 @@ pub(crate) struct Run {
     pub(crate) len: usize,
 }
 
-/// A product of some rows with one packed panel of columns.
+/// Panels that a product may take at once.
+pub(crate) const PANELS: usize = 2;
+
+/// A product of some rows with one packed panel of columns, or two.
 pub(crate) struct Block<'a, T> {
     pub(crate) level: Level,
     pub(crate) a: &'a [T],
@@ -34,7 +37,9 @@ pub(crate) struct Block<'a, T> {
     pub(crate) runs: &'a [Run],
     /// A panel: `LANES` elements for each value of the summation index.
     pub(crate) b: &'a [T],
-    /// How many columns of the panel are wanted, at most `LANES`.
+    /// Where in `b` the second panel begins, if there is one.
+    pub(crate) pitch: usize,
+    /// How many columns are wanted: at most `LANES` of one panel, or more of two.
     pub(crate) width: usize,
     /// Whether the product is added to what `c` holds.
     pub(crate) add: bool,
@@ -119,8 +124,9 @@ fn check<T: Element>(block: &Block<'_, T>, c: &[T]) {
         a_last = a_last.max(row.a);
         c_last = c_last.max(row.c);
     }
-    assert!((1..=T::LANES).contains(&block.width), "the panel is narrower");
-    assert!(depth * T::LANES <= block.b.len(), "the panel is too short");
+    assert!((1..=PANELS * T::LANES).contains(&block.width), "the panels are narrower");
+    let last = if block.width > T::LANES { block.pitch } else { 0 };
+    assert!(last + depth * T::LANES <= block.b.len(), "a panel is too short");
     if !block.rows.is_empty() {
         assert!(a_last + a_end <= block.a.len(), "a row of the left factor leaves its buffer");
         assert!(c_last + block.width <= c.len(), "a row of the product leaves its buffer");
@@ -129,38 +135,58 @@ fn check<T: Element>(block: &Block<'_, T>, c: &[T]) {
 
 /// All rows in tiles of the heights that are listed, each as often as it fits; the last is 1.
 macro_rules! tiles {
-    ($block:expr, $c:expr, $vector:ty, $columns:literal, [$($height:literal),*]) => {{
+    ($block:expr, $panel:expr, $c:expr, $vector:ty, $columns:literal, [$($height:literal),*]) => {{
         let (rest, c) = ($block.rows, $c.as_mut_ptr());
         $(
             let (tiles, rest) = rest.as_chunks::<$height>();
             for rows in tiles {
                 // SAFETY: the caller has had the block checked, and these are rows of it.
-                unsafe { tile::<$vector, $height, $columns>($block, rows, c) };
+                unsafe { tile::<$vector, $height, $columns>($block, $panel, rows, c) };
             }
         )*
         debug_assert!(rest.is_empty());
     }};
 }
 
-/// All rows, six at a time: with two vectors a line.
+/// One panel after the other, with two vectors a line: all rows, six at a time.
 ///
 /// # Safety
 /// `check` has accepted the arguments, and the processor has the instructions of `V`.
 #[inline(always)]
 unsafe fn six<V: Vector>(block: &Block<'_, V::Scalar>, c: &mut [V::Scalar]) {
-    tiles!(block, c, V, 2, [6, 5, 4, 3, 2, 1]);
+    for first in (0..block.width).step_by(2 * V::LEN) {
+        let width = (block.width - first).min(2 * V::LEN);
+        let panel = Panel { b: if first == 0 { 0 } else { block.pitch }, apart: V::LEN, first, width };
+        tiles!(block, &panel, c, V, 2, [6, 5, 4, 3, 2, 1]);
+    }
 }
 
-/// All rows, eight at a time: with one vector a line. More rows would run out of registers for their addresses: of the
-/// peak of Zen 4, eight reach 98 to 99.7 % from the first-level cache for sums of 64 terms and more, twelve 96 to 98.6 %,
-/// twenty-four 90 to 97 %.
+/// Both panels at once, with one vector a line: all rows, eight at a time. More rows would run out of registers for their
+/// addresses.
 ///
 /// # Safety
 /// As for [`six`].
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 unsafe fn eight<V: Vector>(block: &Block<'_, V::Scalar>, c: &mut [V::Scalar]) {
-    tiles!(block, c, V, 1, [8, 7, 6, 5, 4, 3, 2, 1]);
+    let panel = Panel { b: 0, apart: block.pitch, first: 0, width: block.width };
+    if block.width > V::LEN {
+        tiles!(block, &panel, c, V, 2, [8, 7, 6, 5, 4, 3, 2, 1]);
+    } else {
+        tiles!(block, &panel, c, V, 1, [8, 7, 6, 5, 4, 3, 2, 1]);
+    }
+}
+
+/// The columns of a tile.
+struct Panel {
+    /// Where in `b` its first vector is.
+    b: usize,
+    /// How far behind it the second is.
+    apart: usize,
+    /// The first column.
+    first: usize,
+    /// How many are wanted.
+    width: usize,
 }
 
 /// # Safety
@@ -168,6 +194,7 @@ unsafe fn eight<V: Vector>(block: &Block<'_, V::Scalar>, c: &mut [V::Scalar]) {
 #[inline(always)]
 unsafe fn tile<V: Vector, const R: usize, const C: usize>(
     block: &Block<'_, V::Scalar>,
+    panel: &Panel,
     rows: &[Row; R],
     c: *mut V::Scalar,
 ) {
@@ -175,15 +202,16 @@ unsafe fn tile<V: Vector, const R: usize, const C: usize>(
     // SAFETY: every offset below is at most the one that `check` has compared with the length of its buffer.
     unsafe {
         let base: [*const V::Scalar; R] = std::array::from_fn(|r| block.a.as_ptr().add(rows[r].a));
+        let c = c.add(panel.first);
         for row in rows {
             V::prefetch(c.add(row.c));
-            V::prefetch(c.add(row.c + block.width - 1));
+            V::prefetch(c.add(row.c + panel.width - 1));
         }
-        let mut b = block.b.as_ptr();
+        let mut b = block.b.as_ptr().add(panel.b);
         for run in block.runs {
             let mut at = run.a;
             for _ in 0..run.len {
-                let line: [V; C] = std::array::from_fn(|i| V::load(b.add(i * V::LEN)));
+                let line: [V; C] = std::array::from_fn(|i| V::load(b.add(i * panel.apart)));
                 for (sums, base) in sums.iter_mut().zip(base) {
                     let a = V::splat(base.add(at));
                     for (sum, b) in sums.iter_mut().zip(line) {
@@ -191,11 +219,11 @@ unsafe fn tile<V: Vector, const R: usize, const C: usize>(
                     }
                 }
                 at += block.step;
-                b = b.add(C * V::LEN);
+                b = b.add(V::Scalar::LANES);
             }
         }
-        if block.width < C * V::LEN {
-            return narrow::<V, R, C>(block, rows, sums, c);
+        if panel.width < C * V::LEN {
+            return narrow::<V, R, C>(panel.width, block.add, rows, sums, c);
         }
         for (row, sums) in rows.iter().zip(sums) {
             for (i, sum) in sums.into_iter().enumerate() {
@@ -213,22 +241,23 @@ unsafe fn tile<V: Vector, const R: usize, const C: usize>(
 /// As for [`tile`].
 #[inline(always)]
 unsafe fn narrow<V: Vector, const R: usize, const C: usize>(
-    block: &Block<'_, V::Scalar>,
+    width: usize,
+    add: bool,
     rows: &[Row; R],
     sums: [[V; C]; R],
     c: *mut V::Scalar,
 ) {
     for (row, sums) in rows.iter().zip(sums) {
-        let mut line = [V::Scalar::default(); 16];
-        // SAFETY: `line` has room for a line of a panel, and `check` has compared the wanted columns with the length of
+        let mut line = [V::Scalar::default(); 32];
+        // SAFETY: `line` has room for a line of every panel, and `check` has compared the wanted columns with the length of
         // `c`.
         unsafe {
             for (i, sum) in sums.into_iter().enumerate() {
                 sum.store(line.as_mut_ptr().add(i * V::LEN));
             }
-            for (j, sum) in line.iter().enumerate().take(block.width) {
+            for (j, sum) in line.iter().enumerate().take(width) {
                 let to = c.add(row.c + j);
-                *to = if block.add { *to + *sum } else { *sum };
+                *to = if add { *to + *sum } else { *sum };
             }
         }
     }

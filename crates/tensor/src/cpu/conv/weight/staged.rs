@@ -7,7 +7,7 @@ use super::super::Geometry;
 use super::super::image::{Map, Window};
 use super::{kernel_rows, tile_h, tile_w};
 use crate::cpu::deferred::Source;
-use crate::cpu::gemm::kernel::{Block, ROWS, Row, Run};
+use crate::cpu::gemm::kernel::{Block, PANELS, ROWS, Row, Run};
 use crate::cpu::gemm::{DEPTH, Element, Scratch, Strides, pack_panel, parts};
 use crate::cpu::threads::Threads;
 
@@ -65,8 +65,8 @@ pub(super) fn weight_adjoint<T: Element>(
         t.for_each_item_with(parts(&mut left, SLICE * DEPTH), slices, |left, (sums, kernel)| {
             for (i, windows) in windows[..pixels * images].chunks(DEPTH).enumerate() {
                 pack_windows(left, &padded, windows, kernel);
-                for (panel, lines) in packed.chunks_exact(per_panel).take(panels).enumerate() {
-                    let at = panel * T::LANES;
+                for (pair, lines) in packed[..panels * per_panel].chunks(PANELS * per_panel).enumerate() {
+                    let at = pair * PANELS * T::LANES;
                     let block = Block {
                         level: s.level,
                         a: left,
@@ -74,7 +74,8 @@ pub(super) fn weight_adjoint<T: Element>(
                         rows: &rows[..kernel.len()],
                         runs: &[Run { a: 0, len: windows.len() }],
                         b: &lines[i * DEPTH * T::LANES..],
-                        width: T::LANES.min(g.c_out - at),
+                        pitch: per_panel,
+                        width: (PANELS * T::LANES).min(g.c_out - at),
                         add: first + i > 0,
                     };
                     T::multiply(&block, &mut sums[at..]);
