@@ -140,6 +140,19 @@ impl Tensor {
         self.array.item()
     }
 
+    /// The only element of each, as f64. All are read at once: each reading waits for the work before it.
+    ///
+    /// # Panics
+    /// If one has not exactly one element, or another element type than the first.
+    #[track_caller]
+    pub fn items(scalars: &[Tensor]) -> Vec<f64> {
+        if scalars.is_empty() {
+            return Vec::new();
+        }
+        let lines: Vec<Tensor> = scalars.iter().map(|scalar| scalar.detach().reshape([1])).collect();
+        Tensor::concat(&lines.iter().collect::<Vec<_>>(), 0).array().to_f64()
+    }
+
     /// A copy of the elements, row-major.
     ///
     /// # Panics

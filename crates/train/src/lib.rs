@@ -57,6 +57,7 @@
 
 mod ascend;
 mod certified;
+mod clock;
 mod clusters;
 pub mod config;
 mod error;

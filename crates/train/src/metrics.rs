@@ -71,6 +71,12 @@ pub struct EpochRecord {
     pub seconds: f64,
     /// Images of the dataset per second in that time.
     pub images_per_second: f64,
+    /// Seconds of that time in which the next batch was not there yet: more loader threads would save them.
+    #[serde(default)]
+    pub waiting: f64,
+    /// Seconds of that time in which checkpoints were written.
+    #[serde(default)]
+    pub saving: f64,
     /// Size and shape of the representations in the last step, with its R.
     #[serde(default)]
     pub observation: Observation,

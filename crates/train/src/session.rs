@@ -1,5 +1,6 @@
 //! A training under way: what follows from a batch.
 
+use crate::clock::{Clock, Times};
 use crate::clusters::clusters;
 use crate::error::TrainError;
 use crate::health::{gradient_norm, require_finite, warnings};
@@ -8,7 +9,6 @@ use crate::monitor::{Monitor, alignment, uniformity};
 use crate::pretrain::{Finish, Pretraining, Trained};
 use crate::run::{Run, peak_memory};
 use crate::schedule::Schedule;
-use crate::spread::directional_std;
 use crate::state::{Identity, State};
 use crate::step::{Networks, StepInput, step};
 use crate::train_config::Options;
@@ -35,9 +35,11 @@ pub(crate) struct Session<'a> {
     total: u64,
     seen: Seen,
     began: Instant,
-    /// When the present epoch began or was resumed, and the finished steps then.
-    epoch_began: (Instant, u64),
+    /// Of the present epoch.
+    clock: Clock,
     saved: Instant,
+    /// When the last batch was done with.
+    idle: Instant,
 }
 
 /// What the metrics so far say.
@@ -48,12 +50,12 @@ struct Seen {
     /// At the end of the first epoch.
     first: Option<Observation>,
     /// At the end of the present one, when its last step is done.
-    now: Health,
+    now: Representations,
 }
 
-/// The state of the representations of a step.
+/// How the representations of a step lie.
 #[derive(Clone, Copy, Default)]
-struct Health {
+struct Representations {
     observation: Observation,
     alignment: Option<f64>,
     uniformity: f64,
@@ -90,8 +92,9 @@ impl<'a> Session<'a> {
             total: steps_per_epoch * config.epochs as u64,
             seen,
             began: Instant::now(),
-            epoch_began: (Instant::now(), state.step),
+            clock: Clock::new(state.step),
             saved: Instant::now(),
+            idle: Instant::now(),
             state,
         })
     }
@@ -118,6 +121,7 @@ impl<'a> Session<'a> {
         on_event: &mut dyn FnMut(&Event<'_>),
     ) -> Result<(), TrainError> {
         let options = &self.training.options;
+        self.clock.waited_since(self.idle);
         let record = self.step(batch)?;
         let ends_epoch = self.state.step.is_multiple_of(self.steps_per_epoch);
         if ends_epoch || self.state.step.is_multiple_of(options.log_every.max(1)) {
@@ -131,13 +135,16 @@ impl<'a> Session<'a> {
         if ends_epoch || options.checkpoint_is_due(self.state.step, self.saved.elapsed().as_secs_f64()) {
             self.save(on_event)?;
         }
+        self.idle = Instant::now();
         Ok(())
     }
 
     /// Writes a checkpoint, and all metrics before it.
     pub(crate) fn save(&mut self, on_event: &mut dyn FnMut(&Event<'_>)) -> Result<(), TrainError> {
+        let began = Instant::now();
         self.run.sync()?;
         self.state.save(&self.run.checkpoint(), &self.identity)?;
+        self.clock.saved_since(began);
         self.saved = Instant::now();
         on_event(&Event::Saved { step: self.state.step });
         Ok(())
@@ -185,7 +192,7 @@ impl<'a> Session<'a> {
         require_finite("objective", found.objective).map_err(diverged)?;
         require_finite("regularizer", found.regularizer).map_err(diverged)?;
         require_finite("certified term", found.certified).map_err(diverged)?;
-        let gradient_norm = gradient_norm(&self.state.model, &found.gradients).map_err(diverged)?;
+        let gradient_norm = gradient_norm(&self.state.model, &found.health.squares).map_err(diverged)?;
 
         let lr = self.learning_rate();
         let state = &mut self.state;
@@ -209,7 +216,7 @@ impl<'a> Session<'a> {
         if state.step.is_multiple_of(self.steps_per_epoch) {
             let n = keys.len();
             let view = |view: usize| features.slice(0, view * n, n);
-            self.seen.now = Health {
+            self.seen.now = Representations {
                 observation: Observation::of(found.regularizer, features),
                 alignment: (features.shape()[0] >= 2 * n).then(|| alignment(&view(0), &view(1))),
                 uniformity: uniformity(&view(0)),
@@ -225,9 +232,9 @@ impl<'a> Session<'a> {
             lr,
             epsilon_scale,
             gradient_norm,
-            embedding_std: directional_std(found.embeddings.as_ref().unwrap_or(features)),
-            feature_std: directional_std(features),
-            feature_spread: tarrl_bound::spread(features).item(),
+            embedding_std: found.health.embedding_std,
+            feature_std: found.health.feature_std,
+            feature_spread: found.health.feature_spread,
         })
     }
 
@@ -258,7 +265,7 @@ impl<'a> Session<'a> {
         last: &StepRecord,
         on_event: &mut dyn FnMut(&Event<'_>),
     ) -> Result<(), TrainError> {
-        let Health { observation, alignment, uniformity } = self.seen.now;
+        let Representations { observation, alignment, uniformity } = self.seen.now;
         let first = *self.seen.first.get_or_insert(observation);
         let projects = self.training.config.method.compares_embeddings();
         for warning in warnings(last, projects, &observation, &first) {
@@ -278,9 +285,8 @@ impl<'a> Session<'a> {
         let [loss, objective, regularizer, certified] =
             sums.losses.map(|sum| sum / self.steps_per_epoch as f64);
         let [forward, backward] = sums.passes;
-        let (clock, since) = self.epoch_began;
-        let seconds = clock.elapsed().as_secs_f64();
-        let images = (last.step - since) * self.training.config.batch as u64;
+        let Times { steps, seconds, waiting, saving } = self.clock.read(last.step);
+        let images = steps * self.training.config.batch as u64;
         let epoch = EpochRecord {
             step: last.step,
             epoch: last.epoch,
@@ -292,6 +298,8 @@ impl<'a> Session<'a> {
             backward,
             seconds,
             images_per_second: images as f64 / seconds,
+            waiting,
+            saving,
             observation,
             alignment,
             uniformity,
@@ -301,7 +309,7 @@ impl<'a> Session<'a> {
         self.run.append(&Record::Epoch(epoch.clone()))?;
         on_event(&Event::Epoch(&epoch));
         self.seen.epoch = Some(epoch);
-        self.epoch_began = (Instant::now(), last.step);
+        self.clock = Clock::new(last.step);
         Ok(())
     }
 

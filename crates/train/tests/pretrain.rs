@@ -63,9 +63,14 @@ fn records(folder: &Path) -> Vec<Record> {
 /// The records without what a clock or the system says.
 fn timeless(folder: &Path) -> Vec<Record> {
     let strip = |record| match record {
-        Record::Epoch(epoch) => {
-            Record::Epoch(EpochRecord { seconds: 0.0, images_per_second: 0.0, peak_memory: None, ..epoch })
-        }
+        Record::Epoch(epoch) => Record::Epoch(EpochRecord {
+            seconds: 0.0,
+            images_per_second: 0.0,
+            waiting: 0.0,
+            saving: 0.0,
+            peak_memory: None,
+            ..epoch
+        }),
         other => other,
     };
     records(folder).into_iter().map(strip).collect()
@@ -233,6 +238,7 @@ fn passes_are_counted() {
     assert_eq!(epoch.forward, 256 * (2 + 5 + 2));
     assert_eq!(epoch.backward, 256 * (2 + 3 + 2));
     assert!(epoch.seconds > 0.0 && epoch.images_per_second > 0.0);
+    assert!(epoch.waiting > 0.0 && epoch.waiting + epoch.saving < epoch.seconds);
     let steps = step_records(folder.path());
     let last = steps.last().unwrap();
     assert_eq!(last.epsilon_scale, 1.0);

@@ -15,6 +15,7 @@ use tarrl_tensor::{
 };
 
 use super::sheet::Sheet;
+use super::trainer;
 
 /// Images of a step.
 pub(crate) const BATCH: usize = 512;
@@ -80,7 +81,24 @@ pub(crate) fn run(gpu: &Gpu, sheet: &mut Sheet<'_>) -> anyhow::Result<()> {
     sheet.put(
         "loading",
         json!({"resident_ms": 1e3 * resident, "loaded_ms": 1e3 * loaded, "overhead_percent": overhead}),
-    )
+    )?;
+    trainings(gpu, sheet)
+}
+
+/// The steps of whole trainings, and what of them is waiting for batches and saving.
+fn trainings(gpu: &Gpu, sheet: &mut Sheet<'_>) -> anyhow::Result<()> {
+    let device = gpu.device();
+    let quickest = precisions(&device).next().expect("every device computes in f32");
+    for (name, epoch) in trainer::run(&device, quickest)? {
+        let [step, waiting, saving] = trainer::milliseconds(&epoch);
+        sheet.line(&format!(
+            "\nA step of training by {name} on {BATCH} images: {step:.1} ms, of which {waiting:.1} waiting for the batch and \
+             {saving:.1} a step's share of the checkpoint."
+        ));
+        let facts = json!({"method": name, "step_ms": step, "waiting_ms": waiting, "saving_ms": saving});
+        sheet.add("trainings", facts)?;
+    }
+    Ok(())
 }
 
 /// The types that a device computes in, the quickest first.

@@ -11,3 +11,4 @@ pub(crate) mod kernels;
 pub(crate) mod measure;
 pub(crate) mod replay;
 mod sheet;
+mod trainer;

@@ -8,6 +8,7 @@ use serde_json::json;
 use tarrl_data::Manifest;
 use tarrl_encoders::checkpoint::load_encoder;
 use tarrl_encoders::{Arch, EncoderConfig};
+use tarrl_tensor::Device;
 use tarrl_train::{EpochRecord, Event, Finish, Method, Options, Pretraining, TrainConfig, TrainError};
 
 use super::Lab;
@@ -65,6 +66,7 @@ pub fn job(
             options: Options {
                 stop_on_collapse: lab.profile.pretrain.stop_on_collapse,
                 stop_at: lab.deadline,
+                loader_threads: loader_threads(&lab.device),
                 ..Options::default()
             },
         };
@@ -78,7 +80,8 @@ pub fn job(
                 );
             }
             Event::Epoch(epoch) => context.log(&format!(
-                "epoch {}: loss {:.4}, objective {:.4}, R {:.4}, kNN {:.1} %, {:.0} images/s, passes {} forward, {} back",
+                "epoch {}: loss {:.4}, objective {:.4}, R {:.4}, kNN {:.1} %, {:.0} images/s, passes {} forward, {} back, \
+                 {:.1} s, of which waiting for batches {:.1}, saving {:.1}",
                 epoch.epoch,
                 epoch.loss,
                 epoch.objective,
@@ -86,7 +89,10 @@ pub fn job(
                 100.0 * epoch.knn,
                 epoch.images_per_second,
                 epoch.forward,
-                epoch.backward
+                epoch.backward,
+                epoch.seconds,
+                epoch.waiting,
+                epoch.saving
             )),
             Event::Warning(warning) => context.log(&format!("warning {}: {}", warning.name, warning.message)),
             Event::Saved { .. } => {}
@@ -95,6 +101,12 @@ pub fn job(
         let Finish::Trained(trained) = finish else { return Err(TimeIsUp.into()) };
         Ok(serde_json::to_value(Output { last: trained.last })?)
     })
+}
+
+/// Threads beside those of the device: where that paints the views, the cores of the host have nothing else to do.
+fn loader_threads(device: &Device) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if device.paints() { cores.min(4) } else { 1 }
 }
 
 /// The error, with the file that its remedy speaks of.

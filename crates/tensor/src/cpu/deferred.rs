@@ -5,7 +5,6 @@
 //! kept. A kernel that does not know of this asks for the elements as always and gets them, computed once, with the same
 //! bits.
 
-use super::gemm::kernel::Level;
 use super::memory::{Block, Memory, Pooled, read};
 use super::norm::channel_affine;
 use super::pointwise::Env;
@@ -16,7 +15,6 @@ use std::sync::{Arc, OnceLock};
 
 /// The map `x·scale + shift` with one scale and shift for each channel, then ReLU if set.
 pub(crate) struct Affine<'a, T> {
-    pub(crate) level: Level,
     pub(crate) scale: &'a [T],
     pub(crate) shift: &'a [T],
     pub(crate) relu: bool,
@@ -63,7 +61,6 @@ pub(super) struct Deferred<E: Pooled> {
     scale: Block<E>,
     shift: Block<E>,
     relu: bool,
-    level: Level,
     value: OnceLock<Block<E>>,
     compute: fn(&Deferred<E>) -> Block<E>,
     threads: Arc<Threads>,
@@ -78,7 +75,6 @@ impl<R: Real> Deferred<R> {
             scale,
             shift,
             relu,
-            level: Level::default(),
             value: OnceLock::new(),
             compute: |d| {
                 let env = Env { threads: &d.threads, memory: &d.memory };
@@ -97,7 +93,7 @@ impl<E: Pooled> Deferred<E> {
     }
 
     fn affine(&self) -> Affine<'_, E> {
-        Affine { level: self.level, scale: &self.scale, shift: &self.shift, relu: self.relu }
+        Affine { scale: &self.scale, shift: &self.shift, relu: self.relu }
     }
 }
 

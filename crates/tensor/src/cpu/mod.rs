@@ -383,7 +383,7 @@ impl Backend for CpuBackend {
         floats!("channel_affine", x, R => {
             let (scale, shift) = (read::<R>(scale), read::<R>(shift));
             if scale.len() < norm::NARROW {
-                let affine = Affine { level: self.scratch.level, scale, shift, relu };
+                let affine = Affine { scale, shift, relu };
                 return norm::channel_affine(&self.env(), read(x), &affine).finish();
             }
             let own = |values: &[R]| {

@@ -1,11 +1,10 @@
 //! Batch normalisation of `(rows, c)` and per-channel affine maps.
 
 use super::deferred::{Affine, Source};
-use super::gemm::kernel::Level;
-use super::gemm::vector::wide;
 use super::memory::{Block, Pooled};
 use super::pointwise::Env;
 use super::real::Real;
+use super::wide::wide;
 use crate::backend::Norm;
 use std::ops::{Add, Mul};
 
@@ -42,13 +41,14 @@ pub(super) fn channel_affine<R: Real>(env: &Env<'_>, x: &[R], affine: &Affine<'_
     env.fill_rows(x.len() / c, c, |first, out| apply(affine, &x[first * c..][..out.len()], out))
 }
 
-/// A map of some whole pixels.
-pub(super) fn apply<R: Pooled + PartialOrd + Add<Output = R> + Mul<Output = R>>(
-    affine: &Affine<'_, R>,
-    from: &[R],
-    to: &mut [R],
-) {
-    wide!(affine.level, {
+/// What [`apply`] computes with.
+pub(super) trait Scalar: Pooled + PartialOrd + Add<Output = Self> + Mul<Output = Self> {}
+
+impl<T: Pooled + PartialOrd + Add<Output = T> + Mul<Output = T>> Scalar for T {}
+
+wide! {
+    /// A map of some whole pixels.
+    pub(super) fn apply<R: Scalar>(affine: &Affine<'_, R>, from: &[R], to: &mut [R]) {
         let c = affine.scale.len();
         for (to, from) in to.chunks_exact_mut(c).zip(from.chunks_exact(c)) {
             let values = from.iter().zip(affine.scale).zip(affine.shift).map(|((&x, &a), &b)| x * a + b);
@@ -58,20 +58,17 @@ pub(super) fn apply<R: Pooled + PartialOrd + Add<Output = R> + Mul<Output = R>>(
                 to.iter_mut().zip(values).for_each(|(y, v)| *y = v);
             }
         }
-    });
+    }
 }
 
 /// `max(a + b, 0)`
 pub(super) fn add_relu<R: Real>(env: &Env<'_>, a: Source<'_, R>, b: Source<'_, R>) -> Block<R> {
     match (a.affine, b.affine) {
-        (None, None) => env.fill(a.data.len(), |start, out| {
-            wide!(Level::default(), {
-                let terms = a.data[start..].iter().zip(&b.data[start..]);
-                out.iter_mut().zip(terms).for_each(|(y, (&a, &b))| *y = positive(a + b));
-            });
-        }),
+        (None, None) => {
+            env.fill(a.data.len(), |start, out| add_relu_plain(&a.data[start..], &b.data[start..], out))
+        }
         (None, Some(_)) => add_relu(env, b, a),
-        (Some(affine), _) => {
+        (Some(ref affine), _) => {
             let c = affine.scale.len();
             env.fill_rows(a.data.len() / c, c, |first, out| {
                 let range = first * c..first * c + out.len();
@@ -79,47 +76,59 @@ pub(super) fn add_relu<R: Real>(env: &Env<'_>, a: Source<'_, R>, b: Source<'_, R
                     None => out.copy_from_slice(&b.data[range.clone()]),
                     Some(other) => apply(other, &b.data[range.clone()], out),
                 }
-                // What a ReLU cuts off is cut off before the sum.
-                let floor = if affine.relu { R::ZERO } else { R::of(f64::NEG_INFINITY) };
-                let x = &a.data[range];
-                wide!(affine.level, {
-                    for (out, x) in out.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
-                        let values =
-                            x.iter().zip(affine.scale).zip(affine.shift).map(|((&x, &a), &b)| x * a + b);
-                        for (y, v) in out.iter_mut().zip(values) {
-                            *y = positive(if v < floor { floor } else { v } + *y);
-                        }
-                    }
-                });
+                add_relu_onto(affine, &a.data[range], out);
             })
+        }
+    }
+}
+
+wide! {
+    fn add_relu_plain<R: Real>(a: &[R], b: &[R], out: &mut [R]) {
+        out.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (&a, &b))| *y = positive(a + b));
+    }
+}
+
+wide! {
+    fn add_relu_onto<R: Real>(affine: &Affine<'_, R>, x: &[R], out: &mut [R]) {
+        let c = affine.scale.len();
+        // What a ReLU cuts off is cut off before the sum.
+        let floor = if affine.relu { R::ZERO } else { R::of(f64::NEG_INFINITY) };
+        for (out, x) in out.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+            let values = x.iter().zip(affine.scale).zip(affine.shift).map(|((&x, &a), &b)| x * a + b);
+            for (y, v) in out.iter_mut().zip(values) {
+                *y = positive(if v < floor { floor } else { v } + *y);
+            }
         }
     }
 }
 
 /// `dy` where `y` is positive, else zero.
 pub(super) fn mask<R: Real>(env: &Env<'_>, dy: &[R], y: Source<'_, R>) -> Block<R> {
-    let Some(affine) = y.affine else {
-        return env.fill(dy.len(), |start, out| {
-            wide!(Level::default(), {
-                let pairs = dy[start..].iter().zip(&y.data[start..]);
-                out.iter_mut()
-                    .zip(pairs)
-                    .for_each(|(to, (&d, &y))| *to = if y > R::ZERO { d } else { R::ZERO });
-            });
-        });
+    let Some(affine) = &y.affine else {
+        return env.fill(dy.len(), |start, out| mask_plain(&dy[start..], &y.data[start..], out));
     };
     let c = affine.scale.len();
     env.fill_rows(dy.len() / c, c, |first, out| {
-        let (x, dy) = (&y.data[first * c..], &dy[first * c..]);
-        wide!(affine.level, {
-            for ((out, x), dy) in out.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(dy.chunks_exact(c)) {
-                let values = x.iter().zip(affine.scale).zip(affine.shift).map(|((&x, &a), &b)| x * a + b);
-                for ((to, &d), y) in out.iter_mut().zip(dy).zip(values) {
-                    *to = if y > R::ZERO { d } else { R::ZERO };
-                }
-            }
-        });
+        mask_affine(affine, &dy[first * c..], &y.data[first * c..], out);
     })
+}
+
+wide! {
+    fn mask_plain<R: Real>(dy: &[R], y: &[R], out: &mut [R]) {
+        out.iter_mut().zip(dy.iter().zip(y)).for_each(|(to, (&d, &y))| *to = if y > R::ZERO { d } else { R::ZERO });
+    }
+}
+
+wide! {
+    fn mask_affine<R: Real>(affine: &Affine<'_, R>, dy: &[R], x: &[R], out: &mut [R]) {
+        let c = affine.scale.len();
+        for ((out, x), dy) in out.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(dy.chunks_exact(c)) {
+            let values = x.iter().zip(affine.scale).zip(affine.shift).map(|((&x, &a), &b)| x * a + b);
+            for ((to, &d), y) in out.iter_mut().zip(dy).zip(values) {
+                *to = if y > R::ZERO { d } else { R::ZERO };
+            }
+        }
+    }
 }
 
 /// Not `max`: a NaN must stay one.
@@ -164,11 +173,7 @@ pub(super) fn batch_norm_adjoint<R: Real>(
         out.fill(R::ZERO);
         let (sum, dot) = out.split_at_mut(c);
         let range = piece * ROWS * c..((piece + 1) * ROWS * c).min(dy.len());
-        wide!(Level::default(), {
-            for (x, dy) in s.x[range.clone()].chunks_exact(c).zip(dy[range.clone()].chunks_exact(c)) {
-                gate.accumulate(x, dy, sum, dot);
-            }
-        });
+        accumulate(&gate, &s.x[range.clone()], &dy[range], sum, dot);
     });
     let mut d_weight = env.memory.block(c);
     let mut d_bias = env.memory.block(c);
@@ -184,19 +189,12 @@ pub(super) fn batch_norm_adjoint<R: Real>(
     }
     let dx = env.fill_rows(rows, c, |first, out| {
         let range = first * c..first * c + out.len();
-        let (x, dy) = (&s.x[range.clone()], &dy[range]);
-        wide!(Level::default(), {
-            let inputs = x.chunks_exact(c).zip(dy.chunks_exact(c));
-            for (out, (x, dy)) in out.chunks_exact_mut(c).zip(inputs) {
-                gate.input(x, dy, &mean_dy, &along, out);
-            }
-        });
+        input(&gate, &s.x[range.clone()], &dy[range], [&mean_dy, &along], out);
     });
     [dx, d_weight, d_bias]
 }
 
-/// The constants of the adjoint. Its loops are methods that take their results as arguments: those overlap with
-/// nothing, and the gradient is read whether it passes or not; without either the compiler uses no vectors.
+/// The constants of the adjoint.
 struct Gate<'a, R> {
     scale: &'a [R],
     shift: &'a [R],
@@ -206,30 +204,52 @@ struct Gate<'a, R> {
 }
 
 impl<R: Real> Gate<'_, R> {
-    /// Adds a row of gradients to `sum`, and their products with the centred inputs to `dot`.
+    /// The gradient where it passes. It is read in any case; else the compiler uses no vectors.
     #[inline(always)]
-    fn accumulate(&self, x: &[R], dy: &[R], sum: &mut [R], dot: &mut [R]) {
-        let c = x.len();
-        let (scale, shift, mean) = (&self.scale[..c], &self.shift[..c], &self.mean[..c]);
-        let (dy, sum, dot) = (&dy[..c], &mut sum[..c], &mut dot[..c]);
-        for i in 0..c {
-            let (y, d) = (x[i] * scale[i] + shift[i], dy[i]);
-            let d = if y > self.floor { d } else { R::ZERO };
-            sum[i] += d;
-            dot[i] += d * (x[i] - mean[i]);
+    fn pass(&self, i: usize, x: R, d: R) -> R {
+        if x * self.scale[i] + self.shift[i] > self.floor { d } else { R::ZERO }
+    }
+}
+
+wide! {
+    /// Adds rows of gradients to `sum`, and their products with the centred inputs to `dot`: two rows at a time, so that a
+    /// sum waits for the one before it half as often.
+    fn accumulate<R: Real>(gate: &Gate<'_, R>, x: &[R], dy: &[R], sum: &mut [R], dot: &mut [R]) {
+        let c = sum.len();
+        let gate = Gate { scale: &gate.scale[..c], shift: &gate.shift[..c], mean: &gate.mean[..c], floor: gate.floor };
+        let dot = &mut dot[..c];
+        let (pairs, last) = (x.chunks_exact(2 * c), x.len() / c % 2 * c);
+        for (x, dy) in pairs.zip(dy.chunks_exact(2 * c)) {
+            let ((x, other_x), (dy, other_dy)) = (x.split_at(c), dy.split_at(c));
+            let (other_x, dy, other_dy) = (&other_x[..c], &dy[..c], &other_dy[..c]);
+            for i in 0..c {
+                let (d, other) = (gate.pass(i, x[i], dy[i]), gate.pass(i, other_x[i], other_dy[i]));
+                sum[i] += d + other;
+                dot[i] += d * (x[i] - gate.mean[i]) + other * (other_x[i] - gate.mean[i]);
+            }
+        }
+        if last > 0 {
+            let (x, dy) = (&x[x.len() - c..], &dy[dy.len() - c..]);
+            for i in 0..c {
+                let d = gate.pass(i, x[i], dy[i]);
+                sum[i] += d;
+                dot[i] += d * (x[i] - gate.mean[i]);
+            }
         }
     }
+}
 
-    /// A row of the adjoint in the input: `scale · (dy − mean of dy − (x − mean) · along)`.
-    #[inline(always)]
-    fn input(&self, x: &[R], dy: &[R], mean_dy: &[R], along: &[R], out: &mut [R]) {
-        let c = x.len();
-        let (scale, shift, mean) = (&self.scale[..c], &self.shift[..c], &self.mean[..c]);
-        let (dy, mean_dy, along, out) = (&dy[..c], &mean_dy[..c], &along[..c], &mut out[..c]);
-        for i in 0..c {
-            let (y, d) = (x[i] * scale[i] + shift[i], dy[i]);
-            let d = if y > self.floor { d } else { R::ZERO };
-            out[i] = scale[i] * (d - mean_dy[i] - (x[i] - mean[i]) * along[i]);
+wide! {
+    /// Rows of the adjoint in the input: `scale · (dy − mean of dy − (x − mean) · along)`.
+    fn input<R: Real>(gate: &Gate<'_, R>, x: &[R], dy: &[R], constants: [&[R]; 2], out: &mut [R]) {
+        let c = gate.scale.len();
+        let gate = Gate { scale: &gate.scale[..c], shift: &gate.shift[..c], mean: &gate.mean[..c], floor: gate.floor };
+        let [mean_dy, along] = constants.map(|constant| &constant[..c]);
+        for (out, (x, dy)) in out.chunks_exact_mut(c).zip(x.chunks_exact(c).zip(dy.chunks_exact(c))) {
+            for i in 0..c {
+                let d = gate.pass(i, x[i], dy[i]);
+                out[i] = gate.scale[i] * (d - mean_dy[i] - (x[i] - gate.mean[i]) * along[i]);
+            }
         }
     }
 }
@@ -244,12 +264,12 @@ fn moments<R: Real>(env: &Env<'_>, x: &[R], c: usize) -> (Block<R>, Block<R>) {
         out.fill(R::ZERO);
         let (mean, spread) = out.split_at_mut(c);
         let x = &x[piece * ROWS * c..((piece + 1) * ROWS * c).min(x.len())];
-        wide!(Level::default(), { add_rows(x, mean) });
+        add_rows(x, mean);
         let scale = R::of(c as f64 / x.len() as f64);
         for m in mean.iter_mut() {
             *m = *m * scale;
         }
-        wide!(Level::default(), { add_squares(x, mean, spread) });
+        add_squares(x, mean, spread);
     });
     let mut mean = env.memory.block(c);
     let mut variance = env.memory.block(c);
@@ -269,37 +289,39 @@ fn moments<R: Real>(env: &Env<'_>, x: &[R], c: usize) -> (Block<R>, Block<R>) {
     (mean, variance)
 }
 
-/// Adds all rows of `x` to `sums`, four at a time, so that a sum waits for the one before it a quarter as often.
-#[inline(always)]
-fn add_rows<R: Real>(x: &[R], sums: &mut [R]) {
-    let c = sums.len();
-    let four = x.chunks_exact(4 * c);
-    for row in four.remainder().chunks_exact(c) {
-        sums.iter_mut().zip(row).for_each(|(s, &x)| *s += x);
-    }
-    for rows in four {
-        let (ab, de) = rows.split_at(2 * c);
-        let ((a, b), (d, e)) = (ab.split_at(c), de.split_at(c));
-        for ((((s, &a), &b), &d), &e) in sums.iter_mut().zip(a).zip(b).zip(d).zip(e) {
-            *s += (a + b) + (d + e);
+wide! {
+    /// Adds all rows of `x` to `sums`, four at a time, so that a sum waits for the one before it a quarter as often.
+    fn add_rows<R: Real>(x: &[R], sums: &mut [R]) {
+        let c = sums.len();
+        let four = x.chunks_exact(4 * c);
+        for row in four.remainder().chunks_exact(c) {
+            sums.iter_mut().zip(row).for_each(|(s, &x)| *s += x);
+        }
+        for rows in four {
+            let (ab, de) = rows.split_at(2 * c);
+            let ((a, b), (d, e)) = (ab.split_at(c), de.split_at(c));
+            for ((((s, &a), &b), &d), &e) in sums.iter_mut().zip(a).zip(b).zip(d).zip(e) {
+                *s += (a + b) + (d + e);
+            }
         }
     }
 }
 
-/// Adds the squared distances of all rows of `x` from `mean`, four rows at a time.
-#[inline(always)]
-fn add_squares<R: Real>(x: &[R], mean: &[R], sums: &mut [R]) {
-    let c = sums.len();
-    let square = |x: R, m: R| (x - m) * (x - m);
-    let four = x.chunks_exact(4 * c);
-    for row in four.remainder().chunks_exact(c) {
-        sums.iter_mut().zip(mean).zip(row).for_each(|((s, &m), &x)| *s += square(x, m));
-    }
-    for rows in four {
-        let (ab, de) = rows.split_at(2 * c);
-        let ((a, b), (d, e)) = (ab.split_at(c), de.split_at(c));
-        for (((((s, &m), &a), &b), &d), &e) in sums.iter_mut().zip(mean).zip(a).zip(b).zip(d).zip(e) {
-            *s += (square(a, m) + square(b, m)) + (square(d, m) + square(e, m));
+wide! {
+    /// Adds the squared distances of all rows of `x` from `mean`, four rows at a time.
+    fn add_squares<R: Real>(x: &[R], mean: &[R], sums: &mut [R]) {
+        let c = sums.len();
+        let square = |x: R, m: R| (x - m) * (x - m);
+        let four = x.chunks_exact(4 * c);
+        for row in four.remainder().chunks_exact(c) {
+            sums.iter_mut().zip(mean).zip(row).for_each(|((s, &m), &x)| *s += square(x, m));
+        }
+        for rows in four {
+            let (ab, de) = rows.split_at(2 * c);
+            let ((a, b), (d, e)) = (ab.split_at(c), de.split_at(c));
+            for (((((s, &m), &a), &b), &d), &e) in sums.iter_mut().zip(mean).zip(a).zip(b).zip(d).zip(e) {
+                *s += (square(a, m) + square(b, m)) + (square(d, m) + square(e, m));
+            }
         }
     }
 }

@@ -1,10 +1,9 @@
 //! Pooling of `(n, h, w, c)`.
 
-use super::gemm::kernel::Level;
-use super::gemm::vector::wide;
 use super::memory::Block;
 use super::pointwise::Env;
 use super::real::Real;
+use super::wide::wide;
 use crate::backend::PoolShape;
 
 pub(super) fn sum_pool<R: Real>(env: &Env<'_>, x: &[R], s: &PoolShape) -> Block<R> {
@@ -48,21 +47,26 @@ pub(super) fn max_pool<R: Real>(env: &Env<'_>, x: &[R], s: &PoolShape) -> Block<
     let mut out = env.memory.block(s.output().len());
     let image = s.out_h() * s.out_w() * s.c;
     env.threads.for_each_chunk(&mut out, image.max(1), |n, out| {
-        wide!(Level::default(), {
-            for (at, best) in out.chunks_exact_mut(s.c).enumerate() {
-                let pixels = || window(s, n, at / s.out_w(), at % s.out_w());
-                let (blocks, rest) = best.as_chunks_mut::<TOGETHER>();
-                let whole = TOGETHER * blocks.len();
-                for (i, best) in blocks.iter_mut().enumerate() {
-                    *best = first_largest(x, pixels().map(|pixel| pixel + i * TOGETHER));
-                }
-                for (i, best) in rest.iter_mut().enumerate() {
-                    [*best] = first_largest(x, pixels().map(|pixel| pixel + whole + i));
-                }
-            }
-        });
+        maxima(x, s, n, out);
     });
     out
+}
+
+wide! {
+    /// The positions of the maxima of image `n`.
+    fn maxima<R: Real>(x: &[R], s: &PoolShape, n: usize, out: &mut [u32]) {
+        for (at, best) in out.chunks_exact_mut(s.c).enumerate() {
+            let pixels = || window(s, n, at / s.out_w(), at % s.out_w());
+            let (blocks, rest) = best.as_chunks_mut::<TOGETHER>();
+            let whole = TOGETHER * blocks.len();
+            for (i, best) in blocks.iter_mut().enumerate() {
+                *best = first_largest(x, pixels().map(|pixel| pixel + i * TOGETHER));
+            }
+            for (i, best) in rest.iter_mut().enumerate() {
+                [*best] = first_largest(x, pixels().map(|pixel| pixel + whole + i));
+            }
+        }
+    }
 }
 
 /// For each of `N` neighbouring channels the position of its first largest element, where channel 0 is at `at`.

@@ -33,6 +33,11 @@ impl Threads {
         if multiply_adds < SMALL { &ALONE } else { self }
     }
 
+    /// The caller alone.
+    pub(crate) fn alone() -> &'static Threads {
+        &ALONE
+    }
+
     /// How many threads work on a kernel.
     pub(crate) fn count(&self) -> usize {
         self.count

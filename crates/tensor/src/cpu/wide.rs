@@ -5,15 +5,16 @@
 /// No multiplication and addition is contracted, so that the bits are those of any other processor.
 /// What the body calls must be inlined into it to be compiled likewise: mark it `#[inline(always)]`.
 macro_rules! wide {
-    ($(#[$about:meta])* fn $name:ident<$r:ident: Real>($($arg:ident: $t:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+    ($(#[$about:meta])* $vis:vis fn $name:ident<$r:ident: $bound:ident>($($arg:ident: $t:ty),* $(,)?)
+     $(-> $out:ty)? $body:block) => {
         $(#[$about])*
-        fn $name<$r: Real>($($arg: $t),*) $(-> $out)? {
+        $vis fn $name<$r: $bound>($($arg: $t),*) $(-> $out)? {
             #[inline(always)]
-            fn plain<$r: Real>($($arg: $t),*) $(-> $out)? $body
+            fn plain<$r: $bound>($($arg: $t),*) $(-> $out)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2")]
-            fn avx2<$r: Real>($($arg: $t),*) $(-> $out)? {
+            fn avx2<$r: $bound>($($arg: $t),*) $(-> $out)? {
                 plain($($arg),*)
             }
 

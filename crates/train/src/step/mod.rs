@@ -2,6 +2,7 @@
 
 mod attack;
 mod compare;
+mod numbers;
 mod regularize;
 mod teach;
 mod terms;
@@ -12,6 +13,8 @@ use crate::model::{Embedded, Model};
 use crate::momentum::Slow;
 use attack::attack;
 use compare::{Side, compare};
+pub(crate) use numbers::Health;
+use numbers::Values;
 use tarrl_encoders::{Branch, Frozen, Pass, parameters};
 use tarrl_objectives as objectives;
 use tarrl_tensor::{Array, Key, Tensor, grad_once};
@@ -77,6 +80,8 @@ pub(crate) struct StepOutput {
     pub(crate) slow_targets: Vec<Tensor>,
     /// The pass whose statistics the momentum network absorbs.
     pub(crate) slow_pass: Option<Pass>,
+    /// How gradients and representations are.
+    pub(crate) health: Health,
     /// Images that went forward through an encoder.
     pub(crate) forward: u64,
     /// Images that a gradient went back through.
@@ -103,7 +108,7 @@ impl StepOutput {
 /// with the statistics of the views, 15.0 % with both in turn, 12.3 % with all in one pass and 17.2 % with
 /// those of anchors and attacked points; `R` through running statistics in training made nothing robust.
 pub(crate) fn step(net: &Networks<'_>, method: &Method, input: &StepInput<'_>) -> StepOutput {
-    let mut output = StepOutput::default();
+    let (mut output, mut values) = (StepOutput::default(), Values::default());
     let mut work = Work { net: *net, method, input, plan: Plan::new(method), slow: Vec::new() };
     work.slow = slow_targets(&work, &mut output);
     let attacked = match &method.adversary {
@@ -112,21 +117,23 @@ pub(crate) fn step(net: &Networks<'_>, method: &Method, input: &StepInput<'_>) -
     };
     // The recording of a term goes before that of the next comes: half the memory.
     for term in terms(&work, &attacked) {
-        add_objective(&work, &term, &mut output);
+        values.objective.push(add_objective(&work, &term, &mut output));
     }
     let Plan { distilled, labelled, regularizer, certified, .. } = work.plan;
     if let (Some(distillation), Some(view)) = (&method.distillation, distilled) {
-        teach::distil(&work, distillation, &input.views[view], &mut output);
+        values.objective.push(teach::distil(&work, distillation, &input.views[view], &mut output));
     }
     if let (Some(labels), Some(view)) = (&method.pseudo_labels, labelled) {
-        teach::name(&work, labels, &input.views[view], &mut output);
+        values.objective.push(teach::name(&work, labels, &input.views[view], &mut output));
     }
     if let (Some(regularizer), Some(anchor)) = (&method.regularizer, regularizer) {
-        regularize::regularize(&work, regularizer, &input.views[anchor], &mut output);
+        values.regularizer =
+            Some(regularize::regularize(&work, regularizer, &input.views[anchor], &mut output));
     }
     if let (Some(term), Some(anchor)) = (&method.certified, certified) {
-        regularize::certify(&work, term, &input.views[anchor], &mut output);
+        values.certified = Some(regularize::certify(&work, term, &input.views[anchor], &mut output));
     }
+    numbers::read(values, &mut output);
     output
 }
 
@@ -153,8 +160,8 @@ impl Work<'_> {
     }
 }
 
-/// Adds a term of the objective and its gradient.
-fn add_objective(work: &Work<'_>, term: &Term<'_>, output: &mut StepOutput) {
+/// The value of a term of the objective, whose gradient is added.
+fn add_objective(work: &Work<'_>, term: &Term<'_>, output: &mut StepOutput) -> Tensor {
     let sides = forward(work, &term.rows, output);
     let values = term.parts.iter().map(|(rows, factor)| {
         let chosen: Vec<&Side> = rows.iter().map(|&row| &sides[row]).collect();
@@ -171,8 +178,7 @@ fn add_objective(work: &Work<'_>, term: &Term<'_>, output: &mut StepOutput) {
         value = &value + &scaled(adversarial, invariance.adversarial);
     }
     drop(sides);
-    output.objective += value.item();
-    add_gradient(work.net.model, value, output);
+    add_gradient(work.net.model, value, output)
 }
 
 /// All rows through the network in training, one pass for each group.
@@ -217,10 +223,12 @@ fn slow_targets(work: &Work<'_>, output: &mut StepOutput) -> Vec<Option<Tensor>>
     found
 }
 
-/// Adds the gradient of a part of the loss in all parameters. Nobody else may hold its recording.
-fn add_gradient(model: &Model, value: Tensor, output: &mut StepOutput) {
-    let trained = parameters(model);
+/// Adds the gradient of a part of the loss in all parameters; returns the part, a constant. Nobody else may hold its
+/// recording.
+fn add_gradient(model: &Model, value: Tensor, output: &mut StepOutput) -> Tensor {
+    let (trained, constant) = (parameters(model), value.detach());
     accumulate(grad_once(value, &trained.iter().collect::<Vec<_>>()), 1.0, &mut output.gradients);
+    constant
 }
 
 /// Adds `weight` times gradients of the first parameters to the sum.

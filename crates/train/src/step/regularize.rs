@@ -8,13 +8,13 @@ use tarrl_bound::{Regularizer, TermInput};
 use tarrl_encoders::{Branch, Pass, parameters};
 use tarrl_tensor::{Tensor, grad_once};
 
-/// Adds λ R and its gradient: x' is found on the encoder at rest, then x and x' are seen in training together.
+/// R; the gradient of λ R is added. x' is found on the encoder at rest, then x and x' are seen in training together.
 pub(super) fn regularize(
     work: &Work<'_>,
     regularizer: &Regularizer,
     anchor: &Tensor,
     output: &mut StepOutput,
-) {
+) -> Tensor {
     let (model, input) = (work.net.model, work.input);
     let frozen = model.encoder.frozen();
     // The closure is called where nothing else can write to the pass.
@@ -26,23 +26,22 @@ pub(super) fn regularize(
         epsilon_scale: input.epsilon_scale,
         keys: input.keys,
     });
-    output.regularizer = term.value.item();
-    add(model, term.value, regularizer.weight(), output);
+    let value = add(model, term.value, regularizer.weight(), output);
     output.weight = regularizer.weight();
     rest_on(pass.into_inner(), output);
     output.forward += term.forward;
     output.backward += term.backward;
+    value
 }
 
-/// Adds the certified term and its gradient. The encoder takes its running statistics from this pass: those of clean
+/// The certified term, whose gradient is added. The encoder takes its running statistics from this pass: those of clean
 /// images, which the bounds of the finished encoder are computed with.
-pub(super) fn certify(work: &Work<'_>, term: &Certified, anchor: &Tensor, output: &mut StepOutput) {
+pub(super) fn certify(work: &Work<'_>, term: &Certified, anchor: &Tensor, output: &mut StepOutput) -> Tensor {
     let (model, input) = (work.net.model, work.input);
     let mut pass = Pass::train();
-    if term.clusters.is_empty() {
+    let value = if term.clusters.is_empty() {
         let value = term.value(&model.encoder, anchor, input.certified_scale, &mut pass);
-        output.certified = value.item();
-        add(model, value, term.weight, output);
+        add(model, value, term.weight, output)
     } else {
         let found = term.intervals(&model.encoder, anchor, input.certified_scale, &mut pass);
         let sets = term.clusters.len();
@@ -53,21 +52,25 @@ pub(super) fn certify(work: &Work<'_>, term: &Certified, anchor: &Tensor, output
         let sum = losses.reduce(|sum, loss| &sum + &loss).expect("there is a set of clusters");
         drop(found);
         let value = scaled(sum, 1.0 / sets as f64);
-        output.certified = value.item();
+        let constant = value.detach();
         add_gradient(model, scaled(value, term.weight), output);
-    }
+        constant
+    };
     output.certified_weight = term.weight;
     rest_on(pass, output);
     // The clean images, the centres and the radii.
     output.forward += 3 * anchor.shape()[0] as u64;
     output.backward += 3 * anchor.shape()[0] as u64;
+    value
 }
 
-/// Adds `weight` times the gradient of a term of the encoder alone, whose parameters are the first of the model's.
-fn add(model: &Model, term: Tensor, weight: f64, output: &mut StepOutput) {
-    let trained = parameters(&model.encoder);
+/// Adds `weight` times the gradient of a term of the encoder alone, whose parameters are the first of the model's; returns
+/// the term, a constant.
+fn add(model: &Model, term: Tensor, weight: f64, output: &mut StepOutput) -> Tensor {
+    let (trained, constant) = (parameters(&model.encoder), term.detach());
     let gradients = grad_once(term, &trained.iter().collect::<Vec<_>>());
     accumulate(gradients, weight, &mut output.gradients);
+    constant
 }
 
 /// The running statistics of the normal branch are those of `pass` and of no other.

@@ -7,8 +7,13 @@ use crate::model::Classifier;
 use tarrl_encoders::{Branch, Pass, detach};
 use tarrl_tensor::{Key, Tensor};
 
-/// Adds what is learnt from the representations of the teacher: see [`Distillation`].
-pub(super) fn distil(work: &Work<'_>, distillation: &Distillation, x: &Tensor, output: &mut StepOutput) {
+/// What is learnt from the representations of the teacher, whose gradient is added: see [`Distillation`].
+pub(super) fn distil(
+    work: &Work<'_>,
+    distillation: &Distillation,
+    x: &Tensor,
+    output: &mut StepOutput,
+) -> Tensor {
     let Work { net, input, .. } = work;
     let n = x.shape()[0];
     let taught = net.teacher.expect("a method that distils has a teacher").forward(x).detach();
@@ -24,15 +29,14 @@ pub(super) fn distil(work: &Work<'_>, distillation: &Distillation, x: &Tensor, o
     let value = objectives::deacl([&clean, &adversarial], &taught, distillation.consistency);
     drop((clean, adversarial));
     let value = scaled(value, distillation.weight);
-    output.objective += value.item();
     output.encoder_passes.push((Branch::Clean, pass));
     output.forward += n as u64 + passes + 2 * n as u64;
     output.backward += passes + 2 * n as u64;
-    add_gradient(net.model, value, output);
+    add_gradient(net.model, value, output)
 }
 
-/// Adds what is learnt from clusters of the teacher's representations: see [`PseudoLabels`].
-pub(super) fn name(work: &Work<'_>, labels: &PseudoLabels, x: &Tensor, output: &mut StepOutput) {
+/// What is learnt from clusters of the teacher's representations, whose gradient is added: see [`PseudoLabels`].
+pub(super) fn name(work: &Work<'_>, labels: &PseudoLabels, x: &Tensor, output: &mut StepOutput) -> Tensor {
     let Work { net, input, method, .. } = work;
     let n = x.shape()[0] as u64;
     let sets = labels.clusters.len();
@@ -53,11 +57,10 @@ pub(super) fn name(work: &Work<'_>, labels: &PseudoLabels, x: &Tensor, output: &
     let mut pass = Pass::train().branch(branch);
     let value = mean(&net.model.heads.classifiers, &net.model.encoder.forward(&moved, &mut pass));
     let value = scaled(value, labels.weight);
-    output.objective += value.item();
     output.encoder_passes.push((branch, pass));
     output.forward += passes + n;
     output.backward += passes + n;
-    add_gradient(net.model, value, output);
+    add_gradient(net.model, value, output)
 }
 
 /// Keys for an attack of this name.

@@ -2,7 +2,8 @@
 //! quarter of the multiplications.
 //!
 //! The 36 products are independent and each is done by one thread, so results have the same bits for any number of
-//! threads. Images are taken in blocks whose transforms stay in the third-level cache.
+//! threads. Where the transformed kernels are small, each thread takes blocks of images of its own, whose transforms stay in
+//! its caches; else all threads share blocks whose transforms stay in the third-level cache.
 //!
 //! Errors, the largest over the root mean square of the result, against `f64` for the layers of the encoders and uniform
 //! random data: 2·10⁻⁶ to 2·10⁻⁵, where direct sums have 1·10⁻⁶ to 3·10⁻⁶. The tests hold them below 5·10⁻⁵.
@@ -40,7 +41,7 @@ pub(super) fn forward(t: &Threads, g: &Geometry, x: Source<'_, f32>, w: &[f32], 
     let source = Map { h: g.h, w: g.w, c: g.c_in };
     let target = Map { h: g.out_h(), w: g.out_w(), c: g.c_out };
     let u = kernels(t, g, w, Strides { k: g.c_out, j: 1 }, [source.c, target.c], s);
-    correlate(t, &Plan::new(g.n, source, target, g.pad as isize, FORWARD), x, &u, y, s);
+    correlate(t, &Plan::correlation(g.n, source, target, g.pad as isize), x, &u, y, s);
 }
 
 /// The convolution of `dy` with the kernel turned by half a circle and its channels exchanged.
@@ -48,7 +49,7 @@ pub(super) fn input_adjoint(t: &Threads, g: &Geometry, dy: &[f32], w: &[f32], dx
     let source = Map { h: g.out_h(), w: g.out_w(), c: g.c_out };
     let target = Map { h: g.h, w: g.w, c: g.c_in };
     let u = kernels(t, g, w, Strides { k: 1, j: g.c_out }, [source.c, target.c], s);
-    correlate(t, &Plan::new(g.n, source, target, 2 - g.pad as isize, FORWARD), Source::from(dy), &u, dx, s);
+    correlate(t, &Plan::correlation(g.n, source, target, 2 - g.pad as isize), Source::from(dy), &u, dx, s);
 }
 
 /// The adjoint of the algorithm: `dg = Gᵀ [(Bᵀ d B) ⊙ (A dy Aᵀ)] G`, summed over tiles before the outer transform.
@@ -62,48 +63,32 @@ pub(super) fn weight_adjoint(
 ) {
     let source = Map { h: g.h, w: g.w, c: g.c_in };
     let target = Map { h: g.out_h(), w: g.out_w(), c: g.c_out };
-    let plan = Plan::new(g.n, source, target, g.pad as isize, Sizes { group: 128, block: 4 * BLOCK });
-    let per_group = plan.per_group(source.c);
-    let pitch_dy = plan.pitch(target.c);
-    let per_group_dy = plan.per_group(target.c);
-    let mut v = s.take::<f32>(plan.groups() * per_group);
-    let mut m = s.take::<f32>(plan.groups() * per_group_dy);
-    let mut sums = s.take::<f32>(POSITIONS * source.c * target.c);
+    let (plan, shares) = Plan::weights(g.n, source, target, g.pad as isize);
+    let len = POSITIONS * source.c * target.c;
+    let space = plan.groups() * (plan.per_group(source.c) + plan.per_group(target.c));
+    let mut sums = s.take::<f32>(shares * len);
     let mut rows = s.rows(source.c);
     for (i, row) in rows.iter_mut().enumerate() {
         *row = Row { a: i, c: i * target.c };
     }
-    for first in (0..g.n).step_by(plan.block) {
-        let images = plan.block.min(g.n - first);
-        plan.transform_source(t, first, images, x, &mut v, s);
-        let groups = m[..].chunks_exact_mut(per_group_dy).enumerate().take(images.div_ceil(plan.group));
-        t.for_each_item(groups, |(i, m)| {
-            let at = i * plan.group;
-            let images = plan.group.min(images - at);
-            let dy = &dy[(first + at) * target.len()..][..images * target.len()];
-            at_level(
-                s.level,
-                Step::Derivative { map: target, dy, to: m, tiles: plan.group_tiles(), pitch: pitch_dy },
-            );
+    let sum = |t: &Threads, space: &mut [f32], share: usize, sums: &mut [f32]| {
+        let images = share * g.n / shares..(share + 1) * g.n / shares;
+        plan.sum(t, images, x, dy, &rows, space, sums, s);
+    };
+    if shares > 1 {
+        let mut spaces = s.take::<f32>(space * t.count());
+        let each = sums.chunks_exact_mut(len).enumerate();
+        t.for_each_item_with(parts(&mut spaces, space), each, |space, (share, sums)| {
+            sum(Threads::alone(), space, share, sums);
         });
-        t.for_each_chunk(&mut sums, source.c * target.c, |position, sums| {
-            for panel in (0..target.c / LANES).step_by(PANELS) {
-                for (i, at) in (0..images).step_by(plan.group).enumerate() {
-                    let tiles = plan.group.min(images - at) * plan.tiles();
-                    let from = i * per_group_dy + position * pitch_dy + panel * plan.group_tiles() * LANES;
-                    let block = Block {
-                        level: s.level,
-                        a: &v[i * per_group + position * plan.pitch(source.c)..],
-                        step: source.c,
-                        rows: &rows,
-                        runs: &[Run { a: 0, len: tiles }],
-                        b: &m[from..],
-                        pitch: plan.group_tiles() * LANES,
-                        width: (PANELS * LANES).min(target.c - panel * LANES),
-                        add: first + at > 0,
-                    };
-                    f32::multiply(&block, &mut sums[panel * LANES..]);
-                }
+    } else {
+        sum(t, &mut s.take::<f32>(space), 0, &mut sums);
+    }
+    let (sums, others) = sums.split_at_mut(len);
+    if shares > 1 {
+        t.for_each_chunk(sums, 1 << 14, |i, to| {
+            for other in others.chunks_exact(len) {
+                to.iter_mut().zip(&other[i << 14..]).for_each(|(to, from)| *to += *from);
             }
         });
     }
@@ -120,46 +105,27 @@ pub(super) fn weight_adjoint(
 
 /// `target = source ⋆ u` for transformed kernels `u` as [`kernels`] makes them.
 fn correlate(t: &Threads, plan: &Plan, source: Source<'_, f32>, u: &[f32], target: &mut [f32], s: &Scratch) {
-    let (c_in, c_out) = (plan.source.c, plan.target.c);
     let all = plan.block * plan.tiles();
-    let pitch = all * c_out + LANES;
-    let mut v = s.take::<f32>(plan.groups() * plan.per_group(c_in));
-    let mut m = s.take::<f32>(POSITIONS * pitch);
+    let pitch = all * plan.target.c + LANES;
+    let (patches, products) = (plan.groups() * plan.per_group(plan.source.c), POSITIONS * pitch);
     let mut rows = s.rows(all);
     for (i, row) in rows.iter_mut().enumerate() {
         let (group, tile) = (i / plan.group_tiles(), i % plan.group_tiles());
-        *row = Row { a: group * plan.per_group(c_in) + tile * c_in, c: i * c_out };
+        *row = Row { a: group * plan.per_group(plan.source.c) + tile * plan.source.c, c: i * plan.target.c };
     }
-    let blocks = target.chunks_mut(plan.block * plan.target.len());
-    for (i, target) in blocks.enumerate() {
-        let images = target.len() / plan.target.len();
-        plan.transform_source(t, i * plan.block, images, source, &mut v, s);
-        let rows = &rows[..images * plan.tiles()];
-        t.for_each_chunk(&mut m, pitch, |position, m| {
-            let v = &v[position * plan.pitch(c_in)..];
-            for panel in (0..c_out / LANES).step_by(PANELS) {
-                let u = &u[(panel * POSITIONS + position) * c_in * LANES..];
-                for first in (0..c_in).step_by(DEPTH) {
-                    let len = DEPTH.min(c_in - first);
-                    let block = Block {
-                        level: s.level,
-                        a: v,
-                        step: 1,
-                        rows,
-                        runs: &[Run { a: first, len }],
-                        b: &u[first * LANES..],
-                        pitch: POSITIONS * c_in * LANES,
-                        width: (PANELS * LANES).min(c_out - panel * LANES),
-                        add: first > 0,
-                    };
-                    f32::multiply(&block, &mut m[panel * LANES..]);
-                }
-            }
-        });
-        t.for_each_chunk(target, plan.group * plan.target.len(), |i, target| {
-            let m = &m[i * plan.group_tiles() * c_out..];
-            at_level(s.level, Step::Output { map: plan.target, m, pitch, target });
-        });
+    let block = |t: &Threads, space: &mut [f32], (i, target): (usize, &mut [f32])| {
+        let (v, m) = space.split_at_mut(patches);
+        plan.transform_source(t, i * plan.block, target.len() / plan.target.len(), source, v, s);
+        plan.multiply(t, v, &rows, u, (&mut m[..], pitch), target, s);
+    };
+    let blocks = target.chunks_mut(plan.block * plan.target.len()).enumerate();
+    if plan.alone {
+        let mut spaces = s.take::<f32>((patches + products) * t.count());
+        let spaces = parts(&mut spaces, patches + products);
+        t.for_each_item_with(spaces, blocks, |space, item| block(Threads::alone(), space, item));
+    } else {
+        let mut space = s.take::<f32>(patches + products);
+        blocks.for_each(|item| block(t, &mut space, item));
     }
 }
 
@@ -188,7 +154,7 @@ fn kernels<'s>(
     u
 }
 
-/// How images are cut into tiles, groups that one thread transforms, and blocks that are multiplied together.
+/// How images are cut into tiles, groups that are transformed together, and blocks that are multiplied together.
 struct Plan {
     source: Map,
     target: Map,
@@ -197,6 +163,8 @@ struct Plan {
     group: usize,
     /// Images in a block, a multiple of `group`.
     block: usize,
+    /// Each thread takes whole blocks.
+    alone: bool,
 }
 
 /// About how much is worked on at a time.
@@ -209,15 +177,43 @@ struct Sizes {
 
 const FORWARD: Sizes = Sizes { group: 16, block: BLOCK };
 
+/// Elements of transformed kernels up to which each thread can afford to read them for blocks of its own. What it
+/// transforms, multiplies and transforms back then stays in its own caches.
+const KERNELS: usize = 3 << 18;
+
+/// Such blocks at least, so that all threads have work.
+const BLOCKS: usize = 8;
+
 impl Plan {
     fn new(n: usize, source: Map, target: Map, pad: isize, sizes: Sizes) -> Plan {
-        let mut plan = Plan { source, target, pad, group: 1, block: 1 };
+        let mut plan = Plan { source, target, pad, group: 1, block: 1, alone: false };
         plan.group = (sizes.group / plan.tiles()).clamp(1, n);
         let per_image = POSITIONS * (source.c + target.c) * plan.tiles();
         let images = (sizes.block / per_image).max(96usize.div_ceil(plan.tiles())).min(n);
         // Equal blocks.
         plan.block = n.div_ceil(n.div_ceil(images)).next_multiple_of(plan.group);
         plan
+    }
+
+    /// A plan for correlations, whose results do not depend on the blocks.
+    fn correlation(n: usize, source: Map, target: Map, pad: isize) -> Plan {
+        let mut plan = Plan::new(n, source, target, pad, FORWARD);
+        // As much of images as of kernels goes through the caches then.
+        let tiles = source.c * target.c / (source.c + target.c);
+        let images = tiles.div_ceil(plan.tiles()).next_multiple_of(plan.group);
+        if POSITIONS * source.c * target.c <= KERNELS && n >= BLOCKS * images {
+            (plan.block, plan.alone) = (images, true);
+        }
+        plan
+    }
+
+    /// A plan for the adjoint in the weights, and into how many shares of the images its sum falls.
+    fn weights(n: usize, source: Map, target: Map, pad: isize) -> (Plan, usize) {
+        let few = Plan::new(n, source, target, pad, Sizes { group: 64, block: 0 });
+        if 2 * POSITIONS * source.c * target.c <= KERNELS && n >= BLOCKS * few.group {
+            return (Plan { block: few.group, ..few }, BLOCKS);
+        }
+        (Plan::new(n, source, target, pad, Sizes { group: 128, block: 4 * BLOCK }), 1)
     }
 
     /// Tiles of an image.
@@ -272,6 +268,97 @@ impl Plan {
                 let v = &mut v[k * self.tiles() * self.source.c..];
                 at_level(s.level, Step::Input { map: padded, x: space, v, pitch: self.pitch(self.source.c) });
             }
+        });
+    }
+
+    /// `sums[position] = Σ patches · derivatives` over the tiles of some images.
+    #[expect(clippy::too_many_arguments, reason = "the tables of one call")]
+    fn sum(
+        &self,
+        t: &Threads,
+        images: std::ops::Range<usize>,
+        x: Source<'_, f32>,
+        dy: &[f32],
+        rows: &[Row],
+        space: &mut [f32],
+        sums: &mut [f32],
+        s: &Scratch,
+    ) {
+        let (source, target) = (self.source, self.target);
+        let (v, m) = space.split_at_mut(self.groups() * self.per_group(source.c));
+        let (pitch, per_group) = (self.pitch(target.c), self.per_group(target.c));
+        for first in images.clone().step_by(self.block) {
+            let here = self.block.min(images.end - first);
+            self.transform_source(t, first, here, x, v, s);
+            let groups = m.chunks_exact_mut(per_group).enumerate().take(here.div_ceil(self.group));
+            t.for_each_item(groups, |(i, m)| {
+                let at = i * self.group;
+                let here = self.group.min(here - at);
+                let dy = &dy[(first + at) * target.len()..][..here * target.len()];
+                let tiles = self.group_tiles();
+                at_level(s.level, Step::Derivative { map: target, dy, to: m, tiles, pitch });
+            });
+            t.for_each_chunk(sums, source.c * target.c, |position, sums| {
+                for panel in (0..target.c / LANES).step_by(PANELS) {
+                    for (i, at) in (0..here).step_by(self.group).enumerate() {
+                        let tiles = self.group.min(here - at) * self.tiles();
+                        let from = i * per_group + position * pitch + panel * self.group_tiles() * LANES;
+                        let block = Block {
+                            level: s.level,
+                            a: &v[i * self.per_group(source.c) + position * self.pitch(source.c)..],
+                            step: source.c,
+                            rows,
+                            runs: &[Run { a: 0, len: tiles }],
+                            b: &m[from..],
+                            pitch: self.group_tiles() * LANES,
+                            width: (PANELS * LANES).min(target.c - panel * LANES),
+                            add: first + at > images.start,
+                        };
+                        f32::multiply(&block, &mut sums[panel * LANES..]);
+                    }
+                }
+            });
+        }
+    }
+
+    /// The products of all positions of a block, and its images from them. `pitch` is the distance of two positions.
+    #[expect(clippy::too_many_arguments, reason = "the tables of one call")]
+    fn multiply(
+        &self,
+        t: &Threads,
+        v: &[f32],
+        rows: &[Row],
+        u: &[f32],
+        (m, pitch): (&mut [f32], usize),
+        target: &mut [f32],
+        s: &Scratch,
+    ) {
+        let (c_in, c_out) = (self.source.c, self.target.c);
+        let rows = &rows[..target.len() / self.target.len() * self.tiles()];
+        t.for_each_chunk(m, pitch, |position, m| {
+            let v = &v[position * self.pitch(c_in)..];
+            for panel in (0..c_out / LANES).step_by(PANELS) {
+                let u = &u[(panel * POSITIONS + position) * c_in * LANES..];
+                for first in (0..c_in).step_by(DEPTH) {
+                    let len = DEPTH.min(c_in - first);
+                    let block = Block {
+                        level: s.level,
+                        a: v,
+                        step: 1,
+                        rows,
+                        runs: &[Run { a: first, len }],
+                        b: &u[first * LANES..],
+                        pitch: POSITIONS * c_in * LANES,
+                        width: (PANELS * LANES).min(c_out - panel * LANES),
+                        add: first > 0,
+                    };
+                    f32::multiply(&block, &mut m[panel * LANES..]);
+                }
+            }
+        });
+        t.for_each_chunk(target, self.group * self.target.len(), |i, target| {
+            let m = &m[i * self.group_tiles() * c_out..];
+            at_level(s.level, Step::Output { map: self.target, m, pitch, target });
         });
     }
 }

@@ -1,28 +1,6 @@
 //! Vectors of scalars, so that a kernel is written once for every set of instructions.
 use super::element::Element;
 
-/// Compiles loops once for every set of instructions, and runs those of this processor. Plain arithmetic rounds the same
-/// in all of them, so that results have the same bits.
-macro_rules! wide {
-    ($level:expr, $body:block) => {{
-        #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2,fma")]
-        fn with_avx2(f: impl FnOnce()) {
-            f()
-        }
-        // Written out twice, so that each has one caller and is compiled into it.
-        match $level {
-            $crate::cpu::gemm::kernel::Level::Portable => $body,
-            #[cfg(target_arch = "x86_64")]
-            $crate::cpu::gemm::kernel::Level::Avx2 | $crate::cpu::gemm::kernel::Level::Avx512 => {
-                // SAFETY: both exist only where AVX2 and FMA were detected.
-                unsafe { with_avx2(|| $body) }
-            }
-        }
-    }};
-}
-pub(crate) use wide;
-
 /// A register of scalars. One or two of them hold a line of a panel.
 pub(crate) trait Vector: Copy {
     type Scalar: Element;
