@@ -204,6 +204,12 @@ struct Gate<'a, R> {
 }
 
 impl<R: Real> Gate<'_, R> {
+    /// The same with slices of a length that the compiler sees.
+    #[inline(always)]
+    fn of(&self, c: usize) -> Self {
+        Gate { scale: &self.scale[..c], shift: &self.shift[..c], mean: &self.mean[..c], floor: self.floor }
+    }
+
     /// The gradient where it passes. It is read in any case; else the compiler uses no vectors.
     #[inline(always)]
     fn pass(&self, i: usize, x: R, d: R) -> R {
@@ -212,24 +218,12 @@ impl<R: Real> Gate<'_, R> {
 }
 
 wide! {
-    /// Adds rows of gradients to `sum`, and their products with the centred inputs to `dot`: two rows at a time, so that a
-    /// sum waits for the one before it half as often.
+    /// Adds rows of gradients to `sum`, and their products with the centred inputs to `dot`.
     fn accumulate<R: Real>(gate: &Gate<'_, R>, x: &[R], dy: &[R], sum: &mut [R], dot: &mut [R]) {
         let c = sum.len();
-        let gate = Gate { scale: &gate.scale[..c], shift: &gate.shift[..c], mean: &gate.mean[..c], floor: gate.floor };
+        let gate = gate.of(c);
         let dot = &mut dot[..c];
-        let (pairs, last) = (x.chunks_exact(2 * c), x.len() / c % 2 * c);
-        for (x, dy) in pairs.zip(dy.chunks_exact(2 * c)) {
-            let ((x, other_x), (dy, other_dy)) = (x.split_at(c), dy.split_at(c));
-            let (other_x, dy, other_dy) = (&other_x[..c], &dy[..c], &other_dy[..c]);
-            for i in 0..c {
-                let (d, other) = (gate.pass(i, x[i], dy[i]), gate.pass(i, other_x[i], other_dy[i]));
-                sum[i] += d + other;
-                dot[i] += d * (x[i] - gate.mean[i]) + other * (other_x[i] - gate.mean[i]);
-            }
-        }
-        if last > 0 {
-            let (x, dy) = (&x[x.len() - c..], &dy[dy.len() - c..]);
+        for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
             for i in 0..c {
                 let d = gate.pass(i, x[i], dy[i]);
                 sum[i] += d;
@@ -243,7 +237,7 @@ wide! {
     /// Rows of the adjoint in the input: `scale · (dy − mean of dy − (x − mean) · along)`.
     fn input<R: Real>(gate: &Gate<'_, R>, x: &[R], dy: &[R], constants: [&[R]; 2], out: &mut [R]) {
         let c = gate.scale.len();
-        let gate = Gate { scale: &gate.scale[..c], shift: &gate.shift[..c], mean: &gate.mean[..c], floor: gate.floor };
+        let gate = gate.of(c);
         let [mean_dy, along] = constants.map(|constant| &constant[..c]);
         for (out, (x, dy)) in out.chunks_exact_mut(c).zip(x.chunks_exact(c).zip(dy.chunks_exact(c))) {
             for i in 0..c {

@@ -63,32 +63,48 @@ pub(super) fn weight_adjoint(
 ) {
     let source = Map { h: g.h, w: g.w, c: g.c_in };
     let target = Map { h: g.out_h(), w: g.out_w(), c: g.c_out };
-    let (plan, shares) = Plan::weights(g.n, source, target, g.pad as isize);
-    let len = POSITIONS * source.c * target.c;
-    let space = plan.groups() * (plan.per_group(source.c) + plan.per_group(target.c));
-    let mut sums = s.take::<f32>(shares * len);
+    let plan = Plan::new(g.n, source, target, g.pad as isize, Sizes { group: 128, block: 4 * BLOCK });
+    let per_group = plan.per_group(source.c);
+    let pitch_dy = plan.pitch(target.c);
+    let per_group_dy = plan.per_group(target.c);
+    let mut v = s.take::<f32>(plan.groups() * per_group);
+    let mut m = s.take::<f32>(plan.groups() * per_group_dy);
+    let mut sums = s.take::<f32>(POSITIONS * source.c * target.c);
     let mut rows = s.rows(source.c);
     for (i, row) in rows.iter_mut().enumerate() {
         *row = Row { a: i, c: i * target.c };
     }
-    let sum = |t: &Threads, space: &mut [f32], share: usize, sums: &mut [f32]| {
-        let images = share * g.n / shares..(share + 1) * g.n / shares;
-        plan.sum(t, images, x, dy, &rows, space, sums, s);
-    };
-    if shares > 1 {
-        let mut spaces = s.take::<f32>(space * t.count());
-        let each = sums.chunks_exact_mut(len).enumerate();
-        t.for_each_item_with(parts(&mut spaces, space), each, |space, (share, sums)| {
-            sum(Threads::alone(), space, share, sums);
+    for first in (0..g.n).step_by(plan.block) {
+        let images = plan.block.min(g.n - first);
+        plan.transform_source(t, first, images, x, &mut v, s);
+        let groups = m[..].chunks_exact_mut(per_group_dy).enumerate().take(images.div_ceil(plan.group));
+        t.for_each_item(groups, |(i, m)| {
+            let at = i * plan.group;
+            let images = plan.group.min(images - at);
+            let dy = &dy[(first + at) * target.len()..][..images * target.len()];
+            at_level(
+                s.level,
+                Step::Derivative { map: target, dy, to: m, tiles: plan.group_tiles(), pitch: pitch_dy },
+            );
         });
-    } else {
-        sum(t, &mut s.take::<f32>(space), 0, &mut sums);
-    }
-    let (sums, others) = sums.split_at_mut(len);
-    if shares > 1 {
-        t.for_each_chunk(sums, 1 << 14, |i, to| {
-            for other in others.chunks_exact(len) {
-                to.iter_mut().zip(&other[i << 14..]).for_each(|(to, from)| *to += *from);
+        t.for_each_chunk(&mut sums, source.c * target.c, |position, sums| {
+            for panel in (0..target.c / LANES).step_by(PANELS) {
+                for (i, at) in (0..images).step_by(plan.group).enumerate() {
+                    let tiles = plan.group.min(images - at) * plan.tiles();
+                    let from = i * per_group_dy + position * pitch_dy + panel * plan.group_tiles() * LANES;
+                    let block = Block {
+                        level: s.level,
+                        a: &v[i * per_group + position * plan.pitch(source.c)..],
+                        step: source.c,
+                        rows: &rows,
+                        runs: &[Run { a: 0, len: tiles }],
+                        b: &m[from..],
+                        pitch: plan.group_tiles() * LANES,
+                        width: (PANELS * LANES).min(target.c - panel * LANES),
+                        add: first + at > 0,
+                    };
+                    f32::multiply(&block, &mut sums[panel * LANES..]);
+                }
             }
         });
     }
@@ -207,15 +223,6 @@ impl Plan {
         plan
     }
 
-    /// A plan for the adjoint in the weights, and into how many shares of the images its sum falls.
-    fn weights(n: usize, source: Map, target: Map, pad: isize) -> (Plan, usize) {
-        let few = Plan::new(n, source, target, pad, Sizes { group: 64, block: 0 });
-        if 2 * POSITIONS * source.c * target.c <= KERNELS && n >= BLOCKS * few.group {
-            return (Plan { block: few.group, ..few }, BLOCKS);
-        }
-        (Plan::new(n, source, target, pad, Sizes { group: 128, block: 4 * BLOCK }), 1)
-    }
-
     /// Tiles of an image.
     fn tiles(&self) -> usize {
         self.target.h.div_ceil(OUT) * self.target.w.div_ceil(OUT)
@@ -269,56 +276,6 @@ impl Plan {
                 at_level(s.level, Step::Input { map: padded, x: space, v, pitch: self.pitch(self.source.c) });
             }
         });
-    }
-
-    /// `sums[position] = Σ patches · derivatives` over the tiles of some images.
-    #[expect(clippy::too_many_arguments, reason = "the tables of one call")]
-    fn sum(
-        &self,
-        t: &Threads,
-        images: std::ops::Range<usize>,
-        x: Source<'_, f32>,
-        dy: &[f32],
-        rows: &[Row],
-        space: &mut [f32],
-        sums: &mut [f32],
-        s: &Scratch,
-    ) {
-        let (source, target) = (self.source, self.target);
-        let (v, m) = space.split_at_mut(self.groups() * self.per_group(source.c));
-        let (pitch, per_group) = (self.pitch(target.c), self.per_group(target.c));
-        for first in images.clone().step_by(self.block) {
-            let here = self.block.min(images.end - first);
-            self.transform_source(t, first, here, x, v, s);
-            let groups = m.chunks_exact_mut(per_group).enumerate().take(here.div_ceil(self.group));
-            t.for_each_item(groups, |(i, m)| {
-                let at = i * self.group;
-                let here = self.group.min(here - at);
-                let dy = &dy[(first + at) * target.len()..][..here * target.len()];
-                let tiles = self.group_tiles();
-                at_level(s.level, Step::Derivative { map: target, dy, to: m, tiles, pitch });
-            });
-            t.for_each_chunk(sums, source.c * target.c, |position, sums| {
-                for panel in (0..target.c / LANES).step_by(PANELS) {
-                    for (i, at) in (0..here).step_by(self.group).enumerate() {
-                        let tiles = self.group.min(here - at) * self.tiles();
-                        let from = i * per_group + position * pitch + panel * self.group_tiles() * LANES;
-                        let block = Block {
-                            level: s.level,
-                            a: &v[i * self.per_group(source.c) + position * self.pitch(source.c)..],
-                            step: source.c,
-                            rows,
-                            runs: &[Run { a: 0, len: tiles }],
-                            b: &m[from..],
-                            pitch: self.group_tiles() * LANES,
-                            width: (PANELS * LANES).min(target.c - panel * LANES),
-                            add: first + at > images.start,
-                        };
-                        f32::multiply(&block, &mut sums[panel * LANES..]);
-                    }
-                }
-            });
-        }
     }
 
     /// The products of all positions of a block, and its images from them. `pitch` is the distance of two positions.
