@@ -30,6 +30,10 @@ pub trait Backend: Debug + Send + Sync {
     fn facts(&self) -> Vec<(String, String)> {
         Vec::new()
     }
+    /// Threads of the host that compute, over which a caller may spread what it does itself between ops.
+    fn threads(&self) -> usize {
+        1
+    }
     /// Bytes of the device's own memory that were in use at most since [`reset_peak_memory`](Backend::reset_peak_memory);
     /// `None` where arrays are memory of the process.
     fn peak_memory(&self) -> Option<u64> {

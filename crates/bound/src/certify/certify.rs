@@ -13,6 +13,8 @@ use crate::certify::rounding::{UNIT, above, down, slack, up};
 use crate::certify::rows::{Piece, Targets, map_of};
 use crate::certify::sector::{self, Layer, Unit, sector};
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tarrl_attacks::Norm;
 use tarrl_tensor::{Device, Tensor};
 
@@ -32,20 +34,54 @@ pub fn certify(
 ) -> Result<(Vec<Certificate>, Cost), CertifyError> {
     config.check(x)?;
     let n = x.shape()[0];
-    let mut certificates = Vec::with_capacity(n);
-    let mut cost = Cost::default();
     // In a cube whole layers move as far as their boxes say.
     let round = config.threat.norm != Norm::Linf || config.slopes != Slopes::Chord;
     let norms = round.then(|| network.norms());
-    for start in (0..n).step_by(config.batch) {
-        let part = x.slice(0, start, config.batch.min(n - start));
+    let threads = x.device().threads();
+    let batch = config.batch.min(n.div_ceil(threads)).max(1);
+    let starts: Vec<usize> = (0..n).step_by(batch).collect();
+    let found = on_threads(threads, &starts, |&start| {
+        let part = x.slice(0, start, batch.min(n - start));
         let mut run = Run::new(network, &part, config, norms.as_ref());
         run.forward();
-        certificates.extend(run.certificates());
-        cost.forward += run.passes * run.around.n as f64 / n as f64;
-        cost.rows += run.rows as f64 / n as f64;
+        let certificates = run.certificates();
+        (certificates, Cost { forward: run.passes * part.shape()[0] as f64, rows: run.rows as f64 })
+    });
+    let mut certificates = Vec::with_capacity(n);
+    let mut cost = Cost::default();
+    for (samples, of_batch) in found {
+        certificates.extend(samples);
+        cost.forward += of_batch.forward;
+        cost.rows += of_batch.rows;
     }
+    // Sums of whole numbers: the mean does not depend on the batches.
+    cost.forward /= n as f64;
+    cost.rows /= n as f64;
     Ok((certificates, cost))
+}
+
+/// `f` of every item, in their order: much of the work between the kernels is the host's, and batches are independent.
+fn on_threads<I: Sync, T: Send>(threads: usize, items: &[I], f: impl Fn(&I) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut found = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(at) else { break };
+            found.push((at, f(item)));
+        }
+        found
+    };
+    let mut found = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.min(items.len())).map(|_| scope.spawn(work)).collect();
+        let mut found = work();
+        for other in others {
+            found.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        found
+    });
+    found.sort_unstable_by_key(|(at, _)| *at);
+    found.into_iter().map(|(_, found)| found).collect()
 }
 
 /// The work on one batch.

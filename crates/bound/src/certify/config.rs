@@ -20,7 +20,7 @@ pub struct CertifyConfig {
     pub precision: Precision,
     /// Generators of a linear form that are kept one by one, the longest first.
     pub generators: usize,
-    /// Samples in memory at a time; changes no result.
+    /// Samples that are bounded together at most, by each thread of the device; changes no result.
     pub batch: usize,
     /// Rows that are substituted at a time; changes no result.
     pub rows: usize,

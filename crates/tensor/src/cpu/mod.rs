@@ -176,6 +176,10 @@ impl Backend for CpuBackend {
             .into()
     }
 
+    fn threads(&self) -> usize {
+        self.threads.count()
+    }
+
     fn upload(&self, data: HostSlice<'_>) -> Buffer {
         match data {
             HostSlice::F32(data) => self.copy(data),
