@@ -142,6 +142,13 @@ impl Tensor {
 
     /// The only element of each, as f64. All are read at once: each reading waits for the work before it.
     ///
+    /// ```
+    /// use tarrl_tensor::{DType, Tensor, cpu};
+    ///
+    /// let x = Tensor::full(&cpu(), [2, 3], DType::F32, 0.5);
+    /// assert_eq!(Tensor::items(&[x.sum_all(), x.slice(0, 0, 1).slice(1, 0, 1)]), [3.0, 0.5]);
+    /// ```
+    ///
     /// # Panics
     /// If one has not exactly one element, or another element type than the first.
     #[track_caller]
