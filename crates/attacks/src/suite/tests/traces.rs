@@ -97,7 +97,12 @@ fn cell(norm: &str, epsilon: f64, x: &[f32]) -> Cell {
 
 #[track_caller]
 fn same_point(what: &str, step: usize, ours: &[f32], theirs: &[f64]) {
-    let apart = ours.iter().zip(theirs).map(|(&a, b)| (f64::from(a) - b).abs()).fold(0.0, f64::max);
+    let apart = ours
+        .iter()
+        .zip(theirs)
+        .map(|(&a, b)| (f64::from(a) - b).abs())
+        .max_by(f64::total_cmp)
+        .expect("a point has coordinates");
     assert!(apart < TOLERANCE, "{what}: {apart:e} apart at look {step}\n{ours:?}\n{theirs:?}");
 }
 
