@@ -7,23 +7,33 @@ use crate::shape::{Shape, Split};
 
 /// The elements of a strided view, row-major.
 pub(super) fn strided<E: Pooled>(env: &Env<'_>, x: &[E], shape: &Shape, view: &Strided) -> Block<E> {
-    let rank = shape.rank();
-    if rank == 0 {
-        return env.fill(1, |_, out| out[0] = x[view.offset]);
+    if shape.contains(&0) {
+        return env.memory.block(0);
     }
-    let width = shape[rank - 1];
-    let step = view.strides[rank - 1];
+    // The innermost axes that one step leads through make a row.
+    let (mut rank, mut width, mut step) = (shape.rank(), 1, 1);
+    while rank > 0 {
+        let (extent, stride) = (shape[rank - 1], view.strides[rank - 1]);
+        if width == 1 {
+            (width, step) = (extent, stride);
+        } else if extent == 1 || stride == width * step {
+            width *= extent;
+        } else {
+            break;
+        }
+        rank -= 1;
+    }
     let outer = |mut row: usize| {
         let mut start = view.offset;
-        for axis in (0..rank - 1).rev() {
+        for axis in (0..rank).rev() {
             start += row % shape[axis] * view.strides[axis];
             row /= shape[axis];
         }
         start
     };
-    let rows = shape.len() / width.max(1);
-    if rank > 1 && step > 1 && view.strides[rank - 2] == 1 {
-        let height = shape[rank - 2];
+    let rows = shape.len() / width;
+    if rank > 0 && step > 1 && view.strides[rank - 1] == 1 {
+        let height = shape[rank - 1];
         return env.fill_rows(rows, width, |first, out| {
             let mut done = 0;
             while done < out.len() / width {
@@ -79,11 +89,19 @@ pub(super) fn place<E: Pooled>(env: &Env<'_>, parts: &[(&[E], Shape, Shape)], sh
     }
     let strides = shape.strides();
     for (data, extents, start) in parts {
-        let width = extents.last().copied().unwrap_or(1);
+        // The innermost axes that a part fills, and the one before them, are one row.
+        let (mut rank, mut width) = (shape.rank(), 1);
+        while rank > 0 {
+            rank -= 1;
+            width *= extents[rank];
+            if extents[rank] != shape[rank] {
+                break;
+            }
+        }
         for (row, values) in data.chunks_exact(width.max(1)).enumerate() {
             let mut rest = row;
-            let mut to = start.last().copied().unwrap_or(0);
-            for axis in (0..shape.rank().saturating_sub(1)).rev() {
+            let mut to = if rank < shape.rank() { start[rank] * strides[rank] } else { 0 };
+            for axis in (0..rank).rev() {
                 to += (start[axis] + rest % extents[axis]) * strides[axis];
                 rest /= extents[axis];
             }
