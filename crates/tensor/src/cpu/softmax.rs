@@ -132,6 +132,10 @@ const LANES: usize = 32;
 /// The largest element; a NaN anywhere gives a NaN, so that the result does not hide it.
 #[inline(always)]
 fn largest<R: Real>(x: &[R]) -> R {
+    if x.len() < LANES {
+        let top = x.iter().fold(x[0], |top, &x| larger(top, x));
+        return if x.iter().all(|&x| is_number(x)) { top } else { R::of(f64::NAN) };
+    }
     let mut top = [x[0]; LANES];
     let mut number = [true; LANES];
     let (lines, rest) = x.as_chunks::<LANES>();
@@ -169,6 +173,11 @@ fn is_number<R: Real>(x: R) -> bool {
 #[inline(always)]
 fn sum_exp<R: Real>(z: &[R], shift: R) -> f64 {
     let mut sum = 0.0;
+    if z.len() < LANES {
+        // The sum below without its idle lanes.
+        z.iter().for_each(|&z| sum += (z - shift).exp().f64());
+        return sum;
+    }
     for block in z.chunks(16 * LANES) {
         let mut sums = [R::ZERO; LANES];
         let (lines, rest) = block.as_chunks::<LANES>();
