@@ -96,7 +96,7 @@ pub(crate) fn forward_f32(
     y: &mut [f32],
     s: &Scratch,
 ) {
-    g.check("convolution", x.data.len(), w.len(), y.len());
+    g.check("convolution", x.len(), w.len(), y.len());
     if winograd::chosen(g, s) {
         return winograd::forward(t.worth(g.macs()), g, x, w, y, s);
     }
@@ -108,7 +108,7 @@ pub(crate) fn forward_f32(
 pub(crate) fn input_adjoint_f32(
     t: &Threads,
     g: &Geometry,
-    dy: &[f32],
+    dy: Source<'_, f32>,
     w: &[f32],
     dx: &mut [f32],
     s: &Scratch,
@@ -130,7 +130,7 @@ pub(crate) fn weight_adjoint_f32(
     dw: &mut [f32],
     s: &Scratch,
 ) {
-    g.check("weight adjoint of convolution", x.data.len(), dw.len(), dy.len());
+    g.check("weight adjoint of convolution", x.len(), dw.len(), dy.len());
     if winograd::chosen(g, s) {
         return winograd::weight_adjoint(t.worth(g.macs()), g, x, dy, dw, s);
     }
@@ -147,7 +147,7 @@ pub(crate) fn forward_f64(
     y: &mut [f64],
     s: &Scratch,
 ) {
-    g.check("convolution", x.data.len(), w.len(), y.len());
+    g.check("convolution", x.len(), w.len(), y.len());
     sweep::forward(t.worth(g.macs()), g, x, w, y, s);
 }
 
@@ -156,7 +156,7 @@ pub(crate) fn forward_f64(
 pub(crate) fn input_adjoint_f64(
     t: &Threads,
     g: &Geometry,
-    dy: &[f64],
+    dy: Source<'_, f64>,
     w: &[f64],
     dx: &mut [f64],
     s: &Scratch,
@@ -175,11 +175,18 @@ pub(crate) fn weight_adjoint_f64(
     dw: &mut [f64],
     s: &Scratch,
 ) {
-    g.check("weight adjoint of convolution", x.data.len(), dw.len(), dy.len());
+    g.check("weight adjoint of convolution", x.len(), dw.len(), dy.len());
     weight::weight_adjoint(t.worth(g.macs()), g, x, dy, dw, s);
 }
 
-fn direct_input_adjoint<T: Element>(t: &Threads, g: &Geometry, dy: &[T], w: &[T], dx: &mut [T], s: &Scratch) {
+fn direct_input_adjoint<T: Element>(
+    t: &Threads,
+    g: &Geometry,
+    dy: Source<'_, T>,
+    w: &[T],
+    dx: &mut [T],
+    s: &Scratch,
+) {
     if gather::chosen::<T>(g) {
         gather::input_adjoint(t, g, dy, w, dx, s);
     } else {

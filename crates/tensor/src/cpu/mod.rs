@@ -30,7 +30,7 @@ use crate::backend::{
 };
 use crate::key::Key;
 use crate::shape::{Shape, Split};
-use deferred::{Affine, Deferred, source};
+use deferred::{Affine, Deferred, mapped, source};
 use gemm::Scratch;
 use memory::{Block, Memory, Pooled, read};
 use pointwise::{Env, Operand};
@@ -237,13 +237,19 @@ impl Backend for CpuBackend {
 
     fn binary(&self, op: Binary, a: &Array, b: &Array, shape: &Shape) -> Buffer {
         if op == Binary::Mask && a.shape() == b.shape() {
-            return floats!("binary", a, R => norm::mask::<R>(&self.env(), read(a), source(b)).finish());
+            return floats!("binary", a, R => Arc::new(Deferred::<R>::mask(&self.env(), a, b)));
         }
         floats!("binary", a, R => self.binary_of::<R>(op, a, b, shape))
     }
 
+    fn add_mask(&self, a: &Array, b: &Array, gate: &Array) -> Option<Buffer> {
+        Some(
+            floats!("add_mask", a, R => norm::add_mask::<R>(&self.env(), read(a), read(b), read(gate)).finish()),
+        )
+    }
+
     fn add_relu(&self, a: &Array, b: &Array) -> Buffer {
-        floats!("add_relu", a, R => norm::add_relu::<R>(&self.env(), source(a), source(b)).finish())
+        floats!("add_relu", a, R => norm::add_relu::<R>(&self.env(), mapped(a), mapped(b)).finish())
     }
 
     fn select(&self, condition: &Array, a: &Array, b: &Array) -> Buffer {
@@ -322,12 +328,12 @@ impl Backend for CpuBackend {
         match dy.dtype() {
             DType::F32 => {
                 let mut dx = self.memory.block(len);
-                conv::input_adjoint_f32(&self.threads, &g, read(dy), read(w), &mut dx, &self.scratch);
+                conv::input_adjoint_f32(&self.threads, &g, source(dy), read(w), &mut dx, &self.scratch);
                 dx.finish()
             }
             _ => {
                 let mut dx = self.memory.block(len);
-                conv::input_adjoint_f64(&self.threads, &g, read(dy), read(w), &mut dx, &self.scratch);
+                conv::input_adjoint_f64(&self.threads, &g, source(dy), read(w), &mut dx, &self.scratch);
                 dx.finish()
             }
         }
@@ -365,21 +371,28 @@ impl Backend for CpuBackend {
     fn batch_norm(&self, x: &Array, weight: &Array, bias: &Array, norm: Norm) -> BatchNormed {
         floats!("batch_norm", x, R => {
             let out = norm::batch_norm::<R>(&self.env(), read(x), read(weight), read(bias), norm);
-            let y = Deferred::new(&self.env(), x, out.scale, out.shift, norm.relu);
+            let y = Deferred::affine(&self.env(), x, out.scale, out.shift, norm.relu);
             BatchNormed { y: Arc::new(y), mean: out.mean.finish(), variance: out.variance.finish() }
         })
     }
 
     fn batch_norm_adjoint(&self, saved: &BatchNormSaved<'_>, dy: &Array, norm: Norm) -> [Buffer; 3] {
         floats!("batch_norm_adjoint", dy, R => {
-            let saved = norm::Saved::<R> {
-                x: read(saved.x),
-                weight: read(saved.weight),
-                bias: read(saved.bias),
-                mean: read(saved.mean),
-                variance: read(saved.variance),
-            };
-            norm::batch_norm_adjoint(&self.env(), &saved, read(dy), norm).map(Block::finish)
+            norm::batch_norm_adjoint::<R>(&self.env(), &read_saved(saved), read(dy), norm).map(Block::finish)
+        })
+    }
+
+    fn batch_norm_add_relu_adjoint(
+        &self,
+        saved: &BatchNormSaved<'_>,
+        y: &Array,
+        dy: &Array,
+        more: Option<&Array>,
+        eps: f64,
+    ) -> [Buffer; 4] {
+        floats!("batch_norm_add_relu_adjoint", dy, R => {
+            let (saved, more) = (read_saved::<R>(saved), more.map(read));
+            norm::batch_norm_add_relu_adjoint(&self.env(), &saved, read(y), read(dy), more, eps).map(Block::finish)
         })
     }
 
@@ -395,7 +408,7 @@ impl Backend for CpuBackend {
                 block.copy_from_slice(values);
                 block
             };
-            Arc::new(Deferred::new(&self.env(), x, own(scale), own(shift), relu))
+            Arc::new(Deferred::affine(&self.env(), x, own(scale), own(shift), relu))
         })
     }
 
@@ -434,6 +447,16 @@ impl Backend for CpuBackend {
             let saved = saved.map(read);
             contrast::contrast_adjoint::<R>(&self.env(), read(z), read(partners), saved, read(dy)).finish()
         })
+    }
+}
+
+fn read_saved<'a, R: Real>(saved: &BatchNormSaved<'a>) -> norm::Saved<'a, R> {
+    norm::Saved {
+        x: read(saved.x),
+        weight: read(saved.weight),
+        bias: read(saved.bias),
+        mean: read(saved.mean),
+        variance: read(saved.variance),
     }
 }
 

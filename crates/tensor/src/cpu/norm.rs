@@ -1,6 +1,6 @@
 //! Batch normalisation of `(rows, c)` and per-channel affine maps.
 
-use super::deferred::{Affine, Source};
+use super::deferred::{Affine, Mapped};
 use super::memory::{Block, Pooled};
 use super::pointwise::Env;
 use super::real::Real;
@@ -46,23 +46,47 @@ pub(super) trait Scalar: Pooled + PartialOrd + Add<Output = Self> + Mul<Output =
 
 impl<T: Pooled + PartialOrd + Add<Output = T> + Mul<Output = T>> Scalar for T {}
 
-wide! {
-    /// A map of some whole pixels.
-    pub(super) fn apply<R: Scalar>(affine: &Affine<'_, R>, from: &[R], to: &mut [R]) {
-        let c = affine.scale.len();
-        for (to, from) in to.chunks_exact_mut(c).zip(from.chunks_exact(c)) {
-            let values = from.iter().zip(affine.scale).zip(affine.shift).map(|((&x, &a), &b)| x * a + b);
-            if affine.relu {
-                to.iter_mut().zip(values).for_each(|(y, v)| *y = positive(v));
-            } else {
-                to.iter_mut().zip(values).for_each(|(y, v)| *y = v);
+/// Channels that are taken together through all pixels, their constants in registers.
+const LINE: usize = 16;
+
+/// `each(y, x, scale, shift)` on all elements of some whole pixels, few enough for the first-level cache.
+#[inline(always)]
+fn by_channel<R: Copy>(affine: &Affine<'_, R>, x: &[R], y: &mut [R], each: impl Fn(&mut R, R, R, R)) {
+    let c = affine.scale.len();
+    let (scales, rest) = affine.scale.as_chunks::<LINE>();
+    let (shifts, _) = affine.shift.as_chunks::<LINE>();
+    for (i, (&scale, &shift)) in scales.iter().zip(shifts).enumerate() {
+        let channels = i * LINE..(i + 1) * LINE;
+        for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+            let (y, x) = (&mut y[channels.clone()], &x[channels.clone()]);
+            for k in 0..LINE {
+                each(&mut y[k], x[k], scale[k], shift[k]);
+            }
+        }
+    }
+    if !rest.is_empty() {
+        let first = c - rest.len();
+        for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+            for k in first..c {
+                each(&mut y[k], x[k], affine.scale[k], affine.shift[k]);
             }
         }
     }
 }
 
+wide! {
+    /// A map of some whole pixels.
+    pub(super) fn apply<R: Scalar>(affine: &Affine<'_, R>, from: &[R], to: &mut [R]) {
+        if affine.relu {
+            by_channel(affine, from, to, |y, x, a, b| *y = positive(x * a + b));
+        } else {
+            by_channel(affine, from, to, |y, x, a, b| *y = x * a + b);
+        }
+    }
+}
+
 /// `max(a + b, 0)`
-pub(super) fn add_relu<R: Real>(env: &Env<'_>, a: Source<'_, R>, b: Source<'_, R>) -> Block<R> {
+pub(super) fn add_relu<R: Real>(env: &Env<'_>, a: Mapped<'_, R>, b: Mapped<'_, R>) -> Block<R> {
     match (a.affine, b.affine) {
         (None, None) => {
             env.fill(a.data.len(), |start, out| add_relu_plain(&a.data[start..], &b.data[start..], out))
@@ -103,30 +127,47 @@ wide! {
 }
 
 /// `dy` where `y` is positive, else zero.
-pub(super) fn mask<R: Real>(env: &Env<'_>, dy: &[R], y: Source<'_, R>) -> Block<R> {
-    let Some(affine) = &y.affine else {
-        return env.fill(dy.len(), |start, out| mask_plain(&dy[start..], &y.data[start..], out));
-    };
-    let c = affine.scale.len();
+pub(super) fn mask<R: Real>(env: &Env<'_>, dy: &[R], y: Mapped<'_, R>) -> Block<R> {
+    let c = y.affine.as_ref().map_or(1, |affine| affine.scale.len());
     env.fill_rows(dy.len() / c, c, |first, out| {
-        mask_affine(affine, &dy[first * c..], &y.data[first * c..], out);
+        let range = first * c..first * c + out.len();
+        mask_rows(&dy[range.clone()], &y.slice(range), out);
     })
 }
 
-wide! {
-    fn mask_plain<R: Real>(dy: &[R], y: &[R], out: &mut [R]) {
-        out.iter_mut().zip(dy.iter().zip(y)).for_each(|(to, (&d, &y))| *to = if y > R::ZERO { d } else { R::ZERO });
+/// The same of some whole pixels.
+#[inline(always)]
+pub(super) fn mask_rows<R: Scalar>(dy: &[R], y: &Mapped<'_, R>, out: &mut [R]) {
+    match &y.affine {
+        None => mask_plain(dy, y.data, out),
+        Some(affine) => mask_affine(affine, dy, y.data, out),
     }
 }
 
 wide! {
-    fn mask_affine<R: Real>(affine: &Affine<'_, R>, dy: &[R], x: &[R], out: &mut [R]) {
-        let c = affine.scale.len();
-        for ((out, x), dy) in out.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(dy.chunks_exact(c)) {
-            let values = x.iter().zip(affine.scale).zip(affine.shift).map(|((&x, &a), &b)| x * a + b);
-            for ((to, &d), y) in out.iter_mut().zip(dy).zip(values) {
-                *to = if y > R::ZERO { d } else { R::ZERO };
-            }
+    fn mask_plain<R: Scalar>(dy: &[R], y: &[R], out: &mut [R]) {
+        let zero = R::default();
+        out.iter_mut().zip(dy.iter().zip(y)).for_each(|(to, (&d, &y))| *to = if y > zero { d } else { zero });
+    }
+}
+
+wide! {
+    fn mask_affine<R: Scalar>(affine: &Affine<'_, R>, dy: &[R], x: &[R], out: &mut [R]) {
+        out.copy_from_slice(dy);
+        let zero = R::default();
+        by_channel(affine, x, out, |d, x, a, b| *d = if x * a + b > zero { *d } else { zero });
+    }
+}
+
+/// `a + b` where `y` is positive, else zero.
+pub(super) fn add_mask<R: Real>(env: &Env<'_>, a: &[R], b: &[R], y: &[R]) -> Block<R> {
+    env.fill(a.len(), |start, out| add_mask_plain(&a[start..], &b[start..], &y[start..], out))
+}
+
+wide! {
+    fn add_mask_plain<R: Real>(a: &[R], b: &[R], y: &[R], out: &mut [R]) {
+        for (to, ((&a, &b), &y)) in out.iter_mut().zip(a.iter().zip(b).zip(y)) {
+            *to = if y > R::ZERO { a + b } else { R::ZERO };
         }
     }
 }
@@ -153,34 +194,63 @@ pub(super) fn batch_norm_adjoint<R: Real>(
     dy: &[R],
     norm: Norm,
 ) -> [Block<R>; 3] {
+    let constants = Constants::new(env, s, norm.eps);
+    let gate = constants.gate(s, norm.relu);
     let c = s.weight.len();
-    let rows = s.x.len() / c;
-    let mut inverse = env.memory.block(c);
-    let mut scale = env.memory.block(c);
-    let mut shift = env.memory.block(c);
-    for i in 0..c {
-        inverse[i] = inverse_deviation(s.variance[i], norm.eps);
-        scale[i] = s.weight[i] * inverse[i];
-        shift[i] = s.bias[i] - s.mean[i] * scale[i];
-    }
-    let floor = if norm.relu { R::ZERO } else { R::of(f64::NEG_INFINITY) };
-    let gate = Gate { scale: &scale, shift: &shift, mean: s.mean, floor };
-
-    // Σ dy and Σ dy·x̂ for each channel.
-    let pieces = rows.div_ceil(ROWS);
-    let mut partial = env.memory.block::<R>(pieces * 2 * c);
-    env.threads.for_each_chunk(&mut partial, 2 * c, |piece, out| {
-        out.fill(R::ZERO);
-        let (sum, dot) = out.split_at_mut(c);
+    let mut partial = env.memory.block(dy.len().div_ceil(ROWS * c) * 2 * c);
+    env.threads.for_each_chunk(&mut partial, 2 * c, |piece, sums| {
         let range = piece * ROWS * c..((piece + 1) * ROWS * c).min(dy.len());
-        accumulate(&gate, &s.x[range.clone()], &dy[range], sum, dot);
+        accumulate(&gate, &s.x[range.clone()], &dy[range], sums);
     });
+    finish(env, s, &gate, &constants.inverse, &partial, dy)
+}
+
+/// The adjoints of `max(batch_norm(x) + skip, 0)` in the input, the weight, the bias and what was added, from its value
+/// `y`, for the gradient `dy`, or `dy + more`.
+pub(super) fn batch_norm_add_relu_adjoint<R: Real>(
+    env: &Env<'_>,
+    s: &Saved<'_, R>,
+    y: &[R],
+    dy: &[R],
+    more: Option<&[R]>,
+    eps: f64,
+) -> [Block<R>; 4] {
+    let constants = Constants::new(env, s, eps);
+    let gate = constants.gate(s, false);
+    let c = s.weight.len();
+    let mut partial = env.memory.block(dy.len().div_ceil(ROWS * c) * 2 * c);
+    let mut masked = env.memory.block(dy.len());
+    let pieces = partial.chunks_exact_mut(2 * c).zip(masked.chunks_mut(ROWS * c)).enumerate();
+    env.threads.for_each_item(pieces, |(piece, (sums, dz))| {
+        let start = piece * ROWS * c;
+        let [x, y, dy] = [s.x, y, dy].map(|all| &all[start..start + dz.len()]);
+        match more {
+            None => mask_plain(dy, y, dz),
+            Some(more) => add_mask_plain(dy, &more[start..], y, dz),
+        }
+        accumulate(&gate, x, dz, sums);
+    });
+    let [dx, d_weight, d_bias] = finish(env, s, &gate, &constants.inverse, &partial, &masked);
+    [dx, d_weight, d_bias, masked]
+}
+
+/// The adjoints from the sums `Σ dy` and `Σ dy·(x − mean)` of each channel in each piece.
+fn finish<R: Real>(
+    env: &Env<'_>,
+    s: &Saved<'_, R>,
+    gate: &Gate<'_, R>,
+    inverse: &[R],
+    partial: &[R],
+    dy: &[R],
+) -> [Block<R>; 3] {
+    let c = s.weight.len();
+    let rows = dy.len() / c;
     let mut d_weight = env.memory.block(c);
     let mut d_bias = env.memory.block(c);
     let mut mean_dy = env.memory.block(c);
     let mut along = env.memory.block(c);
     for i in 0..c {
-        let at = |offset: usize| (0..pieces).map(|p| partial[p * 2 * c + offset + i].f64()).sum::<f64>();
+        let at = |offset: usize| partial.chunks_exact(2 * c).map(|sums| sums[offset + i].f64()).sum::<f64>();
         let (sum, dot) = (at(0), at(c) * inverse[i].f64());
         d_bias[i] = R::of(sum);
         d_weight[i] = R::of(dot);
@@ -189,9 +259,35 @@ pub(super) fn batch_norm_adjoint<R: Real>(
     }
     let dx = env.fill_rows(rows, c, |first, out| {
         let range = first * c..first * c + out.len();
-        input(&gate, &s.x[range.clone()], &dy[range], [&mean_dy, &along], out);
+        input(gate, &s.x[range.clone()], &dy[range], [&mean_dy, &along], out);
     });
     [dx, d_weight, d_bias]
+}
+
+/// What the forward pass computed with.
+struct Constants<R: Real> {
+    inverse: Block<R>,
+    scale: Block<R>,
+    shift: Block<R>,
+}
+
+impl<R: Real> Constants<R> {
+    fn new(env: &Env<'_>, s: &Saved<'_, R>, eps: f64) -> Self {
+        let c = s.weight.len();
+        let [inverse, scale, shift] = [(); 3].map(|()| env.memory.block(c));
+        let mut constants = Constants { inverse, scale, shift };
+        for i in 0..c {
+            constants.inverse[i] = inverse_deviation(s.variance[i], eps);
+            constants.scale[i] = s.weight[i] * constants.inverse[i];
+            constants.shift[i] = s.bias[i] - s.mean[i] * constants.scale[i];
+        }
+        constants
+    }
+
+    fn gate<'a>(&'a self, s: &Saved<'a, R>, relu: bool) -> Gate<'a, R> {
+        let floor = if relu { R::ZERO } else { R::of(f64::NEG_INFINITY) };
+        Gate { scale: &self.scale, shift: &self.shift, mean: s.mean, floor }
+    }
 }
 
 /// The constants of the adjoint.
@@ -218,10 +314,13 @@ impl<R: Real> Gate<'_, R> {
 }
 
 wide! {
-    /// Adds rows of gradients to `sum`, and their products with the centred inputs to `dot`.
-    fn accumulate<R: Real>(gate: &Gate<'_, R>, x: &[R], dy: &[R], sum: &mut [R], dot: &mut [R]) {
-        let c = sum.len();
+    /// The sums of rows of gradients, then those of their products with the centred inputs.
+    fn accumulate<R: Real>(gate: &Gate<'_, R>, x: &[R], dy: &[R], sums: &mut [R]) {
+        sums.fill(R::ZERO);
+        let c = gate.scale.len();
         let gate = gate.of(c);
+        let (sum, dot) = sums.split_at_mut(c);
+        let sum = &mut sum[..c];
         let dot = &mut dot[..c];
         for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
             for i in 0..c {

@@ -213,10 +213,12 @@ mod tests {
     #[test]
     fn the_end_of_a_block_is_its_parts() {
         let device = cpu();
-        let [x, skip] = ["x", "skip"].map(|name| draw(&device, name, &[40, 17]).tracked());
+        let [x, skip] = ["x", "skip"].map(|name| draw(&device, name, &[1040, 17]).tracked());
         let [w, b] = ["w", "b"].map(|name| draw(&device, name, &[17]).tracked());
         let bits = |y: &Tensor| -> Vec<u32> {
-            let gradients = grad(&y.square().sum_all(), &[&x, &w, &b, &skip]);
+            // A gradient of one term, and one of two.
+            let losses = [y.square().sum_all(), (&y.square() + &y.mul_scalar(3.0)).sum_all()];
+            let gradients: Vec<_> = losses.iter().flat_map(|loss| grad(loss, &[&x, &w, &b, &skip])).collect();
             [y].into_iter().chain(&gradients).flat_map(|t| t.to_vec::<f32>()).map(f32::to_bits).collect()
         };
         let whole = x.batch_norm_add_relu(&w, &b, &skip, 1e-5);

@@ -5,6 +5,7 @@
 //! of the input gathers what belongs to it.
 use super::Geometry;
 use super::image::{Cut, Tile};
+use crate::cpu::deferred::Source;
 use crate::cpu::gemm::kernel::{Block, PANELS, Row, Run};
 use crate::cpu::gemm::{DEPTH, Element, Scratch, Strides, pack_panel, parts};
 use crate::cpu::threads::Threads;
@@ -20,7 +21,7 @@ const TILE: usize = 1 << 15;
 pub(super) fn input_adjoint<T: Element>(
     t: &Threads,
     g: &Geometry,
-    dy: &[T],
+    dy: Source<'_, T>,
     w: &[T],
     dx: &mut [T],
     s: &Scratch,
@@ -28,7 +29,7 @@ pub(super) fn input_adjoint<T: Element>(
     if dx.is_empty() {
         return;
     }
-    if dy.is_empty() || w.is_empty() {
+    if dy.len() == 0 || w.is_empty() {
         return dx.fill(T::default());
     }
     let columns = g.kh * g.kw * g.c_in;
@@ -46,16 +47,27 @@ pub(super) fn input_adjoint<T: Element>(
     for (i, row) in rows.iter_mut().enumerate() {
         *row = Row { a: i * g.c_out, c: i * pitch };
     }
-    let mut products = s.take::<T>(most * pitch * t.count());
+    // A source that is not plain is copied tile by tile.
+    let copied = if dy.plain().is_some() { 0 } else { most * g.c_out };
+    let mut spaces = s.take::<T>((most * pitch + copied) * t.count());
     let mut rest = dx;
     let tiles = cut.tiles(g.n, g.h).map(|tile| {
         let len = tile.images * tile.rows * g.w * g.c_in;
         (tile, rest.split_off_mut(..len).expect("the tiles cover the input"))
     });
-    t.for_each_item_with(parts(&mut products, most * pitch), tiles, |products, (tile, dx)| {
+    t.for_each_item_with(parts(&mut spaces, most * pitch + copied), tiles, |space, (tile, dx)| {
+        let (products, copy) = space.split_at_mut(most * pitch);
         let (first, count) = sources(g, &tile);
         let len = tile.images * count * g.out_w();
-        let dy = &dy[(tile.image * g.out_h() + first) * g.out_w() * g.c_out..];
+        let start = (tile.image * g.out_h() + first) * g.out_w() * g.c_out;
+        let dy = match dy.plain() {
+            Some(dy) => &dy[start..],
+            None => {
+                let copy = &mut copy[..len * g.c_out];
+                dy.copy(start, copy);
+                copy
+            }
+        };
         for (i, pair) in packed.chunks(PANELS * g.c_out * T::LANES).enumerate() {
             for k in (0..g.c_out).step_by(DEPTH) {
                 let depth = DEPTH.min(g.c_out - k);

@@ -1,7 +1,6 @@
 //! Tiles of images with their border.
 use crate::cpu::deferred::Source;
 use crate::cpu::gemm::Element;
-use crate::cpu::norm::apply;
 
 /// Images of `(h, w, c)` one behind the other.
 #[derive(Clone, Copy, Debug)]
@@ -27,28 +26,23 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Copies this window of every image to `to`, through the map of the source if it has one; what lies outside an image
-    /// becomes zero.
+    /// Copies this window of every image to `to`; what lies outside an image becomes zero.
     pub(super) fn copy<T: Element>(&self, map: Map, images: Source<'_, T>, to: &mut [T]) {
         let row_len = self.w * map.c;
         let (first, skip) = clip(self.left, self.w, map.w);
         let wide = first.len() * map.c;
         let skip = skip * map.c;
         let windows = to.chunks_exact_mut((self.h * row_len).max(1));
-        for (image, to) in images.data.chunks_exact(map.len()).zip(windows) {
+        let starts = (0..images.len()).step_by(map.len().max(1));
+        for (start, to) in starts.zip(windows) {
             for (i, to) in to.chunks_exact_mut(row_len).enumerate() {
                 let y = self.top + i as isize;
                 if y < 0 || y >= map.h as isize || wide == 0 {
                     to.fill(T::default());
                     continue;
                 }
-                let from = (y as usize * map.w + first.start) * map.c;
                 to[..skip].fill(T::default());
-                let (from, inside) = (&image[from..from + wide], &mut to[skip..skip + wide]);
-                match &images.affine {
-                    Some(affine) => apply(affine, from, inside),
-                    None => inside.copy_from_slice(from),
-                }
+                images.copy(start + (y as usize * map.w + first.start) * map.c, &mut to[skip..skip + wide]);
                 to[skip + wide..].fill(T::default());
             }
         }

@@ -15,20 +15,18 @@ pub(super) fn forward<T: Element>(
     y: &mut [T],
     s: &Scratch,
 ) {
-    let mut sweep = Sweep::new(g, Direction::Forward);
-    sweep.bare &= x.affine.is_none();
-    sweep.run(t, x, w, y, s);
+    Sweep::new(g, Direction::Forward).run(t, x, w, y, s);
 }
 
 pub(super) fn input_adjoint<T: Element>(
     t: &Threads,
     g: &Geometry,
-    dy: &[T],
+    dy: Source<'_, T>,
     w: &[T],
     dx: &mut [T],
     s: &Scratch,
 ) {
-    Sweep::new(g, Direction::Adjoint).run(t, Source::from(dy), w, dx, s);
+    Sweep::new(g, Direction::Adjoint).run(t, dy, w, dx, s);
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -92,11 +90,12 @@ impl<'a> Sweep<'a> {
         sweep
     }
 
-    fn run<T: Element>(&self, t: &Threads, source: Source<'_, T>, w: &[T], target: &mut [T], s: &Scratch) {
+    fn run<T: Element>(mut self, t: &Threads, source: Source<'_, T>, w: &[T], target: &mut [T], s: &Scratch) {
+        self.bare &= source.plain().is_some();
         if target.is_empty() {
             return;
         }
-        if source.data.is_empty() || w.is_empty() {
+        if source.len() == 0 || w.is_empty() {
             return target.fill(T::default());
         }
         let packed = self.pack(t, w, s);
@@ -259,8 +258,8 @@ impl<'a> Sweep<'a> {
         let images = source.slice(tile.image * len..(tile.image + tile.images) * len);
         let advance = self.axis_y(0).advance;
         let top = tile.row / self.classes_per_axis() * advance;
-        if self.bare {
-            return &images.data[top * self.source.w * self.source.c..];
+        if let (true, Some(images)) = (self.bare, images.plain()) {
+            return &images[top * self.source.w * self.source.c..];
         }
         let window = Window {
             top: top as isize - self.height.lead,

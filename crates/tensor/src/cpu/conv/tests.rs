@@ -174,7 +174,7 @@ fn run_f32(t: &Threads, g: &Geometry, r: &Reference, s: &Scratch) -> Results<f32
     let mut results =
         Results { y: vec![f32::NAN; dy.len()], dx: vec![f32::NAN; x.len()], dw: vec![f32::NAN; w.len()] };
     forward_f32(t, g, Source::from(&x[..]), &w, &mut results.y, s);
-    input_adjoint_f32(t, g, &dy, &w, &mut results.dx, s);
+    input_adjoint_f32(t, g, Source::from(&dy[..]), &w, &mut results.dx, s);
     weight_adjoint_f32(t, g, Source::from(&x[..]), &dy, &mut results.dw, s);
     results
 }
@@ -184,7 +184,7 @@ fn run_f64(t: &Threads, g: &Geometry, r: &Reference, s: &Scratch) -> Results<f64
     let mut results =
         Results { y: vec![f64::NAN; dy.len()], dx: vec![f64::NAN; x.len()], dw: vec![f64::NAN; w.len()] };
     forward_f64(t, g, Source::from(&x[..]), w, &mut results.y, s);
-    input_adjoint_f64(t, g, dy, w, &mut results.dx, s);
+    input_adjoint_f64(t, g, Source::from(&dy[..]), w, &mut results.dx, s);
     weight_adjoint_f64(t, g, Source::from(&x[..]), dy, &mut results.dw, s);
     results
 }

@@ -27,7 +27,7 @@ pub(super) fn weight_adjoint<T: Element>(
     if dw.is_empty() {
         return;
     }
-    if x.data.is_empty() || dy.is_empty() {
+    if x.len() == 0 || dy.is_empty() {
         return dw.fill(T::default());
     }
     if staged::chosen(g) {

@@ -45,11 +45,18 @@ pub(super) fn forward(t: &Threads, g: &Geometry, x: Source<'_, f32>, w: &[f32], 
 }
 
 /// The convolution of `dy` with the kernel turned by half a circle and its channels exchanged.
-pub(super) fn input_adjoint(t: &Threads, g: &Geometry, dy: &[f32], w: &[f32], dx: &mut [f32], s: &Scratch) {
+pub(super) fn input_adjoint(
+    t: &Threads,
+    g: &Geometry,
+    dy: Source<'_, f32>,
+    w: &[f32],
+    dx: &mut [f32],
+    s: &Scratch,
+) {
     let source = Map { h: g.out_h(), w: g.out_w(), c: g.c_out };
     let target = Map { h: g.h, w: g.w, c: g.c_in };
     let u = kernels(t, g, w, Strides { k: 1, j: g.c_out }, [source.c, target.c], s);
-    correlate(t, &Plan::correlation(g.n, source, target, 2 - g.pad as isize), Source::from(dy), &u, dx, s);
+    correlate(t, &Plan::correlation(g.n, source, target, 2 - g.pad as isize), dy, &u, dx, s);
 }
 
 /// The adjoint of the algorithm: `dg = Gᵀ [(Bᵀ d B) ⊙ (A dy Aᵀ)] G`, summed over tiles before the outer transform.
