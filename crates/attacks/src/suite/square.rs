@@ -238,7 +238,13 @@ impl Squares {
 
 /// Bits that stand for a point: two points share them with a probability of 2⁻¹²⁸.
 fn name(point: &[f32]) -> [u64; 2] {
-    [0, 1].map(|half| point.iter().fold(Key::new(half), |key, v| key.fold(u64::from(v.to_bits()))).seed())
+    // Two numbers at a time, and both halves side by side: each key waits for the one before it.
+    let mut halves = [Key::new(0), Key::new(1)];
+    for pair in point.chunks(2) {
+        let bits = pair.iter().fold(0, |bits, v| bits << 32 | u64::from(v.to_bits()));
+        halves = [halves[0].fold(bits), halves[1].fold(bits)];
+    }
+    halves.map(Key::seed)
 }
 
 /// The share of the pixels in the windows of query `taken`.
