@@ -1,7 +1,7 @@
 //! Ellipsoids around zonotopes: what many short generators become, and how far a zonotope reaches.
 
 use crate::certify::rounding::{above, slack, up};
-use crate::linalg::spectral_norm;
+use crate::linalg::symmetric_norm;
 use tarrl_tensor::{Device, Tensor, Transpose};
 
 /// `{ Δ : v·Δ ≤ √(W vᵀ M v) for all v }`, which holds every `Σ_k g_k e_k` with `|e_k| ≤ 1` (Theorem I5,
@@ -78,7 +78,7 @@ pub(crate) fn reach(generators: &[f64], d: usize, device: &Device) -> f64 {
         let matrix = moment(&g, &w);
         let values = matrix.array().to_f64();
         let trace: f64 = (0..d).map(|i| values[i * d + i]).sum();
-        let top = (1.0 + 1e-9) * spectral_norm(&values, d, d) + slack(m + 8) * trace;
+        let top = (1.0 + 1e-9) * symmetric_norm(values, d) + slack(m + 8) * trace;
         let bound = above(above(w.sum_all().item(), m) * top, 4).sqrt();
         // A NaN is no bound, and must not be passed over.
         if bound.is_nan() {

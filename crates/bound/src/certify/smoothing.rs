@@ -3,7 +3,7 @@
 use crate::certify::error::CertifyError;
 use crate::certify::rounding::{above, slack};
 use crate::confidence::accuracy_lower;
-use crate::linalg::spectral_norm;
+use crate::linalg::symmetric_norm;
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{DType, Key, Random, Tensor};
 
@@ -147,7 +147,7 @@ impl Cloud {
             }
         }
         let trace: f64 = (0..d).map(|i| moment[i * d + i]).sum();
-        let seen = (1.0 + 1e-9) * spectral_norm(&moment, d, d) + slack(n) * trace;
+        let seen = (1.0 + 1e-9) * symmetric_norm(moment.clone(), d) + slack(n) * trace;
         let square = self.config.top * self.config.top;
         let log = |delta: f64| (1.0 / delta).ln() / n as f64;
         // Half of δ for the eigenvalue, half for the uniform statement that uses it.
