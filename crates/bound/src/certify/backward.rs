@@ -131,9 +131,9 @@ impl<'a> Backward<'a> {
     /// Adds what relative errors `k` in the coefficients of rows may change.
     fn charge(&self, slack: &mut [f64], piece: &Piece, targets: &Targets, k: f64, value: usize) {
         let width = piece.data.len() / slack.len();
-        for (row, slack) in slack.iter_mut().enumerate() {
-            let l1: f64 = piece.data[row * width..][..width].iter().map(|a| a.abs()).sum();
-            *slack += above(l1, width) * k * self.reach[value][targets.sample[row]] + TINY;
+        let rows = slack.iter_mut().zip(&targets.sample).zip(l1_of_rows(&piece.data, width));
+        for ((slack, &sample), l1) in rows {
+            *slack += above(l1, width) * k * self.reach[value][sample] + TINY;
         }
     }
 
@@ -176,18 +176,11 @@ impl<'a> Backward<'a> {
             };
             for (from, to, n) in piece.runs(targets.anchor[row], map) {
                 let coefficients = &mut piece.data[row * width + from..][..n];
-                for (i, a) in coefficients.iter_mut().enumerate() {
-                    let unit = base + to + i;
-                    match mode {
-                        Mode::Upper if *a > 0.0 => {
-                            add(*a * lines.high[unit]);
-                            *a *= lines.slope[unit];
-                        }
-                        Mode::Upper => {
-                            add(*a * lines.floor[unit]);
-                            *a *= lines.tangent[unit];
-                        }
-                        Mode::Parallel(generator) => {
+                let units = base + to..base + to + n;
+                match mode {
+                    Mode::Upper => lines.replace(units, coefficients, &mut add),
+                    Mode::Parallel(generator) => {
+                        for ((i, a), unit) in coefficients.iter_mut().enumerate().zip(units) {
                             let (middle, half) = lines.band(unit);
                             if half != 0.0 {
                                 add(*a * middle);
@@ -263,6 +256,23 @@ impl<'a> Backward<'a> {
         }
         piece
     }
+}
+
+/// The l1 length of each row, four side by side: one sum would wait for itself.
+fn l1_of_rows(data: &[f64], width: usize) -> Vec<f64> {
+    let mut sums = Vec::with_capacity(data.len() / width);
+    let mut fours = data.chunks_exact(4 * width);
+    for four in &mut fours {
+        let (ab, cd) = four.split_at(2 * width);
+        let ((a, b), (c, d)) = (ab.split_at(width), cd.split_at(width));
+        let mut four = [0.0; 4];
+        for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
+            [a, b, c, d].iter().zip(&mut four).for_each(|(v, sum)| *sum += v.abs());
+        }
+        sums.extend(four);
+    }
+    sums.extend(fours.remainder().chunks(width).map(|row| row.iter().map(|v| v.abs()).sum::<f64>()));
+    sums
 }
 
 /// The patch that windows of this stride and padding reach.

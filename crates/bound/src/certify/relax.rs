@@ -3,6 +3,7 @@
 use crate::certify::interval::{Bounds, relu_lower, relu_upper, worst};
 use crate::certify::rounding::{UNIT, down, up};
 use crate::certify::sector::sector;
+use std::ops::Range;
 
 /// The common slope of the parallel lines of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,20 @@ impl Lines {
         self.floor[i] = -worst(kink(t, h0), kink(t, h1));
         if s.is_nan() {
             (self.high[i], self.low[i], self.floor[i]) = (f64::NAN, f64::NAN, f64::NAN);
+        }
+    }
+
+    /// Replaces the ReLU of some units in an upper bound: positive coefficients take the upper line, the others the free
+    /// lower one. `add` gets what the offsets add, in order.
+    pub(crate) fn replace(&self, units: Range<usize>, coefficients: &mut [f64], mut add: impl FnMut(f64)) {
+        let lines = [&self.high, &self.slope, &self.floor, &self.tangent];
+        let [high, slope, floor, tangent] = lines.map(|line| &line[units.clone()]);
+        let lines = high.iter().zip(slope).zip(floor.iter().zip(tangent));
+        for (a, ((high, slope), (floor, tangent))) in coefficients.iter_mut().zip(lines) {
+            // Chosen without a branch: signs change from unit to unit.
+            let (offset, factor) = if *a > 0.0 { (*high, *slope) } else { (*floor, *tangent) };
+            add(*a * offset);
+            *a *= factor;
         }
     }
 

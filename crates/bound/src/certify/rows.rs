@@ -88,6 +88,9 @@ impl Piece {
         let width = self.width(map[2]);
         let mut kept = vec![0.0; width];
         for (row, &anchor) in targets.anchor.iter().enumerate() {
+            if self.runs(anchor, map).map(|(_, _, n)| n).sum::<usize>() == width {
+                continue; // All of it is inside.
+            }
             kept.fill(0.0);
             for (from, _, n) in self.runs(anchor, map) {
                 kept[from..][..n].copy_from_slice(&self.data[row * width + from..][..n]);
