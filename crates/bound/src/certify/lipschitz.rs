@@ -5,7 +5,7 @@ use crate::certify::rounding::up;
 use crate::linalg::spectral_norm;
 use tarrl_tensor::{Shape, Tensor};
 
-/// The side up to which a spectral norm is worth its rotations.
+/// The side up to which a spectral norm is worth its time.
 const LARGEST: usize = 128;
 
 impl Network {

@@ -120,6 +120,9 @@ fn gather<T: Element>(g: &Geometry, from: &[T], pitch: usize, dx: &mut [T]) {
 
 fn gather_channels<T: Element, const C: usize>(g: &Geometry, from: &[T], pitch: usize, dx: &mut [T]) {
     let dx = dx.as_chunks_mut::<C>().0;
+    if (g.kw, g.stride) == (3, 1) && g.pad <= 2 {
+        return gather_three(g, from, pitch, dx);
+    }
     for b in 0..g.kw {
         // Pixels `j·stride + b − pad` of the input lie between 0 and `w`.
         let first = g.pad.saturating_sub(b).div_ceil(g.stride);
@@ -130,9 +133,30 @@ fn gather_channels<T: Element, const C: usize>(g: &Geometry, from: &[T], pitch: 
         let to = dx[first * g.stride + b - g.pad..].iter_mut().step_by(g.stride);
         let from = from[first * pitch + b * C..].chunks(pitch);
         for (to, from) in to.zip(from).take(end - first) {
-            for (to, from) in to.iter_mut().zip(&from[..C]) {
-                *to += *from;
-            }
+            add(to, from);
         }
     }
+}
+
+/// The same for three taps side by side, which a pixel gathers at once. The order of the sum is the same.
+fn gather_three<T: Element, const C: usize>(g: &Geometry, from: &[T], pitch: usize, dx: &mut [[T; C]]) {
+    let (w, out_w, pad) = (g.w, g.out_w(), g.pad);
+    let inner = (2 - pad).min(w)..out_w.saturating_sub(pad).min(w);
+    for j in (0..inner.start).chain(inner.end.max(inner.start)..w) {
+        // Tap `b` meets pixel `j + pad − b` of the output.
+        for b in (j + pad + 1).saturating_sub(out_w)..3.min(j + pad + 1) {
+            add(&mut dx[j], &from[(j + pad - b) * pitch + b * C..]);
+        }
+    }
+    for (i, to) in dx.iter_mut().take(inner.end).skip(inner.start).enumerate() {
+        let from = &from[i * pitch..][..2 * pitch + C];
+        add(to, &from[2 * pitch..]);
+        add(to, &from[pitch + C..]);
+        add(to, &from[2 * C..]);
+    }
+}
+
+#[inline(always)]
+fn add<T: Element, const C: usize>(to: &mut [T; C], from: &[T]) {
+    to.iter_mut().zip(&from[..C]).for_each(|(to, from)| *to += *from);
 }
