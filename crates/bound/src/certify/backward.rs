@@ -306,3 +306,21 @@ fn spread_windows(piece: &Piece, pool: &Pool, c: usize) -> Vec<f64> {
     }
     data
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_has_its_own_length() {
+        for rows in 0..10 {
+            for width in [1, 3, 8] {
+                let data: Vec<f64> =
+                    (0..rows * width).map(|i| (0.1 + i as f64) * (-1f64).powi(i as i32)).collect();
+                let lengths: Vec<f64> =
+                    data.chunks(width).map(|row| row.iter().map(|v| v.abs()).sum()).collect();
+                assert_eq!(l1_of_rows(&data, width), lengths);
+            }
+        }
+    }
+}

@@ -159,6 +159,14 @@ mod tests {
     }
 
     #[test]
+    fn a_patch_that_lies_inside_but_for_a_line_is_cut_too() {
+        let targets = Targets { sample: vec![0, 0], anchor: vec![[0, 1], [1, 1]] };
+        let mut piece = Piece { scale: 1, offset: [0, 0], size: [3, 3], data: vec![1.0; 18] };
+        piece.clear_outside(&targets, [3, 4, 1]);
+        assert_eq!(piece.data, [[1.0; 9].as_slice(), &[1.0; 6], &[0.0; 3]].concat());
+    }
+
+    #[test]
     fn branches_of_different_reach_are_added_in_place() {
         let map = [5, 5, 1];
         let wide =
