@@ -200,7 +200,7 @@ pub(super) fn mapped<E: Pooled>(x: &Array) -> Mapped<'_, E> {
 #[cfg(test)]
 mod tests {
     use crate::backend::Conv;
-    use crate::{Cpu, DType, Key, Random, Recording, Tensor, pull_back};
+    use crate::{Cpu, DType, Device, Key, Random, Recording, Tensor, pull_back};
 
     /// Images, kernel and stride for every way in which a convolution reads its input.
     const SHAPES: [([usize; 4], [usize; 4], usize); 8] = [
@@ -214,15 +214,18 @@ mod tests {
         ([3, 12, 12, 3], [3, 3, 3, 40], 2),
     ];
 
+    fn normal(device: &Device, key: Key, shape: &[usize], dtype: DType) -> Tensor {
+        let keys: Vec<Key> = (0..shape[0]).map(|row| key.fold(row)).collect();
+        Tensor::random(device, Random::Normal, &keys, &shape[1..], dtype)
+    }
+
     #[test]
     fn a_map_applied_on_the_way_gives_the_same_bits_as_one_written_down() {
         let device = Cpu { threads: 2, ..Cpu::default() }.open();
         for dtype in [DType::F32, DType::F64] {
             for (i, (x, w, stride)) in SHAPES.into_iter().enumerate() {
                 let draw = |shape: &[usize], name: &str| {
-                    let keys: Vec<Key> =
-                        (0..shape[0]).map(|row| Key::new(i as u64).fold(name).fold(row)).collect();
-                    Tensor::random(&device, Random::Normal, &keys, &shape[1..], dtype)
+                    normal(&device, Key::new(i as u64).fold(name), shape, dtype)
                 };
                 let (scale, shift) = (draw(&[x[3]], "scale"), draw(&[x[3]], "shift"));
                 let (x, w) = (draw(&x, "x"), draw(&w, "w").tracked());
@@ -254,9 +257,7 @@ mod tests {
         for dtype in [DType::F32, DType::F64] {
             for (i, (x, w, stride)) in SHAPES.into_iter().enumerate() {
                 let draw = |shape: &[usize], name: &str| {
-                    let keys: Vec<Key> =
-                        (0..shape[0]).map(|row| Key::new(i as u64).fold(name).fold(row)).collect();
-                    Tensor::random(&device, Random::Normal, &keys, &shape[1..], dtype)
+                    normal(&device, Key::new(i as u64).fold(name), shape, dtype)
                 };
                 let (x, w) = (draw(&x, "x").tracked(), draw(&w, "w").tracked());
                 let y = x.conv2d(&w, Conv { stride, pad: w.shape()[0] / 2, groups: 1 });
