@@ -89,13 +89,13 @@ fn tridiagonal(mut a: Vec<f64>, m: usize) -> (Vec<f64>, Vec<f64>) {
         let below = k + 1..m;
         let (v, w) = (&mut v[below.clone()], &mut w[below.clone()]);
         v.copy_from_slice(&a[k * m..][below.clone()]);
-        // Scaled, so that no square is lost.
-        let scale = v.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
-        let length = scale * v.iter().map(|x| (x / scale).powi(2)).sum::<f64>().sqrt();
         if below.len() == 1 || v.iter().all(|&x| x == 0.0) {
             beside[k] = v[0];
             continue;
         }
+        // Scaled, so that no square is lost.
+        let scale = v.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+        let length = scale * v.iter().map(|x| (x / scale).powi(2)).sum::<f64>().sqrt();
         // The reflection 1 − 2 v vᵀ, with |v| = 1, that turns the row into (beside, 0, …).
         beside[k] = -length.copysign(v[0]);
         v.iter_mut().for_each(|x| *x /= length);
