@@ -39,6 +39,14 @@ enum Region {
 impl Ball {
     #[track_caller]
     pub(crate) fn new(threat: &Threat, x: &Tensor, radii: Vec<f64>) -> Self {
+        let ball = Ball::known(threat, x, radii);
+        check_box(x, threat.bounds.unwrap_or(EVERYWHERE));
+        ball
+    }
+
+    /// Around inputs that lie in the box.
+    #[track_caller]
+    pub(crate) fn known(threat: &Threat, x: &Tensor, radii: Vec<f64>) -> Self {
         assert!(x.shape().rank() >= 1, "threat model: a batch has a sample axis, got {:?}", x.shape());
         let n = x.shape()[0];
         assert_eq!(radii.len(), n, "threat model: {} radii for {n} samples", radii.len());
@@ -51,7 +59,10 @@ impl Ball {
             if threat.levels.is_some() { "on levels " } else { "" }
         );
         assert!(threat.levels.is_none_or(|levels| levels >= 2), "threat model: fewer than two levels");
-        let center = inside_box(x, threat.bounds.unwrap_or(EVERYWHERE));
+        let (lo, hi) = threat.bounds.unwrap_or(EVERYWHERE);
+        assert!(lo <= hi, "threat model: the box [{lo}, {hi}] is empty");
+        let (lo, hi) = representable((lo, hi), x.dtype());
+        let center = x.detach().clamp(lo, hi);
         let region = match threat.norm {
             Norm::Linf => cube(&center, threat, &radii),
             _ => Region::Host { center: Arc::new(center.array().to_f64()) },
@@ -389,8 +400,7 @@ fn representable((lo, hi): (f64, f64), dtype: DType) -> (f64, f64) {
 }
 
 #[track_caller]
-fn inside_box(x: &Tensor, (lo, hi): (f64, f64)) -> Tensor {
-    assert!(lo <= hi, "threat model: the box [{lo}, {hi}] is empty");
+fn check_box(x: &Tensor, (lo, hi): (f64, f64)) {
     let (least, largest, nan) = range(x);
     assert!(!nan, "threat model: an input is NaN");
     assert!(
@@ -398,8 +408,6 @@ fn inside_box(x: &Tensor, (lo, hi): (f64, f64)) -> Tensor {
         "threat model: inputs range over [{least}, {largest}], outside the box [{lo}, {hi}]; \
          attacks take unnormalised inputs, and normalisation belongs inside the model"
     );
-    let (lo, hi) = representable((lo, hi), x.dtype());
-    x.detach().clamp(lo, hi)
 }
 
 /// The least and the largest value, and whether one is NaN; infinite and wrong way round if there is none.

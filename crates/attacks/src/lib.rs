@@ -75,6 +75,7 @@ pub mod state;
 mod steepest;
 mod suite;
 mod threat;
+mod unread;
 
 #[cfg(test)]
 mod tests;

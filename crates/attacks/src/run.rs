@@ -60,6 +60,18 @@ impl<'a> PgdRun<'a> {
         PgdRun { config, search: Search::new(problem), place, u: None, velocity: None }
     }
 
+    /// As [`new`](PgdRun::new), from points `start` `(n, …)` of the balls in the first ascent, such as those of
+    /// [`Pgd::start`].
+    ///
+    /// # Panics
+    /// If there are not as many points as samples.
+    #[track_caller]
+    pub fn from(config: Pgd, problem: &'a Problem<'a>, start: &Tensor) -> Self {
+        let (shape, balls) = (start.shape(), problem.ball.center().shape());
+        assert_eq!(shape, balls, "attack: points {shape:?} to start from, balls {balls:?}");
+        PgdRun { u: Some(start.detach()), ..PgdRun::new(config, problem) }
+    }
+
     /// One look and, if the restart goes on, one step. `false` if there is nothing left to do.
     #[track_caller]
     pub fn step(&mut self) -> bool {
@@ -71,7 +83,7 @@ impl<'a> PgdRun<'a> {
             Place::Clean => {
                 self.search.stage().attack = "clean".to_owned();
                 let clean = self.search.ball().center().clone();
-                self.search.look(&clean);
+                self.search.glance_end(&clean, false);
                 self.place = Place::Climb { restart: 0, step: 0 };
             }
             Place::Climb { restart, step } => {
@@ -94,15 +106,21 @@ impl<'a> PgdRun<'a> {
                     self.climb(&u);
                     self.place = Place::Climb { restart, step: step + 1 };
                 } else if restart + 1 < self.config.restarts {
-                    self.search.look(&u);
+                    self.search.glance_end(&u, false);
                     self.place = Place::Climb { restart: restart + 1, step: 0 };
                 } else {
-                    self.search.look_last(&u);
+                    self.search.glance_end(&u, true);
                     self.place = Place::End;
                 }
             }
         }
         true
+    }
+
+    /// The points of largest value `(n, …)` alone. Where nobody judges and there is no budget, the host has not waited for the
+    /// device until then.
+    pub fn into_best(self) -> Tensor {
+        self.search.into_best()
     }
 
     /// What was found.
@@ -139,12 +157,11 @@ impl<'a> PgdRun<'a> {
     fn begin(&mut self, restart: usize) -> Tensor {
         self.velocity = None;
         let ball = self.search.ball();
-        let keys: Vec<Key> = self.search.keys().iter().map(|key| key.fold("restart").fold(restart)).collect();
-        match self.config.start {
-            Start::Clean if restart == 0 => ball.center().clone(),
-            Start::HalfSigns => half_signs(ball, &keys),
-            Start::Spectral => self.spectral(&keys),
-            Start::Clean | Start::Random => ball.start(&keys),
+        let keys = of_restart(&self.search.keys(), restart);
+        let first = if restart == 0 { self.config.start } else { self.config.start.again() };
+        match first.of(ball, &keys) {
+            Some(points) => points,
+            None => self.spectral(&keys),
         }
     }
 
@@ -168,7 +185,7 @@ impl<'a> PgdRun<'a> {
     }
 
     fn climb(&mut self, u: &Tensor) {
-        let seen = self.search.look_back(u);
+        let seen = self.search.glance_back(u);
         let Some(gradient) = &seen.gradient else { return };
         let mut direction = gradient.clone();
         if self.config.momentum > 0.0 {
@@ -187,7 +204,33 @@ impl<'a> PgdRun<'a> {
     }
 }
 
+impl Start {
+    /// Points of the balls, from one key per sample; `None` if that takes a look at the model.
+    fn of(self, ball: &Ball, keys: &[Key]) -> Option<Tensor> {
+        match self {
+            Start::Clean => Some(ball.center().clone()),
+            Start::HalfSigns => Some(half_signs(ball, keys)),
+            Start::Random => Some(ball.start(keys)),
+            Start::Spectral => None,
+        }
+    }
+
+    /// That of the restarts after the first.
+    fn again(self) -> Start {
+        if self == Start::Clean { Start::Random } else { self }
+    }
+}
+
 impl Pgd {
+    /// Where the first ascent begins `(n, …)`, from one key per sample; `None` if that takes a look at the model. To be
+    /// drawn before the attack, for [`PgdRun::from`].
+    ///
+    /// # Panics
+    /// If there are not as many keys as samples.
+    pub fn start(&self, ball: &Ball, keys: &[Key]) -> Option<Tensor> {
+        self.start.of(ball, &of_restart(keys, 0))
+    }
+
     /// How many forward passes a sample has had before each look of its first ascent.
     pub(crate) fn first_ascent(&self) -> Range<u32> {
         let spectral = if self.start == Start::Spectral { SPECTRAL_ITERATIONS as u32 } else { 0 };
@@ -199,6 +242,10 @@ impl Pgd {
     fn looks_at_clean(&self) -> bool {
         self.include_clean && self.start != Start::Clean
     }
+}
+
+fn of_restart(keys: &[Key], restart: usize) -> Vec<Key> {
+    keys.iter().map(|key| key.fold("restart").fold(restart)).collect()
 }
 
 fn half_signs(ball: &Ball, keys: &[Key]) -> Tensor {

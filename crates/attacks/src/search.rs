@@ -4,6 +4,7 @@ use crate::ball::{Ball, row_index};
 use crate::outcome::{Flags, Origin, Outcome, Verdict};
 use crate::problem::{Evaluation, Problem, Visit};
 use crate::state::{SearchState, StateError, StoredOutcome};
+use crate::unread::Unread;
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Key, Tensor, grad};
 
@@ -21,6 +22,7 @@ pub struct Search<'a> {
     pub(crate) rows: Vec<usize>,
     ball: Ball,
     stage: Stage,
+    unread: Unread,
 }
 
 /// Where an attack stands, for provenance.
@@ -78,6 +80,7 @@ impl<'a> Search<'a> {
             rows: (0..problem.len()).collect(),
             ball: problem.ball.clone(),
             stage: Stage::default(),
+            unread: Unread::default(),
         };
         let left = (0..problem.len()).filter(|&row| search.affords(row, problem.limits.cost)).collect();
         search.retain(left);
@@ -106,21 +109,30 @@ impl<'a> Search<'a> {
 
     /// What has been found so far.
     pub fn outcome(&self) -> &Outcome {
+        debug_assert!(self.unread.is_empty(), "whoever glances reads what was found at the end");
         &self.outcome
     }
 
     /// What was found.
-    pub fn finish(self) -> Outcome {
+    pub fn finish(mut self) -> Outcome {
+        self.unread.read(&mut self.outcome);
         self.outcome
+    }
+
+    /// The points of largest value, and nothing else of what was found: nothing is read back.
+    pub(crate) fn into_best(self) -> Tensor {
+        self.outcome.best
     }
 
     /// All of it, to be written down and gone on from by [`resume`](Search::resume).
     pub fn state(&self) -> SearchState {
+        let mut outcome = self.outcome.clone();
+        self.unread.clone().read(&mut outcome);
         SearchState {
             problem: self.problem.fingerprint(),
             rows: self.rows.clone(),
             stage: self.stage.clone(),
-            outcome: StoredOutcome::of(&self.outcome),
+            outcome: StoredOutcome::of(&outcome),
         }
     }
 
@@ -134,7 +146,14 @@ impl<'a> Search<'a> {
         }
         let outcome = state.outcome.on(problem.ball.center().device());
         let (rows, stage) = (state.rows.clone(), state.stage.clone());
-        Ok(Search { problem, outcome, ball: problem.ball.keep(&rows), rows, stage })
+        Ok(Search {
+            problem,
+            outcome,
+            ball: problem.ball.keep(&rows),
+            rows,
+            stage,
+            unread: Unread::default(),
+        })
     }
 
     /// Where the attack stands; to be kept up to date by it.
@@ -197,6 +216,52 @@ impl<'a> Search<'a> {
         self.settle(&seen, left, gradient)
     }
 
+    /// As [`look_back`](Search::look_back), for attacks that do not ask for values: where nobody judges and nobody can
+    /// leave, none is read before [`finish`](Search::finish), so that the host need not wait for a device.
+    #[track_caller]
+    pub(crate) fn glance_back(&mut self, u: &Tensor) -> Seen {
+        let point = self.ball.snap(u).detach().tracked();
+        let seen = self.evaluate(&point);
+        let gradient = || grad(&seen.value.sum_all(), &[&point]).remove(0);
+        if self.is_free(&seen) {
+            let gradient = self.glance(&point, &seen, Some(gradient()));
+            return Seen { value: Vec::new(), verdict: Vec::new(), gradient, left: None };
+        }
+        let left = self.enter(&point, &seen, 2);
+        let gradient = (!left.is_empty()).then(gradient);
+        self.settle(&seen, left, gradient)
+    }
+
+    /// The same without a gradient, for points from which an attack goes on elsewhere, or, if they are its `last`, not at all.
+    #[track_caller]
+    pub(crate) fn glance_end(&mut self, u: &Tensor, last: bool) {
+        let point = self.ball.snap(u).detach();
+        let seen = self.evaluate(&point);
+        if self.is_free(&seen) {
+            self.glance(&point, &seen, None);
+            return;
+        }
+        let left = self.enter(&point, &seen, u32::from(!last));
+        self.settle(&seen, left, None);
+    }
+
+    /// Whether nobody can leave, and all take part.
+    fn is_free(&self, seen: &Evaluation) -> bool {
+        seen.verdict.is_none()
+            && self.problem.limits.budget.is_none()
+            && self.rows.len() == self.problem.len()
+    }
+
+    fn glance(&mut self, u: &Tensor, seen: &Evaluation, gradient: Option<Tensor>) -> Option<Tensor> {
+        let cost = self.problem.limits.cost;
+        self.outcome.forward.iter_mut().for_each(|count| *count += cost);
+        if gradient.is_some() {
+            self.outcome.backward.iter_mut().for_each(|count| *count += cost);
+        }
+        let values = seen.value.detach();
+        self.unread.note(&mut self.outcome, &u.detach(), &values, gradient.as_ref())
+    }
+
     /// Counts passes of a sample that were no looks: those of one draw of a model that is random.
     pub fn count(&mut self, row: usize, forward: u32, backward: u32) {
         self.outcome.forward[row] += forward;
@@ -253,6 +318,7 @@ impl<'a> Search<'a> {
     /// Counts and keeps what was seen; the positions of the samples that go on if an evaluation more, and
     /// its gradient, `next` evaluations' passes in all, lie within the budget.
     fn enter(&mut self, u: &Tensor, seen: &Evaluation, next: u32) -> Vec<usize> {
+        self.unread.read(&mut self.outcome);
         let limits = self.problem.limits;
         for &row in &self.rows {
             self.outcome.forward[row] += limits.cost;

@@ -3,7 +3,7 @@
 use crate::ball::Ball;
 use crate::round::Real;
 use crate::threat::Norm;
-use tarrl_tensor::Tensor;
+use tarrl_tensor::{DType, Tensor};
 
 /// The share of coordinates that an l1 step moves.
 pub(crate) const SHARE: f64 = 0.01;
@@ -57,6 +57,12 @@ pub(crate) fn sparse<R: Real>(ball: &Ball, u: &Tensor, gradient: &Tensor, sizes:
 pub(crate) fn per_sample(like: &Tensor, values: &[f64]) -> Tensor {
     let extents: Vec<usize> =
         (0..like.shape().rank()).map(|axis| if axis == 0 { values.len() } else { 1 }).collect();
+    // One number need not be brought from the host.
+    if let Some((first, rest)) = values.split_first()
+        && rest.iter().all(|value| value.to_bits() == first.to_bits())
+    {
+        return Tensor::full(like.device(), &extents[..], DType::F64, *first).cast(like.dtype());
+    }
     Tensor::new(like.device(), &extents[..], values).cast(like.dtype())
 }
 

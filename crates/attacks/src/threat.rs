@@ -127,6 +127,17 @@ impl Threat {
         Ball::new(self, x, vec![self.epsilon; n])
     }
 
+    /// The same for inputs that are known to lie in the box, such as painted images: nobody looks, so that the host need not
+    /// wait for a device. What does lie outside is clamped.
+    ///
+    /// # Panics
+    /// As [`around`](Threat::around) for what the threat model itself lacks.
+    #[track_caller]
+    pub fn around_known(&self, x: &Tensor) -> Ball {
+        let n = x.shape().first().copied().unwrap_or(0);
+        Ball::known(self, x, vec![self.epsilon; n])
+    }
+
     /// The same with a radius for each sample, in place of ε.
     ///
     /// # Panics

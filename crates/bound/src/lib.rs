@@ -61,8 +61,9 @@ pub use heads::{
 };
 pub use lp::LpNorm;
 pub use regularizer::{
-    Anchor, Attack, Finding, InnerConfig, InnerKind, Jacobian, Maximiser, Maximum, Observation, Problem,
-    Regularizer, RegularizerConfig, RegularizerError, Term, TermInput, trace_under_noise, with_noise,
+    Anchor, Attack, AttackFrom, Finding, InnerConfig, InnerKind, Jacobian, Maximiser, Maximum, Observation,
+    Problem, Regularizer, RegularizerConfig, RegularizerError, Term, TermInput, trace_under_noise,
+    with_noise,
 };
 pub use report::{BoundReport, Chain, Sample};
 pub use whitening::Whitening;

@@ -4,6 +4,8 @@
 struct Slot {
     u64 value, gradient, first, second, to, to_first, to_second;
     double decay;
+    // Where the pieces of its chunks lie, for lengths; whether its step has a length of its own.
+    u64 first_piece, pieces, adapts;
 };
 
 // Part of a parameter: block `b` works on chunk `b`.
@@ -19,6 +21,7 @@ struct Chunk {
     const REAL* first = (const REAL*)slot.first;      \
     REAL* to = (REAL*)slot.to;                        \
     REAL* to_first = (REAL*)slot.to_first;            \
+    (void)first, (void)to, (void)to_first;            \
     REAL decay = (REAL)slot.decay;                    \
     for (u32 i = chunk.start + threadIdx.x; i < chunk.end; i += blockDim.x)
 
@@ -45,5 +48,53 @@ KERNEL(update_adam)(const Slot* slots, const Chunk* chunks, double b1, double b2
         to_second[i] = v;
         REAL direction = m / (sqrt_of(v * (REAL)scale) + (REAL)eps);
         to[i] = p * (REAL)(1.0 - lr * slot.decay) - direction * (REAL)rate;
+    }
+}
+
+// The sums of squares of a chunk, of the parameter and of what its length is compared with.
+struct Squares {
+    double value, other;
+};
+
+KERNEL(update_squares)(const Slot* slots, const Chunk* chunks, u32 official, Squares* pieces) {
+    __shared__ double lanes[256];
+    double p2 = 0, d2 = 0;
+    EACH_OF_CHUNK {
+        REAL p = value[i], d = gradient[i];
+        if (official && decay != 0) d = d + p * decay;
+        p2 += p * p;
+        d2 += d * d;
+    }
+    p2 = line_sum(p2, lanes);
+    d2 = line_sum(d2, lanes);
+    if (threadIdx.x == 0) pieces[blockIdx.x] = {p2, d2};
+}
+
+// The length whose square has these pieces; every thread of the block gets it. The sum is rounded as that of an op is.
+FN double length_of(const Squares* pieces, u32 n, u32 other, double* lanes) {
+    double sum = 0;
+    for (u32 i = threadIdx.x; i < n; i += blockDim.x) sum += other ? pieces[i].other : pieces[i].value;
+    return sqrt((double)(REAL)line_sum(sum, lanes));
+}
+
+KERNEL(update_lars)(const Slot* slots, const Chunk* chunks, const Squares* pieces, double lr, double momentum, double trust,
+                    u32 official, u32 clipped) {
+    __shared__ double lanes[256];
+    const Slot own = slots[chunks[blockIdx.x].slot];
+    const Squares* of = pieces + own.first_piece;
+    double p_length = length_of(of, (u32)own.pieces, 0, lanes);
+    double d_length = length_of(of, (u32)own.pieces, 1, lanes);
+    double ratio = 1;
+    if (p_length != 0 && d_length != 0) {
+        ratio = trust * p_length / (official ? d_length : d_length + own.decay * p_length + 1e-8);
+    }
+    // As the smaller of two numbers, of which a NaN is none.
+    if (clipped) ratio = ratio / lr < 1 ? ratio / lr : 1;
+    EACH_OF_CHUNK {
+        REAL p = value[i], d = gradient[i];
+        if (decay != 0) d = d + p * decay;
+        REAL m = first[i] * (REAL)momentum + (own.adapts ? d * (REAL)ratio : d);
+        to_first[i] = m;
+        to[i] = p - m * (REAL)lr;
     }
 }

@@ -5,6 +5,7 @@ use crate::conv;
 use crate::cudnn;
 use crate::gpu::Gpu;
 use crate::memory::{Block, read};
+use crate::tables::Tables;
 use crate::{layout, matmul, norm, paint, pointwise, pool, random, reduce, softmax, update};
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tarrl_tensor::{
     Transpose, Unary, Update, Updated,
 };
 
-pub(crate) struct CudaBackend(pub(crate) Arc<Gpu>);
+pub(crate) struct CudaBackend(pub(crate) Arc<Gpu>, pub(crate) Tables);
 
 impl Backend for CudaBackend {
     fn name(&self) -> String {
@@ -51,12 +52,11 @@ impl Backend for CudaBackend {
     }
 
     fn upload(&self, data: HostSlice<'_>) -> Buffer {
-        let block = match data {
-            HostSlice::F32(data) => Block::upload(&self.0, data),
-            HostSlice::F64(data) => Block::upload(&self.0, data),
-            HostSlice::U32(data) => Block::upload(&self.0, data),
-        };
-        Arc::new(self.0.expect("upload", block))
+        Arc::new(self.0.expect("upload", Block::of(&self.0, data)))
+    }
+
+    fn table(&self, data: HostSlice<'_>) -> Buffer {
+        self.0.expect("upload", self.1.get(&self.0, data))
     }
 
     fn download(&self, x: &Array) -> HostVec {
@@ -71,9 +71,7 @@ impl Backend for CudaBackend {
             DType::U32 => block.download(x.len()).map(HostVec::U32),
             DType::Bf16 => unreachable!("widened above"),
         };
-        let host = self.0.expect("download", host);
-        self.0.check_fault();
-        host
+        self.0.expect("download", host)
     }
 
     fn full(&self, dtype: DType, len: usize, value: f64) -> Buffer {
@@ -233,8 +231,13 @@ impl Backend for CudaBackend {
         Arc::new(softmax::cross_entropy_adjoint(&self.0, logits, labels, dy))
     }
 
+    fn captures(&self) -> bool {
+        self.0.graphs
+    }
+
     fn capture(&self, inputs: &[Array], run: &dyn Fn(&[Array]) -> Vec<Array>) -> Option<Box<dyn Captured>> {
-        capture(&self.0, inputs, run).map(|graph| Box::new(graph) as Box<dyn Captured>)
+        let graph = self.0.graphs.then(|| capture(&self.0, inputs, run)).flatten();
+        graph.map(|graph| Box::new(graph) as Box<dyn Captured>)
     }
 }
 

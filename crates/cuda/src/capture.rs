@@ -8,11 +8,11 @@
 //!
 //! The stream is everybody's: while one thread records, others wait where they queue work ([`Gpu::turn`]).
 
+use crate::copy::{copies, copy_into};
 use crate::gpu::Gpu;
-use crate::memory::{Block, Held, read};
-use crate::pointwise::size;
+use crate::memory::{Held, read};
 use cudarc::driver::DriverError;
-use cudarc::driver::result::{self, graph, stream};
+use cudarc::driver::result::{graph, stream};
 use cudarc::driver::sys::{CUgraphExec, CUgraphInstantiate_flags, CUstreamCaptureMode};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::thread::{self, ThreadId};
 use tarrl_tensor::{Array, Buffer, Captured};
 
-/// The work of `run(inputs)`, or nothing if `run` does what cannot be captured.
+/// The work of `run(inputs)`, or nothing if `run` does what cannot be captured, or the driver makes no graph of it.
 ///
 /// # Panics
 /// As `run` does, and if its second run asks for other memory than the first.
@@ -35,7 +35,7 @@ pub(crate) fn capture(
         return None;
     }
     let arena = Arc::new(Arena { gpu: gpu.clone(), free: Mutex::default(), kept: Mutex::default() });
-    let inputs: Vec<Array> = inputs.iter().map(|x| copy(gpu, x)).collect();
+    let inputs = copies(gpu, inputs);
     let _alone = lock(&gpu.captures.alone);
     let rehearsal = Session::open(gpu, &arena, None);
     drop(run(&inputs));
@@ -45,7 +45,7 @@ pub(crate) fn capture(
     let turn = gpu.captures.turn.write().unwrap_or_else(PoisonError::into_inner);
     let recording = Session::open(gpu, &arena, Some(turn));
     let results = run(&inputs);
-    let (exec, faults) = recording.end();
+    let (exec, faults) = recording.end()?;
     Some(Graph { exec, inputs, results, faults, gpu: gpu.clone(), _arena: arena })
 }
 
@@ -73,19 +73,20 @@ impl Captured for Graph {
         for (x, to) in inputs.iter().zip(&self.inputs) {
             let same = (x.shape(), x.dtype()) == (to.shape(), to.dtype());
             assert!(same, "replay: an input of shape {:?}, not {:?}", x.shape(), to.shape());
-            copy_into(gpu, x, read(gpu, "replay", to));
         }
+        copy_into(gpu, inputs.iter().zip(self.inputs.iter().map(|to| read(gpu, "replay", to))));
         if self.faults {
             gpu.fault();
         }
         gpu.expect("replay", gpu.context.bind_to_thread());
+        gpu.count.replays.fetch_add(1, Ordering::Relaxed);
         let turn = gpu.turn();
         // SAFETY: the graph was instantiated, all that it works on lives as long as it does, and it is queued behind
         // the copies above.
         let queued = unsafe { graph::launch(self.exec, gpu.stream.cu_stream()) };
         drop(turn);
         gpu.expect("replay", queued);
-        self.results.iter().map(|y| copy(gpu, y)).collect()
+        copies(gpu, &self.results)
     }
 }
 
@@ -101,28 +102,6 @@ impl Drop for Graph {
             context.record_err(unsafe { graph::exec_destroy(self.exec) });
         }
     }
-}
-
-/// An array of the same values in memory of its own.
-#[track_caller]
-fn copy(gpu: &Arc<Gpu>, x: &Array) -> Array {
-    let block = gpu.block("copy", x.len() * size(x.dtype()));
-    copy_into(gpu, x, &block);
-    Array::wrap(x.device(), *x.shape(), x.dtype(), Arc::new(block))
-}
-
-#[track_caller]
-fn copy_into(gpu: &Arc<Gpu>, x: &Array, to: &Block) {
-    let (from, bytes) = (read(gpu, "copy", x).pointer(), x.len() * size(x.dtype()));
-    if bytes == 0 || from == to.pointer() {
-        return;
-    }
-    gpu.expect("copy", gpu.context.bind_to_thread());
-    let turn = gpu.turn();
-    // SAFETY: both blocks have as many bytes as the array, and belong to the stream.
-    let queued = unsafe { result::memcpy_dtod_async(to.pointer(), from, bytes, gpu.stream.cu_stream()) };
-    drop(turn);
-    gpu.expect("copy", queued);
 }
 
 /// Memory of one graph: freed blocks by their bytes, and what else must live as long as it does.
@@ -216,6 +195,7 @@ impl Gpu {
     /// records.
     pub(crate) fn turn(&self) -> Option<RwLockReadGuard<'_, ()>> {
         let recorded = self.captures.is_recorded();
+        self.count.calls.fetch_add(u64::from(!recorded), Ordering::Relaxed);
         (!recorded).then(|| self.captures.turn.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -246,6 +226,21 @@ impl Gpu {
         self.context.bind_to_thread()?;
         let _turn = self.turn();
         Ok((Held::new(&self.stream, bytes)?, run.map(|(arena, _)| arena)))
+    }
+
+    /// Memory of no arena, in a rehearsal too.
+    ///
+    /// # Panics
+    /// In a run that is recorded.
+    #[track_caller]
+    pub(crate) fn lasting_memory(&self, bytes: usize) -> Result<Held, DriverError> {
+        assert!(
+            !self.captures.is_recorded(),
+            "a captured function asks for a table that it did without before"
+        );
+        self.context.bind_to_thread()?;
+        let _turn = self.turn();
+        Held::new(&self.stream, bytes)
     }
 
     /// Gives memory back that is of no arena.
@@ -294,21 +289,21 @@ impl<'a> Session<'a> {
         lock(&self.gpu.captures.run).take().expect("a session has a run")
     }
 
-    /// The graph of what was recorded, and whether it may find faults.
+    /// The graph of what was recorded, and whether it may find faults; nothing if the driver makes no graph of it.
     #[track_caller]
-    fn end(mut self) -> (CUgraphExec, bool) {
+    fn end(mut self) -> Option<(CUgraphExec, bool)> {
         let turn = self.turn.take();
         // SAFETY: this thread began to record the stream.
         let recorded = unsafe { stream::end_capture(self.gpu.stream.cu_stream()) };
         let gpu = self.gpu;
         let run = self.close();
         drop(turn);
-        let recorded = gpu.expect("capture", recorded);
+        let recorded = recorded.ok()?;
         // SAFETY: the graph comes from the driver, and is destroyed once, after its last use.
         let (exec, destroyed) =
             unsafe { (graph::instantiate(recorded, CUgraphInstantiate_flags(0)), graph::destroy(recorded)) };
         gpu.expect("capture", destroyed);
-        (gpu.expect("capture", exec), run.faults)
+        Some((exec.ok()?, run.faults))
     }
 }
 

@@ -15,7 +15,7 @@ use cudarc::driver::{CudaContext, CudaFunction, CudaStream};
 use cudarc::nvrtc::Ptx;
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 /// Everything runs on one stream that does not wait for others, so that program order is the order of work, freed
@@ -30,11 +30,23 @@ pub(crate) struct Gpu {
     pub(crate) facts: Facts,
     /// How f32 products are computed.
     pub(crate) arithmetic: Arithmetic,
+    /// Whether anything is captured.
+    pub(crate) graphs: bool,
     compiler: Compiler,
     cache: Cache,
     functions: RwLock<HashMap<(&'static str, Element), CudaFunction>>,
-    fault: Fault,
+    pub(crate) fault: Fault,
     pub(crate) captures: Captures,
+    pub(crate) count: Count,
+}
+
+/// What the host asked of the driver, counted.
+#[derive(Default)]
+pub(crate) struct Count {
+    pub(crate) calls: AtomicU64,
+    pub(crate) uploads: AtomicU64,
+    pub(crate) waits: AtomicU64,
+    pub(crate) replays: AtomicU64,
 }
 
 /// What is known of a GPU and of the libraries that drive it.
@@ -76,10 +88,27 @@ impl Facts {
 }
 
 /// A word on the GPU that a kernel sets when an operand's values are wrong, read when something is downloaded.
-struct Fault {
-    word: Held,
+pub(crate) struct Fault {
+    pub(crate) word: Held,
     /// Whether a kernel that may set it has run since it was read.
     possible: AtomicBool,
+}
+
+impl Fault {
+    /// Whether the word has to be read; not again until another kernel may set it.
+    pub(crate) fn is_possible(&self) -> bool {
+        self.possible.swap(false, Ordering::Relaxed)
+    }
+
+    /// Panics if the word that was read tells of a fault.
+    #[track_caller]
+    pub(crate) fn tell(word: u32) {
+        match word {
+            0 => {}
+            1 => panic!("gather/scatter: an index lies beyond the extent of its axis"),
+            _ => panic!("cross_entropy: a label is not below the number of classes"),
+        }
+    }
 }
 
 impl Gpu {
@@ -111,11 +140,13 @@ impl Gpu {
             lt: Mutex::new(lt),
             facts,
             arithmetic: how.arithmetic,
+            graphs: how.graphs,
             compiler,
             cache: Cache::new(how.places.cache.clone()),
             functions: RwLock::default(),
             fault: Fault { word, possible: AtomicBool::new(false) },
             captures: Captures::default(),
+            count: Count::default(),
         })
     }
 
@@ -155,23 +186,10 @@ impl Gpu {
         self.fault.word.pointer()
     }
 
-    /// Panics if a kernel found a wrong operand since the last call.
-    #[track_caller]
-    pub(crate) fn check_fault(&self) {
-        if !self.fault.possible.swap(false, Ordering::Relaxed) {
-            return;
-        }
-        let mut word = [0u32];
-        let _turn = self.turn();
-        let word = self.expect("download", self.fault.word.read(&self.stream, &mut word).map(|()| word[0]));
-        if word != 0 {
-            self.expect("download", self.fault.word.zero(&self.stream));
-        }
-        match word {
-            0 => {}
-            1 => panic!("gather/scatter: an index lies beyond the extent of its axis"),
-            _ => panic!("cross_entropy: a label is not below the number of classes"),
-        }
+    /// Waits until all queued work is done.
+    pub(crate) fn wait(&self) -> Result<(), DriverError> {
+        self.count.waits.fetch_add(1, Ordering::Relaxed);
+        self.stream.synchronize()
     }
 
     /// A failure of the device in the middle of an op is a panic: no caller can do better than to start again from the

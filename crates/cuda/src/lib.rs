@@ -32,6 +32,7 @@ mod cache;
 mod capture;
 mod compile;
 mod conv;
+mod copy;
 mod cudnn;
 mod gpu;
 mod launch;
@@ -49,6 +50,7 @@ pub mod programs;
 mod random;
 mod reduce;
 mod softmax;
+mod tables;
 mod update;
 
 pub use absent::Absent;
@@ -58,7 +60,10 @@ pub use gpu::Facts;
 pub use library::Places;
 pub use limits::Limits;
 
+use std::ops::Sub;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tables::Tables;
 use tarrl_tensor::Device;
 
 /// Opens the GPU `ordinal` as `cuda:ordinal`, with exact f32 products and the usual folders.
@@ -78,6 +83,8 @@ pub struct Cuda {
     pub arithmetic: Arithmetic,
     /// Whether convolutions go to cuDNN where it is installed.
     pub cudnn: bool,
+    /// Whether work that comes again and again is captured and queued as a whole ([`tarrl_tensor::Replayed`]).
+    pub graphs: bool,
     /// Where libraries are looked for and compiled kernels are kept.
     pub places: Places,
 }
@@ -93,9 +100,15 @@ pub enum Arithmetic {
 }
 
 impl Cuda {
-    /// Exact products and the usual folders.
+    /// Exact products, cuDNN where it is, graphs, and the usual folders.
     pub fn new(ordinal: usize) -> Cuda {
-        Cuda { ordinal, arithmetic: Arithmetic::default(), cudnn: true, places: Places::usual() }
+        Cuda {
+            ordinal,
+            arithmetic: Arithmetic::default(),
+            cudnn: true,
+            graphs: true,
+            places: Places::usual(),
+        }
     }
 
     /// Opens the device.
@@ -114,7 +127,7 @@ pub struct Gpu(Arc<gpu::Gpu>);
 impl Gpu {
     /// The handle to compute with; all handles share memory and stream.
     pub fn device(&self) -> Device {
-        Arc::new(backend::CudaBackend(self.0.clone()))
+        Arc::new(backend::CudaBackend(self.0.clone(), Tables::default()))
     }
 
     /// The card and the versions of what drives it.
@@ -136,6 +149,14 @@ impl Gpu {
         dnn.map_or_else(Vec::new, |dnn| dnn.lock().expect("no panic while held").describe())
     }
 
+    /// What the host has asked of the driver so far.
+    pub fn calls(&self) -> Calls {
+        let count = &self.0.count;
+        let [calls, uploads, waits, replays] = [&count.calls, &count.uploads, &count.waits, &count.replays]
+            .map(|count| count.load(Ordering::Relaxed));
+        Calls { calls, uploads, waits, replays }
+    }
+
     /// Waits until all queued work is done.
     ///
     /// # Panics
@@ -143,6 +164,33 @@ impl Gpu {
     pub fn synchronize(&self) {
         self.0.uncapturable("a wait");
         let _turn = self.0.turn();
-        self.0.expect("synchronize", self.0.stream.synchronize());
+        self.0.expect("synchronize", self.0.wait());
+    }
+}
+
+/// What the host asked of the driver: how much it has to do beside the card, and how often it waits for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Calls that concern the stream: kernels, products, copies, memory.
+    pub calls: u64,
+    /// Copies from the host among them.
+    pub uploads: u64,
+    /// Times that the host waited until all work was done.
+    pub waits: u64,
+    /// Graphs that were queued as a whole.
+    pub replays: u64,
+}
+
+impl Sub for Calls {
+    type Output = Calls;
+
+    /// What was asked between two looks.
+    fn sub(self, before: Calls) -> Calls {
+        Calls {
+            calls: self.calls - before.calls,
+            uploads: self.uploads - before.uploads,
+            waits: self.waits - before.waits,
+            replays: self.replays - before.replays,
+        }
     }
 }

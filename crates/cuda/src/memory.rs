@@ -1,11 +1,12 @@
 //! Memory on the GPU: taken from the pool and given back in the order of the stream.
 
 use crate::capture::Arena;
-use crate::gpu::Gpu;
+use crate::gpu::{Fault, Gpu};
 use cudarc::driver::CudaStream;
 use cudarc::driver::result::{self, DriverError};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use tarrl_tensor::Array;
+use tarrl_tensor::{Array, HostSlice};
 
 /// The memory of an array or of an intermediate result.
 pub(crate) struct Block {
@@ -30,25 +31,82 @@ impl Block {
     pub(crate) fn upload<T: Copy>(gpu: &Arc<Gpu>, data: &[T]) -> Result<Block, DriverError> {
         gpu.uncapturable("an upload");
         let block = Block::new(gpu, size_of_val(data))?;
-        if !data.is_empty() {
-            gpu.context.bind_to_thread()?;
-            let _turn = gpu.turn();
-            // SAFETY: the block has as many bytes as the slice. From memory that is not pinned the driver returns
-            // when it has taken all of the slice.
-            unsafe { result::memcpy_htod_async(block.pointer(), data, gpu.stream.cu_stream()) }?;
+        block.fill(data)?;
+        Ok(block)
+    }
+
+    /// As [`upload`](Block::upload), of numbers of any type.
+    #[track_caller]
+    pub(crate) fn of(gpu: &Arc<Gpu>, data: HostSlice<'_>) -> Result<Block, DriverError> {
+        match data {
+            HostSlice::F32(data) => Block::upload(gpu, data),
+            HostSlice::F64(data) => Block::upload(gpu, data),
+            HostSlice::U32(data) => Block::upload(gpu, data),
+        }
+    }
+
+    /// As [`of`](Block::of), in memory of no arena: it outlives the run of a captured function that first asks for it.
+    ///
+    /// # Panics
+    /// In a run that is recorded, whose rehearsal did not ask for it.
+    #[track_caller]
+    pub(crate) fn table(gpu: &Arc<Gpu>, data: HostSlice<'_>) -> Result<Block, DriverError> {
+        let bytes = match data {
+            HostSlice::F32(data) => size_of_val(data),
+            HostSlice::F64(data) => size_of_val(data),
+            HostSlice::U32(data) => size_of_val(data),
+        };
+        let held = gpu.lasting_memory(bytes)?;
+        let block = Block { held, gpu: gpu.clone(), arena: None, beside: OnceLock::new() };
+        match data {
+            HostSlice::F32(data) => block.fill(data)?,
+            HostSlice::F64(data) => block.fill(data)?,
+            HostSlice::U32(data) => block.fill(data)?,
         }
         Ok(block)
     }
 
-    /// Waits for all work and copies to the host.
+    /// Copies from the host; `data` has as many bytes as the block.
+    fn fill<T: Copy>(&self, data: &[T]) -> Result<(), DriverError> {
+        assert_eq!(size_of_val(data), self.held.bytes, "a copy of other bytes than the block has");
+        if data.is_empty() {
+            return Ok(());
+        }
+        let gpu = &self.gpu;
+        gpu.context.bind_to_thread()?;
+        gpu.count.uploads.fetch_add(1, Ordering::Relaxed);
+        let _turn = gpu.turn();
+        // SAFETY: the block has as many bytes as the slice. From memory that is not pinned the driver returns when it
+        // has taken all of the slice.
+        unsafe { result::memcpy_htod_async(self.pointer(), data, gpu.stream.cu_stream()) }
+    }
+
+    /// Copies to the host, with one wait for all work.
+    ///
+    /// # Panics
+    /// If a kernel found a wrong operand since the last download.
     #[track_caller]
     pub(crate) fn download<T: Copy + Default>(&self, len: usize) -> Result<Vec<T>, DriverError> {
-        let mut data = vec![T::default(); len];
+        let (mut data, mut word) = (vec![T::default(); len], [0u32]);
         assert!(size_of_val(&data[..]) <= self.held.bytes, "a block has fewer bytes than its array");
-        self.gpu.uncapturable("a download");
-        self.gpu.context.bind_to_thread()?;
-        let _turn = self.gpu.turn();
-        self.held.read(&self.gpu.stream, &mut data)?;
+        let gpu = &self.gpu;
+        gpu.uncapturable("a download");
+        gpu.context.bind_to_thread()?;
+        let suspect = gpu.fault.is_possible();
+        let turn = gpu.turn();
+        // SAFETY: the blocks have so many bytes, and the call below waits for the copies.
+        unsafe {
+            self.held.queue_read(&gpu.stream, &mut data)?;
+            if suspect {
+                gpu.fault.word.queue_read(&gpu.stream, &mut word)?;
+            }
+        }
+        gpu.wait()?;
+        if word[0] != 0 {
+            gpu.fault.word.zero(&gpu.stream)?;
+        }
+        drop(turn);
+        Fault::tell(word[0]);
         Ok(data)
     }
 
@@ -115,13 +173,20 @@ impl Held {
         unsafe { result::memset_d8_async(self.pointer, 0, self.bytes, stream.cu_stream()) }
     }
 
-    /// Waits for all work and copies the front of the memory.
-    pub(crate) fn read<T: Copy>(&self, stream: &CudaStream, to: &mut [T]) -> Result<(), DriverError> {
-        if !to.is_empty() {
-            // SAFETY: the caller asks for no more bytes than there are, and the call below waits for the copy.
-            unsafe { result::memcpy_dtoh_async(to, self.pointer, stream.cu_stream()) }?;
+    /// Queues a copy of the front of the memory.
+    ///
+    /// # Safety
+    /// There are as many bytes as are asked for, and `to` lives until the stream has been waited for.
+    pub(crate) unsafe fn queue_read<T: Copy>(
+        &self,
+        stream: &CudaStream,
+        to: &mut [T],
+    ) -> Result<(), DriverError> {
+        if to.is_empty() {
+            return Ok(());
         }
-        stream.synchronize()
+        // SAFETY: the caller's.
+        unsafe { result::memcpy_dtoh_async(to, self.pointer, stream.cu_stream()) }
     }
 
     pub(crate) fn pointer(&self) -> u64 {

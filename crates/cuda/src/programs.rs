@@ -203,6 +203,7 @@ const FILES: &[File] = &[
             "bf16_to_f32",
         ]
     ),
+    file!("copy", &[], &[Element::Named], &["copy"]),
     file!("layout", &[], WORDS, &["fill", "strided", "transpose", "place", "gather"]),
     file!("scatter", &[BF16, STORED], REALS, &["scatter_link", "scatter_sum"]),
     file!(
@@ -237,7 +238,12 @@ const FILES: &[File] = &[
     file!("conv", &[BF16, STORED], REALS, &["patches", "patches_by_pack", "pixels", "pixels_by_pack"]),
     file!("pool", &[BF16, STORED], REALS, &["sum_pool", "sum_pool_adjoint", "max_pool"]),
     file!("random", &[BF16, STORED], REALS, &["uniform", "normal"]),
-    file!("update", &[MATH], &[Element::F32, Element::F64], &["update_sgd", "update_adam"]),
+    file!(
+        "update",
+        &[MATH, BLOCK],
+        &[Element::F32, Element::F64],
+        &["update_sgd", "update_adam", "update_squares", "update_lars"]
+    ),
     file!("paint", &[BLOCK], &[Element::Named], &["paint"]),
 ];
 

@@ -5,7 +5,7 @@ use crate::memory::{Block, read};
 use crate::pointwise::like;
 use crate::programs::Element;
 use std::sync::Arc;
-use tarrl_tensor::{Rule, Update, Updated};
+use tarrl_tensor::{LarsRatio, Rule, Update, Updated};
 
 /// Elements of a parameter that one block moves: eight for each thread.
 const CHUNK: usize = 8 * crate::launch::THREADS;
@@ -17,6 +17,7 @@ pub(crate) fn update(gpu: &Arc<Gpu>, rule: Rule, parameters: &[Update<'_>]) -> O
     }
     let (kernel, memories) = match rule {
         Rule::Sgd { .. } => ("update_sgd", 1),
+        Rule::Lars { .. } => ("update_lars", 1),
         Rule::Adam { .. } => ("update_adam", 2),
     };
     let (mut slots, mut chunks, mut moved) = (Vec::new(), Vec::new(), Vec::new());
@@ -33,7 +34,8 @@ pub(crate) fn update(gpu: &Arc<Gpu>, rule: Rule, parameters: &[Update<'_>]) -> O
         let second = |of: &dyn Fn(usize) -> u64| if memories == 2 { of(1) } else { 0 };
         slots.extend([from(p.value), from(p.gradient), from(&p.memory[0]), second(&|i| from(&p.memory[i]))]);
         slots.extend([value.pointer(), memory[0].pointer(), second(&|i| memory[i].pointer())]);
-        slots.push(p.decay.to_bits());
+        let pieces = len.div_ceil(CHUNK) as u64;
+        slots.extend([p.decay.to_bits(), chunks.len() as u64 / 3, pieces, u64::from(p.adapts)]);
         for start in (0..len).step_by(CHUNK) {
             chunks.extend([number as u32, start as u32, (start + CHUNK).min(len) as u32]);
         }
@@ -43,13 +45,24 @@ pub(crate) fn update(gpu: &Arc<Gpu>, rule: Rule, parameters: &[Update<'_>]) -> O
     let slots = gpu.expect(kernel, Block::upload(gpu, &slots));
     let blocks = chunks.len() / 3;
     let chunks = gpu.expect(kernel, Block::upload(gpu, &chunks));
-    let launch = gpu.launch(kernel, Element::real(kernel, dtype)).arg(&slots).arg(&chunks);
-    let launch = match rule {
-        Rule::Sgd { lr, momentum, nesterov } => launch.arg(lr).arg(momentum).arg(nesterov),
-        Rule::Adam { first, second, eps, lr, rate, scale } => {
-            launch.arg(first).arg(second).arg(eps).arg(lr).arg(rate).arg(scale)
+    let threads = [crate::launch::THREADS, 1];
+    let element = Element::real(kernel, dtype);
+    let launch = |kernel| gpu.launch(kernel, element).arg(&slots).arg(&chunks);
+    match rule {
+        Rule::Sgd { lr, momentum, nesterov } => {
+            launch(kernel).arg(lr).arg(momentum).arg(nesterov).run([blocks, 1], threads);
         }
-    };
-    launch.run([blocks, 1], [crate::launch::THREADS, 1]);
+        Rule::Lars { lr, momentum, trust, ratio } => {
+            let [official, clipped] = [LarsRatio::Official, LarsRatio::Clipped].map(|form| ratio == form);
+            let pieces = gpu.block(kernel, 16 * blocks);
+            launch("update_squares").arg(official).arg(&pieces).run([blocks, 1], threads);
+            let launch = launch(kernel).arg(&pieces).arg(lr).arg(momentum).arg(trust);
+            launch.arg(official).arg(clipped).run([blocks, 1], threads);
+        }
+        Rule::Adam { first, second, eps, lr, rate, scale } => {
+            let launch = launch(kernel).arg(first).arg(second).arg(eps).arg(lr).arg(rate).arg(scale);
+            launch.run([blocks, 1], threads);
+        }
+    }
     Some(moved)
 }

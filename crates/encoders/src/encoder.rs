@@ -9,7 +9,7 @@ use crate::pass::{Branch, Pass};
 use crate::precision::Precision;
 use crate::site::Site;
 use crate::walk::Walk;
-use tarrl_tensor::{Device, Key, Tensor};
+use tarrl_tensor::{Array, Device, Key, Tensor};
 
 /// `f`: from pixels in `[0, 1]` to representations.
 ///
@@ -127,6 +127,6 @@ pub(crate) fn normalize(x: &Tensor, config: &EncoderConfig) -> Tensor {
     let value = |values: &[f64], i: usize, absent: f64| values.get(i).copied().unwrap_or(absent);
     let scale: Vec<f64> = (0..c).map(|i| 1.0 / value(&config.std, i, 1.0)).collect();
     let shift: Vec<f64> = (0..c).map(|i| -value(&config.mean, i, 0.0) * scale[i]).collect();
-    let vector = |values: &[f64]| Tensor::new(x.device(), [c], values).cast(x.dtype());
+    let vector = |values: &[f64]| Tensor::from(Array::table(x.device(), [c], values)).cast(x.dtype());
     x.channel_affine(&vector(&scale), &vector(&shift), false)
 }

@@ -70,7 +70,9 @@ pub use layers::{
     Activation, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, BatchNorm, BranchNorm, Conv2d, ConvConfig, LayerNorm,
     Linear, LinearBias, Unit,
 };
-pub use module::{Module, Role, cast, detach, parameter_count, parameters, set_parameters, track};
+pub use module::{
+    Module, Role, buffers, cast, detach, parameter_count, parameters, set_buffers, set_parameters, track,
+};
 pub use momentum::{Buffers, Ema, cosine_momentum, ema};
 pub use pass::{BatchStatistics, Branch, Pass};
 pub use precision::Precision;

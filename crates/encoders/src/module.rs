@@ -87,6 +87,35 @@ pub fn set_parameters(module: &mut dyn Module, values: &[Tensor]) {
     });
 }
 
+/// The buffers, such as running statistics, in the order of [`Module::visit`].
+pub fn buffers(module: &dyn Module) -> Vec<Tensor> {
+    let mut found = Vec::new();
+    module.visit(&mut |_, role, tensor| {
+        if role == Role::Buffer {
+            found.push(tensor.clone());
+        }
+    });
+    found
+}
+
+/// Replaces the buffers, in the order of [`buffers`].
+///
+/// # Panics
+/// If there are not as many, or one has another shape.
+#[track_caller]
+pub fn set_buffers(module: &mut dyn Module, values: &[Tensor]) {
+    let expected = buffers(module).len();
+    assert_eq!(values.len(), expected, "set_buffers: {} tensors for {expected}", values.len());
+    let mut values = values.iter();
+    module.visit_mut(&mut |name, role, tensor| {
+        if let Some(value) = (role == Role::Buffer).then(|| values.next()).flatten() {
+            let (old, new) = (tensor.shape(), value.shape());
+            assert_eq!(old, new, "set_buffers: {name} is {old:?}, got {new:?}");
+            *tensor = value.clone();
+        }
+    });
+}
+
 /// Makes every parameter a variable of its own, without history, so that gradients in it can be asked for.
 pub fn track(module: &mut dyn Module) {
     module.visit_mut(&mut |_, role, tensor| {

@@ -112,5 +112,7 @@ fn unbiased(seen: &BatchStatistics) -> Array {
 
 fn one_more(count: &Tensor) -> Tensor {
     debug_assert_eq!(count.dtype(), DType::U32);
-    Tensor::new(count.device(), [], &[count.item() as u32 + 1])
+    // Through f64, which has arithmetic: reading the number would make the host wait for the device.
+    let more = Tensor::from(count.array().cast(DType::F64)).add_scalar(1.0);
+    more.array().cast(DType::U32).into()
 }

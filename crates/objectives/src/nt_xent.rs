@@ -29,7 +29,7 @@ pub fn nt_xent(z1: &Tensor, z2: &Tensor, temperature: f64) -> Tensor {
 /// `(2n)`: for each row the position of the same sample's other view.
 fn other_view(like: &Tensor, n: usize) -> Array {
     let positions: Vec<u32> = (0..2 * n).map(|i| ((i + n) % (2 * n)) as u32).collect();
-    Array::new(like.device(), [2 * n], &positions)
+    Array::table(like.device(), [2 * n], &positions)
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub(crate) fn temperature(op: &str, temperature: f64) {
 /// `(m, m)`: `value` on the diagonal, else 0.
 pub(crate) fn diagonal(like: &Tensor, m: usize, value: f64) -> Tensor {
     let places: Vec<u32> = (0..m).map(|i| (i * (m + 1)) as u32).collect();
-    let places = Array::new(like.device(), [m], &places);
+    let places = Array::table(like.device(), [m], &places);
     Tensor::full(like.device(), [m], like.dtype(), value).scatter_add(0, &places, m * m).reshape([m, m])
 }
 
@@ -62,10 +62,10 @@ pub(crate) fn self_mask(like: &Tensor, m: usize, temperature: f64) -> Tensor {
 
 /// `(n)`: the numbers 0 … n − 1, as labels.
 pub(crate) fn positions(like: &Tensor, n: usize) -> Array {
-    Array::new(like.device(), [n], &(0..n as u32).collect::<Vec<_>>())
+    Array::table(like.device(), [n], &(0..n as u32).collect::<Vec<_>>())
 }
 
 /// `(n)`: zeros, as labels.
 pub(crate) fn zeros(like: &Tensor, n: usize) -> Array {
-    Array::new(like.device(), [n], &vec![0u32; n])
+    Array::table(like.device(), [n], &vec![0u32; n])
 }

@@ -57,6 +57,23 @@ impl Array {
         Array::wrap(device, shape, E::DTYPE, device.upload(E::host(data)))
     }
 
+    /// As [`new`](Array::new), for numbers that follow from shapes and settings alone, such as the places of a diagonal: a
+    /// device brings them from the host once, and work that reads them can be captured ([`Replayed`](crate::Replayed)).
+    ///
+    /// # Panics
+    /// As [`new`](Array::new).
+    #[track_caller]
+    pub fn table<E: Element>(device: &Device, shape: impl Into<Shape>, data: &[E]) -> Self {
+        let shape = shape.into();
+        assert_eq!(
+            shape.len(),
+            data.len(),
+            "Array::table: shape {shape:?} does not fit {} elements",
+            data.len()
+        );
+        Array::wrap(device, shape, E::DTYPE, device.table(E::host(data)))
+    }
+
     /// An array filled with one value.
     pub fn full(device: &Device, shape: impl Into<Shape>, dtype: DType, value: f64) -> Self {
         let shape = shape.into();

@@ -44,6 +44,10 @@ pub trait Backend: Debug + Send + Sync {
 
     /// Copies from the host.
     fn upload(&self, data: HostSlice<'_>) -> Buffer;
+    /// The same for numbers that are the same again and again: a device may keep them, and answer with what it has.
+    fn table(&self, data: HostSlice<'_>) -> Buffer {
+        self.upload(data)
+    }
     /// Copies to the host; Bf16 as F32.
     fn download(&self, x: &Array) -> HostVec;
     /// Shows the values to `see`, without a copy if they are on the host.
@@ -207,6 +211,10 @@ pub trait Backend: Debug + Send + Sync {
         unreachable!("contrast_adjoint: a device without `contrast`")
     }
 
+    /// Whether [`capture`](Backend::capture) does anything, so that nobody prepares for it in vain.
+    fn captures(&self) -> bool {
+        false
+    }
     /// The work of `run(inputs)` recorded, if the device can and `run` lets it; runs it any number of times.
     fn capture(&self, _: &[Array], _run: &dyn Fn(&[Array]) -> Vec<Array>) -> Option<Box<dyn Captured>> {
         None

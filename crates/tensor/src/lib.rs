@@ -51,5 +51,5 @@ pub use ops::BatchNorm;
 pub use replay::{Captured, Replayed};
 pub use shape::{MAX_RANK, Shape, Split};
 pub use tensor::Tensor;
-pub use update::{Rule, Update, Updated};
+pub use update::{LarsRatio, Rule, Update, Updated};
 pub use views::{Brush, Colour, Painting};

@@ -94,6 +94,11 @@ impl<F: Fn(&[Tensor]) -> Vec<Tensor>> Replayed<F> {
         constants(results)
     }
 
+    /// Forgets what was captured: something that the function reads and that is no input has changed.
+    pub fn forget(&mut self) {
+        self.known.clear();
+    }
+
     fn captured(&self, known: Known, arrays: &[Array]) -> Known {
         let State::Seen = known.state else { return known };
         let work = known.device.capture(arrays, &|arrays| self.run(arrays));

@@ -2,8 +2,8 @@
 
 use crate::array::{Array, Buffer};
 
-/// A rule that moves every element by itself: `p` the parameter, `g` its gradient, `m` and `v` its memory. Every product
-/// and sum is rounded by itself, in the order of the formulas, so that one launch gives the bits of many.
+/// A rule, element by element: `p` the parameter, `g` its gradient, `m` and `v` its memory. Every product
+/// and sum is rounded by itself, in the order of the formulas, so that one launch gives the bits of many; lengths are the roots of sums of rounded squares.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
     /// `d = g + decay·p`, `m ← momentum·m + d`, `p ← p − lr·m`, or `p ← p − lr·(d + momentum·m)`.
@@ -14,6 +14,18 @@ pub enum Rule {
         momentum: f64,
         /// Whether the step looks ahead along the momentum.
         nesterov: bool,
+    },
+    /// `d = g + decay·p`, `m ← momentum·m + r·d`, `p ← p − lr·m`, with a ratio `r` of lengths where the parameter
+    /// [adapts](Update::adapts), else 1 (You et al. 2017).
+    Lars {
+        /// Step length.
+        lr: f64,
+        /// μ
+        momentum: f64,
+        /// η
+        trust: f64,
+        /// What the ratio is.
+        ratio: LarsRatio,
     },
     /// `m ← first·m + (1 − first)·g`, `v ← second·v + (1 − second)·g²`,
     /// `p ← keep·p − rate·(m / (√(v·scale) + eps))` with `keep = 1 − lr·decay`.
@@ -33,6 +45,17 @@ pub enum Rule {
     },
 }
 
+/// The ratio of [`Rule::Lars`]; 1 where a length is zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LarsRatio {
+    /// `min(η‖p‖ / (‖g‖ + decay·‖p‖ + 1e-8) / lr, 1)`
+    Clipped,
+    /// `η‖p‖ / (‖g‖ + decay·‖p‖ + 1e-8)`
+    Apex,
+    /// `η‖p‖ / ‖d‖`
+    Official,
+}
+
 /// One parameter before a step. All arrays have one shape and type.
 #[derive(Clone, Copy, Debug)]
 pub struct Update<'a> {
@@ -40,10 +63,12 @@ pub struct Update<'a> {
     pub value: &'a Array,
     /// Its gradient.
     pub gradient: &'a Array,
-    /// One array for SGD, two for Adam.
+    /// One array, for Adam two.
     pub memory: &'a [Array],
     /// Its weight decay.
     pub decay: f64,
+    /// Whether LARS gives its step a length of its own.
+    pub adapts: bool,
 }
 
 /// The same parameter after it.

@@ -4,8 +4,18 @@ use tarrl_attacks::{Start, Threat};
 use tarrl_bound::InnerConfig;
 use tarrl_tensor::{Key, Tensor, value_and_grad};
 
-/// Where an ascent leads from images `x` `(n, …)`: the last point `(n, …)`, a constant, and images forward and back
-/// (as many of both).
+/// Where an ascent around images `x` `(n, …)` begins, with one key for each.
+#[track_caller]
+pub(crate) fn start(x: &Tensor, attack: &InnerConfig, keys: &[Key]) -> Tensor {
+    let ball = threat(attack).around_known(x);
+    match attack.start {
+        Start::Clean => ball.center().clone(),
+        _ => ball.start(keys),
+    }
+}
+
+/// Where an ascent around images `x` `(n, …)` leads from [`start`]: the last point `(n, …)`, a constant, and images forward
+/// and back (as many of both).
 ///
 /// `value` is a scalar of all images together, as a contrastive loss is: the engine of the attacks crate keeps each
 /// sample's own best point, which is not the best of a sum in which every image is the negative of every other.
@@ -15,19 +25,19 @@ pub(crate) fn ascend(
     x: &Tensor,
     value: &dyn Fn(&Tensor) -> Tensor,
     attack: &InnerConfig,
-    keys: &[Key],
+    start: &Tensor,
 ) -> (Tensor, u64) {
-    let threat = Threat { bounds: attack.bounds, ..Threat::new(attack.norm, attack.epsilon) };
-    let ball = threat.around(&x.detach());
-    let mut u = match attack.start {
-        Start::Clean => ball.center().clone(),
-        _ => ball.start(keys),
-    };
+    let ball = threat(attack).around_known(&x.detach());
+    let mut u = start.clone();
     for _ in 0..attack.steps() {
         let (_, slope) = value_and_grad(&u, value);
         u = ball.project(&ball.step(&u, &slope, attack.step()));
     }
     (u.detach(), (attack.steps() * x.shape()[0]) as u64)
+}
+
+fn threat(attack: &InnerConfig) -> Threat {
+    Threat { bounds: attack.bounds, ..Threat::new(attack.norm, attack.epsilon) }
 }
 
 #[cfg(test)]
@@ -43,7 +53,7 @@ mod tests {
         let attack =
             InnerConfig { epsilon: 0.1, steps: Some(5), step_size: Some(0.05), ..InnerConfig::default() };
         let keys = [Key::new(1).fold(0usize), Key::new(1).fold(1usize)];
-        let (u, passes) = ascend(&x, &value, &attack, &keys);
+        let (u, passes) = ascend(&x, &value, &attack, &start(&x, &attack, &keys));
         assert_eq!(passes, 10);
         let found = u.array().to_f64();
         assert!((found[0] - found[2]).abs() > 0.2 - 1e-6, "{found:?}");
@@ -63,7 +73,8 @@ mod tests {
             epsilon: 0.1,
             ..InnerConfig::default()
         };
-        let (u, _) = ascend(&x, &|u| u.matmul(&weights).sum_all(), &attack, &[Key::new(1)]);
+        let begun = start(&x, &attack, &[Key::new(1)]);
+        let (u, _) = ascend(&x, &|u| u.matmul(&weights).sum_all(), &attack, &begun);
         let found = u.array().to_f64();
         assert!((found[0] - 0.53).abs() < 1e-6 && (found[1] - 0.47).abs() < 1e-6);
     }

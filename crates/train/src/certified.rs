@@ -172,7 +172,7 @@ impl Contrast {
         let moved = &(&centred + &found.centre) / &spread;
         let radius = &found.radius / &spread;
         let own: Vec<u32> = (0..m as u32).collect();
-        let own = Array::new(found.clean.device(), [m], &own);
+        let own = Array::table(found.clean.device(), [m], &own);
         let group = |start: usize| {
             let part = |t: &Tensor| t.slice(0, start, m);
             let (t, u, r) = (part(&rows), part(&moved), part(&radius));

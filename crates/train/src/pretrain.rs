@@ -87,9 +87,17 @@ impl Pretraining<'_> {
         let (began, total, steps_per_epoch) = (session.done(), session.total(), session.steps_per_epoch());
         on_event(&Event::Began { step: began, total, steps_per_epoch });
         loop {
-            let loader = self.loader(session.done(), steps_per_epoch)?;
-            for batch in loader {
-                session.advance(&batch, on_event)?;
+            let mut loader = self.loader(session.done(), steps_per_epoch)?;
+            let mut prepare = |session: &mut Session<'_>| {
+                let asked = Instant::now();
+                loader.next().map(|batch| session.prepare(&batch, asked))
+            };
+            let mut next = prepare(&mut session);
+            while let Some(batch) = next {
+                let queued = session.begin(&batch);
+                drop(batch);
+                next = prepare(&mut session);
+                session.end(&queued, on_event)?;
                 let step = session.done();
                 if self.options.stop_after_steps.is_some_and(|most| step - began >= most) && step < total {
                     return Ok(Finish::Stopped { step });

@@ -1,23 +1,27 @@
 //! A training under way: what follows from a batch.
+//!
+//! A step is begun before the next batch is waited for, and ended after that: a device computes while the host brings it
+//! what comes next.
 
 use crate::clock::{Clock, Times};
 use crate::clusters::clusters;
 use crate::error::TrainError;
 use crate::health::{gradient_norm, require_finite, warnings};
+use crate::method::Plan;
 use crate::metrics::{EpochRecord, Event, Record, StepRecord};
 use crate::monitor::{Monitor, alignment, uniformity};
 use crate::pretrain::{Finish, Pretraining, Trained};
 use crate::run::{Run, peak_memory};
 use crate::schedule::Schedule;
 use crate::state::{Identity, State};
-use crate::step::{Networks, StepInput, step};
+use crate::step::{Networks, Numbers, Repeated, Starts, StepInput, StepOutput, step};
 use crate::train_config::Options;
 use std::time::Instant;
 use tarrl_bound::Observation;
 use tarrl_data::Batch;
 use tarrl_encoders::checkpoint::{Metadata, save_encoder};
 use tarrl_encoders::{
-    BATCH_NORM_MOMENTUM, Branch, Encoder, Frozen, Module, Norms, detach, parameters, set_parameters, track,
+    Branch, Encoder, Frozen, Norms, detach, parameters, set_buffers, set_parameters, track,
 };
 use tarrl_tensor::{Array, Key, Tensor};
 
@@ -38,8 +42,32 @@ pub(crate) struct Session<'a> {
     /// Of the present epoch.
     clock: Clock,
     saved: Instant,
-    /// When the last batch was done with.
-    idle: Instant,
+    plan: Plan,
+    /// Where the device captures steps.
+    repeated: Option<Repeated<'a>>,
+}
+
+/// A batch on the device.
+pub(crate) struct Prepared {
+    /// The images of the plan, each `(n, h, w, c)`.
+    views: Vec<Tensor>,
+    /// `(n)`: classes.
+    labels: Array,
+    /// For each set of clusters, `(n)`.
+    clusters: Vec<Array>,
+    /// `(n)`: the attacks' keys.
+    keys: Vec<Key>,
+    epoch: usize,
+}
+
+/// A step whose work is queued and whose numbers nobody has read.
+pub(crate) struct Queued {
+    found: StepOutput,
+    /// Images of the batch.
+    images: usize,
+    epoch: usize,
+    lr: f64,
+    epsilon_scale: f64,
 }
 
 /// What the metrics so far say.
@@ -81,8 +109,11 @@ impl<'a> Session<'a> {
             }
             _ => Vec::new(),
         };
+        let repeated = Repeated::suits(&state.model, &state.memory).then(Repeated::new);
         Ok(Session {
             training,
+            plan: Plan::new(&config.method),
+            repeated,
             teacher,
             clusters,
             monitor: Monitor::new(data, device),
@@ -94,7 +125,6 @@ impl<'a> Session<'a> {
             began: Instant::now(),
             clock: Clock::new(state.step),
             saved: Instant::now(),
-            idle: Instant::now(),
             state,
         })
     }
@@ -114,15 +144,32 @@ impl<'a> Session<'a> {
         self.steps_per_epoch
     }
 
-    /// One step with everything that follows from it: metrics, events, a checkpoint.
-    pub(crate) fn advance(
+    /// A batch brought to the device; waited for since `since`.
+    pub(crate) fn prepare(&mut self, batch: &Batch, since: Instant) -> Prepared {
+        self.clock.waited_since(since);
+        let Pretraining { config, data, device, .. } = *self.training;
+        let labels = |of: &dyn Fn(usize) -> u32| {
+            let labels: Vec<u32> = batch.indices.iter().map(|&index| of(index)).collect();
+            Array::new(device, [labels.len()], &labels)
+        };
+        let key = Key::new(config.seed).fold("attack").fold(batch.epoch);
+        Prepared {
+            views: batch.on(device).into_iter().map(Tensor::from).collect(),
+            labels: labels(&|index| u32::from(data.labels[index])),
+            clusters: self.clusters.iter().map(|set| labels(&|index| set[index])).collect(),
+            keys: batch.indices.iter().map(|&index| key.fold(index)).collect(),
+            epoch: batch.epoch,
+        }
+    }
+
+    /// What follows from a step whose work is queued: metrics, events, a checkpoint.
+    pub(crate) fn end(
         &mut self,
-        batch: &Batch,
+        queued: &Queued,
         on_event: &mut dyn FnMut(&Event<'_>),
     ) -> Result<(), TrainError> {
         let options = &self.training.options;
-        self.clock.waited_since(self.idle);
-        let record = self.step(batch)?;
+        let record = self.read(queued)?;
         let ends_epoch = self.state.step.is_multiple_of(self.steps_per_epoch);
         if ends_epoch || self.state.step.is_multiple_of(options.log_every.max(1)) {
             self.run.append(&Record::Step(record.clone()))?;
@@ -135,7 +182,6 @@ impl<'a> Session<'a> {
         if ends_epoch || options.checkpoint_is_due(self.state.step, self.saved.elapsed().as_secs_f64()) {
             self.save(on_event)?;
         }
-        self.idle = Instant::now();
         Ok(())
     }
 
@@ -150,91 +196,91 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Gradients, optimiser, running statistics.
-    fn step(&mut self, batch: &Batch) -> Result<StepRecord, TrainError> {
-        let Pretraining { config, device, .. } = *self.training;
-        let views: Vec<Tensor> = batch.on(device).into_iter().map(Tensor::from).collect();
-        let key = Key::new(config.seed).fold("attack").fold(batch.epoch);
-        let keys: Vec<Key> = batch.indices.iter().map(|&index| key.fold(index)).collect();
+    /// Queues gradients, optimiser and running statistics; on a device nothing of it is waited for.
+    pub(crate) fn begin(&mut self, prepared: &Prepared) -> Queued {
+        let config = self.training.config;
+        let method = &config.method;
+        let Prepared { views, labels, clusters, keys, epoch } = prepared;
         let [epsilon_scale, certified_scale] = self.epsilon_scales();
-        let share = match config.method.strength {
-            Some(strength) => strength.share(batch.epoch, config.epochs),
-            None => batch.epoch as f64 / config.epochs as f64,
+        let share = match method.strength {
+            Some(strength) => strength.share(*epoch, config.epochs),
+            None => *epoch as f64 / config.epochs as f64,
         };
-        let labels = |of: &dyn Fn(usize) -> u32| {
-            let labels: Vec<u32> = batch.indices.iter().map(|&index| of(index)).collect();
-            Array::new(device, [labels.len()], &labels)
-        };
-        let clusters: Vec<Array> = self.clusters.iter().map(|set| labels(&|index| set[index])).collect();
+        let lr = self.learning_rate();
+        let state = &mut self.state;
         let input = StepInput {
-            views: &views,
-            labels: &labels(&|index| u32::from(self.training.data.labels[index])),
-            clusters: &clusters,
-            memory: &self.state.memory,
-            key: Key::new(config.seed).fold("objective").fold(self.state.step),
+            views,
+            labels,
+            clusters,
+            memory: &state.memory,
+            key: Key::new(config.seed).fold("objective").fold(state.step),
             share,
             epsilon_scale,
             certified_scale,
-            keys: &keys,
+            keys,
+            starts: &Starts::draw(method, &self.plan, views, epsilon_scale, keys),
         };
-        let (model, slow) = (&self.state.model, self.state.slow.as_ref());
-        let found = step(&Networks { model, slow, teacher: self.teacher.as_ref() }, &config.method, &input);
-        let features = found.features.as_ref().expect("every method has a term of its objective");
+        let networks =
+            Networks { model: &state.model, slow: state.slow.as_ref(), teacher: self.teacher.as_ref() };
+        let found = match &mut self.repeated {
+            Some(repeated) => repeated.step(&networks, method, &input),
+            None => step(&networks, method, &input),
+        };
+        let moved = state.optimizer.step(&parameters(&state.model), &found.gradients, lr);
+        set_parameters(&mut state.model, &moved);
+        track(&mut state.model);
+        set_buffers(&mut state.model, &found.buffers);
+        if let (Some(slow), Some(momentum)) = (&mut state.slow, method.network.momentum) {
+            slow.follow(&state.model, momentum.at(state.step, self.total));
+            set_buffers(slow.module_mut(), &found.slow_buffers);
+        }
+        state.memory.remember(method.objective.as_ref(), &found.slow_targets);
+        state.step += 1;
+        Queued { found, images: keys.len(), epoch: *epoch, lr, epsilon_scale }
+    }
 
+    /// What the numbers of a step say, once it is done.
+    fn read(&mut self, queued: &Queued) -> Result<StepRecord, TrainError> {
+        let Queued { found, images: n, epoch, lr, epsilon_scale } = queued;
+        let numbers = found.read();
         let diverged = |(what, value): (String, f64)| TrainError::Diverged {
-            step: self.state.step,
-            epoch: batch.epoch as u64,
+            step: self.state.step - 1,
+            epoch: *epoch as u64,
             what,
             value,
             last: self.seen.loss,
             checkpoint: self.run.existing_checkpoint(),
         };
-        require_finite("objective", found.objective).map_err(diverged)?;
-        require_finite("regularizer", found.regularizer).map_err(diverged)?;
-        require_finite("certified term", found.certified).map_err(diverged)?;
-        let gradient_norm = gradient_norm(&self.state.model, &found.health.squares).map_err(diverged)?;
-
-        let lr = self.learning_rate();
+        let Numbers { loss, objective, regularizer, certified, .. } = numbers;
+        require_finite("objective", objective).map_err(diverged)?;
+        require_finite("regularizer", regularizer).map_err(diverged)?;
+        require_finite("certified term", certified).map_err(diverged)?;
+        let gradient_norm = gradient_norm(&self.state.model, &numbers.squares).map_err(diverged)?;
         let state = &mut self.state;
-        let moved = state.optimizer.step(&parameters(&state.model), &found.gradients, lr);
-        set_parameters(&mut state.model, &moved);
-        track(&mut state.model);
-        for (_, pass) in &found.encoder_passes {
-            state.model.encoder.absorb(pass, BATCH_NORM_MOMENTUM);
-        }
-        for pass in &found.head_passes {
-            state.model.heads.absorb(pass, BATCH_NORM_MOMENTUM);
-        }
-        if let (Some(slow), Some(momentum)) = (&mut state.slow, config.method.network.momentum) {
-            slow.follow(&state.model, momentum.at(state.step, self.total));
-            found.slow_pass.iter().for_each(|pass| slow.absorb(pass));
-        }
-        state.memory.remember(config.method.objective.as_ref(), &found.slow_targets);
-        state.step += 1;
-        state.sums.add(&found);
-        self.seen.loss = Some(found.loss());
+        state.sums.add([loss, objective, regularizer, certified], [found.forward, found.backward]);
+        self.seen.loss = Some(loss);
         if state.step.is_multiple_of(self.steps_per_epoch) {
-            let n = keys.len();
-            let view = |view: usize| features.slice(0, view * n, n);
+            let features = found.features.as_ref().expect("every method has a term of its objective");
+            let view = |view: usize| features.slice(0, view * n, *n);
             self.seen.now = Representations {
-                observation: Observation::of(found.regularizer, features),
+                observation: Observation::of(regularizer, features),
                 alignment: (features.shape()[0] >= 2 * n).then(|| alignment(&view(0), &view(1))),
                 uniformity: uniformity(&view(0)),
             };
         }
         Ok(StepRecord {
             step: state.step,
-            epoch: batch.epoch as u64,
-            loss: found.loss(),
-            objective: found.objective,
-            regularizer: found.regularizer,
-            certified: found.certified,
-            lr,
-            epsilon_scale,
+            epoch: *epoch as u64,
+            loss,
+            objective,
+            regularizer,
+            certified,
+            lr: *lr,
+            epsilon_scale: *epsilon_scale,
             gradient_norm,
-            embedding_std: found.health.embedding_std,
-            feature_std: found.health.feature_std,
-            feature_spread: found.health.feature_spread,
+            embedding_std: numbers.embedding_std,
+            feature_std: numbers.feature_std,
+            feature_spread: numbers.feature_spread,
         })
     }
 

@@ -5,7 +5,6 @@ use crate::memory::Memory;
 use crate::model::Model;
 use crate::momentum::Slow;
 use crate::optimizer::Optimizer;
-use crate::step::StepOutput;
 use crate::train_config::TrainConfig;
 use serde_json::Value;
 use std::path::Path;
@@ -39,13 +38,9 @@ pub(crate) struct Sums {
 }
 
 impl Sums {
-    pub(crate) fn add(&mut self, found: &StepOutput) {
-        let values = [found.loss(), found.objective, found.regularizer, found.certified];
-        for (sum, value) in self.losses.iter_mut().zip(values) {
-            *sum += value;
-        }
-        self.passes[0] += found.forward;
-        self.passes[1] += found.backward;
+    pub(crate) fn add(&mut self, losses: [f64; 4], passes: [u64; 2]) {
+        self.losses.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += loss);
+        self.passes.iter_mut().zip(passes).for_each(|(sum, images)| *sum += images);
     }
 }
 

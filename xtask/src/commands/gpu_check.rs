@@ -14,7 +14,7 @@ Examples:
   cargo xtask gpu-check --only speed,peers     only measurements
 
 It runs the conformance suite on the GPU in f32 and f64, compares ops and ten training steps with the CPU, repeats
-them for the same bits, compares captured functions with plain runs, and measures kernels and whole steps beside what
+them for the same bits, compares captured functions and whole trainings with plain runs, and measures kernels and whole steps beside what
 the card can do at most, and beside PyTorch if it is installed. It writes OUT/gpu-check.json and OUT/gpu-check.md after
 every piece. The GPU backend is compiled for it first, which
 takes some minutes the first time.";
@@ -53,6 +53,8 @@ pub(crate) enum Part {
     Agreement,
     /// Captured functions against the same functions run as they are
     Replay,
+    /// Whole trainings with graphs and without: the same bits, and what the host has to do in a step
+    Steps,
     /// Kernels and whole steps against the limits of the card, and steps on images from the loader
     Speed,
     /// The same steps in PyTorch

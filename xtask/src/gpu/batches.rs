@@ -7,7 +7,7 @@ use tarrl_benches::uniform;
 use tarrl_data::augment::{Blur, Crop, Jitter, Recipe, View};
 use tarrl_data::{Dataset, Loader, LoaderConfig};
 use tarrl_tensor::{Device, Key, Tensor};
-use tarrl_train::{AdamW, Optimizer, OptimizerConfig, Parameter, Sgd};
+use tarrl_train::{AdamW, Lars, LarsForm, Optimizer, OptimizerConfig, Parameter, Sgd};
 
 /// Images of a batch.
 const IMAGES: usize = 12;
@@ -65,6 +65,7 @@ pub(super) fn updates(device: &Device) -> Vec<(&'static str, Tensor)> {
     let draw = |name: &str, i: usize, n: usize| {
         uniform(device, &[n], Key::new(13).fold(name).fold(i)).add_scalar(-0.4)
     };
+    let lars = |form| OptimizerConfig::Lars(Lars { form, ..Lars::default() });
     let mut found = Vec::new();
     for (name, config) in [
         ("steps of SGD", OptimizerConfig::Sgd(Sgd { weight_decay: 0.0, ..Sgd::default() })),
@@ -73,6 +74,9 @@ pub(super) fn updates(device: &Device) -> Vec<(&'static str, Tensor)> {
             OptimizerConfig::Sgd(Sgd { nesterov: true, ..Sgd::default() }),
         ),
         ("steps of AdamW", OptimizerConfig::AdamW(AdamW::default())),
+        ("steps of LARS", lars(LarsForm::Clipped)),
+        ("steps of LARS in the form of Apex", lars(LarsForm::Apex)),
+        ("steps of LARS in its official form", lars(LarsForm::Official)),
     ] {
         let parameters: Vec<Parameter> = [1, 100, 2048, 5000]
             .into_iter()

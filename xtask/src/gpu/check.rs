@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tarrl_cuda::{Cuda, Gpu};
 
 use super::sheet::Sheet;
-use super::{agreement, beside, conformance, measure, replay};
+use super::{agreement, beside, conformance, measure, replay, steps};
 use crate::commands::gpu_check::Part;
 use crate::{machine, workspace_root};
 
@@ -47,6 +47,11 @@ pub(crate) fn run(ordinal: usize, parts: &[Part], out: Option<&Path>, most: Dura
                 let (value, failed) = replay::run(&device);
                 sheet.fail(failed);
                 sheet.put("replay", value)?;
+            }
+            Part::Steps => {
+                let (value, failed) = steps::run(&gpu)?;
+                sheet.fail(failed);
+                sheet.put("steps", value)?;
             }
             Part::Speed => measure::run(&gpu, &mut sheet)?,
             Part::Peers => beside::run(&mut sheet)?,

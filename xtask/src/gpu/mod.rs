@@ -11,4 +11,5 @@ pub(crate) mod kernels;
 pub(crate) mod measure;
 pub(crate) mod replay;
 mod sheet;
+mod steps;
 mod trainer;

@@ -1,7 +1,10 @@
 //! What is kept, what is counted, what is flagged.
 
 use super::{keys, network, normal, unit};
-use crate::{Flags, LabelLoss, Pgd, Start, Threat, attack_classifier, pgd};
+use crate::{
+    Evaluation, Flags, LabelLoss, Limits, Norm, Pgd, PgdRun, Problem, Start, Threat, Visit,
+    attack_classifier, pgd,
+};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tarrl_tensor::{DType, Op, Tensor, cpu};
@@ -221,4 +224,57 @@ fn configurations_are_read_from_files() {
     assert_eq!(read("steps = 10\nstep_size = '1/255'\nstart = 'clean'"), Ok(wanted));
     assert_eq!(toml::from_str::<Pgd>(&toml::to_string(&wanted).unwrap()).unwrap(), wanted);
     assert!(read("step = 10").unwrap_err().contains("step"));
+}
+
+/// Values that nobody reads before the end say what they say when each is read at once, as under a budget that nobody
+/// reaches: a NaN, a slope that is not finite, one that is zero, and falling values among them.
+#[test]
+fn looks_read_at_the_end_are_those_read_at_once() {
+    let (n, d) = (5, 4);
+    let (x, f) = (unit(8, n, d, DType::F32), network(9, d, 1, DType::F32));
+    let trouble = Tensor::new(&cpu(), [n], &[f32::NAN, 0.0, 1.0, 1.0, -1.0]);
+    let evaluate = |u: &Tensor, _: Visit<'_>| {
+        let slope = u.slice(1, 0, 1).reshape([n]);
+        // Row 1 has no slope; row 3 has an infinite one where its first coordinate is at its largest.
+        let rise = &f(u).reshape([n]) * &trouble;
+        let last = Tensor::new(&cpu(), [n], &[0.0f32, 0.0, 0.0, 1.0, 0.0]);
+        Evaluation::of(&rise + &(&slope.mul_scalar(-1.0).add_scalar(1.0).relu().sqrt() * &last))
+    };
+    for (start, include_clean) in [(Start::Random, true), (Start::Random, false), (Start::HalfSigns, true)] {
+        let config = Pgd { steps: 4, step_size: 0.2, restarts: 2, start, include_clean, ..Pgd::default() };
+        let run = |budget| {
+            let limits = Limits { budget, ..Limits::default() };
+            config.run(&Problem::new(Threat::linf(0.5).around(&x), &evaluate, &keys(10, n), limits))
+        };
+        let (late, once) = (run(None), run(Some(u32::MAX)));
+        assert_eq!(late.best.to_vec::<f32>(), once.best.to_vec::<f32>());
+        assert_eq!(late.value, once.value);
+        assert_eq!(late.flags, once.flags);
+        assert_eq!((late.forward, late.backward), (once.forward, once.backward));
+        assert!(late.flags[0].nan_value && late.flags[0].bad_gradient && late.flags[1].zero_gradient);
+    }
+}
+
+/// An attack that is told where to begin, where it would have begun, is the same attack, and its points are there unread.
+#[test]
+fn a_start_that_was_drawn_before_is_that_of_the_attack() {
+    let (n, d) = (4, 6);
+    let (x, f) = (unit(11, n, d, DType::F32), network(12, d, 1, DType::F32));
+    let evaluate = |u: &Tensor, _: Visit<'_>| Evaluation::of(f(u).reshape([n]));
+    for (norm, start) in
+        [(Norm::Linf, Start::Random), (Norm::L2, Start::Random), (Norm::Linf, Start::HalfSigns)]
+    {
+        let config = Pgd { steps: 3, start, include_clean: false, ..Pgd::default() };
+        let threat = Threat::new(norm, 0.2);
+        let problem = Problem::new(threat.around(&x), &evaluate, &keys(13, n), Limits::default());
+        let drawn = config.start(&threat.around_known(&x), &keys(13, n)).unwrap();
+        let mut run = PgdRun::from(config, &problem, &drawn);
+        while run.step() {}
+        assert_eq!(run.into_best().to_vec::<f32>(), config.run(&problem).best.to_vec::<f32>());
+    }
+    assert!(
+        Pgd { start: Start::Spectral, ..Pgd::default() }
+            .start(&Threat::linf(0.1).around(&x), &keys(1, n))
+            .is_none()
+    );
 }

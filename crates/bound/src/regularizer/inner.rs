@@ -1,7 +1,9 @@
 //! The inner maximiser, and the hook for others.
 
 use crate::divergence::Measure;
-use tarrl_attacks::{self as attacks, Apgd, Evaluation, Limits, Outcome, Pgd, Threat, Visit, apgd, pgd};
+use tarrl_attacks::{
+    self as attacks, Apgd, Evaluation, Limits, Outcome, Pgd, PgdRun, Threat, Visit, apgd, pgd,
+};
 use tarrl_tensor::{Key, Tensor};
 
 /// What finds or bounds the largest divergence in each ball: [`Attack`], [`Jacobian`](super::Jacobian), or one
@@ -99,6 +101,36 @@ impl Maximiser for Attack {
         // Beside what the attack counts, the reference of the displacement.
         let forward = total(&found.forward) + found.forward.len() as u64;
         Maximum::Points { points: found.best, forward, backward: total(&found.backward) }
+    }
+}
+
+/// As [`Attack`], with the first ascent from points of the balls that [`Regularizer::start`](super::Regularizer::start) drew
+/// before: nothing is brought from the host then and nothing read back, so that a device can capture the whole term. The
+/// anchors are taken to lie in the box.
+#[derive(Clone, Copy, Debug)]
+pub struct AttackFrom<'a> {
+    /// `(n, …)`
+    pub start: &'a Tensor,
+}
+
+impl Maximiser for AttackFrom<'_> {
+    /// # Panics
+    /// If the configuration names APGD, which draws as it goes.
+    #[track_caller]
+    fn maximise(&self, problem: &Problem<'_>) -> Maximum {
+        assert!(!problem.adaptive, "AttackFrom: APGD draws its own points; use Attack");
+        let x = problem.x.detach();
+        let objective = problem.objective();
+        let evaluate = |u: &Tensor, visit: Visit<'_>| Evaluation::of(objective(u, visit.rows));
+        let ball = problem.threat.around_known(&x);
+        let attack = attacks::Problem::new(ball, &evaluate, problem.keys, Limits::default());
+        let mut run = PgdRun::from(problem.pgd, &attack, self.start);
+        while run.step() {}
+        let [n, restarts, steps] = [problem.keys.len(), problem.pgd.restarts, problem.pgd.steps];
+        let steps = (n * restarts * steps) as u64;
+        // Beside the steps, the last point of each ascent and the reference of the displacement.
+        let forward = steps + (n * (restarts + 1)) as u64;
+        Maximum::Points { points: run.into_best(), forward, backward: steps }
     }
 }
 

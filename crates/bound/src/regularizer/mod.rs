@@ -7,7 +7,7 @@ mod noise;
 mod observe;
 
 pub use config::{Anchor, InnerConfig, InnerKind, RegularizerConfig, RegularizerError};
-pub use inner::{Attack, Maximiser, Maximum, Problem};
+pub use inner::{Attack, AttackFrom, Maximiser, Maximum, Problem};
 pub use jacobian::Jacobian;
 pub use noise::{trace_under_noise, with_noise};
 pub use observe::{Finding, Observation};
@@ -172,28 +172,48 @@ impl Regularizer {
         self.measure().mean(z, z_adv)
     }
 
+    /// Where the first ascent of [`term`](Regularizer::term) around anchors `x` `(n, …)` of the box begins, for
+    /// [`AttackFrom`]; `None` if it does not begin at points that can be drawn without the encoder.
+    ///
+    /// # Panics
+    /// If there are not as many keys as samples.
+    #[track_caller]
+    pub fn start(&self, x: &Tensor, epsilon_scale: f64, keys: &[Key]) -> Option<Tensor> {
+        let (threat, pgd) = (self.threat(epsilon_scale), self.pgd(epsilon_scale));
+        match self.config.inner.kind {
+            InnerKind::Pgd | InnerKind::Fgsm => pgd.start(&threat.around_known(x), keys),
+            InnerKind::Apgd | InnerKind::Jacobian => None,
+        }
+    }
+
     fn problem<'a>(&self, input: &'a TermInput<'a>) -> Problem<'a> {
-        let inner = &self.config.inner;
         Problem {
             frozen: input.frozen,
             trained: input.trained,
             x: input.x,
             keys: input.keys,
             measure: self.measure(),
-            threat: Threat {
-                bounds: inner.bounds,
-                ..Threat::new(inner.norm, inner.epsilon * input.epsilon_scale)
-            },
-            pgd: Pgd {
-                steps: inner.steps(),
-                step_size: inner.step() * input.epsilon_scale,
-                restarts: inner.restarts,
-                start: inner.start,
-                // The displacement of the clean point is zero: it cannot win.
-                include_clean: false,
-                ..Pgd::default()
-            },
-            adaptive: inner.kind == InnerKind::Apgd,
+            threat: self.threat(input.epsilon_scale),
+            pgd: self.pgd(input.epsilon_scale),
+            adaptive: self.config.inner.kind == InnerKind::Apgd,
+        }
+    }
+
+    fn threat(&self, epsilon_scale: f64) -> Threat {
+        let inner = &self.config.inner;
+        Threat { bounds: inner.bounds, ..Threat::new(inner.norm, inner.epsilon * epsilon_scale) }
+    }
+
+    fn pgd(&self, epsilon_scale: f64) -> Pgd {
+        let inner = &self.config.inner;
+        Pgd {
+            steps: inner.steps(),
+            step_size: inner.step() * epsilon_scale,
+            restarts: inner.restarts,
+            start: inner.start,
+            // The displacement of the clean point is zero: it cannot win.
+            include_clean: false,
+            ..Pgd::default()
         }
     }
 }

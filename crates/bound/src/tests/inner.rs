@@ -4,7 +4,7 @@ use super::{keys, normal, thousand};
 use crate::check::at_most;
 use crate::check::strategies::normals;
 use crate::{
-    Divergence, InnerConfig, InnerKind, LinearHead, LpNorm, Maximiser, Maximum, Measure, Problem,
+    AttackFrom, Divergence, InnerConfig, InnerKind, LinearHead, LpNorm, Maximiser, Maximum, Measure, Problem,
     Regularizer, RegularizerConfig, Scale, TaskConstant, TermInput, Whitening, pair_distance, spread,
     stochastic, total_deviation,
 };
@@ -84,6 +84,28 @@ fn the_default_term_is_spelled_out() {
     // The reference, five steps and the last point; then both in training.
     assert_eq!((term.forward, term.backward), (6 * (1 + 6 + 2), 6 * (5 + 2)));
     assert_eq!(term.z.to_vec::<f32>(), z.to_vec::<f32>());
+}
+
+/// An attack from points that were drawn before is the attack, to the last bit, and counts the same passes.
+#[test]
+fn a_start_drawn_before_changes_nothing() {
+    let x = images(6, 8).cast(DType::F32);
+    let w = normal(2, 8, 5).cast(DType::F32).tracked();
+    let encoder = |u: &Tensor| u.matmul(&w).tanh();
+    let frozen = |u: &Tensor| u.matmul(&w.detach()).tanh();
+    for restarts in [1, 2] {
+        let inner = InnerConfig { restarts, ..InnerConfig::default() };
+        let regularizer = Regularizer::new(RegularizerConfig { inner, ..Default::default() }).unwrap();
+        let input =
+            TermInput { frozen: &frozen, trained: &encoder, x: &x, epsilon_scale: 0.7, keys: &keys(3, 6) };
+        let (term, start) = (regularizer.term(&input), regularizer.start(&x, 0.7, &keys(3, 6)).unwrap());
+        let from = regularizer.term_with(&AttackFrom { start: &start }, &input);
+        assert_eq!(from.value.item(), term.value.item());
+        assert_eq!((from.forward, from.backward), (term.forward, term.backward));
+    }
+    let jacobian = InnerConfig { kind: InnerKind::Jacobian, ..InnerConfig::default() };
+    let jacobian = Regularizer::new(RegularizerConfig { inner: jacobian, ..Default::default() }).unwrap();
+    assert!(jacobian.start(&x, 1.0, &keys(3, 6)).is_none());
 }
 
 /// Every divergence, every control of scale, every maximiser: a term that the parameters can lower.

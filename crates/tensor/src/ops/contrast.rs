@@ -67,7 +67,7 @@ enum Way {
 fn composite(z: &Tensor, partners: &Array) -> Tensor {
     let m = z.shape()[0];
     let places: Vec<u32> = (0..m).map(|i| (i * (m + 1)) as u32).collect();
-    let places = Array::new(z.device(), [m], &places);
+    let places = Array::table(z.device(), [m], &places);
     let mask = Tensor::full(z.device(), [m], z.dtype(), OUT).scatter_add(0, &places, m * m).reshape([m, m]);
     (&z.matmul_with(z, Transpose::RIGHT) + &mask).cross_entropy(partners)
 }

@@ -1,10 +1,9 @@
 //! All parameters in one call of the device, where it offers that.
 
-use super::{OptimizerConfig, Slot};
-use tarrl_tensor::{Array, Rule, Tensor, Update};
+use super::{LarsForm, OptimizerConfig, Slot};
+use tarrl_tensor::{Array, LarsRatio, Rule, Tensor, Update};
 
-/// The moved parameters, or `None` where they have to be moved one after the other: on a device without such a call,
-/// and with LARS, whose ratio needs the length of each parameter first.
+/// The moved parameters, or `None` on a device without such a call.
 pub(super) fn step(
     config: &OptimizerConfig,
     slots: &mut [Slot],
@@ -21,7 +20,14 @@ pub(super) fn step(
             let [c1, c2] = c.betas.map(|beta| 1.0 - beta.powf(steps as f64));
             (Rule::Adam { first, second, eps: c.eps, lr, rate: lr / c1, scale: 1.0 / c2 }, c.weight_decay)
         }
-        OptimizerConfig::Lars(_) => return None,
+        OptimizerConfig::Lars(c) => {
+            let ratio = match c.form {
+                LarsForm::Clipped => LarsRatio::Clipped,
+                LarsForm::Apex => LarsRatio::Apex,
+                LarsForm::Official => LarsRatio::Official,
+            };
+            (Rule::Lars { lr, momentum: c.momentum, trust: c.trust, ratio }, c.weight_decay)
+        }
     };
     let memory: Vec<Vec<Array>> =
         slots.iter().map(|slot| slot.memory.iter().map(|m| m.array().clone()).collect()).collect();
@@ -32,6 +38,7 @@ pub(super) fn step(
             gradient: g.array(),
             memory,
             decay: if slot.decays { decay } else { 0.0 },
+            adapts: slot.decays,
         })
         .collect();
     let device = values.first()?.device().clone();

@@ -5,7 +5,7 @@ use crate::ascend::ascend;
 use crate::method::{Adversary, Against, Ascends, Mode, Plan};
 use crate::model::{Embedded, Model};
 use tarrl_encoders::{Branch, Pass, detach};
-use tarrl_tensor::{Key, Tensor};
+use tarrl_tensor::Tensor;
 
 /// The images of the plan that are attacked, moved: constants, each `(n, h, w, c)`.
 ///
@@ -39,10 +39,8 @@ pub(super) fn attack(work: &Work<'_>, adversary: &Adversary, output: &mut StepOu
             }
         }
     };
-    let keys: Vec<Key> = (0..plan.attacked.len())
-        .flat_map(|view| input.keys.iter().map(move |key| key.fold("adversary").fold(view)))
-        .collect();
-    let (points, passes) = ascend(&work.images(&plan.attacked), &value, &adversary.attack, &keys);
+    let start = input.starts.adversary.as_ref().expect("an adversary begins somewhere");
+    let (points, passes) = ascend(&work.images(&plan.attacked), &value, &adversary.attack, start);
     output.forward += passes;
     output.backward += passes;
     (0..plan.attacked.len()).map(|view| points.slice(0, view * n, n)).collect()

@@ -4,6 +4,8 @@ mod attack;
 mod compare;
 mod numbers;
 mod regularize;
+mod repeat;
+mod starts;
 mod teach;
 mod terms;
 
@@ -13,9 +15,11 @@ use crate::model::{Embedded, Model};
 use crate::momentum::Slow;
 use attack::attack;
 use compare::{Side, compare};
-pub(crate) use numbers::Health;
+pub(crate) use numbers::Numbers;
 use numbers::Values;
-use tarrl_encoders::{Branch, Frozen, Pass, parameters};
+pub(crate) use repeat::Repeated;
+pub(crate) use starts::Starts;
+use tarrl_encoders::{BATCH_NORM_MOMENTUM, Branch, Frozen, Module, Pass, buffers, parameters};
 use tarrl_objectives as objectives;
 use tarrl_tensor::{Array, Key, Tensor, grad_once};
 use terms::{Row, Term, terms};
@@ -51,47 +55,60 @@ pub(crate) struct StepInput<'a> {
     pub(crate) certified_scale: f64,
     /// One key for each image, for the attacks.
     pub(crate) keys: &'a [Key],
+    /// Where the attacks begin.
+    pub(crate) starts: &'a Starts,
 }
 
-/// What a step found.
-#[derive(Default)]
+/// What a step found. Nothing of it has been read from the device.
+#[derive(Clone, Default)]
 pub(crate) struct StepOutput {
-    /// The objective, on attacked views too where the method says so.
-    pub(crate) objective: f64,
-    /// R, unweighted.
-    pub(crate) regularizer: f64,
     /// λ, or 0 without a regularizer.
     pub(crate) weight: f64,
-    /// The certified term, unweighted.
-    pub(crate) certified: f64,
-    /// Its factor, or 0 without one.
+    /// The factor of the certified term, or 0 without one.
     pub(crate) certified_weight: f64,
     /// Of the whole loss, in the order of the model's parameters.
     pub(crate) gradients: Vec<Tensor>,
-    /// The passes whose statistics the encoder absorbs, with their branch.
-    pub(crate) encoder_passes: Vec<(Branch, Pass)>,
-    /// The passes whose statistics the heads absorb.
-    pub(crate) head_passes: Vec<Pass>,
+    /// The model's buffers after the step, with the statistics that it absorbed.
+    pub(crate) buffers: Vec<Tensor>,
+    /// The same of the momentum network.
+    pub(crate) slow_buffers: Vec<Tensor>,
     /// Representations `(v·n, d)` of the objective's first term, a constant.
     pub(crate) features: Option<Tensor>,
     /// What the objective compares of them `(v·n, out)`, a constant.
     pub(crate) embeddings: Option<Tensor>,
     /// What the momentum network said of the views, each `(n, out)`: constants.
     pub(crate) slow_targets: Vec<Tensor>,
-    /// The pass whose statistics the momentum network absorbs.
-    pub(crate) slow_pass: Option<Pass>,
-    /// How gradients and representations are.
-    pub(crate) health: Health,
+    /// What the terms are worth and how gradients and representations are, to be [read](StepOutput::read).
+    values: Values,
     /// Images that went forward through an encoder.
     pub(crate) forward: u64,
     /// Images that a gradient went back through.
     pub(crate) backward: u64,
+    passes: Passes,
+}
+
+/// Ways through the networks whose statistics are to be absorbed.
+#[derive(Clone, Default)]
+struct Passes {
+    /// By the encoder, in one of its branches.
+    encoder: Vec<(Branch, Pass)>,
+    /// By the heads.
+    heads: Vec<Pass>,
+    /// By the momentum network.
+    slow: Option<Pass>,
 }
 
 impl StepOutput {
-    /// What is minimised.
-    pub(crate) fn loss(&self) -> f64 {
-        self.objective + self.weight * self.regularizer + self.certified_weight * self.certified
+    /// Replaces every array by what `f` makes of it, in a fixed order.
+    fn exchange(&mut self, f: &mut dyn FnMut(&Array) -> Array) {
+        let tensors = (self.gradients.iter_mut())
+            .chain(&mut self.buffers)
+            .chain(&mut self.slow_buffers)
+            .chain(&mut self.features)
+            .chain(&mut self.embeddings)
+            .chain(&mut self.slow_targets)
+            .chain(&mut self.values.line);
+        tensors.for_each(|tensor| *tensor = f(tensor.array()).into());
     }
 }
 
@@ -108,7 +125,7 @@ impl StepOutput {
 /// with the statistics of the views, 15.0 % with both in turn, 12.3 % with all in one pass and 17.2 % with
 /// those of anchors and attacked points; `R` through running statistics in training made nothing robust.
 pub(crate) fn step(net: &Networks<'_>, method: &Method, input: &StepInput<'_>) -> StepOutput {
-    let (mut output, mut values) = (StepOutput::default(), Values::default());
+    let (mut output, mut values) = (StepOutput::default(), numbers::Terms::default());
     let mut work = Work { net: *net, method, input, plan: Plan::new(method), slow: Vec::new() };
     work.slow = slow_targets(&work, &mut output);
     let attacked = match &method.adversary {
@@ -133,8 +150,26 @@ pub(crate) fn step(net: &Networks<'_>, method: &Method, input: &StepInput<'_>) -
     if let (Some(term), Some(anchor)) = (&method.certified, certified) {
         values.certified = Some(regularize::certify(&work, term, &input.views[anchor], &mut output));
     }
-    numbers::read(values, &mut output);
+    output.values = Values::of(values, &output);
+    absorb(net, &mut output);
     output
+}
+
+/// Running statistics after the passes of the step.
+fn absorb(net: &Networks<'_>, output: &mut StepOutput) {
+    let passes = std::mem::take(&mut output.passes);
+    let mut model = net.model.clone();
+    for (_, pass) in &passes.encoder {
+        model.encoder.absorb(pass, BATCH_NORM_MOMENTUM);
+    }
+    for pass in &passes.heads {
+        model.heads.absorb(pass, BATCH_NORM_MOMENTUM);
+    }
+    output.buffers = buffers(&model);
+    if let Some((mut slow, pass)) = net.slow.cloned().zip(passes.slow) {
+        slow.absorb(&pass);
+        output.slow_buffers = buffers(slow.module());
+    }
 }
 
 /// A step under way.
@@ -196,8 +231,8 @@ fn forward(work: &Work<'_>, rows: &[Row<'_>], output: &mut StepOutput) -> Vec<Si
             output.features = Some(embedded.h.detach());
             output.embeddings = embedded.online.map(|z| z.detach());
         }
-        output.encoder_passes.push((rows[first].branch, pass.clone()));
-        output.head_passes.push(pass);
+        output.passes.encoder.push((rows[first].branch, pass.clone()));
+        output.passes.heads.push(pass);
     }
     let images = (rows.len() * work.input.keys.len()) as u64;
     output.forward += images;
@@ -213,7 +248,7 @@ fn slow_targets(work: &Work<'_>, output: &mut StepOutput) -> Vec<Option<Tensor>>
     places.dedup();
     let n = work.input.keys.len();
     let (embedded, pass) = slow.embed(&work.images(&places));
-    output.slow_pass = Some(pass);
+    output.passes.slow = Some(pass);
     output.forward += (places.len() * n) as u64;
     let mut found = vec![None; plan.images.len()];
     for (part, &place) in places.iter().enumerate() {
@@ -271,6 +306,14 @@ mod tests {
     }
 
     fn output(method: &Method, views: &[usize]) -> StepOutput {
+        output_of(method, views, &mut |net, input| step(net, method, input))
+    }
+
+    fn output_of(
+        method: &Method,
+        views: &[usize],
+        step: &mut dyn FnMut(&Networks<'_>, &StepInput<'_>) -> StepOutput,
+    ) -> StepOutput {
         let device = cpu();
         let encoder = EncoderConfig { width: 0.125, ..EncoderConfig::default() };
         let config = TrainConfig { encoder, ..TrainConfig::new(method.clone()) };
@@ -282,7 +325,9 @@ mod tests {
             Tensor::random(&device, Random::Uniform, &keys, &[8, 8, 1], DType::F32)
         };
         let views: Vec<Tensor> = views.iter().map(view).collect();
+        let plan = Plan::new(method);
         let input = StepInput {
+            starts: &Starts::draw(method, &plan, &views, 1.0, &keys),
             views: &views,
             labels: &Array::new(&device, [6], &[0u32, 1, 2, 0, 1, 2]),
             clusters: &[],
@@ -293,7 +338,8 @@ mod tests {
             certified_scale: 1.0,
             keys: &keys,
         };
-        step(&Networks { model: &model, slow: None, teacher: None }, method, &input)
+        let slow = method.network.momentum.map(|_| Slow::new(&model));
+        step(&Networks { model: &model, slow: slow.as_ref(), teacher: None }, &input)
     }
 
     /// The attack does not depend on λ, so that the gradient is linear in it, and the projector's is constant.
@@ -301,9 +347,11 @@ mod tests {
     fn the_gradient_is_that_of_objective_plus_weighted_regularizer() {
         let [plain, zero, one, three] =
             [None, Some(0.0), Some(1.0), Some(3.0)].map(|weight| output(&method(2, weight), &[0, 1, 2]));
-        assert_eq!((plain.regularizer, plain.weight), (0.0, 0.0));
-        assert!(three.regularizer > 0.0 && three.regularizer == one.regularizer);
-        assert_eq!(plain.objective, three.objective);
+        let [of_plain, of_one, of_three] = [&plain, &one, &three].map(StepOutput::read);
+        assert_eq!((of_plain.regularizer, plain.weight), (0.0, 0.0));
+        assert!(of_three.regularizer > 0.0 && of_three.regularizer == of_one.regularizer);
+        assert_eq!(of_plain.objective, of_three.objective);
+        assert_eq!(of_three.loss, of_three.objective + 3.0 * of_three.regularizer);
         let parameters = plain.gradients.len();
         // The projector's, at the end: two linear maps, the second with a bias, and a batch norm of two.
         let encoder = parameters - 5;
@@ -331,7 +379,8 @@ mod tests {
         let text = "divergence = 'l2'\nscale = 'variance'\ninner = { kind = 'jacobian', epsilon = 0.1 }";
         method.regularizer = Some(toml::from_str(text).unwrap());
         let found = output(&method, &[0, 1, 2]);
-        assert!(found.regularizer > 0.0 && found.regularizer.is_finite());
+        let regularizer = found.read().regularizer;
+        assert!(regularizer > 0.0 && regularizer.is_finite());
         // Views of two, the anchor; then back through the views, for the Jacobian, and through both its passes.
         assert_eq!((found.forward, found.backward), (12 + 6, 12 + 6 + 12));
         let plain = output(&self::method(2, None), &[0, 1, 2]);
@@ -345,11 +394,41 @@ mod tests {
     fn views_are_exchangeable_and_pairs_are_averaged() {
         let two = output(&method(2, None), &[0, 1]);
         let swapped = output(&method(2, None), &[1, 0]);
-        assert!((two.objective - swapped.objective).abs() < 1e-5, "{} {}", two.objective, swapped.objective);
+        let objective = |found: &StepOutput| found.read().objective;
+        assert!((objective(&two) - objective(&swapped)).abs() < 1e-5);
         let three = output(&method(3, None), &[0, 1, 2]);
         let rotated = output(&method(3, None), &[1, 2, 0]);
-        assert!((three.objective - rotated.objective).abs() < 1e-5);
+        assert!((objective(&three) - objective(&rotated)).abs() < 1e-5);
         assert_eq!((two.forward, three.forward), (12, 18));
         assert_eq!(three.embeddings.unwrap().shape()[..], [18, 4]);
+    }
+
+    /// A step as a function of arrays finds what the step itself finds, to the bit and in the same places.
+    #[test]
+    fn repeated_steps_are_steps() {
+        let attack = "{ kind = 'pgd', epsilon = 0.1, steps = 2 }";
+        let mut adversary = method(2, Some(2.0));
+        adversary.adversary = Some(toml::from_str(&format!("enters = 'second'\nattack = {attack}")).unwrap());
+        let mut byol = method(2, None);
+        byol.objective = Some(toml::from_str("kind = 'byol'").unwrap());
+        byol.network = toml::from_str("predictor = { hidden = 8 }\nmomentum = { start = 0.9 }").unwrap();
+        for method in [method(2, None), adversary, byol] {
+            let mut repeated = Repeated::new();
+            let mut again =
+                || output_of(&method, &[0, 1, 2], &mut |net, input| repeated.step(net, &method, input));
+            let (first, second) = (again(), again());
+            let plain = output(&method, &[0, 1, 2]);
+            let arrays = |found: &StepOutput| {
+                let mut arrays = Vec::new();
+                found.clone().exchange(&mut |array| {
+                    arrays.push((*array.shape(), array.to_f64()));
+                    array.clone()
+                });
+                arrays
+            };
+            assert!(arrays(&first) == arrays(&plain) && arrays(&second) == arrays(&plain));
+            assert_eq!(second.read(), plain.read());
+            assert_eq!((second.forward, second.backward), (plain.forward, plain.backward));
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::{StepOutput, Work, accumulate, add_gradient, scaled};
 use crate::certified::{Certified, worst_cross_entropy};
 use crate::model::Model;
 use std::cell::RefCell;
-use tarrl_bound::{Regularizer, TermInput};
+use tarrl_bound::{AttackFrom, Regularizer, TermInput};
 use tarrl_encoders::{Branch, Pass, parameters};
 use tarrl_tensor::{Tensor, grad_once};
 
@@ -19,13 +19,17 @@ pub(super) fn regularize(
     let frozen = model.encoder.frozen();
     // The closure is called where nothing else can write to the pass.
     let pass = RefCell::new(Pass::train());
-    let term = regularizer.term(&TermInput {
+    let wanted = TermInput {
         frozen: &|u| frozen.forward(u),
         trained: &|u| model.encoder.forward(u, &mut pass.borrow_mut()),
         x: anchor,
         epsilon_scale: input.epsilon_scale,
         keys: input.keys,
-    });
+    };
+    let term = match &input.starts.regularizer {
+        Some(start) => regularizer.term_with(&AttackFrom { start }, &wanted),
+        None => regularizer.term(&wanted),
+    };
     let value = add(model, term.value, regularizer.weight(), output);
     output.weight = regularizer.weight();
     rest_on(pass.into_inner(), output);
@@ -75,6 +79,6 @@ fn add(model: &Model, term: Tensor, weight: f64, output: &mut StepOutput) -> Ten
 
 /// The running statistics of the normal branch are those of `pass` and of no other.
 fn rest_on(pass: Pass, output: &mut StepOutput) {
-    output.encoder_passes.retain(|(branch, _)| *branch != Branch::Clean);
-    output.encoder_passes.push((Branch::Clean, pass));
+    output.passes.encoder.retain(|(branch, _)| *branch != Branch::Clean);
+    output.passes.encoder.push((Branch::Clean, pass));
 }

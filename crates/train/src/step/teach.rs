@@ -5,7 +5,7 @@ use crate::ascend::ascend;
 use crate::method::{Distillation, PseudoLabels};
 use crate::model::Classifier;
 use tarrl_encoders::{Branch, Pass, detach};
-use tarrl_tensor::{Key, Tensor};
+use tarrl_tensor::Tensor;
 
 /// What is learnt from the representations of the teacher, whose gradient is added: see [`Distillation`].
 pub(super) fn distil(
@@ -19,8 +19,8 @@ pub(super) fn distil(
     let taught = net.teacher.expect("a method that distils has a teacher").forward(x).detach();
     let frozen = net.model.encoder.frozen();
     let away = |u: &Tensor| objectives::negative_cosine(&frozen.forward(u), &taught);
-    let keys = named(input.keys, "distillation");
-    let (moved, passes) = ascend(x, &away, &distillation.attack, &keys);
+    let start = input.starts.distillation.as_ref().expect("the attack of a distillation begins somewhere");
+    let (moved, passes) = ascend(x, &away, &distillation.attack, start);
     let mut pass = Pass::train();
     let both = net.model.encoder.forward(&Tensor::concat(&[x, &moved], 0), &mut pass); // (2n, d)
     output.features.get_or_insert_with(|| both.slice(0, 0, n).detach());
@@ -29,7 +29,7 @@ pub(super) fn distil(
     let value = objectives::deacl([&clean, &adversarial], &taught, distillation.consistency);
     drop((clean, adversarial));
     let value = scaled(value, distillation.weight);
-    output.encoder_passes.push((Branch::Clean, pass));
+    output.passes.encoder.push((Branch::Clean, pass));
     output.forward += n as u64 + passes + 2 * n as u64;
     output.backward += passes + 2 * n as u64;
     add_gradient(net.model, value, output)
@@ -52,18 +52,13 @@ pub(super) fn name(work: &Work<'_>, labels: &PseudoLabels, x: &Tensor, output: &
         let sum = losses.reduce(|sum, loss| &sum + &loss).expect("there is a set of clusters");
         scaled(sum, 1.0 / sets as f64)
     };
-    let keys = named(input.keys, "pseudo-labels");
-    let (moved, passes) = ascend(x, &|u| mean(&still.classifiers, &frozen.forward(u)), &labels.attack, &keys);
+    let start = input.starts.pseudo_labels.as_ref().expect("the attack on pseudo-labels begins somewhere");
+    let (moved, passes) = ascend(x, &|u| mean(&still.classifiers, &frozen.forward(u)), &labels.attack, start);
     let mut pass = Pass::train().branch(branch);
     let value = mean(&net.model.heads.classifiers, &net.model.encoder.forward(&moved, &mut pass));
     let value = scaled(value, labels.weight);
-    output.encoder_passes.push((branch, pass));
+    output.passes.encoder.push((branch, pass));
     output.forward += passes + n;
     output.backward += passes + n;
     add_gradient(net.model, value, output)
-}
-
-/// Keys for an attack of this name.
-fn named(keys: &[Key], name: &str) -> Vec<Key> {
-    keys.iter().map(|key| key.fold(name)).collect()
 }
