@@ -108,9 +108,8 @@ struct Descriptor {
     std::size_t count(int name, std::size_t bytes) const { return values.at(name).size() / bytes; }
 };
 
-int the_handle;
-// Of the handle; there is one.
-void* the_stream;
+// The stream of every handle.
+std::map<void*, void*> handles;
 
 Status refuse(Status status, const char* what, int name) {
     fprintf(stderr, "emulated cuDNN: %s (%d)\n", what, name);
@@ -318,14 +317,21 @@ extern "C" {
 std::size_t cudnnGetVersion() { return 92100; }
 
 Status cudnnCreate(void** handle) {
-    *handle = &the_handle;
+    *handle = new char;
+    handles[*handle] = nullptr;
     return OK;
 }
 
-Status cudnnDestroy(void*) { return OK; }
+Status cudnnDestroy(void* handle) {
+    if (handles.erase(handle) == 0) return BAD_PARAM;
+    delete static_cast<char*>(handle);
+    return OK;
+}
+
 Status cudnnSetStream(void* handle, void* stream) {
-    the_stream = stream;
-    return handle == &the_handle ? OK : BAD_PARAM;
+    if (handles.count(handle) == 0) return BAD_PARAM;
+    handles[handle] = stream;
+    return OK;
 }
 
 Status cudnnBackendCreateDescriptor(int kind, void** descriptor) {
@@ -351,7 +357,7 @@ Status cudnnBackendSetAttribute(void* descriptor, int name, int type, i64 count,
         if (a.type != type || !fits || from == nullptr) return refuse(BAD_PARAM, "type or number of", name);
         const char* bytes = static_cast<const char*>(from);
         d.values[name].assign(bytes, bytes + count * size(type));
-        if (type == HANDLE && d.get<void*>(name) != &the_handle) return refuse(BAD_PARAM, "another handle", name);
+        if (type == HANDLE && handles.count(d.get<void*>(name)) == 0) return refuse(BAD_PARAM, "another handle", name);
         for (int i = 0; type == DESCRIPTOR && i < count; i++) {
             const Descriptor& to = d.to(name, i);
             bool operation = to.kind == FORWARD || to.kind == DATA || to.kind == FILTER || to.kind == POINTWISE_STEP;
@@ -434,7 +440,7 @@ Status cudnnBackendGetAttribute(void* descriptor, int name, int type, i64 room, 
 
 Status cudnnBackendExecute(void* handle, void* plan, void* variant_pack) {
     const Descriptor &p = *static_cast<Descriptor*>(plan), &pack = *static_cast<Descriptor*>(variant_pack);
-    if (handle != &the_handle || p.kind != PLAN || pack.kind != PACK || !p.final || !pack.final) {
+    if (handles.count(handle) == 0 || p.kind != PLAN || pack.kind != PACK || !p.final || !pack.final) {
         return refuse(BAD_PARAM, "what is executed", p.kind);
     }
     const Descriptor& config = p.to(401);
@@ -458,7 +464,7 @@ Status cudnnBackendExecute(void* handle, void* plan, void* variant_pack) {
     const Descriptor& operation = graph.to(801);
     bool single = operation.to(names(operation.kind).x).get<int>(901) == F32;
     // What is queued outlives the pack, but not the plan.
-    return queue(the_stream, [=, &graph] {
+    return queue(handles[handle], [=, &graph] {
         // All of it, so that a block that is too small shows.
         memset(workspace, 0x5a, WORKSPACE);
         single ? convolve<float>(graph, places) : convolve<Bf16>(graph, places);

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <mutex>
 
@@ -18,7 +19,7 @@ typedef unsigned long long Pointer;
 
 namespace {
 
-const Status OK = 0, INVALID_VALUE = 1, INVALID_DEVICE = 101, NOT_FOUND = 500, NOT_SUPPORTED = 801;
+const Status OK = 0, INVALID_VALUE = 1, INVALID_DEVICE = 101, NOT_FOUND = 500, NOT_READY = 600, NOT_SUPPORTED = 801;
 const Status ILLEGAL_STATE = 401, NOT_IN_CAPTURE = 900, CAPTURE_BROKEN = 901;
 const int THREAD_LOCAL = 1;
 const std::size_t HEAD = 64, FRAME = 64;
@@ -27,14 +28,33 @@ const unsigned char UNWRITTEN = 0xff, FRAME_BYTE = 0xa5;
 std::mutex busy;
 std::size_t used, most;
 int the_context, the_module, the_pool;
-Stream the_stream;
 thread_local void* current_context;
-// Whether this thread records the stream, and may not make calls that would wait for it.
-thread_local bool recording;
+// The stream that this thread records; it may not make calls that would wait for it.
+thread_local Stream* recording;
 
 struct Event {
     std::chrono::steady_clock::time_point time;
+    // Where it was recorded last, and the copies that it comes after.
+    Stream* stream = nullptr;
+    std::size_t copies = 0;
 };
+
+// Copies out of pinned memory are made as late as a card may make them: when somebody waits for them. What reads them
+// without waiting reads NaN.
+void make_copies(Stream* stream, std::size_t upto) {
+    for (; stream->made < upto; stream->made++) stream->copies[stream->made - stream->dropped]();
+    stream->copies.erase(stream->copies.begin(), stream->copies.begin() + (stream->made - stream->dropped));
+    stream->dropped = stream->made;
+}
+
+std::map<const char*, std::size_t> pinned;
+
+bool is_pinned(const void* pointer) {
+    auto behind = pinned.upper_bound(static_cast<const char*>(pointer));
+    if (behind == pinned.begin()) return false;
+    --behind;
+    return pointer < behind->first + behind->second;
+}
 
 struct Graph {
     Work work;
@@ -49,7 +69,7 @@ Status outside_capture(void* stream) {
 }
 
 // For calls that concern no stream.
-Status outside_capture() { return recording ? outside_capture(&the_stream) : OK; }
+Status outside_capture() { return recording ? outside_capture(recording) : OK; }
 
 // A copy of a kernel's arguments.
 struct Arguments {
@@ -140,28 +160,50 @@ Status cuCtxSetCurrent(void* context) {
 Status cuCtxSynchronize() { return outside_capture(); }
 
 Status cuStreamCreate(void** stream, unsigned) {
-    *stream = &the_stream;
+    *stream = new Stream();
     return OK;
 }
 
-Status cuStreamDestroy_v2(void*) { return OK; }
-Status cuStreamSynchronize(void* stream) { return outside_capture(stream); }
+Status cuStreamDestroy_v2(void* stream) {
+    delete static_cast<Stream*>(stream);
+    return OK;
+}
+
+Status cuStreamSynchronize(void* stream) {
+    if (Status status = outside_capture(stream)) return status;
+    std::lock_guard<std::mutex> lock(busy);
+    Stream* of = static_cast<Stream*>(stream);
+    make_copies(of, of->dropped + of->copies.size());
+    return OK;
+}
+
+Status cuStreamWaitEvent(void* stream, void* event, unsigned) {
+    if (Status status = outside_capture(stream)) return status;
+    std::lock_guard<std::mutex> lock(busy);
+    Event* of = static_cast<Event*>(event);
+    if (of->stream) make_copies(of->stream, of->copies);
+    return OK;
+}
 
 Status cuStreamBeginCapture_v2(void* stream, int mode) {
-    if (stream != &the_stream || mode != THREAD_LOCAL) return NOT_SUPPORTED;
-    if (the_stream.recorded) return ILLEGAL_STATE;
-    the_stream.recorded = recording = true;
+    Stream* of = static_cast<Stream*>(stream);
+    if (of == nullptr || mode != THREAD_LOCAL) return NOT_SUPPORTED;
+    if (of->recorded || recording) return ILLEGAL_STATE;
+    of->recorded = true;
+    recording = of;
     return OK;
 }
 
 Status cuStreamEndCapture(void* stream, void** graph) {
     *graph = nullptr;
-    if (stream != &the_stream || !recording) return ILLEGAL_STATE;
-    Stream recorded = std::move(the_stream);
-    the_stream = Stream();
-    recording = false;
-    if (recorded.broken) return CAPTURE_BROKEN;
-    *graph = new Graph{std::move(recorded.work)};
+    if (recording == nullptr || stream != recording) return ILLEGAL_STATE;
+    Graph recorded{std::move(recording->work)};
+    bool broken = recording->broken;
+    recording->work.clear();
+    recording->recorded = recording->broken = false;
+    recording = nullptr;
+    if (broken) return CAPTURE_BROKEN;
+    *graph = new Graph(std::move(recorded));
     return OK;
 }
 
@@ -232,7 +274,27 @@ Status cuMemFreeAsync(Pointer pointer, void* stream) {
 
 Status cuMemcpyHtoDAsync_v2(Pointer to, const void* from, std::size_t bytes, void* stream) {
     if (Status status = outside_capture(stream)) return status;
-    memcpy(reinterpret_cast<void*>(to), from, bytes);
+    std::lock_guard<std::mutex> lock(busy);
+    auto copy = [=] { memcpy(reinterpret_cast<void*>(to), from, bytes); };
+    if (is_pinned(from)) {
+        static_cast<Stream*>(stream)->copies.push_back(copy);
+    } else {
+        copy();
+    }
+    return OK;
+}
+
+Status cuMemHostAlloc(void** pointer, std::size_t bytes, unsigned) {
+    std::lock_guard<std::mutex> lock(busy);
+    *pointer = malloc(bytes);
+    pinned[static_cast<char*>(*pointer)] = bytes;
+    return OK;
+}
+
+Status cuMemFreeHost(void* pointer) {
+    std::lock_guard<std::mutex> lock(busy);
+    pinned.erase(static_cast<char*>(pointer));
+    free(pointer);
     return OK;
 }
 
@@ -294,11 +356,25 @@ Status cuEventCreate(void** event, unsigned) {
 
 Status cuEventRecord(void* event, void* stream) {
     if (Status status = outside_capture(stream)) return status;
-    static_cast<Event*>(event)->time = std::chrono::steady_clock::now();
+    std::lock_guard<std::mutex> lock(busy);
+    Stream* of = static_cast<Stream*>(stream);
+    std::size_t copies = of ? of->dropped + of->copies.size() : 0;
+    *static_cast<Event*>(event) = {std::chrono::steady_clock::now(), of, copies};
     return OK;
 }
 
-Status cuEventSynchronize(void*) { return OK; }
+Status cuEventQuery(void* event) {
+    std::lock_guard<std::mutex> lock(busy);
+    Event* of = static_cast<Event*>(event);
+    return of->stream && of->stream->made < of->copies ? NOT_READY : OK;
+}
+
+Status cuEventSynchronize(void* event) {
+    std::lock_guard<std::mutex> lock(busy);
+    Event* of = static_cast<Event*>(event);
+    if (of->stream) make_copies(of->stream, of->copies);
+    return OK;
+}
 
 Status cuEventElapsedTime_v2(float* milliseconds, void* start, void* end) {
     auto span = static_cast<Event*>(end)->time - static_cast<Event*>(start)->time;

@@ -1,7 +1,9 @@
-// The stream of the emulator: does what is queued at once, or records it. Shared by the driver and cuBLASLt.
+// A stream of the emulator: does what is queued at once, or records it; copies out of pinned memory wait. Shared by the
+// driver and the libraries.
 
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <utility>
 #include <vector>
@@ -13,6 +15,9 @@ struct Stream {
     // Whether a call was made while it was recorded that no graph can hold.
     bool broken = false;
     Work work;
+    // Copies from the host that wait, how many were made, and how many of the first are no longer in the list.
+    std::vector<std::function<void()>> copies;
+    std::size_t made = 0, dropped = 0;
 };
 
 // `work` owns all that it needs but device memory. Returns its status, or 0 if it is recorded.

@@ -8,6 +8,7 @@ use crate::cudnn::Dnn;
 use crate::lt::Lt;
 use crate::memory::{Block, Held};
 use crate::programs::{Element, programs};
+use crate::upload::Uploads;
 use crate::{Arithmetic, Cuda};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{CUdevice_attribute, CUmemPool_attribute, CUresult};
@@ -18,13 +19,14 @@ use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
-/// Everything runs on one stream that does not wait for others, so that program order is the order of work, freed
-/// memory may be given out again at once, and no event is needed.
+/// All work runs on one stream, so that program order is its order and freed memory may be given out again at once. It waits
+/// for the stream of large copies where it needs what they bring, and for nothing else.
 pub(crate) struct Gpu {
     /// Convolutions, where cuDNN is. Dropped before the context.
     pub(crate) dnn: Option<Mutex<Dnn>>,
     pub(crate) context: Arc<CudaContext>,
     pub(crate) stream: Arc<CudaStream>,
+    pub(crate) uploads: Uploads,
     /// Held while products are queued: they share one workspace.
     pub(crate) lt: Mutex<Lt>,
     pub(crate) facts: Facts,
@@ -121,10 +123,12 @@ impl Gpu {
             let cause = "the card and its driver have no memory pools (CUDA 11.2 and Pascal or newer have)";
             return Err(Absent::failed("opening")(cause.to_owned()));
         }
-        // SAFETY: nothing is allocated yet, and all work goes to the one stream made below.
+        // SAFETY: nothing is allocated yet; work goes to one of the streams made below, and copies to the other, whose order
+        // `Uploads` keeps by events of its own.
         unsafe { context.disable_event_tracking() };
         let driver = |what| move |error: DriverError| Absent::failed(what)(error.to_string());
         let stream = context.new_stream().map_err(driver("making a stream"))?;
+        let uploads = Uploads::new(context.new_stream().map_err(driver("making a stream"))?);
         keep_memory(&context).map_err(driver("setting up the memory pool"))?;
         let dnn = how.cudnn.then(|| Dnn::open(&how.places, &stream)).flatten();
         let mut facts =
@@ -137,6 +141,7 @@ impl Gpu {
             dnn: dnn.map(Mutex::new),
             context,
             stream,
+            uploads,
             lt: Mutex::new(lt),
             facts,
             arithmetic: how.arithmetic,

@@ -52,6 +52,7 @@ mod reduce;
 mod softmax;
 mod tables;
 mod update;
+mod upload;
 
 pub use absent::Absent;
 pub use compile::{Compiled, Compiler};

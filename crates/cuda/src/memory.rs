@@ -30,6 +30,13 @@ impl Block {
     #[track_caller]
     pub(crate) fn upload<T: Copy>(gpu: &Arc<Gpu>, data: &[T]) -> Result<Block, DriverError> {
         gpu.uncapturable("an upload");
+        // A function that is captured leaves its memory in its arena.
+        if !gpu.captures.is_open()
+            && let Some(held) = gpu.uploads.copy(gpu, data)?
+        {
+            gpu.count.uploads.fetch_add(1, Ordering::Relaxed);
+            return Ok(Block { held, gpu: gpu.clone(), arena: None, beside: OnceLock::new() });
+        }
         let block = Block::new(gpu, size_of_val(data))?;
         block.fill(data)?;
         Ok(block)

@@ -19,7 +19,7 @@ pub(crate) struct Times {
     pub(crate) steps: u64,
     /// All of it.
     pub(crate) seconds: f64,
-    /// Without a batch.
+    /// Waiting for the next batch.
     pub(crate) waiting: f64,
     /// Writing checkpoints.
     pub(crate) saving: f64,
@@ -31,7 +31,7 @@ impl Clock {
         Clock { began: Instant::now(), step, waiting: Duration::ZERO, saving: Duration::ZERO }
     }
 
-    /// Adds the time since `moment`, in which there was no batch.
+    /// Adds the time since `moment`, in which the next batch was waited for.
     pub(crate) fn waited_since(&mut self, moment: Instant) {
         // Of a wait that began in the last epoch, this one has its part.
         self.waiting += moment.max(self.began).elapsed();

@@ -71,7 +71,8 @@ pub struct EpochRecord {
     pub seconds: f64,
     /// Images of the dataset per second in that time.
     pub images_per_second: f64,
-    /// Seconds of that time in which the next batch was not there yet: more loader threads would save them.
+    /// Seconds of that time that the host waited for the next batch, while a device computes the step before: where the host
+    /// computes, more loader threads would save them.
     #[serde(default)]
     pub waiting: f64,
     /// Seconds of that time in which checkpoints were written.

@@ -67,6 +67,14 @@ fn exact(device: &Device) -> Vec<String> {
         let x = Tensor::random(device, Random::Uniform, &keys, &[101], DType::F32);
         x.mul_scalar(200.0).add_scalar(-104.0).exp()
     });
+    // More of them than pinned memory is kept for, of two sizes.
+    compare("large copies from the host", &|device| {
+        let part = |i: usize| {
+            let values: Vec<f32> = (0..20_000 * (1 + i % 2)).map(|j| (i * j % 1000) as f32).collect();
+            Tensor::new(device, [values.len()], &values).slice(0, 0, 20_000)
+        };
+        (1..20).map(part).reduce(|sum, part| &sum + &part).expect("there are parts")
+    });
     compare("casts to indices", &|device| {
         let values = [-1.0f64, 0.0, 0.99, 7.5, 4_294_967_295.0, 1e12, f64::NAN, f64::INFINITY];
         Tensor::from(Array::new(device, [8], &values).cast(DType::U32))

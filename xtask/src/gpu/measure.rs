@@ -7,7 +7,7 @@ use anyhow::Context;
 use ndarray::Array4;
 use serde_json::json;
 use tarrl_benches::{Activity, Step, Workload, encoder_config, median, time, uniform};
-use tarrl_cuda::{Gpu, Limits};
+use tarrl_cuda::{Cuda, Gpu, Limits};
 use tarrl_data::{Dataset, Loader, LoaderConfig};
 use tarrl_encoders::{Arch, Encoder, Precision};
 use tarrl_tensor::{
@@ -85,18 +85,27 @@ pub(crate) fn run(gpu: &Gpu, sheet: &mut Sheet<'_>) -> anyhow::Result<()> {
     trainings(gpu, sheet)
 }
 
-/// The steps of whole trainings, and what of them is waiting for batches and saving.
+/// The steps of whole trainings, as one graph and op by op, and what of them the host spends waiting for batches, while the
+/// card computes, and saving.
 fn trainings(gpu: &Gpu, sheet: &mut Sheet<'_>) -> anyhow::Result<()> {
-    let device = gpu.device();
-    let quickest = precisions(&device).next().expect("every device computes in f32");
-    for (name, epoch) in trainer::run(&device, quickest)? {
-        let [step, waiting, saving] = trainer::milliseconds(&epoch);
-        sheet.line(&format!(
-            "\nA step of training by {name} on {BATCH} images: {step:.1} ms, of which {waiting:.1} waiting for the batch and \
-             {saving:.1} a step's share of the checkpoint."
-        ));
-        let facts = json!({"method": name, "step_ms": step, "waiting_ms": waiting, "saving_ms": saving});
-        sheet.add("trainings", facts)?;
+    let plain = Cuda { graphs: false, ..Cuda::new(gpu.facts().ordinal) }.open().context("gpu-check")?;
+    for (how, device) in [("as one graph", gpu.device()), ("op by op", plain.device())] {
+        if sheet.left().is_zero() {
+            sheet.line("\nNo time was left for trainings op by op.");
+            return Ok(());
+        }
+        let quickest = precisions(&device).next().expect("every device computes in f32");
+        for (name, epoch) in trainer::run(&device, quickest)? {
+            let [step, waiting, saving] = trainer::milliseconds(&epoch);
+            sheet.line(&format!(
+                "\nA step of training by {name} on {BATCH} images, {how}: {step:.1} ms; the host waited {waiting:.1} for the \
+                 batch, and {saving:.1} are a step's share of the checkpoint."
+            ));
+            let facts = json!({
+                "method": name, "how": how, "step_ms": step, "waiting_ms": waiting, "saving_ms": saving,
+            });
+            sheet.add("trainings", facts)?;
+        }
     }
     Ok(())
 }

@@ -14,13 +14,18 @@ use tarrl_train::{EpochRecord, Event, Method, Options, Pretraining, TrainConfig}
 /// Steps of an epoch.
 const STEPS: usize = 20;
 
-/// A method without a regularizer, and the one that the project is about.
-fn methods() -> [Value; 2] {
+/// A method without an attack, one that attacks its views, and the one that the project is about.
+fn methods() -> [Value; 3] {
     let simclr = json!({"title": "SimCLR", "views": ["strong", "strong"], "objective": {"kind": "nt-xent"}});
-    let mut tarr = simclr.clone();
+    let attack = json!({"kind": "pgd", "epsilon": 0.03, "steps": 5});
+    let [mut acl, mut tarr] = [(); 2].map(|()| simclr.clone());
+    acl["title"] = json!("ACL");
+    acl["network"] = json!({"batch_norm": "dual", "keeps": "adversarial"});
+    acl["adversary"] =
+        json!({"attacks": "both", "enters": "second", "branch": "adversarial", "attack": attack});
     tarr["title"] = json!("TARR");
-    tarr["regularizer"] = json!({"weight": 1.0, "inner": {"kind": "pgd", "epsilon": 0.03, "steps": 5}});
-    [simclr, tarr]
+    tarr["regularizer"] = json!({"weight": 1.0, "inner": attack});
+    [simclr, acl, tarr]
 }
 
 /// What an epoch after the first says, for each method.
