@@ -40,7 +40,10 @@ impl FromStr for DeviceName {
 
 #[cfg(feature = "cuda")]
 fn gpu(ordinal: usize) -> anyhow::Result<Device> {
-    Ok(tarrl_cuda::open(ordinal)?)
+    // For who suspects a graph of being the trouble.
+    let graphs = std::env::var_os("TARRL_CUDA_GRAPHS").is_none_or(|value| value != "0");
+    let gpu = tarrl_cuda::Cuda { graphs, ..tarrl_cuda::Cuda::new(ordinal) }.open()?;
+    Ok(gpu.device())
 }
 
 #[cfg(not(feature = "cuda"))]

@@ -44,8 +44,8 @@ impl Unread {
             gradient.reshape([n, gradient.shape().len() / n.max(1)]).abs().sum(1).reshape([n])
         });
         let good = gradient.zip(slopes.as_ref()).map(|(gradient, slopes)| {
-            // Only a finite number is itself less itself.
-            let finite = (slopes - slopes).equal(&slopes.zeros_like());
+            // Only a finite number makes a zero of zero.
+            let finite = slopes.mul_scalar(0.0).equal(&slopes.zeros_like());
             by_row(&finite, gradient, &gradient.zeros_like())
         });
         self.looks.push(Look { values: values.clone(), slopes });
