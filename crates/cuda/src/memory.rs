@@ -126,6 +126,11 @@ impl Block {
         self.beside.get_or_init(|| Box::new(make()))
     }
 
+    /// Whether a captured function made it: each of its runs makes another.
+    pub(crate) fn is_of_arena(&self) -> bool {
+        self.arena.is_some()
+    }
+
     /// What [`beside`](Self::beside) made before.
     pub(crate) fn kept(&self) -> Option<&Block> {
         self.beside.get().map(Box::as_ref)

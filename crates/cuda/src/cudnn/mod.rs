@@ -220,15 +220,16 @@ fn matrix(shape: &ConvShape) -> [usize; 2] {
 }
 
 /// The weights with the output channels in front. They are kept beside the weights, which stand still while an attack
-/// runs, and between the forward pass and its adjoint. A captured function, whose inputs change in place, takes what was
-/// kept before and keeps nothing.
+/// runs, and between the forward pass and its adjoint. A captured function keeps them beside weights that it has made itself;
+/// beside others, of which inputs change in place, it takes what was kept before.
 fn output_first<'a>(gpu: &Arc<Gpu>, w: &'a Array, shape: &ConvShape) -> Weights<'a> {
     let block = read(gpu, "conv2d", w);
     let make = || layout::transpose(gpu, block, w.dtype(), matrix(shape));
-    match (block.kept(), gpu.captures.is_open()) {
-        (Some(kept), _) => Weights::Kept(kept),
-        (None, true) => Weights::Own(make()),
-        (None, false) => Weights::Kept(block.beside(make)),
+    let stays = !gpu.captures.is_open() || block.is_of_arena();
+    match block.kept() {
+        Some(kept) => Weights::Kept(kept),
+        None if stays => Weights::Kept(block.beside(make)),
+        None => Weights::Own(make()),
     }
 }
 
