@@ -54,63 +54,57 @@ pub trait Module {
 
 /// The parameters (all but buffers) in the order of [`Module::visit`].
 pub fn parameters(module: &dyn Module) -> Vec<Tensor> {
-    let mut found = Vec::new();
-    module.visit(&mut |_, role, tensor| {
-        if role.is_parameter() {
-            found.push(tensor.clone());
-        }
-    });
-    found
+    chosen(module, Role::is_parameter)
 }
 
 /// Replaces the parameters, in the order of [`parameters`].
 ///
 /// # Panics
-/// If there are not as many, or one has another shape.
+/// If there are not as many, or one has another shape or type.
 #[track_caller]
 pub fn set_parameters(module: &mut dyn Module, values: &[Tensor]) {
-    let expected = parameters(module).len();
-    assert_eq!(values.len(), expected, "set_parameters: {} tensors for {expected}", values.len());
-    let mut values = values.iter();
-    module.visit_mut(&mut |name, role, tensor| {
-        if let Some(value) = role.is_parameter().then(|| values.next()).flatten() {
-            assert!(
-                value.shape() == tensor.shape() && value.dtype() == tensor.dtype(),
-                "set_parameters: {name} is {:?}{:?}, got {:?}{:?}",
-                tensor.dtype(),
-                tensor.shape(),
-                value.dtype(),
-                value.shape()
-            );
-            *tensor = value.clone();
-        }
-    });
+    replace(module, "set_parameters", Role::is_parameter, values);
 }
 
 /// The buffers, such as running statistics, in the order of [`Module::visit`].
 pub fn buffers(module: &dyn Module) -> Vec<Tensor> {
+    chosen(module, |role| role == Role::Buffer)
+}
+
+/// Replaces the buffers, in the order of [`buffers`].
+///
+/// # Panics
+/// If there are not as many, or one has another shape or type.
+#[track_caller]
+pub fn set_buffers(module: &mut dyn Module, values: &[Tensor]) {
+    replace(module, "set_buffers", |role| role == Role::Buffer, values);
+}
+
+fn chosen(module: &dyn Module, of: fn(Role) -> bool) -> Vec<Tensor> {
     let mut found = Vec::new();
     module.visit(&mut |_, role, tensor| {
-        if role == Role::Buffer {
+        if of(role) {
             found.push(tensor.clone());
         }
     });
     found
 }
 
-/// Replaces the buffers, in the order of [`buffers`].
-///
-/// # Panics
-/// If there are not as many, or one has another shape.
 #[track_caller]
-pub fn set_buffers(module: &mut dyn Module, values: &[Tensor]) {
-    let expected = buffers(module).len();
-    assert_eq!(values.len(), expected, "set_buffers: {} tensors for {expected}", values.len());
+fn replace(module: &mut dyn Module, op: &str, of: fn(Role) -> bool, values: &[Tensor]) {
+    let expected = chosen(module, of).len();
+    assert_eq!(values.len(), expected, "{op}: {} tensors for {expected}", values.len());
     let mut values = values.iter();
     module.visit_mut(&mut |name, role, tensor| {
-        if let Some(value) = (role == Role::Buffer).then(|| values.next()).flatten() {
-            let (old, new) = (tensor.shape(), value.shape());
-            assert_eq!(old, new, "set_buffers: {name} is {old:?}, got {new:?}");
+        if let Some(value) = of(role).then(|| values.next()).flatten() {
+            assert!(
+                value.shape() == tensor.shape() && value.dtype() == tensor.dtype(),
+                "{op}: {name} is {:?}{:?}, got {:?}{:?}",
+                tensor.dtype(),
+                tensor.shape(),
+                value.dtype(),
+                value.shape()
+            );
             *tensor = value.clone();
         }
     });
