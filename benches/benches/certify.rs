@@ -9,7 +9,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use settings::settings;
 use tarrl_attacks::Threat;
 use tarrl_benches::{encoder_config, image_shape, uniform};
-use tarrl_bound::certify::{CertifyConfig, Effort, Network, Slopes, SmoothingConfig, certify, cloud};
+use tarrl_certify::{CertifyConfig, Effort, Network, Slopes, SmoothingConfig, certify, cloud};
 use tarrl_encoders::{Arch, Encoder, EncoderConfig};
 use tarrl_tensor::{Key, Tensor, cpu};
 

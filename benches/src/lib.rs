@@ -21,11 +21,12 @@
 //!
 //! - A [`Workload`] is an [`Activity`] on an encoder; a [`Step`] is a workload ready to run.
 //! - [`layers`] are the convolutions of an encoder, for the benches of single kernels.
-//! - `cargo xtask bench` prints one workload's speed and memory; `cargo bench -p tarrl-benches` runs criterion.
+//! - `tarrl bench` prints one workload's speed and memory; `cargo bench -p tarrl-benches` runs criterion.
 
 #![forbid(unsafe_code)]
 
 mod layers;
+pub mod peers;
 mod ssl;
 mod step;
 mod timing;

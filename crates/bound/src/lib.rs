@@ -35,13 +35,12 @@
 
 #![forbid(unsafe_code)]
 
-pub mod certify;
 pub mod check;
 pub mod confidence;
 mod divergence;
 pub mod gap;
 mod heads;
-mod linalg;
+pub mod linalg;
 mod lp;
 mod regularizer;
 mod report;

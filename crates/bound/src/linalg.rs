@@ -5,7 +5,7 @@
 ///
 /// Unlike power iteration this does not approach the value from below, which would make a bound
 /// unsound; what remains is rounding, some 1e-15 of the value.
-pub(crate) fn spectral_norm(matrix: &[f64], rows: usize, columns: usize) -> f64 {
+pub fn spectral_norm(matrix: &[f64], rows: usize, columns: usize) -> f64 {
     debug_assert_eq!(matrix.len(), rows * columns);
     let m = rows.min(columns);
     let at =
@@ -22,7 +22,7 @@ pub(crate) fn spectral_norm(matrix: &[f64], rows: usize, columns: usize) -> f64 
 }
 
 /// The spectral norm of a symmetric `(m, m)` matrix, its largest eigenvalue without its sign. NaN if an element is.
-pub(crate) fn symmetric_norm(a: Vec<f64>, m: usize) -> f64 {
+pub fn symmetric_norm(a: Vec<f64>, m: usize) -> f64 {
     let larger = |most: f64, value: f64| if value.abs() <= most { most } else { value.abs() };
     let values = eigenvalues(a, m);
     if values.iter().any(|v| v.is_nan()) { f64::NAN } else { values.into_iter().fold(0.0, larger) }

@@ -8,7 +8,7 @@ use tarrl_attacks::{
     attack_classifier, auto_attack, pgd,
 };
 use tarrl_bound::LinearHead;
-use tarrl_bound::certify::{Certificate, CertifyConfig, Effort, Evidence, Network, certify};
+use tarrl_certify::{Certificate, CertifyConfig, Effort, Evidence, Network, certify};
 use tarrl_data::{Catalog, Dataset};
 use tarrl_encoders::{
     BATCH_NORM_MOMENTUM, Encoder, EncoderConfig, Frozen, Module, Pass, parameters, set_parameters, track,

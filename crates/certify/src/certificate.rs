@@ -1,0 +1,197 @@
+//! What is certified of one sample, and what it says about a direction.
+
+use crate::form::{LinearForm, box_and_ball};
+use crate::interval::worst;
+use crate::rounding::{UNIT, above, slack, up};
+
+/// The displacement of one sample, bounded from above: for every `x′` of the ball at once, for every
+/// task, and for the arithmetic that it was made for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Certificate {
+    /// `(d)`: the output of the network at the sample, in f64, before any normalisation to the sphere.
+    pub(crate) clean: Vec<f64>,
+    /// `‖Δ‖₂` is at most this.
+    pub(crate) radius: f64,
+    /// `(d)`: `Δ` is at least this.
+    pub(crate) lower: Vec<f64>,
+    /// `(d)`: `Δ` is at most this.
+    pub(crate) upper: Vec<f64>,
+    /// The form in all directions, if one was made.
+    pub(crate) form: Option<LinearForm>,
+    /// The least norm that the output is divided by, if representations lie on the sphere.
+    pub(crate) sphere: Option<f64>,
+}
+
+/// What of a certificate is used: each holds by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Evidence {
+    /// The radius alone.
+    Radius,
+    /// The box alone.
+    Box,
+    /// The box and the radius together.
+    BoxAndBall,
+    /// The linear form alone; the box where there is none.
+    Form,
+    /// The least of all.
+    #[default]
+    All,
+}
+
+impl Certificate {
+    /// A certificate that claims nothing: what becomes of NaN and overflow.
+    pub(crate) fn vacuous(clean: Vec<f64>, sphere: Option<f64>) -> Self {
+        let d = clean.len();
+        Certificate {
+            clean,
+            radius: f64::INFINITY,
+            lower: vec![f64::NEG_INFINITY; d],
+            upper: vec![f64::INFINITY; d],
+            form: None,
+            sphere,
+        }
+    }
+
+    /// Whether anything is claimed.
+    pub fn is_vacuous(&self) -> bool {
+        !self.radius.is_finite()
+    }
+
+    /// The number of features d.
+    pub fn features(&self) -> usize {
+        self.clean.len()
+    }
+
+    /// The linear form, if there is one.
+    pub fn form(&self) -> Option<&LinearForm> {
+        self.form.as_ref()
+    }
+
+    /// `(d)`: the representation at the sample, on the sphere if the encoder puts it there.
+    pub fn representation(&self) -> Vec<f64> {
+        match self.sphere {
+            None => self.clean.clone(),
+            Some(floor) => {
+                let norm = length(&self.clean).max(floor);
+                self.clean.iter().map(|z| z / norm).collect()
+            }
+        }
+    }
+
+    /// An upper bound of `‖f(x′) − f(x)‖₂` over the ball, of representations as heads see them.
+    pub fn radius(&self) -> f64 {
+        match self.cone() {
+            Cone::None => self.radius,
+            Cone::Whole => 2.0,
+            Cone::Angle { theta, .. } => up(above(2.0 * (0.5 * theta).sin(), 4) + self.sphere_rounding()),
+        }
+    }
+
+    /// An upper bound of `v · (f(x′) − f(x))` over the ball for `v (d)`; NaN and infinity claim nothing.
+    ///
+    /// # Panics
+    /// If `v` has not `d` elements.
+    #[track_caller]
+    pub fn support(&self, v: &[f64], evidence: Evidence) -> f64 {
+        assert_eq!(
+            v.len(),
+            self.features(),
+            "certificate: a direction of {} on {} features",
+            v.len(),
+            self.features()
+        );
+        if self.is_vacuous() {
+            return f64::INFINITY;
+        }
+        let flat = self.flat(v, evidence);
+        let Some(floor) = self.sphere else { return flat };
+        let norm = length(v);
+        let z = self.representation();
+        let along: f64 = dot(v, &z);
+        let rounding = norm * self.sphere_rounding();
+        let cap = match self.cone() {
+            Cone::Angle { theta, .. } => {
+                let cosine = (along / norm.max(f64::MIN_POSITIVE)).clamp(-1.0, 1.0);
+                let phi = cosine.acos();
+                // The arc cosine loses half the digits near ±1: the angle is only known up to that.
+                let away = worst(phi - theta - 1e-7, 0.0);
+                let chord = norm * 2.0 * (0.5 * theta).sin();
+                let cap = norm * away.cos() - along;
+                above(if cap < chord { worst(cap, 0.0) } else { chord }, 8)
+            }
+            _ => norm - along,
+        };
+        let (n0, r) = (length(&self.clean), self.radius);
+        let mut bound = cap;
+        if n0 - r > worst(floor, 0.0) {
+            // Theorem I7: the un-normalised form keeps its directions behind the normalisation.
+            let a = dot(v, &self.clean) + flat;
+            let moved = if a < 0.0 { a / (n0 + r) } else { a / (n0 - r) } - along;
+            let moved = moved + slack(v.len() + 8) * (norm * 4.0 + a.abs() / (n0 - r));
+            bound = if moved < bound || moved.is_nan() { moved } else { bound };
+        }
+        // The clean point is feasible.
+        up(worst(bound, 0.0) + rounding)
+    }
+
+    fn flat(&self, v: &[f64], evidence: Evidence) -> f64 {
+        let radius = || above(self.radius * above(length(v), v.len()), 2);
+        let of_box = || {
+            let terms = v.iter().enumerate().map(|(i, v)| worst(v * self.lower[i], v * self.upper[i]));
+            above(terms.sum(), v.len())
+        };
+        let form = || self.form.as_ref().map_or_else(of_box, |form| form.support(v));
+        let both = || box_and_ball(v, &self.lower, &self.upper, self.radius);
+        let found = match evidence {
+            Evidence::Radius => radius(),
+            Evidence::Box => of_box(),
+            Evidence::BoxAndBall => both(),
+            Evidence::Form => form(),
+            Evidence::All => [radius(), of_box(), both(), form()].into_iter().fold(f64::INFINITY, least),
+        };
+        // A direction that is itself a rounded difference of two rows is known up to 2u of its elements.
+        let size: f64 =
+            v.iter().enumerate().map(|(i, v)| v.abs() * worst(-self.lower[i], self.upper[i])).sum();
+        up(worst(found, 0.0) + above(4.0 * UNIT * size, v.len()))
+    }
+
+    fn cone(&self) -> Cone {
+        let Some(floor) = self.sphere else { return Cone::None };
+        let norm = length(&self.clean);
+        // Rounded so that the ball looks larger and the point nearer.
+        let (r, n0) = (above(self.radius, 4), norm * (1.0 - slack(self.features() + 8)));
+        if r < n0 && n0 - r > floor {
+            Cone::Angle { theta: above((r / n0).min(1.0).asin(), 8) }
+        } else {
+            Cone::Whole
+        }
+    }
+
+    /// Dividing by a computed norm moves a unit vector by this much at most, at both points.
+    fn sphere_rounding(&self) -> f64 {
+        2.0 * slack(self.features() + 8)
+    }
+}
+
+/// The directions that a normalised representation may turn to.
+enum Cone {
+    /// Nothing is normalised.
+    None,
+    /// Any.
+    Whole,
+    /// Within an angle of the clean one: Theorem I7.
+    Angle { theta: f64 },
+}
+
+pub(crate) fn length(v: &[f64]) -> f64 {
+    v.iter().map(|v| v * v).sum::<f64>().sqrt()
+}
+
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// The smaller of two, and NaN if one is.
+pub(crate) fn least(a: f64, b: f64) -> f64 {
+    if b.is_nan() || b < a { b } else { a }
+}

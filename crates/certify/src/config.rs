@@ -1,0 +1,129 @@
+//! How certificates are made, and what they cost.
+
+use crate::error::CertifyError;
+use crate::relax::Slope;
+use serde::{Deserialize, Serialize};
+use tarrl_attacks::{Norm, Threat};
+use tarrl_tensor::Tensor;
+
+/// How certificates are made.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CertifyConfig {
+    /// What the attacker may do.
+    pub threat: Threat,
+    /// What is spent on it.
+    pub effort: Effort,
+    /// The slopes of linear forms.
+    pub slopes: Slopes,
+    /// The arithmetic of the network that is used afterwards.
+    pub precision: Precision,
+    /// Generators of a linear form that are kept one by one, the longest first.
+    pub generators: usize,
+    /// Samples that are bounded together at most, by each thread of the device; changes no result.
+    pub batch: usize,
+    /// Rows that are substituted at a time; changes no result.
+    pub rows: usize,
+}
+
+/// What is spent on a certificate, from cheap and loose to dear and tight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effort {
+    /// Intervals alone (Theorem I1): a box and its radius. Tight only where training made it so.
+    Interval,
+    /// Linear forms of the outputs on interval boxes of the units.
+    Linear,
+    /// Linear forms of the outputs, and linear bounds of every unit whose sign is open.
+    #[default]
+    Full,
+}
+
+/// Which parallel lines take the place of a ReLU in a linear form, where there is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Slopes {
+    /// Those with the slope of the chord (Theorem I2), which leave the narrowest band: best in small balls.
+    #[default]
+    Chord,
+    /// Those in the middle of all secants (Theorem I10), with norms of whole layers where these are less: best in large
+    /// Euclidean balls.
+    Sector,
+    /// Both: the form with the smaller radius is kept.
+    Best,
+}
+
+impl Slopes {
+    pub(crate) fn passes(self) -> &'static [Slope] {
+        match self {
+            Slopes::Chord => &[Slope::Chord],
+            Slopes::Sector => &[Slope::Sector],
+            Slopes::Best => &[Slope::Chord, Slope::Sector],
+        }
+    }
+}
+
+/// The arithmetic of the network that a certificate speaks of. Products are plain sums, in any order, with or
+/// without fused multiply-add; fast convolution algorithms are not covered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// f64, as [`Network::forward`](crate::Network::forward) computes.
+    #[default]
+    F64,
+    /// f32, op by op as recorded.
+    F32,
+}
+
+/// The l-infinity ball of 8/255 at full effort in f64, with 512 generators.
+impl Default for CertifyConfig {
+    fn default() -> Self {
+        CertifyConfig {
+            threat: Threat::default(),
+            effort: Effort::default(),
+            slopes: Slopes::default(),
+            precision: Precision::default(),
+            generators: 512,
+            batch: 16,
+            rows: 512,
+        }
+    }
+}
+
+impl CertifyConfig {
+    pub(crate) fn check(&self, x: &Tensor) -> Result<(), CertifyError> {
+        let setting = |field, value, range| Err(CertifyError::Setting { field, value, range });
+        // The l1 ball lies in the box of the same radius, which is what is propagated; sparse changes lie in none.
+        if self.threat.norm == Norm::L0 {
+            return Err(CertifyError::UnsupportedNorm(self.threat.norm));
+        }
+        let epsilon = self.threat.epsilon;
+        if !(epsilon >= 0.0 && epsilon.is_finite()) {
+            return setting("threat.epsilon", epsilon, "it must be finite and not negative");
+        }
+        for (field, value) in [("batch", self.batch), ("rows", self.rows)] {
+            if value == 0 {
+                return setting(field, 0.0, "take at least one");
+            }
+        }
+        let values = x.array().to_f64();
+        if !values.iter().all(|v| v.is_finite()) {
+            return Err(CertifyError::NotFinite("an input".into()));
+        }
+        if let Some((low, high)) = self.threat.bounds
+            && let Some(&outside) = values.iter().find(|v| !(low..=high).contains(*v))
+        {
+            return setting("an input", outside, "it has to lie in the range `threat.bounds`");
+        }
+        Ok(())
+    }
+}
+
+/// What certificates cost, on the average of one sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Forward passes in f64, with the weights or their absolute values.
+    pub forward: f64,
+    /// Rows that were substituted back to the input, most of them over a small patch.
+    pub rows: f64,
+}

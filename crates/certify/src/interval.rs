@@ -1,0 +1,203 @@
+//! Intervals of the displacement, layer by layer: Theorem I1 of docs/certificates.md.
+
+use crate::network::{Map, Network, Step, Weights, batched};
+use crate::rounding::{TINY, UNIT, above, down, up};
+use tarrl_tensor::{Device, Shape, Tensor};
+
+/// A box around the displacement of one value for a batch: `lower ≤ Δ ≤ upper`, zero inside.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    /// `(n, …)` row-major.
+    pub(crate) lower: Vec<f64>,
+    /// `(n, …)` row-major.
+    pub(crate) upper: Vec<f64>,
+}
+
+impl Bounds {
+    /// The largest `|Δ|` of element `i`.
+    pub(crate) fn reach(&self, i: usize) -> f64 {
+        worst(-self.lower[i], self.upper[i])
+    }
+
+    /// Makes the box smaller by another one that holds too; NaN stays NaN.
+    pub(crate) fn intersect(&mut self, i: usize, lower: f64, upper: f64) {
+        if lower > self.lower[i] || lower.is_nan() {
+            self.lower[i] = if lower > 0.0 { 0.0 } else { lower };
+        }
+        if upper < self.upper[i] || upper.is_nan() {
+            self.upper[i] = if upper < 0.0 { 0.0 } else { upper };
+        }
+    }
+}
+
+/// What is known of every value of a network around a batch of samples.
+pub(crate) struct Around<'a> {
+    pub(crate) network: &'a Network,
+    pub(crate) n: usize,
+    /// The values at the samples, in f64.
+    pub(crate) clean: Vec<Vec<f64>>,
+    /// Boxes around the displacement of each value, exact arithmetic.
+    pub(crate) boxes: Vec<Bounds>,
+    /// How far f64 arithmetic may be from exact, at any point of the ball.
+    pub(crate) error: Vec<Vec<f64>>,
+    device: Device,
+}
+
+impl<'a> Around<'a> {
+    /// Only the input is known yet: its box.
+    pub(crate) fn new(network: &'a Network, x: &Tensor, input: Bounds) -> Self {
+        let clean: Vec<Vec<f64>> = network.values(x).iter().map(|v| v.array().to_f64()).collect();
+        let error = vec![vec![0.0; clean[0].len()]];
+        Around { network, n: x.shape()[0], clean, boxes: vec![input], error, device: x.device().clone() }
+    }
+
+    /// The box of the next value by intervals.
+    pub(crate) fn interval(&self, at: usize) -> Bounds {
+        let step = &self.network.steps[at];
+        let input = step.inputs[0];
+        let bounds = &self.boxes[input];
+        match &step.map {
+            Map::Relu => self.relu(input),
+            Map::Shift(_) => bounds.clone(),
+            Map::Add => {
+                let other = &self.boxes[step.inputs[1]];
+                let sum = |a: &[f64], b: &[f64], safe: fn(f64) -> f64| {
+                    a.iter().zip(b).map(|(a, b)| safe(a + b)).collect()
+                };
+                Bounds {
+                    lower: sum(&bounds.lower, &other.lower, down),
+                    upper: sum(&bounds.upper, &other.upper, up),
+                }
+            }
+            map if map.is_exact() => Bounds {
+                lower: self.push(at, &bounds.lower, Weights::Signed),
+                upper: self.push(at, &bounds.upper, Weights::Signed),
+            },
+            map => {
+                let terms = map.terms(&self.network.shapes[input]);
+                let k = map.gamma(&self.network.shapes[input], UNIT);
+                let centre: Vec<f64> =
+                    bounds.lower.iter().zip(&bounds.upper).map(|(l, u)| 0.5 * l + 0.5 * u).collect();
+                let around = |i: usize| {
+                    let c = centre[i];
+                    above(worst(bounds.upper[i] - c, c - bounds.lower[i]) + k * c.abs(), 4)
+                };
+                let radius: Vec<f64> = (0..centre.len()).map(around).collect();
+                let centre = self.push(at, &centre, Weights::Signed);
+                let radius = self.push(at, &radius, Weights::Absolute);
+                let end = |sign: f64, safe: fn(f64) -> f64| {
+                    centre.iter().zip(&radius).map(|(c, r)| safe(c + sign * above(*r, terms))).collect()
+                };
+                Bounds { lower: end(-1.0, down), upper: end(1.0, up) }.with_zero()
+            }
+        }
+    }
+
+    /// The error of f64 arithmetic in the value after step `at`, whose box is known.
+    pub(crate) fn rounding(&self, at: usize, unit: f64, error: &[Vec<f64>]) -> Vec<f64> {
+        let step = &self.network.steps[at];
+        let before = &error[step.inputs[0]];
+        let (value, bounds) = (&self.clean[at + 1], &self.boxes[at + 1]);
+        let result = |i: usize, e: f64| {
+            // The clean value is itself known within e.
+            above(e + 4.0 * unit * (value[i].abs() + bounds.reach(i) + 3.0 * e), 6)
+        };
+        match &step.map {
+            Map::Relu => before.clone(),
+            map if map.is_exact() => self.push(at, before, Weights::Signed),
+            Map::Shift(_) => (0..value.len()).map(|i| result(i, before[i])).collect(),
+            Map::Add => {
+                let other = &error[step.inputs[1]];
+                (0..value.len()).map(|i| result(i, before[i] + other[i])).collect()
+            }
+            map => {
+                let input = step.inputs[0];
+                let k = map.gamma(&self.network.shapes[input], unit);
+                let (clean, bounds) = (&self.clean[input], &self.boxes[input]);
+                let term =
+                    |i: usize| above(before[i] + k * (clean[i].abs() + bounds.reach(i) + 2.0 * before[i]), 6);
+                let terms: Vec<f64> = (0..clean.len()).map(term).collect();
+                let length = map.terms(&self.network.shapes[input]);
+                self.push(at, &terms, Weights::Absolute).iter().map(|&e| above(e, length)).collect()
+            }
+        }
+    }
+
+    /// The errors of all values at a unit roundoff; all boxes are known.
+    pub(crate) fn errors(&self, unit: f64) -> Vec<Vec<f64>> {
+        let mut error = vec![vec![0.0; self.clean[0].len()]];
+        for at in 0..self.network.steps.len() {
+            error.push(self.rounding(at, unit, &error));
+        }
+        error
+    }
+
+    fn relu(&self, input: usize) -> Bounds {
+        let (h, e, bounds) = (&self.clean[input], &self.error[input], &self.boxes[input]);
+        let upper = |i: usize| relu_upper(up(h[i] + e[i]), bounds.upper[i]);
+        let lower = |i: usize| relu_lower(up(h[i] + e[i]), bounds.lower[i]);
+        Bounds { lower: (0..h.len()).map(lower).collect(), upper: (0..h.len()).map(upper).collect() }
+    }
+
+    fn push(&self, at: usize, values: &[f64], weights: Weights) -> Vec<f64> {
+        let Step { map, inputs } = &self.network.steps[at];
+        let shape = |v: usize| -> Shape { batched(self.n, &self.network.shapes[v]) };
+        let x = Tensor::new(&self.device, shape(inputs[0]), values);
+        map.linear(&x, &self.network.shapes[at + 1], weights).array().to_f64()
+    }
+}
+
+impl Bounds {
+    fn with_zero(mut self) -> Self {
+        self.lower.iter_mut().for_each(|l| *l = if *l > 0.0 { 0.0 } else { *l });
+        self.upper.iter_mut().for_each(|u| *u = if *u < 0.0 { 0.0 } else { *u });
+        self
+    }
+}
+
+/// The most that `relu(h + D) − relu(h)` is for `D ≤ u`, `u ≥ 0`; it rises with `h`, whose end this is.
+pub(crate) fn relu_upper(h: f64, u: f64) -> f64 {
+    if h + u <= 0.0 {
+        0.0
+    } else if h >= 0.0 {
+        u
+    } else {
+        let end = up(h + u);
+        if end > u { u } else { end }
+    }
+}
+
+/// The least that `relu(h + D) − relu(h)` is for `D ≥ l`, `l ≤ 0`; it falls with `h`, whose upper end this is.
+pub(crate) fn relu_lower(h: f64, l: f64) -> f64 {
+    if h <= 0.0 {
+        0.0
+    } else if h + l >= 0.0 || l.is_nan() {
+        l
+    } else {
+        -h
+    }
+}
+
+/// The larger of two, and NaN if one is: a maximum that loses a NaN would turn garbage into a bound.
+pub(crate) fn worst(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
+}
+
+/// The box of `{x' : ‖x' − x‖ ≤ ε, low ≤ x' ≤ high}` around `x`, as displacements, rounded outwards. In the
+/// Euclidean ball no coordinate moves farther than ε either.
+pub(crate) fn input_box(x: &[f64], epsilon: f64, bounds: Option<(f64, f64)>) -> Bounds {
+    let (low, high) = bounds.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+    let side = |room: f64| {
+        if room < 0.0 {
+            TINY
+        } else if room < epsilon {
+            up(room)
+        } else {
+            epsilon
+        }
+    };
+    Bounds {
+        lower: x.iter().map(|&x| -side(x - low)).collect(),
+        upper: x.iter().map(|&x| side(high - x)).collect(),
+    }
+}

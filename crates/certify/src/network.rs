@@ -1,0 +1,191 @@
+//! A network as a list of steps that have sound rules, in f64.
+
+use crate::rounding::gamma;
+use tarrl_tensor::{Conv, DType, Pool, Shape, Tensor};
+
+/// An encoder as certificates see it: steps in order, each with one or two earlier results as operands.
+///
+/// Weights are the encoder's own, exactly, in f64. [`Network::read`] makes one from the recorded graph
+/// of a closure; [`Network::forward`] is the program that certificates speak of.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// The extents of one sample of every value: the input, then the result of each step.
+    pub(crate) shapes: Vec<Shape>,
+    pub(crate) steps: Vec<Step>,
+    /// The least norm that the output is divided by, if it is normalised to the sphere.
+    pub(crate) sphere: Option<f64>,
+}
+
+/// One step; its result is the value after those of all earlier steps.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub(crate) map: Map,
+    /// The values that it takes, by number.
+    pub(crate) inputs: Vec<usize>,
+}
+
+/// What a step does.
+#[derive(Clone, Debug)]
+pub(crate) enum Map {
+    /// Convolution with a constant.
+    Conv { weight: Tensor, magnitude: Tensor, conv: Conv },
+    /// Product with a constant `(k, m)`.
+    Linear { weight: Tensor, magnitude: Tensor },
+    /// Times a constant that broadcasts over samples.
+    Scale { factor: Tensor, magnitude: Tensor },
+    /// Plus a constant that broadcasts over samples.
+    Shift(Tensor),
+    /// max(x, 0)
+    Relu,
+    /// The sum of two values.
+    Add,
+    /// Sums over windows.
+    SumPool(Pool),
+    /// The sum over an axis of a batch, which stays with extent 1.
+    Sum(usize),
+    /// The same elements under another shape.
+    Reshape,
+    /// The axes of a batch in another order, samples first.
+    Permute(Vec<usize>),
+}
+
+impl Network {
+    /// The number of features of a representation.
+    pub fn features(&self) -> usize {
+        self.shapes[self.shapes.len() - 1].len()
+    }
+
+    /// The extents of one input.
+    pub fn input_shape(&self) -> &Shape {
+        &self.shapes[0]
+    }
+
+    /// The number of ReLU units.
+    pub fn units(&self) -> usize {
+        let relu = |(i, step): (usize, &Step)| match step.map {
+            Map::Relu => self.shapes[i + 1].len(),
+            _ => 0,
+        };
+        self.steps.iter().enumerate().map(relu).sum()
+    }
+
+    /// From inputs `(n, …)` to representations `(n, d)` in f64, before any normalisation to the sphere:
+    /// the program that certificates speak of. Products are plain sums in some order.
+    ///
+    /// # Panics
+    /// If the samples have another shape than the recorded ones.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        self.values(x).pop().expect("a network has an input")
+    }
+
+    /// Every value of a batch `(n, …)`.
+    #[track_caller]
+    pub(crate) fn values(&self, x: &Tensor) -> Vec<Tensor> {
+        assert!(
+            x.shape().rank() == self.shapes[0].rank() + 1 && x.shape()[1..] == self.shapes[0][..],
+            "network: inputs {:?} for samples of {:?}",
+            x.shape(),
+            self.shapes[0]
+        );
+        let mut values = vec![x.detach().cast(DType::F64)];
+        for (i, step) in self.steps.iter().enumerate() {
+            let first = &values[step.inputs[0]];
+            let y = match &step.map {
+                Map::Relu => first.relu(),
+                Map::Shift(shift) => first + shift,
+                Map::Add => first + &values[step.inputs[1]],
+                map => map.linear(first, &self.shapes[i + 1], Weights::Signed),
+            };
+            values.push(y);
+        }
+        values
+    }
+}
+
+/// Which weights a linear map is taken with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weights {
+    /// As they are.
+    Signed,
+    /// Their absolute values.
+    Absolute,
+}
+
+impl Map {
+    /// The linear part of a step with one operand on a batch `(n, …)`.
+    pub(crate) fn linear(&self, x: &Tensor, shape: &Shape, weights: Weights) -> Tensor {
+        let pick = |weight, magnitude| if weights == Weights::Signed { weight } else { magnitude };
+        match self {
+            Map::Conv { weight, magnitude, conv } => x.conv2d(pick(weight, magnitude), *conv),
+            Map::Linear { weight, magnitude } => x.matmul(pick(weight, magnitude)),
+            Map::Scale { factor, magnitude } => x * pick(factor, magnitude),
+            Map::Shift(_) => x.clone(),
+            Map::SumPool(pool) => {
+                let n = (pool.window * pool.window) as f64;
+                x.avg_pool(*pool).mul_scalar(n)
+            }
+            Map::Sum(axis) => x.sum(*axis),
+            Map::Reshape => x.reshape(batched(x.shape()[0], shape)),
+            Map::Permute(order) => x.permute(order),
+            Map::Relu | Map::Add => unreachable!("not linear in one operand"),
+        }
+    }
+
+    /// The terms of the longest sum that an element of the result is.
+    pub(crate) fn terms(&self, input: &Shape) -> usize {
+        match self {
+            Map::Conv { weight, .. } => weight.shape()[..3].iter().product::<usize>() + 1,
+            Map::Linear { weight, .. } => weight.shape()[0] + 1,
+            // The mean of a window is taken and multiplied back: two roundings more.
+            Map::SumPool(pool) => pool.window * pool.window + 4,
+            Map::Sum(axis) => input[*axis - 1] + 1,
+            Map::Scale { .. } | Map::Shift(_) | Map::Add => 2,
+            Map::Relu | Map::Reshape | Map::Permute(_) => 0,
+        }
+    }
+
+    /// The terms of the longest sum that an element of the adjoint is.
+    pub(crate) fn adjoint_terms(&self) -> usize {
+        match self {
+            Map::Conv { weight, .. } => weight.shape()[0] * weight.shape()[1] * weight.shape()[3],
+            Map::Linear { weight, .. } => weight.shape()[1],
+            Map::SumPool(pool) => pool.window * pool.window,
+            _ => 2,
+        }
+    }
+
+    /// The largest sum of absolute weights of an element of the result.
+    pub(crate) fn gain(&self, input: &Shape) -> f64 {
+        let columns = |w: &Tensor| {
+            let outputs = w.shape()[w.shape().rank() - 1];
+            let sums = w.reshape([w.array().len() / outputs, outputs]).sum(0).array().to_f64();
+            sums.into_iter().fold(0.0, f64::max) * (1.0 + 1e-9)
+        };
+        match self {
+            Map::Conv { magnitude, .. } | Map::Linear { magnitude, .. } => columns(magnitude),
+            Map::Scale { magnitude, .. } => magnitude.array().to_f64().into_iter().fold(0.0, f64::max),
+            Map::SumPool(pool) => (pool.window * pool.window) as f64,
+            Map::Sum(axis) => input[*axis - 1] as f64,
+            _ => 1.0,
+        }
+    }
+
+    /// The relative error of the computed result at a unit roundoff.
+    pub(crate) fn gamma(&self, input: &Shape, unit: f64) -> f64 {
+        match self.terms(input) {
+            0 => 0.0,
+            terms => 1.01 * gamma(terms + 2, unit),
+        }
+    }
+
+    /// Whether the result is computed without any rounding.
+    pub(crate) fn is_exact(&self) -> bool {
+        matches!(self, Map::Relu | Map::Reshape | Map::Permute(_))
+    }
+}
+
+/// The shape of a batch of `n` samples of `shape`.
+pub(crate) fn batched(n: usize, shape: &Shape) -> Shape {
+    Shape::new(&[&[n], &shape[..]].concat())
+}

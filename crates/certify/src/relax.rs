@@ -1,0 +1,183 @@
+//! Lines above and below the displacement of a ReLU: Theorem I2 of docs/certificates.md.
+
+use crate::interval::{Bounds, relu_lower, relu_upper, worst};
+use crate::rounding::{UNIT, down, up};
+use crate::sector::sector;
+use std::ops::Range;
+
+/// The common slope of the parallel lines of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slope {
+    /// That of the chord of its box: the narrowest band.
+    Chord,
+    /// The middle of its secants: the lines of Theorem I10.
+    Sector,
+}
+
+/// The lines of all units of one ReLU for a batch, `(n, …)` row-major each.
+///
+/// For the exact pre-activation `h` and displacement `D` of unit `i`, with
+/// `φ(D) = relu(h + D) − relu(h)`:
+/// `slope·D + low ≤ φ(D) ≤ slope·D + high` and `tangent·D + floor ≤ φ(D)`.
+pub(crate) struct Lines {
+    /// The slope of two parallel lines.
+    pub(crate) slope: Vec<f64>,
+    /// The offset of the upper line.
+    pub(crate) high: Vec<f64>,
+    /// The offset of the parallel lower line.
+    pub(crate) low: Vec<f64>,
+    /// The slope of a free lower line, 0 or 1.
+    pub(crate) tangent: Vec<f64>,
+    /// Its offset.
+    pub(crate) floor: Vec<f64>,
+}
+
+impl Lines {
+    /// The lines for pre-activations within `error` of `h`, displaced within `bounds`.
+    pub(crate) fn new(h: &[f64], error: &[f64], bounds: &Bounds, slope: Slope) -> Self {
+        let n = h.len();
+        let zeros = || vec![0.0; n];
+        let mut lines =
+            Lines { slope: zeros(), high: zeros(), low: zeros(), tangent: zeros(), floor: zeros() };
+        for i in 0..n {
+            let ends = [down(h[i] - error[i]), up(h[i] + error[i])];
+            lines.set(i, ends, [bounds.lower[i], bounds.upper[i]], slope);
+        }
+        lines
+    }
+
+    fn set(&mut self, i: usize, [h0, h1]: [f64; 2], [l, u]: [f64; 2], slope: Slope) {
+        if h0 + l >= 0.0 {
+            // Active in the whole box: φ(D) = D.
+            (self.slope[i], self.tangent[i]) = (1.0, 1.0);
+            return;
+        }
+        if h1 + u <= 0.0 || (l == 0.0 && u == 0.0) {
+            return; // Inactive, or never displaced: φ(D) = 0.
+        }
+        // Any slope is sound with its offset.
+        let s = match slope {
+            Slope::Chord => ((relu_upper(h1, u) - relu_lower(h1, l)) / (u - l)).clamp(0.0, 1.0),
+            Slope::Sector => sector([h0, h1], [l, u]).0,
+        };
+        // φ − s D is convex, so that its maximum is at an end, and its minimum at the kink D = −h.
+        let left = relu_left(h0, l) - s * l;
+        let right = relu_upper(h1, u) - s * u;
+        let size = h0.abs() + h1.abs() + u - l;
+        self.slope[i] = s;
+        self.high[i] = worst(left, right) + 8.0 * UNIT * size;
+        self.low[i] = -worst(kink(s, h0), kink(s, h1)) - 8.0 * UNIT * size;
+        // The tangent that leaves the smaller triangle.
+        let t = if h1 + u > -(h0 + l) { 1.0 } else { 0.0 };
+        self.tangent[i] = t;
+        self.floor[i] = -worst(kink(t, h0), kink(t, h1));
+        if s.is_nan() {
+            (self.high[i], self.low[i], self.floor[i]) = (f64::NAN, f64::NAN, f64::NAN);
+        }
+    }
+
+    /// Replaces the ReLU of some units in an upper bound: positive coefficients take the upper line, the others the free
+    /// lower one. `add` gets what the offsets add, in order.
+    pub(crate) fn replace(&self, units: Range<usize>, coefficients: &mut [f64], mut add: impl FnMut(f64)) {
+        let lines = [&self.high, &self.slope, &self.floor, &self.tangent];
+        let [high, slope, floor, tangent] = lines.map(|line| &line[units.clone()]);
+        let lines = high.iter().zip(slope).zip(floor.iter().zip(tangent));
+        for (a, ((high, slope), (floor, tangent))) in coefficients.iter_mut().zip(lines) {
+            // Chosen without a branch: signs change from unit to unit.
+            let (offset, factor) = if *a > 0.0 { (*high, *slope) } else { (*floor, *tangent) };
+            add(*a * offset);
+            *a *= factor;
+        }
+    }
+
+    /// Half the distance of the parallel lines, rounded up, and their middle.
+    pub(crate) fn band(&self, i: usize) -> (f64, f64) {
+        let middle = 0.5 * self.high[i] + 0.5 * self.low[i];
+        let half = worst(self.high[i] - middle, middle - self.low[i]);
+        (middle, if half > 0.0 { up(half) } else { half })
+    }
+}
+
+/// `relu(h) − s h`: how far the line of slope `s` through the kink lies below zero displacement.
+fn kink(s: f64, h: f64) -> f64 {
+    if h.is_nan() { h } else { h.max(0.0) - s * h }
+}
+
+/// The most that `relu(h + l) − relu(h)` is; it falls with `h`, whose lower end this is.
+fn relu_left(h: f64, l: f64) -> f64 {
+    if h <= 0.0 {
+        0.0
+    } else if h + l >= 0.0 {
+        l
+    } else {
+        -h
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lines(h: f64, error: f64, l: f64, u: f64) -> Lines {
+        sloped(h, error, l, u, Slope::Chord)
+    }
+
+    fn sloped(h: f64, error: f64, l: f64, u: f64, slope: Slope) -> Lines {
+        Lines::new(&[h], &[error], &Bounds { lower: vec![l], upper: vec![u] }, slope)
+    }
+
+    /// Slopes and bands by hand, for the three units of the dyadic example: `h = (1.5, .25, −.25)`, boxes ±.5.
+    #[test]
+    fn golden_lines() {
+        for (h, slope, high, low) in
+            [(1.5, 1.0, 0.0, 0.0), (0.25, 0.75, 0.125, -0.0625), (-0.25, 0.25, 0.125, -0.0625)]
+        {
+            let found = lines(h, 0.0, -0.5, 0.5);
+            // The end of h is rounded outwards, and eight units are added to the offsets.
+            for (found, golden) in [(found.slope[0], slope), (found.high[0], high), (found.low[0], low)] {
+                assert!((found - golden).abs() < 1e-14, "{h}: {found} {golden}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_certain_comes_of_nan() {
+        for (h, l, u) in [(f64::NAN, -1.0, 1.0), (0.1, f64::NAN, 1.0), (0.1, -1.0, f64::NAN)] {
+            let found = lines(h, 0.0, l, u);
+            assert!(found.high[0].is_nan() && found.low[0].is_nan(), "{h} {l} {u}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn the_lines_enclose_the_relu(
+            h in -2.0f64..2.0, error in 0.0f64..0.3, l in -2.0f64..=0.0, u in 0.0f64..=2.0,
+            at in prop::collection::vec((-1.0f64..=1.0, 0.0f64..=1.0), 8), chord in any::<bool>(),
+        ) {
+            let found = sloped(h, error, l, u, if chord { Slope::Chord } else { Slope::Sector });
+            for (shift, share) in at {
+                let (h, d) = (h + shift * error, l + share * (u - l));
+                let phi = (h + d).max(0.0) - h.max(0.0);
+                // Two roundings of numbers below 4 in the check itself.
+                let tolerance = 4.0 * f64::EPSILON;
+                prop_assert!(phi <= found.slope[0] * d + found.high[0] + tolerance);
+                prop_assert!(phi >= found.slope[0] * d + found.low[0] - tolerance);
+                prop_assert!(phi >= found.tangent[0] * d + found.floor[0] - tolerance);
+            }
+        }
+
+        /// Offsets a twentieth smaller are wrong at an end or at the kink.
+        #[test]
+        fn no_offset_can_be_smaller_by_a_twentieth(h in -0.9f64..0.9) {
+            let found = lines(h, 0.0, -1.0, 1.0);
+            let phi = |d: f64| (h + d).max(0.0) - h.max(0.0);
+            let s = found.slope[0];
+            let high = 0.95 * found.high[0];
+            prop_assert!([-1.0, 1.0].iter().any(|&d| phi(d) > s * d + high));
+            prop_assert!(phi(-h) < s * -h + 0.95 * found.low[0]);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Certificates as bytes: made once, read by every head that comes later.
+
+use crate::certificate::Certificate;
+use crate::config::{CertifyConfig, Cost};
+use crate::ellipsoid::Ellipsoid;
+use crate::error::CertifyError;
+use crate::form::LinearForm;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// The version of the format that this program writes and reads.
+pub const FORMAT: u64 = 1;
+
+/// The one entry of the safetensors metadata, everything in it as JSON.
+const ENTRY: &str = "tarrl-certificates";
+
+/// The certificates of a set of samples under one encoder, with what they are bound to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Certificates {
+    /// What they speak of.
+    pub about: About,
+    /// One for each sample.
+    pub samples: Vec<Certificate>,
+}
+
+/// What certificates speak of. They say nothing of another encoder, other samples or a larger ball.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// Hash of the encoder, as the caller computes it.
+    pub encoder: String,
+    /// Hash of the samples, likewise.
+    pub samples: String,
+    /// How they were made.
+    pub config: CertifyConfig,
+    /// What that cost, on the average of one sample.
+    pub cost: Cost,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    format: u64,
+    checksum: String,
+    about: About,
+    sphere: Option<f64>,
+    /// Generators and rows of the ball of each sample; nothing for a sample without a form.
+    forms: Vec<Option<[usize; 2]>>,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    format: u64,
+}
+
+/// A tensor on its way to a file.
+struct Column {
+    name: &'static str,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Certificates {
+    /// The number of features d.
+    pub fn features(&self) -> usize {
+        self.samples.first().map_or(0, Certificate::features)
+    }
+
+    /// Checks that they were made for this encoder and these samples, by the hashes that they were made with.
+    ///
+    /// # Errors
+    /// If one of them has changed since.
+    pub fn check(&self, encoder: &str, samples: &str) -> Result<(), CertifyError> {
+        let About { encoder: certified, samples: these, .. } = &self.about;
+        if certified != encoder {
+            return Err(CertifyError::OtherEncoder { certified: certified.clone(), given: encoder.into() });
+        }
+        if these != samples {
+            return Err(CertifyError::OtherSamples { certified: these.clone(), given: samples.into() });
+        }
+        Ok(())
+    }
+
+    /// A safetensors file with a version and a checksum. The same certificates give the same bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let columns = self.columns();
+        let forms = self.samples.iter().map(|c| c.form.as_ref().map(|form| form.sizes())).collect();
+        let mut envelope = Envelope {
+            format: FORMAT,
+            checksum: String::new(),
+            about: self.about.clone(),
+            sphere: self.samples.first().and_then(|c| c.sphere),
+            forms,
+        };
+        let parts = columns.iter().map(|c| (c.name, &c.shape[..], &c.bytes[..]));
+        envelope.checksum = checksum(parts, &envelope);
+        let json = serde_json::to_string(&envelope).expect("numbers and strings are JSON");
+        let views = columns.iter().map(|c| {
+            let view = TensorView::new(c.dtype, c.shape.clone(), &c.bytes);
+            (c.name, view.expect("a column has as many bytes as its shape says"))
+        });
+        safetensors::serialize(views, Some(HashMap::from([(ENTRY.to_string(), json)])))
+            .expect("columns of fixed names make a file")
+    }
+
+    /// What [`to_bytes`](Certificates::to_bytes) wrote, to the bit.
+    ///
+    /// # Errors
+    /// If the bytes are damaged, cut short, of another version or of another program.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CertifyError> {
+        let damaged = |error: &dyn std::fmt::Display| CertifyError::Damaged(error.to_string());
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
+        let entry = header.metadata().as_ref().and_then(|entries| entries.get(ENTRY));
+        let json = entry.ok_or_else(|| CertifyError::Foreign("it has no certificates".into()))?;
+        let version: Version = serde_json::from_str(json).map_err(|e| damaged(&e))?;
+        if version.format != FORMAT {
+            return Err(CertifyError::Version { found: version.format, known: FORMAT });
+        }
+        let envelope: Envelope = serde_json::from_str(json).map_err(|e| damaged(&e))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(&e))?;
+        let tensor = |name: &str| file.tensor(name).map_err(|e| damaged(&e));
+        let views = NAMES.map(tensor).into_iter().collect::<Result<Vec<_>, _>>()?;
+        let parts = NAMES.into_iter().zip(&views).map(|(name, view)| (name, view.shape(), view.data()));
+        if file.len() != NAMES.len() || checksum(parts, &envelope) != envelope.checksum {
+            return Err(CertifyError::Damaged("its content does not match its checksum".into()));
+        }
+        read(&envelope, &views).ok_or_else(|| CertifyError::Damaged("its parts do not fit together".into()))
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        let (n, d) = (self.samples.len(), self.features());
+        let doubles = |name, shape: Vec<usize>, of: &dyn Fn(&Certificate) -> Vec<f64>| Column {
+            name,
+            dtype: Dtype::F64,
+            shape,
+            bytes: self.samples.iter().flat_map(of).flat_map(f64::to_le_bytes).collect(),
+        };
+        let singles = |name, of: &dyn Fn(&LinearForm) -> &[f32]| {
+            let forms = self.samples.iter().filter_map(|c| c.form.as_ref());
+            let bytes: Vec<u8> =
+                forms.flat_map(|form| of(form).iter().flat_map(|v| v.to_le_bytes())).collect();
+            Column { name, dtype: Dtype::F32, shape: vec![bytes.len() / 4 / d.max(1), d], bytes }
+        };
+        let forms = self.samples.iter().filter(|c| c.form.is_some()).count();
+        let form = |of: fn(&LinearForm) -> Vec<f64>| {
+            move |c: &Certificate| c.form.as_ref().map(of).unwrap_or_default()
+        };
+        vec![
+            doubles(NAMES[0], vec![n, d], &|c| c.clean.clone()),
+            doubles(NAMES[1], vec![n], &|c| vec![c.radius]),
+            doubles(NAMES[2], vec![n, d], &|c| c.lower.clone()),
+            doubles(NAMES[3], vec![n, d], &|c| c.upper.clone()),
+            doubles(NAMES[4], vec![forms, d], &form(|f| f.offset.clone())),
+            doubles(NAMES[5], vec![forms, d], &form(|f| f.spread.clone())),
+            doubles(NAMES[6], vec![forms], &form(|f| vec![f.rest.weight])),
+            doubles(NAMES[7], vec![forms, d, d], &form(|f| f.rest.matrix.clone())),
+            singles(NAMES[8], &|f| &f.generators),
+            singles(NAMES[9], &|f| &f.ball),
+        ]
+    }
+}
+
+const NAMES: [&str; 10] = [
+    "clean",
+    "radius",
+    "lower",
+    "upper",
+    "form.offset",
+    "form.spread",
+    "form.ellipsoid.weight",
+    "form.ellipsoid.matrix",
+    "form.generators",
+    "form.ball",
+];
+
+/// The parts of a checked file put together; `None` if they contradict each other.
+fn read(envelope: &Envelope, views: &[TensorView<'_>]) -> Option<Certificates> {
+    let &[n, d] = views[0].shape() else { return None };
+    let doubles: Vec<Vec<f64>> = views[..8].iter().map(|v| words(v.data(), f64::from_le_bytes)).collect();
+    let singles: Vec<Vec<f32>> = views[8..].iter().map(|v| words(v.data(), f32::from_le_bytes)).collect();
+    let row = |column: usize, i: usize, len: usize| {
+        doubles[column].get(i * len..(i + 1) * len).map(<[f64]>::to_vec)
+    };
+    let (mut form, mut starts) = (0, [0, 0]);
+    let mut samples = Vec::with_capacity(n);
+    for i in 0..n {
+        let made = match envelope.forms.get(i)? {
+            None => None,
+            Some(sizes) => {
+                let mut part = |which: usize| {
+                    let start = starts[which];
+                    starts[which] += sizes[which] * d;
+                    singles[which].get(start..starts[which]).map(<[f32]>::to_vec)
+                };
+                let (generators, ball) = (part(0)?, part(1)?);
+                let rest = Ellipsoid { weight: *doubles[6].get(form)?, matrix: row(7, form, d * d)? };
+                let made =
+                    LinearForm::from_stored(row(4, form, d)?, row(5, form, d)?, generators, rest, ball);
+                form += 1;
+                Some(made)
+            }
+        };
+        samples.push(Certificate {
+            clean: row(0, i, d)?,
+            radius: *doubles[1].get(i)?,
+            lower: row(2, i, d)?,
+            upper: row(3, i, d)?,
+            form: made,
+            sphere: envelope.sphere,
+        });
+    }
+    Some(Certificates { about: envelope.about.clone(), samples })
+}
+
+fn words<const N: usize, T>(bytes: &[u8], read: fn([u8; N]) -> T) -> Vec<T> {
+    bytes.as_chunks::<N>().0.iter().map(|&word| read(word)).collect()
+}
+
+/// The hash of everything but itself, each part with its length before it.
+fn checksum<'a>(
+    parts: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>,
+    envelope: &Envelope,
+) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    let rest = (&envelope.about, envelope.sphere, &envelope.forms);
+    part(serde_json::to_string(&rest).expect("numbers and strings are JSON").as_bytes());
+    for (name, shape, bytes) in parts {
+        part(name.as_bytes());
+        part(format!("{shape:?}").as_bytes());
+        part(bytes);
+    }
+    hasher.finalize().to_hex().to_string()
+}

@@ -1,0 +1,115 @@
+//! The commands and their options.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+
+const EXAMPLES: &str = "\
+Examples:
+  tarrl reproduce                    the whole study, about a quarter of an hour on two cores
+  tarrl reproduce --profile smoke    every part once at toy size, under a minute
+  tarrl reproduce --dry-run          what would run, and for how long
+  tarrl certify encoder.safetensors  how far its representations can move, for any task
+  tarrl data list                    the datasets and where they are
+  tarrl attack --help                attack one encoder and head, with AutoAttack or parts of it
+  tarrl bench --all                  the speed of training, attack and inference here
+
+`tarrl help COMMAND` explains a command and shows examples of it.
+Inside the repository, `cargo xtask COMMAND` builds this program and runs `tarrl COMMAND`.";
+
+/// Task-agnostic robust representation learning: train encoders without labels, attack them, check the bound.
+#[derive(Debug, Parser)]
+#[command(name = "tarrl", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Reproduce(commands::reproduce::Reproduce),
+    Data(commands::data::Data),
+    Attack(commands::attack::Attack),
+    Certify(commands::certify::Certify),
+    Bound(commands::bound::Bound),
+    Bench(commands::bench::Bench),
+    GpuCheck(commands::gpu_check::GpuCheck),
+}
+
+/// Reads the command line of the process and does what it says.
+///
+/// # Errors
+/// Fails with the one message that the user should see. Faulty options end the process with clap's own message.
+pub(crate) fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Reproduce(command) => command.run(),
+        Command::Data(command) => command.run(),
+        Command::Attack(command) => command.run(),
+        Command::Certify(command) => command.run(),
+        Command::Bound(command) => command.run(),
+        Command::Bench(command) => command.run(),
+        Command::GpuCheck(command) => command.run(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn error(line: &str) -> String {
+        Cli::try_parse_from(line.split_whitespace()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn misspelt_words_are_answered_with_the_nearest() {
+        assert!(error("tarrl reproduec").contains("'reproduce'"));
+        assert!(error("tarrl reproduce --sedes 3").contains("'--seeds'"));
+        assert!(error("tarrl reproduce --device cpv").contains("'cpu'"));
+        assert!(error("tarrl data vrify").contains("'verify'"));
+        assert!(error("tarrl bench --workload tran:conv-small").contains("one of forward:conv-small, "));
+    }
+
+    #[test]
+    fn senseless_numbers_are_refused() {
+        for line in [
+            "reproduce --seeds 0",
+            "reproduce --threads 0",
+            "reproduce --only",
+            "reproduce --only T1,",
+            "bench --all --batch 1",
+        ] {
+            assert!(Cli::try_parse_from(format!("tarrl {line}").split_whitespace()).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn options_of_bench_that_contradict_each_other_are_refused() {
+        let one = "tarrl bench --workload train:conv-small";
+        assert!(error("tarrl bench --json").contains("required"));
+        assert!(error(&format!("{one} --all")).contains("cannot be used with"));
+        assert!(error(&format!("{one} --markdown")).contains("cannot be used with"));
+        assert!(error("tarrl bench --all --markdown --json").contains("cannot be used with"));
+        assert!(Cli::try_parse_from(one.split_whitespace()).is_ok());
+    }
+
+    #[test]
+    fn tables_are_taken_in_any_case_and_separated_by_commas() {
+        let cli = Cli::try_parse_from(["tarrl", "reproduce", "--only", "t1,F1"]).unwrap();
+        let Command::Reproduce(command) = cli.command else { panic!("another command") };
+        assert_eq!(command.only, [tarrl_study::tables::Table::T1, tarrl_study::tables::Table::F1]);
+    }
+
+    #[test]
+    fn every_command_explains_itself_with_examples() {
+        for command in Cli::command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Examples:\n  tarrl "), "{help}");
+        }
+    }
+}

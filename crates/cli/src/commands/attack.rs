@@ -1,0 +1,302 @@
+//! `tarrl attack`
+
+mod feature;
+mod findings;
+mod kind;
+mod saved;
+mod summary;
+mod work;
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value, json};
+use tarrl_attacks::{Norm, Threat};
+use tarrl_data::{Catalog, Dataset};
+use tarrl_encoders::checkpoint::load_encoder;
+use tarrl_tensor::{Cpu, Key};
+
+use self::findings::Findings;
+use self::kind::{Kind, Plan};
+use self::saved::{Notebook, Progress};
+use self::summary::Summary;
+use self::work::Work;
+use crate::workspace_root;
+use tarrl_study::jobs::write_atomic;
+use tarrl_study::stages::autoattack::pixels;
+use tarrl_study::stages::{head, labels};
+
+const EXAMPLES: &str = "\
+Examples:
+  tarrl attack --checkpoint ENCODER --head HEAD --dataset fashion-mnist-sample --norm linf --epsilon 8/255
+  tarrl attack --checkpoint ENCODER --head HEAD --dataset fashion-mnist-sample --epsilon 0.1 --images 100
+  tarrl attack --checkpoint ENCODER --head HEAD --dataset mnist --norm l2 --epsilon 0.5 --attack apgd-dlr
+  tarrl attack --checkpoint ENCODER --head HEAD --dataset mnist --norm l2 --epsilon 1 --attack cw
+  tarrl attack --checkpoint ENCODER --head HEAD --dataset mnist --epsilon 0.1 --examine --json outcomes.json
+
+ENCODER and HEAD are what `tarrl reproduce` leaves in its run folder:
+  runs/PROFILE/jobs/KEY/encoder.safetensors   of a pre-training job
+  runs/PROFILE/jobs/KEY/head.safetensors      of the head job trained on it (its config.toml names the encoder's key)
+
+The attack goes through encoder and head together. An image is robust if no attack breaks it; the share of robust
+images is an upper bound of the true robust accuracy, and its 95 % interval (Clopper and Pearson) says what these
+images say about others. autoattack is the standard version with nothing left out: it takes some 6500 forward and 1900
+backward passes for each robust image, and few for others. Results do not depend on --batch or --threads.
+
+feature-l2, feature-cosine, feature-kl, instance-wise and feature-match are told no label: they move the representation,
+and the head says what the image is then taken for, at each of their looks.
+
+An attack that fails because gradients are hidden looks like a robust encoder. What attacks with gradients and labels
+show of that by themselves is always printed: gradients that were zero or no numbers, and images that fell to Square
+alone. --examine looks for more, with some 400 passes of each image. It asks whether outputs are random, probabilities
+or saturated, whether the loss jumps, and compares PGD with 20 steps to a single step, random points, another loss,
+twice the steps and larger radii; whether these steps were enough says nothing of the longer attack that was asked for.
+A blocking sign makes the accuracy inconclusive, unless no image is left; no sign is no proof. With --json they are
+the `findings`, each with its images.
+
+With --json the attack writes down how far it is, every twenty seconds, to the file beside the outcome whose name ends
+in .state. The same command goes on from there after an interruption, and ends with the same outcome. AutoAttack and
+its parts go on in the middle of an image; fgsm, pgd, cw, deepfool, hop-skip-jump and the attacks without labels go on
+from the last whole batch, so that a smaller --batch loses less. --examine begins anew.";
+
+/// Attack one encoder and head: robust accuracy with an interval, and what became of each image
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples.", arg_required_else_help = true)]
+pub(crate) struct Attack {
+    /// The encoder, a file `encoder.safetensors`
+    #[arg(long, value_name = "FILE")]
+    checkpoint: PathBuf,
+
+    /// The linear head that was trained on it, a file `head.safetensors`
+    #[arg(long, value_name = "FILE")]
+    head: PathBuf,
+
+    /// Name of the dataset whose test images are attacked, as `tarrl data list` shows it
+    #[arg(long, value_name = "NAME")]
+    dataset: String,
+
+    /// How perturbations are measured: linf, l2, l1, or l0 for pgd
+    #[arg(long, default_value = "linf", value_parser = norm)]
+    norm: Norm,
+
+    /// Radius of the ball in pixels of [0, 1], such as 8/255 or 0.1; in l0 the number of values that may change
+    #[arg(long, value_name = "ε", value_parser = epsilon)]
+    epsilon: f64,
+
+    /// What is run
+    #[arg(long, value_enum, default_value = "autoattack")]
+    attack: Kind,
+
+    /// Number of test images, balanced over the classes [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    images: Option<u32>,
+
+    /// Seed of the random starts
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// Images in memory at a time
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+
+    /// Look for signs of masked gradients with further attacks, for some 400 passes of each image
+    #[arg(long)]
+    examine: bool,
+
+    /// Write what became of each image to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Seconds between two states
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, hide = true)]
+    save_every: u64,
+
+    /// Number of threads [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+
+    /// Folder for datasets that were fetched or imported
+    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("data"), hide_default_value = true)]
+    data: PathBuf,
+
+    /// Folder with your own dataset manifests, instead of this project's
+    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("datasets"), hide_default_value = true)]
+    datasets: PathBuf,
+}
+
+impl Attack {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let plan =
+            self.attack.plan(self.norm, self.epsilon, self.batch as usize).map_err(anyhow::Error::msg)?;
+        if self.examine {
+            findings::check(&plan, self.epsilon)?;
+        }
+        for (file, what) in [
+            (&self.checkpoint, "an encoder, such as runs/default/jobs/KEY/encoder.safetensors"),
+            (&self.head, "a head, such as runs/default/jobs/KEY/head.safetensors"),
+        ] {
+            if !file.is_file() {
+                bail!("there is no file {}; give {what} (`tarrl reproduce` writes both)", file.display());
+            }
+        }
+        let device = Cpu { threads: self.threads.map_or(0, usize::from), ..Cpu::default() }.open();
+        let encoder = load_encoder(&self.checkpoint, &device)?;
+        let head = head::load(&self.head)?;
+        let data = self.images(&Catalog::new(&self.datasets, &self.data))?;
+        if head.classes() != data.classes.len() {
+            bail!(
+                "the head {} tells {} classes apart, but {} has {}; take the head that was trained on it",
+                self.head.display(),
+                head.classes(),
+                self.dataset,
+                data.classes.len()
+            );
+        }
+        let (x, y) = (pixels(&data, &device), labels(&data.labels));
+        let features = encoder.dim();
+        if features != head.features() || encoder.config().in_channels != x.shape()[3] {
+            bail!(
+                "encoder {} takes {} channels and gives {features} features; head {} takes {}, images of {} have {} \
+                 channels; take files that belong together",
+                self.checkpoint.display(),
+                encoder.config().in_channels,
+                self.head.display(),
+                head.features(),
+                self.dataset,
+                x.shape()[3]
+            );
+        }
+        let encoder = encoder.frozen();
+        let classifier = head::Classifier::new(&head, &device);
+        let encode = |u: &tarrl_tensor::Tensor| encoder.forward(u);
+        let classify = |z: &tarrl_tensor::Tensor| classifier.logits(z);
+        let keys: Vec<Key> = (0..y.len()).map(|i| Key::new(self.seed).fold("attack").fold(i)).collect();
+        let ball = Threat::new(self.norm, self.epsilon).around(&x);
+        let batch = self.batch as usize;
+        let work =
+            Work { plan: &plan, ball, labels: &y, keys: &keys, encode: &encode, classify: &classify, batch };
+        let about = self.about(&plan, y.len())?;
+        let mut notes = self.notes(&about);
+        let from = self.interrupted(notes.as_mut(), &work)?;
+        let bar = bar(y.len() as u64);
+        let rows = work.run(from, notes.as_mut(), &mut |finished, broken| {
+            bar.set_position(finished as u64);
+            bar.set_message(format!("{broken} broken"));
+        })?;
+        bar.finish_and_clear();
+        let title = format!("{}, {}, ε = {}", self.attack.name(), self.norm, self.epsilon);
+        let summary = Summary::new(title, &plan.names(), &rows);
+        print!("{}", summary.table());
+        let mut findings = Findings::of(&plan, &rows);
+        if let Some(findings) = &mut findings {
+            if self.examine {
+                findings.examine(&work);
+            }
+            print!("{}", findings.table());
+        }
+        if let Some(path) = &self.json {
+            let mut report = about;
+            for part in [Some(summary.report(&rows, &y)), findings.as_ref().map(Findings::report)] {
+                report.extend(part.and_then(|part| part.as_object().cloned()).unwrap_or_default());
+            }
+            write(path, &Value::Object(report))?;
+            println!("What became of each image: {}", path.display());
+        }
+        if let Some(notes) = notes {
+            notes.close()?;
+        }
+        Ok(())
+    }
+
+    /// What determines the outcome, by name.
+    fn about(&self, plan: &Plan, images: usize) -> anyhow::Result<Map<String, Value>> {
+        let hash = |path: &Path| -> anyhow::Result<String> {
+            let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Ok(blake3::hash(&bytes).to_hex().to_string())
+        };
+        let about = json!({
+            "checkpoint": self.checkpoint, "head": self.head, "dataset": self.dataset, "norm": self.norm,
+            "epsilon": self.epsilon, "attack": self.attack.name(), "attacks": plan.names(), "seed": self.seed,
+            "images": images, "checkpoint_blake3": hash(&self.checkpoint)?, "head_blake3": hash(&self.head)?,
+        });
+        match about {
+            Value::Object(about) => Ok(about),
+            _ => unreachable!("it is written as an object"),
+        }
+    }
+
+    fn notes(&self, about: &Map<String, Value>) -> Option<Notebook> {
+        // The same files under other names are the same attack.
+        let mut about = about.clone();
+        about.retain(|name, _| name != "checkpoint" && name != "head");
+        let every = Duration::from_secs(self.save_every);
+        self.json.as_ref().map(|output| Notebook::beside(output, about, every))
+    }
+
+    /// Where an interrupted run of the same attack stopped; says so. Else the first page is written, so that a place
+    /// that cannot be written to is known before the work.
+    fn interrupted(&self, notes: Option<&mut Notebook>, work: &Work<'_>) -> anyhow::Result<Option<Progress>> {
+        let Some(notes) = notes else { return Ok(None) };
+        let found = notes.open()?;
+        match &found {
+            Some(progress) => eprintln!(
+                "going on with an interrupted attack, {} of {} images done: {}",
+                progress.finished(),
+                work.labels.len(),
+                notes.path().display()
+            ),
+            None => notes.write(work.nothing_yet())?,
+        }
+        Ok(found)
+    }
+
+    fn images(&self, catalog: &Catalog) -> anyhow::Result<Dataset> {
+        let test = catalog.load(&self.dataset).with_context(|| format!("dataset {}", self.dataset))?.test;
+        let Some(wanted) = self.images.map(|n| n as usize) else { return Ok(test) };
+        let classes = test.classes.len();
+        if wanted < classes || wanted > test.len() {
+            bail!(
+                "--images {wanted}: {} has {} test images of {classes} classes; take at least one of each",
+                self.dataset,
+                test.len()
+            );
+        }
+        Ok(test.balanced_subset(wanted / classes, Key::new(self.seed).fold("images"))?)
+    }
+}
+
+fn write(path: &Path, report: &Value) -> anyhow::Result<()> {
+    write_atomic(path, &serde_json::to_vec_pretty(report)?)
+        .with_context(|| format!("cannot write {}; choose a folder that exists", path.display()))
+}
+
+fn bar(images: u64) -> ProgressBar {
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(images) } else { ProgressBar::hidden() };
+    let style = ProgressStyle::with_template("attacked {pos}/{len} {bar:32} {msg}  {eta} left");
+    bar.with_style(style.expect("the template is valid"))
+}
+
+pub(super) fn norm(text: &str) -> Result<Norm, String> {
+    text.parse()
+}
+
+fn epsilon(text: &str) -> Result<f64, String> {
+    let value = tarrl_attacks::fraction::parse(text)?;
+    if value >= 0.0 { Ok(value) } else { Err(format!("a radius is not negative, but this is {value}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn senseless_values_are_refused_with_a_remedy() {
+        assert!(norm("l3").unwrap_err().contains("linf, l2, l1"));
+        assert!(epsilon("-1/255").unwrap_err().contains("not negative"));
+        assert!(epsilon("8 of 255").unwrap_err().contains("8/255"));
+    }
+}

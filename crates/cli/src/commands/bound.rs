@@ -1,0 +1,243 @@
+//! `tarrl bound`
+
+mod heads;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use tarrl_bound::{KnnHead, LinearHead, RegressionHead};
+use tarrl_certify::{Certificate, Certificates, CertifiedChain, HeadReport};
+use tarrl_data::{Catalog, Dataset};
+use tarrl_encoders::Frozen;
+use tarrl_eval::{Interval, ProbeConfig, features, linear_probe};
+use tarrl_tensor::Key;
+
+use self::heads::Head;
+use super::certify::{Chosen, Images, network, open};
+use tarrl_study::stages::head::BATCH;
+use tarrl_study::stages::labels;
+
+const EXAMPLES: &str = "\
+Examples:
+  tarrl bound report certificates.safetensors encoder.safetensors
+  tarrl bound report certificates.safetensors encoder.safetensors --head head.json
+
+  tarrl bound report certificates.safetensors encoder.safetensors --neighbours 5
+
+A head is JSON with its `kind`, all matrices row by row:
+  linear (or no kind)   `k` classes, `d` features, `weight` (k × d), `bias` (k)
+  mlp                   `d`, `h` units, `hidden` (h × d), `hidden_bias` (h), `k`, `weight` (k × h), `bias` (k)
+  regression            `d`, `o` outputs, `weight` (o × d), `bias` (o), `targets` (images × o)
+Without one, a linear head for the classes of the dataset is fitted on its training images. The images are those that
+were certified.";
+
+/// Say what stored certificates mean for a head
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples.", arg_required_else_help = true)]
+pub(crate) struct Bound {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Clean, attacked and certified loss and accuracy of a head
+    Report(Report),
+}
+
+#[derive(Args, Debug)]
+struct Report {
+    /// What `tarrl certify` wrote
+    certificates: PathBuf,
+    /// The checkpoint of the encoder that was certified
+    encoder: PathBuf,
+    /// A head as JSON
+    #[arg(long, value_name = "FILE", conflicts_with = "neighbours")]
+    head: Option<PathBuf>,
+    /// So many nearest neighbours among the training images, an odd number, instead of a head
+    #[arg(long, value_name = "K")]
+    neighbours: Option<usize>,
+    #[command(flatten)]
+    images: Images,
+}
+
+impl Bound {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let Action::Report(report) = &self.action;
+        report.run()
+    }
+}
+
+impl Report {
+    fn run(&self) -> anyhow::Result<()> {
+        let path = self.certificates.display();
+        let bytes = std::fs::read(&self.certificates)
+            .with_context(|| format!("cannot read {path}; check the path"))?;
+        let certificates = Certificates::from_bytes(&bytes).with_context(|| path.to_string())?;
+        let (encoder, hash) = open(&self.encoder)?;
+        let chosen = self.images.choose()?;
+        certificates.check(&hash, &chosen.hash).with_context(|| path.to_string())?;
+        if let Some(k) = self.neighbours {
+            return self.neighbours(&certificates, &encoder, &chosen, k);
+        }
+        let head = match &self.head {
+            Some(path) => Head::read(path)?,
+            None => Head::Linear(self.fitted(&encoder, &chosen)?),
+        };
+        let features = certificates.features();
+        if head.features() != features {
+            bail!("the head has {} features, the certificates have {features}", head.features());
+        }
+        let labels: Vec<usize> = chosen.labels.iter().map(|&label| label as usize).collect();
+        if let Head::Regression { targets, layer, .. } = &head
+            && targets.len() != labels.len() * layer.rows().len()
+        {
+            bail!("`targets` has {} numbers for {} certified images", targets.len(), labels.len());
+        }
+        let threat = certificates.about.config.threat;
+        let worst = head.attack(&|x| encoder.forward(x), &chosen.pixels, &chosen.labels, &threat);
+        let attacked = network(&encoder, &chosen.pixels)?.forward(&worst).array().to_f64();
+        let report = match &head {
+            Head::Linear(head) => certificates.apply(head, &labels, &[&attacked])?,
+            Head::Mlp { head, .. } => certificates.apply_by_radius(head, &labels, &[&attacked])?,
+            Head::Regression { head, layer, targets } => {
+                return numbers(&certificates, head, &layer.rows(), targets, &attacked);
+            }
+        };
+        held(report.violations())?;
+        print(&certificates, &report);
+        Ok(())
+    }
+
+    fn train(&self) -> anyhow::Result<Dataset> {
+        let catalog = Catalog::new(&self.images.datasets, &self.images.data);
+        Ok(catalog.load(&self.images.dataset)?.train)
+    }
+
+    fn fitted(&self, encoder: &Frozen, chosen: &Chosen) -> anyhow::Result<LinearHead> {
+        let train = self.train()?;
+        let labels = labels(&train.labels);
+        let train_features = features(&|x| encoder.forward(x), &train, chosen.pixels.device(), BATCH);
+        let key = Key::new(0).fold("probe");
+        Ok(linear_probe(&train_features, &labels, train.classes.len(), &ProbeConfig::default(), key).head)
+    }
+
+    /// Nearest neighbours among the training images.
+    fn neighbours(
+        &self,
+        certificates: &Certificates,
+        encoder: &Frozen,
+        chosen: &Chosen,
+        k: usize,
+    ) -> anyhow::Result<()> {
+        if k.is_multiple_of(2) {
+            bail!("--neighbours {k} could be a tie; take an odd number");
+        }
+        let train = self.train()?;
+        let bank = features(&|x| encoder.forward(x), &train, chosen.pixels.device(), BATCH);
+        let bank_labels = train.labels.iter().map(|&label| usize::from(label)).collect();
+        let d = certificates.features();
+        let head = KnnHead::new(d, k, bank.array().to_f64(), bank_labels);
+        let labels: Vec<usize> = chosen.labels.iter().map(|&label| label as usize).collect();
+        let certified = certificates.certified_neighbours(&head, &labels)?;
+        let votes = |(c, &y): (&Certificate, &usize)| head.votes_for(&c.representation(), y);
+        let clean = certificates.samples.iter().zip(&labels).filter(|pair| votes(*pair)).count();
+        let n = labels.len();
+        println!(
+            "{n} images, ε = {}, f64, {k} nearest of {} training images",
+            certificates.about.config.threat.epsilon,
+            train.len()
+        );
+        accuracy("clean accuracy", clean, n);
+        accuracy("certified accuracy, by the radius", certified.iter().filter(|c| **c).count(), n);
+        Ok(())
+    }
+}
+
+/// Squared errors of a head that predicts numbers.
+fn numbers(
+    certificates: &Certificates,
+    head: &RegressionHead,
+    rows: &[&[f64]],
+    targets: &[f64],
+    attacked: &[f64],
+) -> anyhow::Result<()> {
+    let found = certificates.squared_errors(head, rows, targets)?;
+    let (d, o) = (certificates.features(), rows.len());
+    let error = |z: &[f64], i: usize| -> f64 {
+        head.predict(z).iter().zip(&targets[i * o..]).map(|(p, t)| (p - t).powi(2)).sum()
+    };
+    let reached: Vec<f64> =
+        found.iter().enumerate().map(|(i, pair)| error(&attacked[i * d..][..d], i).max(pair.0)).collect();
+    let within = reached.iter().zip(&found).filter(|(r, pair)| **r <= pair.1 * (1.0 + 1e-12)).count();
+    held(found.len() - within)?;
+    let radius = |(i, c): (usize, &Certificate)| {
+        head.squared_bound(&c.representation(), &targets[i * o..][..o], c.radius())
+    };
+    let by_radius: Vec<f64> = certificates.samples.iter().enumerate().map(radius).collect();
+    println!("{} images, ε = {}, f64", found.len(), certificates.about.config.threat.epsilon);
+    line("clean squared error", &found.iter().map(|pair| pair.0).collect::<Vec<_>>());
+    line("attacked squared error (PGD-20)", &reached);
+    line("certified squared error", &found.iter().map(|pair| pair.1).collect::<Vec<_>>());
+    line("certified, radius alone", &by_radius);
+    Ok(())
+}
+
+/// Fails if an attack passed a certificate.
+fn held(violations: usize) -> anyhow::Result<()> {
+    if violations > 0 {
+        bail!(
+            "an attack passed the certificates of {violations} images: the program is wrong, because the theorem is not"
+        );
+    }
+    Ok(())
+}
+
+fn line(name: &str, values: &[f64]) {
+    let interval = Interval::over_samples(values);
+    println!("  {name:34}{:9.4} ± {:.4}", interval.mean, interval.half_width);
+}
+
+fn accuracy(name: &str, count: usize, n: usize) {
+    let interval = Interval::accuracy(count, n);
+    println!("  {name:34}{:7.1} % ± {:.1}", 100.0 * interval.mean, 100.0 * interval.half_width);
+}
+
+/// A line of the report: its name and what it shows of each image.
+type Quantity<T> = (&'static str, fn(&CertifiedChain) -> T);
+
+fn print(certificates: &Certificates, report: &HeadReport) {
+    let n = report.chains.len();
+    println!(
+        "{n} images, ε = {}, f64; ± is half of a 95 % interval over the images",
+        certificates.about.config.threat.epsilon
+    );
+    let losses: [Quantity<f64>; 5] = [
+        ("clean loss", |c| c.clean),
+        ("attacked loss (PGD-20)", |c| c.attacked),
+        ("certified loss", |c| c.certified),
+        ("certified loss, radius alone", |c| c.radius),
+        ("additive bound L + C r", |c| c.additive),
+    ];
+    for (name, of) in losses {
+        line(name, &report.chains.iter().map(of).collect::<Vec<_>>());
+    }
+    let accuracies: [Quantity<bool>; 4] = [
+        ("clean accuracy", |c| c.correct),
+        ("accuracy under PGD-20", |c| c.survives),
+        ("certified accuracy", |c| c.is_certified),
+        ("certified, radius alone", |c| c.certified_by_radius),
+    ];
+    for (name, of) in accuracies {
+        accuracy(name, report.count(of), n);
+    }
+    let ratio = |of: fn(&CertifiedChain) -> f64| report.mean(of) / report.mean(|c| c.attacked);
+    println!("  certified / attacked loss       {:8.2}", ratio(|c| c.certified));
+    println!("  additive bound / attacked loss  {:8.2}", ratio(|c| c.additive));
+    let lower = report.certified_accuracy_lower(0.05);
+    println!(
+        "  accuracy under any attack is above {:.1} % with 95 % confidence, for a head that has not seen them",
+        100.0 * lower
+    );
+}

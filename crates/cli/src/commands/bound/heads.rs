@@ -1,0 +1,202 @@
+//! Heads of every kind that stored certificates speak about, from JSON, and attacks on them.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use tarrl_attacks::{LabelLoss, Pgd, Start, Threat, attack_classifier, pgd};
+use tarrl_bound::{LinearHead, MlpHead, RegressionHead};
+use tarrl_tensor::{Key, Tensor, Transpose};
+
+use tarrl_study::stages::head::Weights;
+
+/// A head as its file says it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum Stored {
+    /// `weight (k, d)`, `bias (k)`.
+    Linear(Weights),
+    /// `hidden (h, d)`, `hidden_bias (h)`, then `weight (k, h)`, `bias (k)`.
+    Mlp {
+        d: usize,
+        h: usize,
+        hidden: Vec<f64>,
+        hidden_bias: Vec<f64>,
+        k: usize,
+        weight: Vec<f64>,
+        bias: Vec<f64>,
+    },
+    /// `weight (o, d)`, `bias (o)`, and the true numbers `targets (n, o)` of the certified images in their order.
+    Regression { d: usize, o: usize, weight: Vec<f64>, bias: Vec<f64>, targets: Vec<f64> },
+}
+
+/// A head, and what is needed to attack it.
+#[derive(Clone, Debug)]
+pub(super) enum Head {
+    Linear(LinearHead),
+    Mlp { head: MlpHead, layers: [Layer; 2] },
+    Regression { head: RegressionHead, layer: Layer, targets: Vec<f64> },
+}
+
+/// `W z + b` with `W (outputs, inputs)`.
+#[derive(Clone, Debug)]
+pub(super) struct Layer {
+    weight: Vec<f64>,
+    bias: Vec<f64>,
+}
+
+impl Head {
+    /// Reads a head; without a `kind` it is linear.
+    pub(super) fn read(path: &Path) -> anyhow::Result<Head> {
+        let place = path.display();
+        let text = std::fs::read(path).with_context(|| format!("cannot read {place}; check the path"))?;
+        let mut value: serde_json::Value =
+            serde_json::from_slice(&text).with_context(|| format!("{place} is no JSON"))?;
+        if let Some(object) = value.as_object_mut() {
+            object.entry("kind").or_insert_with(|| "linear".into());
+        }
+        let stored: Stored = serde_json::from_value(value).with_context(|| format!("{place} is no head"))?;
+        stored.head().with_context(|| format!("{place}"))
+    }
+
+    /// The features that it expects.
+    pub(super) fn features(&self) -> usize {
+        match self {
+            Head::Linear(head) => head.features(),
+            Head::Mlp { layers, .. } => layers[0].inputs(),
+            Head::Regression { layer, .. } => layer.inputs(),
+        }
+    }
+
+    /// Where PGD on the loss of this head ends, from images `x (n, …)` and `labels (n)`.
+    pub(super) fn attack(
+        &self,
+        encode: &dyn Fn(&Tensor) -> Tensor,
+        x: &Tensor,
+        labels: &[u32],
+        threat: &Threat,
+    ) -> Tensor {
+        let keys: Vec<Key> = (0..x.shape()[0]).map(|i| Key::new(0).fold("attack").fold(i)).collect();
+        let attack =
+            Pgd { steps: 20, step_size: threat.epsilon / 8.0, include_clean: true, ..Pgd::default() };
+        let classify = |logits: &dyn Fn(&Tensor) -> Tensor| {
+            attack_classifier(logits, x, labels, LabelLoss::CrossEntropy, threat, &attack, &keys).worst
+        };
+        match self {
+            Head::Linear(head) => {
+                let layer = Layer { weight: head.weight().to_vec(), bias: head.bias().to_vec() };
+                classify(&|u| layer.apply(&encode(u)))
+            }
+            Head::Mlp { layers: [first, second], .. } => {
+                classify(&|u| second.apply(&first.apply(&encode(u)).relu()))
+            }
+            Head::Regression { layer, targets, .. } => {
+                let o = layer.bias.len();
+                let error = |u: &Tensor, of: &[usize]| {
+                    let aim: Vec<f64> = of.iter().flat_map(|&i| targets[i * o..][..o].to_vec()).collect();
+                    let aim = Tensor::new(u.device(), [of.len(), o], &aim).cast(u.dtype());
+                    (&layer.apply(&encode(u)) - &aim).square().sum(1).reshape([of.len()])
+                };
+                pgd(x, &error, threat, &Pgd { start: Start::Random, ..attack }, &keys).best
+            }
+        }
+    }
+}
+
+impl Layer {
+    fn inputs(&self) -> usize {
+        self.weight.len() / self.bias.len()
+    }
+
+    /// The rows of the weight, each `(inputs)`.
+    pub(super) fn rows(&self) -> Vec<&[f64]> {
+        self.weight.chunks(self.inputs()).collect()
+    }
+
+    fn apply(&self, z: &Tensor) -> Tensor {
+        let tensor = |shape: &[usize], values: &[f64]| Tensor::new(z.device(), shape, values).cast(z.dtype());
+        let weight = tensor(&[self.bias.len(), self.inputs()], &self.weight);
+        &z.matmul_with(&weight, Transpose::RIGHT) + &tensor(&[self.bias.len()], &self.bias)
+    }
+}
+
+impl Stored {
+    fn head(self) -> anyhow::Result<Head> {
+        let fits = |what: &str, weight: &[f64], bias: &[f64], [rows, columns]: [usize; 2]| {
+            if rows == 0 || columns == 0 || weight.len() != rows * columns || bias.len() != rows {
+                bail!("the weights and biases of {what} are not {rows} × {columns} and {rows} numbers");
+            }
+            match weight.iter().chain(bias).all(|v| v.is_finite()) {
+                true => Ok(()),
+                false => bail!("{what} has a number that is not finite"),
+            }
+        };
+        match self {
+            Stored::Linear(w) => {
+                fits("the head", &w.weight, &w.bias, [w.k, w.d])?;
+                if w.k < 2 {
+                    bail!("the head has {} classes; it needs at least two", w.k);
+                }
+                Ok(Head::Linear(w.head()))
+            }
+            Stored::Mlp { d, h, hidden, hidden_bias, k, weight, bias } => {
+                fits("the hidden layer", &hidden, &hidden_bias, [h, d])?;
+                fits("the last layer", &weight, &bias, [k, h])?;
+                if k < 2 {
+                    bail!("the head has {k} classes; it needs at least two");
+                }
+                let output = LinearHead::new(k, h, weight.clone(), bias.clone());
+                let head = MlpHead::new(d, hidden.clone(), hidden_bias.clone(), output);
+                let layers = [Layer { weight: hidden, bias: hidden_bias }, Layer { weight, bias }];
+                Ok(Head::Mlp { head, layers })
+            }
+            Stored::Regression { d, o, weight, bias, targets } => {
+                fits("the head", &weight, &bias, [o, d])?;
+                if targets.len() % o != 0 || !targets.iter().all(|v| v.is_finite()) {
+                    bail!("`targets` has {} numbers; it needs {o} finite ones for each image", targets.len());
+                }
+                let head = RegressionHead::new(d, weight.clone(), bias.clone());
+                Ok(Head::Regression { head, layer: Layer { weight, bias }, targets })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Head, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("head.json");
+        std::fs::write(&path, text).unwrap();
+        Head::read(&path).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn every_kind_is_read() {
+        let linear = r#"{"k": 2, "d": 3, "weight": [1, 0, 0, 0, 1, 0], "bias": [0, 0]}"#;
+        let mlp = r#"{"kind": "mlp", "d": 2, "h": 1, "hidden": [1, 2], "hidden_bias": [0], "k": 2, "weight": [1, -1],
+            "bias": [0, 0]}"#;
+        let numbers = r#"{"kind": "regression", "d": 2, "o": 1, "weight": [1, 2], "bias": [0.5], "targets": [1, 2, 3]}"#;
+        let widths = [linear, mlp, numbers].map(|text| read(text).unwrap().features());
+        assert_eq!(widths, [3, 2, 2]);
+    }
+
+    #[test]
+    fn a_slip_is_answered_with_its_cause() {
+        for (text, cause) in [
+            (r#"{"k": 2, "d": 3, "weight": [1], "bias": [0, 0]}"#, "are not 2 × 3 and 2 numbers"),
+            (r#"{"k": 1, "d": 1, "weight": [1], "bias": [0]}"#, "at least two"),
+            (r#"{"kind": "tree"}"#, "is no head"),
+            (
+                r#"{"kind": "regression", "d": 1, "o": 2, "weight": [1, 2], "bias": [0, 0], "targets": [1]}"#,
+                "2 finite ones",
+            ),
+            ("[", "is no JSON"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(cause), "{error}");
+        }
+    }
+}

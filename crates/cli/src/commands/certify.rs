@@ -1,0 +1,184 @@
+//! `tarrl certify`
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use tarrl_attacks::{Norm, Threat};
+use tarrl_certify::{About, Certificates, CertifyConfig, Network, Slopes, certify};
+use tarrl_data::Catalog;
+use tarrl_encoders::{Frozen, checkpoint::load_encoder};
+use tarrl_eval::pixels;
+use tarrl_tensor::{Arithmetic, Cpu, Key, Tensor};
+
+use crate::workspace_root;
+use tarrl_study::pixels::Pixels;
+use tarrl_study::stages::certify::{below, displaced, displacement_attack, distances, hash_of, median};
+
+const EXAMPLES: &str = "\
+Examples:
+  tarrl certify encoder.safetensors                        a hundred images of the embedded sample, ε = 8/255
+  tarrl certify encoder.safetensors --epsilon 0.02 --samples 20 --out small.certificates
+  tarrl certify encoder.safetensors --norm l2 --epsilon 0.5 --slopes best    the Euclidean ball
+  tarrl bound report small.certificates encoder.safetensors    what they say about a task
+
+Certificates are made once for an encoder and serve every head that is put on it later. An encoder of ordinary training
+has useful ones at small radii only; one trained by a method with a [certified] term also at larger ones.";
+
+/// Certify how far the representations of images can move, for any task
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples.")]
+pub(crate) struct Certify {
+    /// The checkpoint of the encoder
+    encoder: PathBuf,
+
+    /// Norm of the ball: linf, l2 or l1
+    #[arg(long, default_value = "linf", value_parser = super::attack::norm)]
+    norm: Norm,
+
+    /// Radius ε of the ball, in pixels: a number, or a fraction such as 8/255
+    #[arg(long, value_name = "PIXELS", default_value = "8/255")]
+    epsilon: Pixels,
+
+    #[command(flatten)]
+    images: Images,
+
+    /// The file to write
+    #[arg(long, value_name = "FILE", default_value = "certificates.safetensors")]
+    out: PathBuf,
+
+    /// Generators of a linear form that are kept one by one; more are tighter and take more room
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    generators: usize,
+
+    /// Slopes of linear forms: chord; sector, of use in large l2 balls; or best, the better of both for twice the work
+    #[arg(long, default_value = "chord")]
+    slopes: SlopesArg,
+
+    /// Images in memory at a time
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    batch: usize,
+}
+
+/// [`Slopes`] by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SlopesArg {
+    Chord,
+    Sector,
+    Best,
+}
+
+impl From<SlopesArg> for Slopes {
+    fn from(arg: SlopesArg) -> Self {
+        match arg {
+            SlopesArg::Chord => Slopes::Chord,
+            SlopesArg::Sector => Slopes::Sector,
+            SlopesArg::Best => Slopes::Best,
+        }
+    }
+}
+
+/// The images that certificates are of.
+#[derive(Args, Debug)]
+pub(crate) struct Images {
+    /// Name of the dataset, whose test images are taken
+    #[arg(long, value_name = "NAME", default_value = "fashion-mnist-sample")]
+    pub(crate) dataset: String,
+
+    /// Number of test images, balanced over the classes
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) samples: usize,
+
+    /// Folder for datasets that were fetched or imported
+    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("data"), hide_default_value = true)]
+    pub(crate) data: PathBuf,
+
+    /// Folder with your own dataset manifests, instead of this project's
+    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("datasets"), hide_default_value = true)]
+    pub(crate) datasets: PathBuf,
+}
+
+/// Images with what identifies them.
+pub(crate) struct Chosen {
+    /// `(n, h, w, c)`
+    pub(crate) pixels: Tensor,
+    /// Label of each.
+    pub(crate) labels: Vec<u32>,
+    /// Hash of the pixels.
+    pub(crate) hash: String,
+}
+
+impl Certify {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let (encoder, hash) = open(&self.encoder)?;
+        let chosen = self.images.choose()?;
+        let network = network(&encoder, &chosen.pixels)?;
+        let config = CertifyConfig {
+            threat: Threat::new(self.norm, self.epsilon.value()),
+            slopes: self.slopes.into(),
+            generators: self.generators,
+            batch: self.batch,
+            ..CertifyConfig::default()
+        };
+        let (samples, cost) = certify(&network, &chosen.pixels, &config)?;
+        let radii: Vec<f64> = samples.iter().map(|c| c.radius()).collect();
+        let reached = reached(&encoder, &network, &chosen.pixels, &config.threat);
+        below(&reached, &radii, config.threat.epsilon)?;
+        let n = samples.len();
+        let certificates =
+            Certificates { about: About { encoder: hash, samples: chosen.hash, config, cost }, samples };
+        std::fs::write(&self.out, certificates.to_bytes()).with_context(|| {
+            format!("cannot write {}; choose another place with --out FILE", self.out.display())
+        })?;
+        println!(
+            "{n} images, {}, ε = {}: certified displacement {:.4} in the median",
+            self.norm,
+            self.epsilon,
+            median(radii.iter().copied())
+        );
+        println!(
+            "{:.2} times what PGD-20 with three restarts reaches, in the median",
+            median(radii.iter().zip(&reached).map(|(c, r)| c / r))
+        );
+        println!("{:.0} forward passes and {:.0} rows substituted for each image", cost.forward, cost.rows);
+        println!("The certificates: {}", self.out.display());
+        Ok(())
+    }
+}
+
+impl Images {
+    /// The images, the same for every encoder.
+    pub(crate) fn choose(&self) -> anyhow::Result<Chosen> {
+        let catalog = Catalog::new(&self.datasets, &self.data);
+        let name = &self.dataset;
+        let test = catalog.load(name).with_context(|| format!("dataset {name}"))?.test;
+        let test = test.balanced_subset(self.samples / test.classes.len(), Key::new(0).fold("bound"))?;
+        let device = Cpu { arithmetic: Arithmetic::Direct, ..Cpu::default() }.open();
+        let all: Vec<usize> = (0..test.len()).collect();
+        let pixels = pixels(&test, &all, &device);
+        let labels = test.labels.iter().map(|&label| label.into()).collect();
+        let hash = hash_of(&pixels);
+        Ok(Chosen { pixels, labels, hash })
+    }
+}
+
+/// The encoder of a checkpoint, at rest, and the hash of its file.
+pub(crate) fn open(path: &Path) -> anyhow::Result<(Frozen, String)> {
+    let bytes =
+        std::fs::read(path).with_context(|| format!("cannot read {}; check the path", path.display()))?;
+    let device = Cpu { arithmetic: Arithmetic::Direct, ..Cpu::default() }.open();
+    Ok((load_encoder(path, &device)?.frozen(), blake3::hash(&bytes).to_hex().to_string()))
+}
+
+/// `(n)`: the displacement, in f64, that an attack without a task reaches.
+fn reached(encoder: &Frozen, network: &Network, x: &Tensor, threat: &Threat) -> Vec<f64> {
+    let attack = displacement_attack(20, 3);
+    let end = displaced(&|x| encoder.forward(x), x, threat, &attack, Key::new(0).fold("certify"));
+    let [end, clean] = [&end, x].map(|x| network.forward(x).array().to_f64());
+    distances(&end, &clean, network.features())
+}
+
+/// The network that certificates of an encoder speak of.
+pub(crate) fn network(encoder: &Frozen, pixels: &Tensor) -> anyhow::Result<Network> {
+    Ok(Network::read(&|x| encoder.forward(x), &pixels.slice(0, 0, 1))?)
+}

@@ -1,0 +1,9 @@
+//! One file per command: its options and what it does.
+
+pub(crate) mod attack;
+pub(crate) mod bench;
+pub(crate) mod bound;
+pub(crate) mod certify;
+pub(crate) mod data;
+pub(crate) mod gpu_check;
+pub(crate) mod reproduce;

@@ -1,0 +1,142 @@
+//! `tarrl reproduce`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use tarrl_data::Catalog;
+use tarrl_report::write;
+
+use crate::device::DeviceName;
+use crate::workspace_root;
+use tarrl_study::artifacts::Results;
+use tarrl_study::jobs::{Display, Plan, Runs, Setting, count, execute};
+use tarrl_study::profile::Profile;
+use tarrl_study::stages::Lab;
+use tarrl_study::study::Study;
+use tarrl_study::tables::Table;
+use tarrl_study::{machine, published};
+
+const EXAMPLES: &str = "\
+Examples:
+  tarrl reproduce                            the default study
+  tarrl reproduce --profile smoke            every part once at toy size
+  tarrl reproduce --only T1 --seeds 5        one table, five seeds
+  tarrl reproduce --dry-run                  the jobs, their states and the expected time
+  tarrl reproduce --out /scratch/tarrl       keep the runs elsewhere
+  tarrl reproduce --time-limit 10            ten minutes of it; again to go on
+  tarrl reproduce --experiments ~/mine       methods and profiles of your own
+
+A study is a graph of jobs. The key of a job is a hash of everything that determines its result, and its files are in
+OUT/PROFILE/jobs/KEY. Finished jobs are skipped, so the same command again takes seconds; interrupted ones go on from
+their last checkpoint; after a failure everything else is finished and kept, and the exit code is not zero.";
+
+/// Run the study: train every method, put heads on, attack them, check the bound, write the report
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples.")]
+pub(crate) struct Reproduce {
+    /// How large: a file of EXPERIMENTS/profiles without its ending (smoke, default, full, or your own)
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    profile: String,
+
+    /// Only these tables and figures, and what they need
+    #[arg(long, value_name = "TABLE,..", value_delimiter = ',')]
+    pub(crate) only: Vec<Table>,
+
+    /// Number of seeds, instead of the profile's; cells become mean ± half-width over them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    seeds: Option<u32>,
+
+    /// Print the jobs with their states and the expected time, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Stop after so many minutes, trainings at a checkpoint, with exit code 75; the same command goes on from there
+    #[arg(long, value_name = "MINUTES", value_parser = minutes)]
+    time_limit: Option<f64>,
+
+    /// Number of threads [default: all cores]; results are the same bits for any number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+
+    /// Folder for the runs; each profile has a folder of its own in it
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    out: PathBuf,
+
+    /// Folder for datasets that were fetched or imported
+    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("data"), hide_default_value = true)]
+    data: PathBuf,
+
+    /// Folder with your own `methods` and `profiles`, instead of this project's
+    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("experiments"), hide_default_value = true)]
+    experiments: PathBuf,
+
+    /// Folder with your own dataset manifests, instead of this project's
+    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("datasets"), hide_default_value = true)]
+    datasets: PathBuf,
+
+    /// Where tensors are computed: cpu, or cuda:0 for an NVIDIA GPU
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: DeviceName,
+}
+
+/// A number of minutes.
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(minutes) if (0.0..1e6).contains(&minutes) => Ok(minutes),
+        _ => Err("give minutes as a number that is not negative, such as 10 or 0.5".to_owned()),
+    }
+}
+
+impl Reproduce {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let mut profile = Profile::read(&self.experiments.join("profiles"), &self.profile)?;
+        profile.seeds = self.seeds.unwrap_or(profile.seeds);
+        let title = profile.title.clone();
+        let catalog = Catalog::new(&self.datasets, &self.data);
+        let device = self.device.open(self.threads.map_or(0, usize::from))?;
+        let mut lab = Lab::new(profile, catalog, device);
+        lab.published = published::read(&self.experiments)?;
+        lab.deadline =
+            self.time_limit.map(|minutes| Instant::now() + Duration::from_secs_f64(60.0 * minutes));
+        let lab = Arc::new(lab);
+        let methods = self.experiments.join("methods");
+        let study = Study::new(&lab, &methods)?.only(&self.only)?;
+        let runs = Runs::new(&self.out, &self.profile);
+        if self.dry_run {
+            print!("{}", Plan::new(&study.graph, &runs).table());
+            if let Err(error) = lab.catalog.verify(&lab.profile.dataset) {
+                println!(
+                    "before it can run: {error}\nhere: tarrl data fetch {0}, or tarrl data import FOLDER --as {0}",
+                    lab.profile.dataset
+                );
+            }
+            return Ok(());
+        }
+        let lock = runs.open()?;
+        let plan = Plan::new(&study.graph, &runs);
+        let done = plan.jobs.len() - plan.open().count();
+        eprintln!("{title}");
+        eprintln!("{}, {done} done already, in {}", count(plan.jobs.len()), runs.root().display());
+        let display = Display::stderr(&plan);
+        let provenance = machine::provenance_on(workspace_root(), &lab.device);
+        let setting = Setting { provenance, device: lab.device.clone() };
+        let outcome = execute(&plan, &runs, &lock, &setting, lab.deadline, &display);
+        drop(display);
+        let finished = outcome.into_result()?;
+        let (methods, provenance) = (methods.as_path(), &setting.provenance);
+        let results = Results { lab: &lab, study: &study, methods, finished: &finished, provenance };
+        let report = results.report()?;
+        let folder = runs.root().join("report");
+        write(&report, &folder)?;
+        for table in &report.tables {
+            println!("{}", tarrl_report::markdown::table(table));
+        }
+        for finding in &report.findings {
+            println!("- {finding}");
+        }
+        println!("\nThe report: {}", folder.join("index.html").display());
+        Ok(())
+    }
+}

@@ -1,0 +1,237 @@
+//! `tarrl attack`: interrupted, gone on with, and refused.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tarrl_data::Catalog;
+use tarrl_encoders::{Encoder, EncoderConfig, checkpoint::save_encoder};
+use tarrl_eval::{nearest_centroid, pixels};
+use tarrl_study::stages::head;
+use tarrl_tensor::{Key, cpu};
+
+/// A small encoder that has learnt nothing, and a head on it that has.
+struct Files {
+    folder: tempfile::TempDir,
+    checkpoint: PathBuf,
+    head: PathBuf,
+}
+
+impl Files {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (checkpoint, head) =
+            (folder.path().join("encoder.safetensors"), folder.path().join("head.safetensors"));
+        let config = EncoderConfig { width: 0.1, ..EncoderConfig::default() };
+        let encoder = Encoder::new(&config, &cpu(), Key::new(1));
+        save_encoder(&checkpoint, &encoder, &Default::default()).unwrap();
+        let data =
+            Catalog::new(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("datasets"), "data")
+                .load("fashion-mnist-sample");
+        let train = data.unwrap().train;
+        let seen: Vec<usize> = (0..300).collect();
+        let labels: Vec<u32> = seen.iter().map(|&i| u32::from(train.labels[i])).collect();
+        let features = encoder.frozen().forward(&pixels(&train, &seen, &cpu()));
+        head::save(&head, &nearest_centroid(&features, &labels, 10)).unwrap();
+        Files { folder, checkpoint, head }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, output: &Path, options: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tarrl"));
+        command.args(["attack", "--dataset", "fashion-mnist-sample", "--images", "20", "--save-every", "0"]);
+        command.arg("--checkpoint").arg(&self.checkpoint).arg("--head").arg(&self.head);
+        command.arg("--json").arg(output).args(options);
+        command
+    }
+
+    fn run(&self, output: &Path, options: &[&str]) -> Output {
+        self.command(output, options).output().unwrap()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn state_of(output: &Path) -> PathBuf {
+    let mut name = output.as_os_str().to_owned();
+    name.push(".state");
+    name.into()
+}
+
+/// Killed in the middle of its work, with the state on disk, and started again by the same command but for the number
+/// of images in memory.
+#[test]
+fn a_killed_attack_goes_on_and_ends_with_the_same_outcome() {
+    let files = Files::new();
+    let options = ["--epsilon", "1e-6", "--attack", "apgd-t"];
+    let (whole, broken) = (files.path("whole.json"), files.path("broken.json"));
+    let straight = files.run(&whole, &options);
+    assert!(straight.status.success(), "{}", text(&straight.stderr));
+    assert!(!state_of(&whole).exists());
+
+    let mut child =
+        files.command(&broken, &options).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let clock = Instant::now();
+    // An ascent that has taken steps.
+    let begun = || std::fs::read_to_string(state_of(&broken)).is_ok_and(|text| text.contains("\"taken\":1"));
+    while !begun() {
+        assert!(clock.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none(), "no state");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!broken.exists() && state_of(&broken).exists());
+
+    // Somebody else's state is refused and kept.
+    let other = files.run(&broken, &["--epsilon", "2e-6", "--attack", "apgd-t"]);
+    assert_eq!(other.status.code(), Some(1));
+    let message = text(&other.stderr);
+    assert!(message.contains("broken.json.state is of another attack: not the same epsilon"), "{message}");
+
+    let resumed = files.run(&broken, &[&options[..], &["--batch", "3"]].concat());
+    assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+    assert!(
+        text(&resumed.stderr).contains("going on with an interrupted attack"),
+        "{}",
+        text(&resumed.stderr)
+    );
+    let read =
+        |path: &Path| -> serde_json::Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    assert_eq!(read(&broken), read(&whole));
+    assert!(read(&whole)["robust"]["correct"].as_u64().unwrap() > 0);
+    assert!(!state_of(&broken).exists());
+}
+
+#[test]
+fn attacks_that_are_no_suite_make_a_table_too() {
+    let files = Files::new();
+    let attacks = [
+        ("pgd", "linf", "0.3"),
+        ("fgsm", "l0", "3"),
+        ("deepfool", "l2", "5"),
+        ("feature-l2", "linf", "0.3"),
+        ("feature-cosine", "l1", "9"),
+        ("feature-kl", "l2", "2"),
+        ("instance-wise", "linf", "0.3"),
+        ("feature-match", "linf", "0.3"),
+    ];
+    for (attack, norm, epsilon) in attacks {
+        let output = files.path("outcomes.json");
+        let run =
+            files.run(&output, &["--attack", attack, "--norm", norm, "--epsilon", epsilon, "--batch", "7"]);
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
+        let correct = |name: &str| report[name]["correct"].as_u64().unwrap();
+        assert!(correct("clean") > 0 && correct("robust") <= correct("clean"), "{attack}: {report}");
+        let lost =
+            report["samples"].as_array().unwrap().iter().filter(|s| s["robust"] == false).count() as u64;
+        assert_eq!(20 - lost, correct("robust"));
+        assert!(text(&run.stdout).contains("95 % interval"));
+        let looked = text(&run.stdout).contains("sign of masked gradients") && report["findings"].is_array();
+        assert_eq!(looked, matches!(attack, "pgd" | "fgsm" | "deepfool"), "{}", text(&run.stdout));
+        if attack.starts_with("feature") || attack == "instance-wise" {
+            assert!(correct("robust") < correct("clean"), "{attack} breaks nothing: {report}");
+        }
+        assert_eq!(text(&run.stdout).contains("Median distance"), attack == "deepfool");
+    }
+}
+
+/// A head so steep that the cross-entropy has no slope left in f32: who is right is right by far.
+#[test]
+fn masked_gradients_are_noticed() {
+    let files = Files::new();
+    let gentle = head::load(&files.head).unwrap();
+    let output = files.path("outcomes.json");
+    let report = |options: &[&str]| -> (String, serde_json::Value) {
+        let run = files.run(&output, options);
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        (text(&run.stdout), serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap())
+    };
+    let signs = |report: &serde_json::Value, place: &str| -> Vec<String> {
+        let found = report["findings"].as_array().unwrap().iter().filter(|finding| finding["in"] == place);
+        found.map(|finding| finding["sign"].as_str().unwrap().to_owned()).collect()
+    };
+    let attack = ["--epsilon", "0.01", "--attack", "apgd-ce"];
+
+    let (table, sound) = report(&attack);
+    assert_eq!((&sound["findings"], &sound["conclusive"]), (&serde_json::json!([]), &true.into()), "{table}");
+    assert!(table.contains("No sign of masked gradients") && table.contains("--examine looks for more"));
+
+    head::save(&files.head, &gentle.with_temperature(1e-6)).unwrap();
+    let (table, masked) = report(&attack);
+    assert_eq!(signs(&masked, "attack"), ["dead-gradient"]);
+    assert_eq!((&masked["conclusive"], &masked["examination"]), (&false.into(), &serde_json::Value::Null));
+    // The images that it names are those that it left, for want of a gradient.
+    let robust = |report: &serde_json::Value| -> Vec<u64> {
+        let left = report["samples"].as_array().unwrap().iter().filter(|sample| sample["robust"] == true);
+        left.map(|sample| sample["index"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(masked["findings"][0]["samples"], serde_json::json!(robust(&masked)));
+    assert!(robust(&masked).len() > robust(&sound).len(), "{masked}");
+    assert!(
+        table.contains("| dead-gradient           | attack      |") && table.contains("inconclusive"),
+        "{table}"
+    );
+
+    let (table, examined) = report(&[&attack[..], &["--examine", "--batch", "7"]].concat());
+    assert_eq!(examined["samples"], masked["samples"]);
+    assert_eq!(signs(&examined, "attack"), ["dead-gradient"]);
+    let more = signs(&examined, "examination");
+    assert!(
+        ["saturation", "dead-gradient"].iter().all(|sign| more.contains(&(*sign).to_owned())),
+        "{more:?}"
+    );
+    assert!(!more.contains(&"random-model".to_owned()) && !table.contains("looks for more"), "{table}");
+    assert_eq!(examined["examination"]["pgd"]["steps"], 20);
+}
+
+/// Attacks that are told no label see the representations of all images, whatever the number in memory.
+#[test]
+fn representations_are_attacked_the_same_in_any_batch() {
+    let files = Files::new();
+    let read =
+        |path: &Path| -> serde_json::Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    for attack in ["instance-wise", "feature-match"] {
+        let options = ["--epsilon", "0.05", "--attack", attack];
+        let (whole, pieces) = (files.path("whole.json"), files.path("pieces.json"));
+        assert!(files.run(&whole, &options).status.success());
+        let run = files.run(&pieces, &[&options[..], &["--batch", "3"]].concat());
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        assert_eq!(read(&whole), read(&pieces), "{attack}");
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_the_remedy() {
+    let files = Files::new();
+    let refusal = |output: &Path, options: &[&str]| {
+        let run = files.run(output, options);
+        assert_eq!(run.status.code(), Some(1), "{}", text(&run.stdout));
+        text(&run.stderr)
+    };
+    let output = files.path("outcomes.json");
+    let message = refusal(&output, &["--epsilon", "1", "--attack", "cw"]);
+    assert!(message.contains("cw has no step for linf; take l2"), "{message}");
+    for attack in ["square", "hop-skip-jump", "feature-l2"] {
+        let message = refusal(&output, &["--epsilon", "1", "--attack", attack, "--norm", "l2", "--examine"]);
+        assert!(message.contains("sees no gradients or no labels; leave it out"), "{message}");
+    }
+    let message = refusal(&output, &["--epsilon", "0", "--examine"]);
+    assert!(message.contains("take a larger --epsilon"), "{message}");
+    let message = refusal(&files.path("missing/outcomes.json"), &["--epsilon", "1"]);
+    assert!(message.contains("choose a folder that exists"), "{message}");
+    std::fs::write(state_of(&output), "not a state").unwrap();
+    let message = refusal(&output, &["--epsilon", "1"]);
+    assert!(
+        message.contains("outcomes.json.state") && message.contains("remove it to start anew"),
+        "{message}"
+    );
+    std::fs::write(&files.head, "no head").unwrap();
+    let message = refusal(&files.path("other.json"), &["--epsilon", "1"]);
+    assert!(message.contains("head.safetensors"), "{message}");
+}

@@ -1,0 +1,75 @@
+//! Builds the emulated driver: the kernels of the GPU backend as C++ for the host.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use tarrl_cuda::programs::{COMMON, programs};
+
+/// The C++ compiler, if there is one.
+pub(crate) fn compiler() -> Option<&'static str> {
+    ["g++", "clang++", "c++"].into_iter().find(|name| {
+        let version =
+            Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        version.is_ok_and(|status| status.success())
+    })
+}
+
+/// Compiles `libcuda.so.1`, `libcublasLt.so.13` and `libcudnn.so.9` and returns their folder.
+pub(crate) fn build(compiler: &str) -> anyhow::Result<PathBuf> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cuda/emulator");
+    let folder = std::env::temp_dir().join(format!("tarrl-emulator-{}", std::process::id()));
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let kernels = folder.join("kernels.cpp");
+    fs::write(&kernels, table()).with_context(|| format!("cannot write {}", kernels.display()))?;
+    let driver = [kernels, sources.join("grid.cpp"), sources.join("driver.cpp")];
+    library(compiler, &sources, &driver, &folder.join("libcuda.so.1"))?;
+    library(compiler, &sources, &[sources.join("cublaslt.cpp")], &folder.join("libcublasLt.so.13"))?;
+    library(compiler, &sources, &[sources.join("cudnn.cpp")], &folder.join("libcudnn.so.9"))?;
+    Ok(folder)
+}
+
+/// Every program in a namespace of its own, and the list of all kernels.
+fn table() -> String {
+    let mut text = format!("#include \"host.h\"\n{COMMON}\n");
+    let mut entries = String::new();
+    for program in programs() {
+        let space = format!("{}{}", program.file, program.element.suffix());
+        let definitions = program.definitions();
+        let names = definitions.lines().filter_map(|line| line.split(' ').nth(1));
+        let clear: String = names.map(|name| format!("#undef {name}\n")).collect();
+        write!(text, "{definitions}namespace {space} {{\n{}\n}}\n{clear}", program.body())
+            .expect("a string takes everything");
+        // Macros of one file do not reach into the next.
+        for name in program.macros() {
+            writeln!(text, "#undef {name}").expect("a string takes everything");
+        }
+        for kernel in program.kernels {
+            let name = format!("{kernel}{}", program.element.suffix());
+            let barriers = program.has_barriers();
+            let call = format!("[](void** arguments) {{ apply({space}::{name}, arguments); }}");
+            writeln!(entries, "    {{\"{name}\", {call}, {barriers}, sizes({space}::{name})}},")
+                .expect("a string takes everything");
+        }
+    }
+    text + "const Kernel kernels[] = {\n"
+        + &entries
+        + "};\nconst unsigned kernel_count = sizeof kernels / sizeof *kernels;\n"
+}
+
+fn library(compiler: &str, include: &Path, sources: &[PathBuf], to: &Path) -> anyhow::Result<()> {
+    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    let mut command = Command::new(compiler);
+    // As on the GPU, products and sums are not contracted.
+    command.args(["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC"]);
+    // Its C++ library stays inside, where it cannot get between NVRTC and the one that NVRTC brings.
+    command.args(["-static-libstdc++", "-static-libgcc", "-Wl,--exclude-libs,ALL"]);
+    command.arg(format!("-Wl,-soname,{name}")).arg("-I").arg(include).args(sources).arg("-o").arg(to);
+    let output = command.output().with_context(|| format!("cannot start {compiler}"))?;
+    if !output.status.success() {
+        bail!("{compiler} cannot compile the emulator:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}

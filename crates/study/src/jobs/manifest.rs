@@ -1,0 +1,250 @@
+//! The record that makes a job finished.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Key;
+
+/// What a finished job leaves behind, written last. Its presence, whole and in agreement with the files beside it,
+/// is what "finished" means.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Address of the job.
+    pub key: Key,
+    /// Its name when it ran.
+    pub name: String,
+    /// Its stage.
+    pub kind: String,
+    /// The result that other jobs and the report use.
+    pub output: Value,
+    /// The files that it wrote.
+    pub files: Vec<FileRecord>,
+    /// Wall time of the last session that worked on it.
+    pub seconds: f64,
+    /// Whether an earlier session had begun it, in which case `seconds` is not the whole cost.
+    pub resumed: bool,
+    /// Highest resident memory of the process while it ran, where the system tells.
+    pub peak_rss_bytes: Option<u64>,
+    /// Most of the device's own memory that was in use while it ran; nothing where arrays are memory of the process.
+    #[serde(default)]
+    pub peak_device_bytes: Option<u64>,
+    /// End of the job, in seconds since 1970.
+    pub finished_unix: u64,
+    /// Versions and machine.
+    pub provenance: Value,
+}
+
+/// One output file as it was when the job finished.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileRecord {
+    /// Path inside the job's folder.
+    pub path: String,
+    /// Size.
+    pub bytes: u64,
+    /// BLAKE3 of the content, in hexadecimal.
+    pub blake3: String,
+}
+
+/// The file as it stands on disk: the manifest and the key of the manifest's own JSON.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    checksum: Key,
+    manifest: Value,
+}
+
+impl Manifest {
+    /// Name of the file in a job's folder.
+    pub const FILE: &str = "manifest.json";
+
+    /// Writes the manifest into `folder`: it appears whole or not at all, even if the machine stops in between.
+    ///
+    /// # Errors
+    /// Returns the system's error.
+    pub fn write(&self, folder: &Path) -> io::Result<()> {
+        let manifest = serde_json::to_value(self)?;
+        let sealed = Sealed { checksum: Key::of(&manifest), manifest };
+        write_atomic(&folder.join(Self::FILE), &serde_json::to_vec_pretty(&sealed)?)
+    }
+
+    /// Reads the manifest of the job `key` and compares it with the files in `folder`.
+    /// Returns `None` if there is no manifest.
+    ///
+    /// # Errors
+    /// Returns the reason, as half a sentence, why the job does not count as finished.
+    pub fn read(folder: &Path, key: Key) -> Result<Option<Self>, String> {
+        let text = match fs::read(folder.join(Self::FILE)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(format!("{} cannot be read: {error}", Self::FILE)),
+        };
+        let damaged = |why: &dyn std::fmt::Display| format!("{} is cut off or damaged ({why})", Self::FILE);
+        let sealed: Sealed = serde_json::from_slice(&text).map_err(|error| damaged(&error))?;
+        if Key::of(&sealed.manifest) != sealed.checksum {
+            return Err(damaged(&"its checksum does not fit"));
+        }
+        let manifest: Self = serde_json::from_value(sealed.manifest).map_err(|error| damaged(&error))?;
+        if manifest.key != key {
+            return Err(format!("{} belongs to another job, {}", Self::FILE, manifest.key));
+        }
+        for record in &manifest.files {
+            record.verify(folder)?;
+        }
+        Ok(Some(manifest))
+    }
+}
+
+impl FileRecord {
+    /// Records `folder/path` and makes sure that it is on the disk.
+    ///
+    /// # Errors
+    /// Returns the system's error, for instance because the file is missing.
+    pub fn take(folder: &Path, path: &str) -> io::Result<Self> {
+        let file = File::open(folder.join(path))?;
+        file.sync_all()?;
+        let (bytes, blake3) = digest(file)?;
+        Ok(Self { path: path.to_owned(), bytes, blake3 })
+    }
+
+    fn verify(&self, folder: &Path) -> Result<(), String> {
+        let found = File::open(folder.join(&self.path)).and_then(digest);
+        match found {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!("{} is missing", self.path)),
+            Err(error) => Err(format!("{} cannot be read: {error}", self.path)),
+            Ok((bytes, _)) if bytes != self.bytes => {
+                Err(format!("{} has {bytes} bytes instead of {}", self.path, self.bytes))
+            }
+            Ok((_, blake3)) if blake3 != self.blake3 => {
+                Err(format!("{} has changed since it was written", self.path))
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+}
+
+/// Writes a file that appears whole or not at all: temporary name, sync, rename, sync of the folder.
+///
+/// # Errors
+/// Returns the system's error; the old content of `path` is then untouched.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&temporary, path)?;
+    // The rename itself is on the disk only once the folder is; systems that cannot open a folder need no sync.
+    match path.parent().map(File::open) {
+        Some(Ok(folder)) => folder.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+fn digest(mut file: File) -> io::Result<(u64, String)> {
+    let mut hasher = blake3::Hasher::new();
+    let mut chunk = vec![0; 1 << 16];
+    let mut bytes = 0;
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok((bytes, hasher.finalize().to_hex().to_string())),
+            n => {
+                hasher.update(&chunk[..n]);
+                bytes += n as u64;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn manifest(folder: &Path) -> Manifest {
+        fs::write(folder.join("checkpoint.bin"), b"weights").unwrap();
+        Manifest {
+            key: Key::of(&json!("job")),
+            name: "simclr, seed 0".into(),
+            kind: "pretrain".into(),
+            output: json!({"loss": 0.1 + 0.2}),
+            files: vec![FileRecord::take(folder, "checkpoint.bin").unwrap()],
+            seconds: 1.0 / 3.0,
+            resumed: false,
+            peak_rss_bytes: Some(1 << 30),
+            peak_device_bytes: None,
+            finished_unix: 1_800_000_000,
+            provenance: json!({"version": "0.1.0"}),
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_read_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = manifest(folder.path());
+        assert_eq!(Manifest::read(folder.path(), manifest.key), Ok(None));
+        manifest.write(folder.path()).unwrap();
+        assert_eq!(Manifest::read(folder.path(), manifest.key), Ok(Some(manifest)));
+        assert!(!folder.path().join("manifest.json.tmp").exists());
+    }
+
+    #[test]
+    fn no_cut_and_no_flipped_digit_goes_unnoticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = manifest(folder.path());
+        manifest.write(folder.path()).unwrap();
+        let path = folder.path().join(Manifest::FILE);
+        let whole = fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let error = Manifest::read(folder.path(), manifest.key).unwrap_err();
+            assert!(error.starts_with("manifest.json is cut off or damaged"), "{length}: {error}");
+        }
+        for place in (0..whole.len()).filter(|&i| whole[i].is_ascii_digit()) {
+            let mut changed = whole.clone();
+            changed[place] = if changed[place] == b'1' { b'2' } else { b'1' };
+            fs::write(&path, &changed).unwrap();
+            assert!(Manifest::read(folder.path(), manifest.key).is_err(), "digit {place}");
+        }
+    }
+
+    #[test]
+    fn output_files_are_compared_by_presence_size_and_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = manifest(folder.path());
+        manifest.write(folder.path()).unwrap();
+        let file = folder.path().join("checkpoint.bin");
+        let error = || Manifest::read(folder.path(), manifest.key).unwrap_err();
+        fs::write(&file, b"weight").unwrap();
+        assert_eq!(error(), "checkpoint.bin has 6 bytes instead of 7");
+        fs::write(&file, b"weighty").unwrap();
+        assert_eq!(error(), "checkpoint.bin has changed since it was written");
+        fs::remove_file(&file).unwrap();
+        assert_eq!(error(), "checkpoint.bin is missing");
+    }
+
+    #[test]
+    fn the_manifest_of_another_job_does_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        manifest(folder.path()).write(folder.path()).unwrap();
+        assert!(Manifest::read(folder.path(), Key::of(&json!("other"))).unwrap_err().contains("another job"));
+    }
+
+    #[test]
+    fn an_atomic_write_replaces_and_a_failed_one_keeps_the_old_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        write_atomic(&path, b"one").unwrap();
+        write_atomic(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        fs::create_dir(folder.path().join("a.json.tmp")).unwrap();
+        assert!(write_atomic(&path, b"three").is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+    }
+}

@@ -1,0 +1,122 @@
+//! Distances in pixel units, as the literature writes them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A radius ε in pixels of the range \[0, 1\]. A file may say `0.1`, `"0.1"` or `"8/255"`.
+///
+/// ```
+/// let epsilon: tarrl_study::pixels::Pixels = "51/255".parse().unwrap();
+/// assert_eq!(epsilon.value(), 0.2);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Pixels(f64);
+
+impl Pixels {
+    /// The radius as a number in \[0, 1\].
+    pub fn value(self) -> f64 {
+        self.0
+    }
+
+    fn checked(value: f64) -> Result<Self, String> {
+        if (0.0..=1.0).contains(&value) {
+            Ok(Self(value))
+        } else {
+            Err(format!(
+                "{value} is not a radius in pixels; write a number in [0, 1] or a fraction such as \"8/255\""
+            ))
+        }
+    }
+}
+
+impl fmt::Display for Pixels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl FromStr for Pixels {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |part: &str| {
+            let part = part.trim();
+            part.parse::<f64>().map_err(|_| {
+                format!("`{text}` is not a radius in pixels; write a number in [0, 1] or a fraction such as \"8/255\"")
+            })
+        };
+        match text.split_once('/') {
+            Some((above, below)) => Self::checked(number(above)? / number(below)?),
+            None => Self::checked(number(text)?),
+        }
+    }
+}
+
+impl Serialize for Pixels {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pixels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Pixels;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a radius in pixels: a number in [0, 1] or a fraction such as \"8/255\"")
+            }
+
+            fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Pixels, E> {
+                Pixels::checked(value).map_err(E::custom)
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Pixels, E> {
+                self.visit_f64(value as f64)
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Pixels, E> {
+                self.visit_f64(value as f64)
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Pixels, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_fractions_mean_the_same() {
+        for (text, value) in
+            [("8/255", 8.0 / 255.0), (" 8 / 255 ", 8.0 / 255.0), ("0.1", 0.1), ("0", 0.0), ("1", 1.0)]
+        {
+            assert_eq!(text.parse::<Pixels>().unwrap().value(), value, "{text}");
+        }
+        let from_json: Vec<Pixels> = serde_json::from_str("[0, 1, 0.5, \"4/8\"]").unwrap();
+        assert_eq!(from_json.iter().map(|p| p.value()).collect::<Vec<_>>(), [0.0, 1.0, 0.5, 0.5]);
+    }
+
+    #[test]
+    fn what_is_no_radius_is_refused() {
+        for text in ["8", "-0.1", "1/0", "0/0", "nan", "eight", "8/", "1/2/3"] {
+            let error = text.parse::<Pixels>().unwrap_err();
+            assert!(error.contains("write a number in [0, 1]"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_radius_survives_json() {
+        let epsilon: Pixels = "8/255".parse().unwrap();
+        let json = serde_json::to_string(&epsilon).unwrap();
+        assert_eq!(serde_json::from_str::<Pixels>(&json).unwrap(), epsilon);
+    }
+}

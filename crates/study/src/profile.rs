@@ -1,0 +1,406 @@
+//! Profiles: how large a study is. One file each in `experiments/profiles`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+use tarrl_bound::Divergence;
+use tarrl_encoders::{Arch, Precision};
+use tarrl_train::OptimizerConfig;
+use tarrl_train::config::{nearest, read_toml};
+
+use crate::pixels::Pixels;
+use crate::tables::Table;
+
+/// The size of a study: what is trained on what, how long, and how hard it is attacked.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Profile {
+    /// The file that it was read from.
+    #[serde(skip)]
+    pub path: PathBuf,
+    /// One line for people.
+    pub title: String,
+    /// Name of the dataset, as `tarrl data list` shows it.
+    pub dataset: String,
+    /// How many images of it to use.
+    #[serde(default)]
+    pub subset: Subset,
+    /// Number of seeds; every cell is computed for the seeds `0..seeds`.
+    pub seeds: u32,
+    /// Names of the files in `experiments/methods`, without their ending, in the order of the tables.
+    pub methods: Vec<String>,
+    /// Tables and figures to make.
+    pub tables: Vec<Table>,
+    /// The rows of T6: a base objective, and the same with the regularizer.
+    #[serde(default)]
+    pub pairs: Vec<Pair>,
+    /// The curves of F2.
+    #[serde(default)]
+    pub sweep: Option<Sweep>,
+    /// The encoder.
+    pub encoder: Encoder,
+    /// Pre-training.
+    pub pretrain: Pretrain,
+    /// Whom methods are trained against, in the place of what their files say.
+    #[serde(default)]
+    pub adversary: Option<Adversary>,
+    /// The attack of the evaluation, PGD.
+    pub attack: Attack,
+    /// How the bound is measured and representations are certified.
+    pub bound: Bound,
+}
+
+/// How many images of each split are used. `None` is all of them.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subset {
+    /// Training images, balanced over the classes.
+    pub train: Option<usize>,
+    /// Test images, balanced over the classes.
+    pub test: Option<usize>,
+}
+
+/// Two methods that differ in the regularizer alone, by the names of their files.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pair {
+    /// Without it.
+    pub without: String,
+    /// With it.
+    pub with: String,
+}
+
+/// One method with other divergences and weights of its regularizer.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sweep {
+    /// Name of its file.
+    pub method: String,
+    /// A curve each.
+    pub divergences: Vec<Divergence>,
+    /// λ, a point on each curve; 0 is the method without its regularizer.
+    pub weights: Vec<f64>,
+}
+
+/// Which encoder.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Encoder {
+    /// Its architecture.
+    pub arch: Arch,
+    /// Multiplies the channels of every layer; 1 is the published width.
+    pub width: f64,
+}
+
+/// How long encoders are trained.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Pretrain {
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images per step.
+    pub batch: usize,
+    /// Epochs of linear warm-up of the learning rate.
+    pub warmup_epochs: f64,
+    /// How gradients become steps.
+    pub optimizer: OptimizerConfig,
+    /// What encoders compute in while they are trained: `f32`, or `bf16` on a GPU. They are evaluated in f32.
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
+    /// Whether a training whose representation collapses fails, rather than saying so and going on.
+    #[serde(default)]
+    pub stop_on_collapse: bool,
+}
+
+/// The attacker of the training: a method's file has a radius for small grey images, and other data ask for another one.
+/// It replaces that of every attack, regularizer and certified term of every method of the study; see
+/// [`Method::against`](tarrl_train::Method::against).
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adversary {
+    /// Radius ε of the l∞ ball, in pixels.
+    pub epsilon: Pixels,
+    /// Steps of each attack that makes several; those of the method's file without this key.
+    #[serde(default)]
+    pub steps: Option<usize>,
+}
+
+/// How hard the evaluation attacks.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attack {
+    /// Radii ε of the l∞ ball, in pixels.
+    pub epsilons: Vec<Pixels>,
+    /// More radii for the curves of F1.
+    #[serde(default)]
+    pub curve: Vec<Pixels>,
+    /// Steps of PGD.
+    pub steps: usize,
+    /// Random restarts; the best point of all of them counts.
+    pub restarts: usize,
+    /// Test images, balanced over the classes, that AutoAttack is run on at `epsilons`; none without this key.
+    #[serde(default)]
+    pub autoattack: usize,
+}
+
+/// How the bound is measured and representations are certified.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bound {
+    /// Test images, balanced over the classes.
+    pub samples: usize,
+    /// Radii ε of the l∞ ball, in pixels; those of the attack without this key.
+    #[serde(default)]
+    pub epsilons: Vec<Pixels>,
+}
+
+impl Profile {
+    /// Reads the profile `name` from `folder`.
+    ///
+    /// # Errors
+    /// Fails if there is no such profile, naming the nearest one, and if the file is faulty.
+    pub fn read(folder: &Path, name: &str) -> anyhow::Result<Self> {
+        let names = Self::names(folder)?;
+        if !names.iter().any(|known| known == name) {
+            let near = nearest(name, names.iter().map(String::as_str));
+            let hint = near.map_or(String::new(), |near| format!("did you mean `{near}`? "));
+            bail!(
+                "there is no profile `{name}`; {hint}known: {} (in {})",
+                names.join(", "),
+                folder.display()
+            );
+        }
+        let path = folder.join(format!("{name}.toml"));
+        let profile: Self = read_toml(&path)?;
+        profile.check().map_err(|problem| anyhow::anyhow!("{}: {problem}", path.display()))?;
+        Ok(Self { path, ..profile })
+    }
+
+    /// The names of all profiles in `folder`, sorted.
+    ///
+    /// # Errors
+    /// Fails if the folder cannot be listed.
+    pub fn names(folder: &Path) -> anyhow::Result<Vec<String>> {
+        let mut names: Vec<String> = toml_files(folder)?
+            .iter()
+            .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// The radii at which the bound is measured and representations are certified.
+    pub fn bound_epsilons(&self) -> Vec<f64> {
+        let own = &self.bound.epsilons;
+        let epsilons = if own.is_empty() { &self.attack.epsilons } else { own };
+        epsilons.iter().map(|e| e.value()).collect()
+    }
+
+    /// Every method that the profile names, for whatever table.
+    pub fn named(&self) -> impl Iterator<Item = &String> {
+        let pairs = self.pairs.iter().flat_map(|pair| [&pair.without, &pair.with]);
+        self.methods.iter().chain(pairs).chain(self.sweep.as_ref().map(|sweep| &sweep.method))
+    }
+
+    /// What no type can rule out: values that would make an empty or senseless study.
+    fn check(&self) -> Result<(), String> {
+        let counts = [
+            ("seeds", self.seeds as usize, 1),
+            ("pretrain.epochs", self.pretrain.epochs, 1),
+            ("pretrain.batch", self.pretrain.batch, 2),
+            ("attack.steps", self.attack.steps, 1),
+            ("attack.restarts", self.attack.restarts, 1),
+            ("adversary.steps", self.adversary.and_then(|a| a.steps).unwrap_or(1), 1),
+            ("methods", self.methods.len(), 1),
+            ("tables", self.tables.len(), 1),
+            ("attack.epsilons", self.attack.epsilons.len(), 1),
+            ("subset.train", self.subset.train.unwrap_or(usize::MAX), self.pretrain.batch),
+            ("bound.samples", self.bound.samples, 10),
+            ("subset.test", self.subset.test.unwrap_or(usize::MAX), 1),
+        ];
+        if let Some((key, found, least)) = counts.into_iter().find(|(_, found, least)| found < least) {
+            return Err(format!("`{key}` is {found} and has to be at least {least}"));
+        }
+        if let Some(twice) = repeated(&self.methods) {
+            return Err(format!("`methods` names `{twice}` twice; remove one"));
+        }
+        if let Some(twice) = repeated(&self.tables) {
+            return Err(format!("`tables` names {} twice; remove one", twice.id()));
+        }
+        let needed =
+            [(Table::T6, "pairs", !self.pairs.is_empty()), (Table::F2, "sweep", self.sweep.is_some())];
+        if let Some((table, key, _)) =
+            needed.into_iter().find(|(t, _, given)| self.tables.contains(t) && !given)
+        {
+            return Err(format!(
+                "`tables` names {}, which shows `{key}`; add `{key}` or remove it",
+                table.id()
+            ));
+        }
+        if let Some(sweep) = &self.sweep {
+            sweep.check()?;
+        }
+        if self.adversary.is_some_and(|adversary| adversary.epsilon.value() == 0.0) {
+            return Err("`adversary.epsilon` has to be above 0; leave `adversary` out for the methods' own"
+                .to_owned());
+        }
+        let radii = &self.bound.epsilons;
+        if !radii.is_sorted_by(|a, b| a < b) || radii.first().is_some_and(|e| e.value() == 0.0) {
+            return Err("`bound.epsilons` has to rise, from above 0".to_owned());
+        }
+        if !self.attack.epsilons.is_sorted_by(|a, b| a < b) || self.attack.epsilons[0].value() == 0.0 {
+            return Err(
+                "`attack.epsilons` has to rise, from above 0; accuracy at 0 is measured anyway".to_owned()
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Sweep {
+    fn check(&self) -> Result<(), String> {
+        if self.divergences.is_empty() || self.weights.is_empty() {
+            return Err("`sweep` has no divergence or no weight; give at least one of each".to_owned());
+        }
+        if !self.weights.is_sorted_by(|a, b| a < b) || self.weights[0] < 0.0 {
+            return Err("`sweep.weights` has to rise, from 0 or above".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// All files `*.toml` in a folder, sorted.
+///
+/// # Errors
+/// Fails if the folder cannot be listed.
+pub fn toml_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let list = || format!("cannot list {}", folder.display());
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(list)? {
+        let path = entry.with_context(list)?.path();
+        if path.extension().is_some_and(|ending| ending == "toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
+    items.iter().enumerate().find(|(i, item)| items[..*i].contains(item)).map(|(_, item)| item)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+title = "A test"
+dataset = "fashion-mnist-sample"
+seeds = 2
+methods = ["simclr", "tarr"]
+tables = ["T1", "F1"]
+[subset]
+train = 512
+[encoder]
+arch = "conv-small"
+width = 0.25
+[pretrain]
+epochs = 1
+batch = 128
+warmup-epochs = 0.5
+optimizer = { kind = "adamw", lr = 0.002 }
+[attack]
+epsilons = ["8/255", 0.1]
+steps = 20
+restarts = 1
+[bound]
+samples = 100
+"#;
+
+    fn read(text: &str) -> Result<Profile, String> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("test.toml"), text).unwrap();
+        Profile::read(folder.path(), "test").map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn a_profile_is_read_with_its_defaults() {
+        let profile = read(GOOD).unwrap();
+        assert_eq!(profile.subset, Subset { train: Some(512), test: None });
+        assert_eq!(profile.attack.epsilons[0].value(), 8.0 / 255.0);
+        assert_eq!(profile.tables, [Table::T1, Table::F1]);
+    }
+
+    #[test]
+    fn a_slip_in_any_place_is_answered_with_file_key_and_remedy() {
+        for (from, to, expected) in [
+            ("epochs = 1", "epoch = 1", "test.toml:13: unknown key `epoch`; did you mean `epochs`?"),
+            (
+                "conv-small",
+                "conv-smal",
+                "test.toml:10: unknown value `conv-smal`; did you mean `conv-small`?",
+            ),
+            ("\"T1\"", "\"T11\"", "unknown value `T11`; did you mean `T1`?"),
+            ("0.1", "10.0", "10 is not a radius in pixels"),
+            ("0.1", "0.01", "`attack.epsilons` has to rise"),
+            ("\"8/255\"", "0.0", "`attack.epsilons` has to rise"),
+            ("steps = 20\n", "", "missing field `steps`"),
+            ("seeds = 2", "seeds = 0", "test.toml: `seeds` is 0 and has to be at least 1"),
+            ("train = 512", "train = 100", "`subset.train` is 100 and has to be at least 128"),
+            ("\"tarr\"", "\"simclr\"", "`methods` names `simclr` twice"),
+            ("\"F1\"", "\"T1\"", "`tables` names T1 twice"),
+            ("\"F1\"", "\"T6\"", "`tables` names T6, which shows `pairs`; add `pairs`"),
+            ("\"F1\"", "\"F2\"", "`tables` names F2, which shows `sweep`; add `sweep`"),
+            (
+                "[bound]",
+                "[sweep]\nmethod = \"tarr\"\ndivergences = [\"l2\"]\nweights = [3.0, 1.0]\n[bound]",
+                "`sweep.weights` has to rise",
+            ),
+            ("[attack]", "[adversary]\nepsilon = 0\n[attack]", "`adversary.epsilon` has to be above 0"),
+            (
+                "[attack]",
+                "[adversary]\nepsilon = \"8/255\"\nsteps = 0\n[attack]",
+                "`adversary.steps` is 0 and has to be at least 1",
+            ),
+            (
+                "[attack]",
+                "[adversary]\nepsilon = \"8/255\"\nstep = 5\n[attack]",
+                "test.toml:19: unknown key `step`; did you mean `steps`?",
+            ),
+            ("samples = 100", "samples = 100\nepsilons = [0.1, 0.05]", "`bound.epsilons` has to rise"),
+        ] {
+            assert!(GOOD.contains(from), "{from}");
+            let error = read(&GOOD.replace(from, to)).unwrap_err();
+            assert!(error.contains(expected), "{from} -> {to}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_profile_is_answered_with_its_neighbour() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["smoke", "default"] {
+            std::fs::write(folder.path().join(format!("{name}.toml")), GOOD).unwrap();
+        }
+        let error = Profile::read(folder.path(), "smok").unwrap_err().to_string();
+        assert!(
+            error.starts_with("there is no profile `smok`; did you mean `smoke`? known: default, smoke"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_profiles_of_the_project_are_sound() {
+        let folder = crate::repository().join("experiments/profiles");
+        let names = Profile::names(&folder).unwrap();
+        assert!(
+            ["default", "full", "smoke"].iter().all(|name| names.iter().any(|known| known == name)),
+            "{names:?}"
+        );
+        for name in names {
+            Profile::read(&folder, &name).unwrap();
+        }
+    }
+}
