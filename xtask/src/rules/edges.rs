@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bound", &["tensor", "attacks"]),
     ("certify", &["tensor", "attacks", "bound"]),
     ("train", &["tensor", "data", "encoders", "objectives", "attacks", "bound"]),
-    ("eval", &["tensor", "data", "encoders", "attacks", "bound"]),
+    ("eval", &["tensor", "data", "encoders", "attacks", "bound", "certify"]),
     ("study", &["tensor", "data", "encoders", "attacks", "bound", "certify", "train", "eval", "report"]),
     ("xtask", &[]),
 ];
@@ -119,9 +119,9 @@ mod tests {
             "tarrl-bound",
             &[("tarrl-attacks", None), ("tarrl-report", Some("dev")), ("serde", None)],
         );
-        let xtask = package("xtask", &[("tarrl-bound", None), ("tarrl-report", None)]);
+        let cli = package("tarrl-cli", &[("tarrl-bound", None), ("tarrl-report", None)]);
         let rest = ["tarrl-attacks", "tarrl-report"].map(|name| package(name, &[]));
-        assert_eq!(check(&[&[bound, xtask], &rest[..]].concat()), [""; 0]);
+        assert_eq!(check(&[&[bound, cli], &rest[..]].concat()), [""; 0]);
     }
 
     #[test]
