@@ -1,7 +1,7 @@
 //! The sandwich: no point of the ball moves farther than its certificate says, with no slack at all.
 
 use super::{EFFORTS, Net, config, pixels};
-use crate::LinearHead;
+use tarrl_bound::LinearHead;
 use crate::certificate::dot;
 use crate::{Certificate, CertifyConfig, Effort, Evidence, Network, Precision, Slopes, certify};
 use tarrl_attacks::{Norm, Pgd, Threat, pgd};
