@@ -46,13 +46,13 @@ fn certificates(c: &mut Criterion) {
             let one = x.slice(0, 0, 1);
             b.iter(|| cloud(&encode, &one, &smoothing, Key::new(3)).expect("settings").covariance());
         });
-        group.bench_function(BenchmarkId::new("centre-1000-draws", arch.name()), |b| {
+        group.bench_function(BenchmarkId::new("center-1000-draws", arch.name()), |b| {
             let one = x.slice(0, 0, 1);
             // Any points will do as candidates: the cost depends on how many there are.
             let d = network.features();
             let candidates = uniform(&device, &[1000, d], Key::new(4)).array().to_f64();
             b.iter(|| {
-                cloud(&encode, &one, &smoothing, Key::new(3)).expect("settings").centre(&candidates, 0.1)
+                cloud(&encode, &one, &smoothing, Key::new(3)).expect("settings").center(&candidates, 0.1)
             });
         });
         group.finish();

@@ -1,4 +1,4 @@
-//! What lies between convolutions: normalisation, activation and pooling of the largest map of each encoder.
+//! What lies between convolutions: normalization, activation and pooling of the largest map of each encoder.
 //! Bytes per second count every operand and result once, so they compare with a copy of memory.
 
 mod settings;

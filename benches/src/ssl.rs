@@ -76,7 +76,7 @@ impl Ssl {
     }
 }
 
-/// What an optimiser has to know of the parameters of some modules, in their order.
+/// What an optimizer has to know of the parameters of some modules, in their order.
 fn described(modules: &[&dyn Module]) -> Vec<Parameter> {
     let mut found = Vec::new();
     for module in modules {

@@ -24,7 +24,7 @@ pub enum Activity {
     /// The gradient of `Σ z² / n` in the input of the frozen encoder: what a step of an attack needs.
     InputGrad,
     /// One update of training: two views through encoder and projector into NT-Xent; five steps of PGD around the
-    /// first view that maximise the squared displacement of its representation, on the frozen encoder; that
+    /// first view that maximize the squared displacement of its representation, on the frozen encoder; that
     /// displacement, with the statistics of the batch, added to the loss; the gradient; SGD with momentum.
     SslStep,
 }

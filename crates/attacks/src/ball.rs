@@ -375,15 +375,15 @@ fn cube(center: &Tensor, threat: &Threat, radii: &[f64]) -> Region {
         difference.greater(&reach).maximum(&(&difference.equal(&reach) * &positive))
     };
     let least = stored(&(&x - &reach)).cast(DType::F64);
-    let least = &least + &(&farther(&x, &least) * &neighbour(&least, center.dtype()));
+    let least = &least + &(&farther(&x, &least) * &neighbor(&least, center.dtype()));
     let largest = stored(&(&x + &reach)).cast(DType::F64);
-    let largest = &largest - &(&farther(&largest, &x) * &neighbour(&largest, center.dtype()));
+    let largest = &largest - &(&farther(&largest, &x) * &neighbor(&largest, center.dtype()));
     Region::Cube { lo: stored(&least), hi: stored(&largest) }
 }
 
 /// What to add to or subtract from values of a type, so that the sum rounds to the next of them: between a half and one
 /// and a half of the distance to it, on both sides of a power of two.
-fn neighbour(v: &Tensor, dtype: DType) -> Tensor {
+fn neighbor(v: &Tensor, dtype: DType) -> Tensor {
     let (half_ulp, least) = match dtype {
         DType::F64 => (f64::EPSILON / 2.0, f64::from_bits(1)),
         _ => (f64::from(f32::EPSILON) / 2.0, 0.625 * f64::from(f32::from_bits(1))),
@@ -406,7 +406,7 @@ fn check_box(x: &Tensor, (lo, hi): (f64, f64)) {
     assert!(
         x.shape().is_empty() || (least >= lo - BOX_SLACK && largest <= hi + BOX_SLACK),
         "threat model: inputs range over [{least}, {largest}], outside the box [{lo}, {hi}]; \
-         attacks take unnormalised inputs, and normalisation belongs inside the model"
+         attacks take unnormalized inputs, and normalization belongs inside the model"
     );
 }
 

@@ -1,4 +1,4 @@
-//! DeepFool: steps to the nearest face of the linearised decision region.
+//! DeepFool: steps to the nearest face of the linearized decision region.
 
 use crate::ball::{Ball, row_index};
 use crate::label::ranks;
@@ -217,7 +217,7 @@ impl Candidates<'_> {
     }
 }
 
-/// Of some of the samples looked at, the face that is nearest as the linearised model sees it.
+/// Of some of the samples looked at, the face that is nearest as the linearized model sees it.
 struct Faces {
     /// Their positions among the points looked at.
     looked: Vec<usize>,

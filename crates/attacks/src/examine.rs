@@ -23,16 +23,16 @@ pub struct Examination {
     pub doublings: u32,
     /// Passes of the model over the same inputs.
     pub passes: usize,
-    /// Random neighbours at which losses are compared.
-    pub neighbours: usize,
+    /// Random neighbors at which losses are compared.
+    pub neighbors: usize,
     /// Samples in memory at a time.
     pub batch: usize,
 }
 
-/// PGD-20 at the radius and three times twice as much, five passes, twenty neighbours.
+/// PGD-20 at the radius and three times twice as much, five passes, twenty neighbors.
 impl Default for Examination {
     fn default() -> Self {
-        Examination { pgd: Pgd::default(), doublings: 3, passes: 5, neighbours: 20, batch: 256 }
+        Examination { pgd: Pgd::default(), doublings: 3, passes: 5, neighbors: 20, batch: 256 }
     }
 }
 
@@ -63,7 +63,7 @@ pub fn examine(
     findings.extend(masking::probabilities(&clean));
     let clean_margins = margins(&clean, classifier.labels).array().to_f64();
     findings.extend(masking::saturation(&clean_margins));
-    findings.extend(bench.unstable(threat, &clean, config.neighbours));
+    findings.extend(bench.unstable(threat, &clean, config.neighbors));
 
     let attacked = bench.run(threat, LabelLoss::CrossEntropy, &bench.pgd);
     let broken = attacked.broken;
@@ -171,14 +171,14 @@ impl Bench<'_> {
         radii
     }
 
-    fn unstable(&self, threat: &Threat, clean: &Tensor, neighbours: usize) -> Option<Finding> {
+    fn unstable(&self, threat: &Threat, clean: &Tensor, neighbors: usize) -> Option<Finding> {
         let loss = |z: &Tensor| LabelLoss::CrossEntropy.of(z, self.classifier.labels).array().to_f64();
         let ball = threat.around(self.x);
         let near = |i: usize| {
             let keys: Vec<Key> = self.keys.iter().map(|key| key.fold("neighbour").fold(i)).collect();
             loss(&self.logits(&ball.start(&keys)))
         };
-        masking::unstable_loss(&loss(clean), &(0..neighbours).map(near).collect::<Vec<_>>())
+        masking::unstable_loss(&loss(clean), &(0..neighbors).map(near).collect::<Vec<_>>())
     }
 }
 

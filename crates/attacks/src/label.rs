@@ -1,4 +1,4 @@
-//! Losses of labelled samples, as functions of logits.
+//! Losses of labeled samples, as functions of logits.
 
 use crate::ball::row_index;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use tarrl_tensor::{Array, Tensor};
 /// What keeps the denominator of the difference-of-logits ratios from zero.
 pub(crate) const DLR_FLOOR: f64 = 1e-12;
 
-/// The loss of a labelled sample that an attack ascends.
+/// The loss of a labeled sample that an attack ascends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LabelLoss {

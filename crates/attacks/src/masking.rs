@@ -25,7 +25,7 @@ pub enum Sign {
     DeadGradient,
     /// Margins are so large that softmax probabilities round to one.
     Saturation,
-    /// The loss jumps between neighbouring points.
+    /// The loss jumps between neighboring points.
     UnstableLoss,
     /// One step broke samples that many steps did not.
     SingleStepWins,
@@ -66,7 +66,7 @@ impl Sign {
             }
             Sign::DeadGradient => "gradients are zero or no numbers; use a scale-free loss or another start",
             Sign::Saturation => "cross-entropy is saturated; use a margin loss",
-            Sign::UnstableLoss => "the loss jumps between neighbours; gradients say little of it",
+            Sign::UnstableLoss => "the loss jumps between neighbors; gradients say little of it",
             Sign::SingleStepWins => {
                 "one step breaks what many steps do not; the step size is wrong or gradients lie"
             }
@@ -154,15 +154,15 @@ pub fn saturation(margins: &[f64]) -> Option<Finding> {
     report(Sign::Saturation, false, margins.len(), samples, &[("largest-margin", largest)])
 }
 
-/// Losses at the inputs `(n)` and at random neighbours of each, several of `(n)`: samples whose mean relative
+/// Losses at the inputs `(n)` and at random neighbors of each, several of `(n)`: samples whose mean relative
 /// change, each at most 1, is above a tenth.
-pub fn unstable_loss(clean: &[f64], neighbours: &[Vec<f64>]) -> Option<Finding> {
+pub fn unstable_loss(clean: &[f64], neighbors: &[Vec<f64>]) -> Option<Finding> {
     let change = |i: usize| {
         let relative = |loss: f64| {
             let (change, size) = ((loss - clean[i]).abs(), clean[i].abs());
             if size > 0.0 { (change / size).min(1.0) } else { change.min(1.0) }
         };
-        neighbours.iter().map(|losses| relative(losses[i])).sum::<f64>() / neighbours.len().max(1) as f64
+        neighbors.iter().map(|losses| relative(losses[i])).sum::<f64>() / neighbors.len().max(1) as f64
     };
     let samples = which(clean.len(), |i| change(i) > 0.1);
     let mean = (0..clean.len()).map(change).sum::<f64>() / clean.len().max(1) as f64;

@@ -39,7 +39,7 @@ pub fn breakaway(attacked: &Tensor, clean: &Tensor) -> Vec<f64> {
 }
 
 /// `(n)`: whether the clean representation of an input is among the `k` nearest to its attacked one. Their
-/// mean is the nearest-neighbour accuracy.
+/// mean is the nearest-neighbor accuracy.
 ///
 /// # Panics
 /// As [`breakaway`].

@@ -103,9 +103,9 @@ mod tests {
         assert!(farther(1.0, -tiny, 1.0) && !farther(1.0, tiny, 1.0) && !farther(1.0, 0.0, 1.0));
     }
 
-    /// For 36 of the 256 grey levels, min(x + 8/255, 1) in f32 is farther than f32 ε from x.
+    /// For 36 of the 256 gray levels, min(x + 8/255, 1) in f32 is farther than f32 ε from x.
     #[test]
-    fn grey_levels_stay_inside() {
+    fn gray_levels_stay_inside() {
         let reach = 8.0 / 255.0;
         let naive = (0..256).filter(|&level| {
             let x = level as f32 / 255.0;

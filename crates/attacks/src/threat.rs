@@ -116,7 +116,7 @@ impl Threat {
 
     /// The balls around the samples of a batch `(n, …)`.
     ///
-    /// Values outside the box by at most 1e-6 (the rounding of a normalisation undone) are clamped.
+    /// Values outside the box by at most 1e-6 (the rounding of a normalization undone) are clamped.
     ///
     /// # Panics
     /// If values lie farther outside or are NaN, naming their range; if ε is negative or not finite; if

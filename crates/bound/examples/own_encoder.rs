@@ -13,7 +13,7 @@ use tarrl_bound::LpNorm;
 use tarrl_bound::check::{self, strategies};
 use tarrl_tensor::{DType, Key, Random, Tensor, cpu};
 
-/// Neighbouring pixels are averaged, then two layers follow.
+/// Neighboring pixels are averaged, then two layers follow.
 struct Encoder {
     first: Tensor,
     second: Tensor,
@@ -77,7 +77,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let moved = (strategies::images([3, 6, 6, 1]), strategies::threats())
         .prop_flat_map(|(x, threat)| (Just(x.clone()), strategies::perturbations(&x, &threat)));
     let d = Encoder::FEATURES;
-    let heads = (strategies::linear_heads(d), strategies::mlp_heads(d), strategies::normalised_heads(d));
+    let heads = (strategies::linear_heads(d), strategies::mlp_heads(d), strategies::normalized_heads(d));
     check_all(&(moved, heads), |((x, moved), (linear, hidden, cosine))| {
         check::bound_holds(&encode, &linear, &x, &moved, &[0, 1, 0])?;
         check::bound_holds(&encode, &hidden, &x, &moved, &[0, 1, 0])?;

@@ -12,7 +12,7 @@
 //! cites the one it computes.
 //!
 //! - Training makes `R` small: a [`Regularizer`] with a [`Divergence`], a [`Scale`] that keeps the encoder
-//!   from shrinking instead, and an inner maximiser, of which a [`Maximiser`] of your own may be one. An
+//!   from shrinking instead, and an inner maximizer, of which a [`Maximizer`] of your own may be one. An
 //!   [`Observation`] says by name when it shrinks all the same.
 //! - Trained heads have constants and bounds, in f64: [`LinearHead`], [`NormalisedHead`], [`MlpHead`] (section A
 //!   and B of the theory, through [`SoftmaxHead`] and [`gap`]), [`RegressionHead`], [`KnnHead`]. A
@@ -60,7 +60,7 @@ pub use heads::{
 };
 pub use lp::LpNorm;
 pub use regularizer::{
-    Anchor, Attack, AttackFrom, Finding, InnerConfig, InnerKind, Jacobian, Maximiser, Maximum, Observation,
+    Anchor, Attack, AttackFrom, Finding, InnerConfig, InnerKind, Jacobian, Maximizer, Maximum, Observation,
     Problem, Regularizer, RegularizerConfig, RegularizerError, Term, TermInput, trace_under_noise,
     with_noise,
 };

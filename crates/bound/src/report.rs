@@ -5,7 +5,7 @@ use crate::lp::LpNorm;
 use crate::stable::largest;
 use serde::Serialize;
 
-/// One labelled sample, clean and attacked.
+/// One labeled sample, clean and attacked.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample<'a> {
     /// `(d)`: the clean representation.

@@ -36,9 +36,9 @@ impl Whitening {
         let mean: Vec<f64> = (0..d).map(|c| z.chunks(d).map(|row| row[c]).sum::<f64>() / n).collect();
         let mut covariance = vec![0.0; d * d];
         for row in z.chunks(d) {
-            let centred: Vec<f64> = row.iter().zip(&mean).map(|(v, m)| v - m).collect();
+            let centerd: Vec<f64> = row.iter().zip(&mean).map(|(v, m)| v - m).collect();
             for (i, line) in covariance.chunks_mut(d).enumerate() {
-                line.iter_mut().zip(&centred).for_each(|(s, c)| *s += centred[i] * c / n);
+                line.iter_mut().zip(&centerd).for_each(|(s, c)| *s += centerd[i] * c / n);
             }
         }
         let trace: f64 = (0..d).map(|i| covariance[i * d + i]).sum();

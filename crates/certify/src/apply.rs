@@ -147,7 +147,7 @@ impl Certificates {
         Ok(HeadReport { chains: self.samples.iter().enumerate().map(chain).collect() })
     }
 
-    /// The samples to which nearest neighbours give their label at every point of the ball: Theorem B4
+    /// The samples to which nearest neighbors give their label at every point of the ball: Theorem B4
     /// (docs/theory.md).
     ///
     /// # Errors
@@ -156,7 +156,7 @@ impl Certificates {
     /// # Panics
     /// If the bank has another width.
     #[track_caller]
-    pub fn certified_neighbours(&self, head: &KnnHead, labels: &[usize]) -> Result<Vec<bool>, CertifyError> {
+    pub fn certified_neighbors(&self, head: &KnnHead, labels: &[usize]) -> Result<Vec<bool>, CertifyError> {
         self.fits(self.features(), labels.len())?;
         let certified = |(c, &y): (&Certificate, &usize)| {
             let z = c.representation();

@@ -8,7 +8,7 @@ use crate::rounding::{UNIT, above, slack, up};
 /// task, and for the arithmetic that it was made for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Certificate {
-    /// `(d)`: the output of the network at the sample, in f64, before any normalisation to the sphere.
+    /// `(d)`: the output of the network at the sample, in f64, before any normalization to the sphere.
     pub(crate) clean: Vec<f64>,
     /// `‖Δ‖₂` is at most this.
     pub(crate) radius: f64,
@@ -124,7 +124,7 @@ impl Certificate {
         let (n0, r) = (length(&self.clean), self.radius);
         let mut bound = cap;
         if n0 - r > worst(floor, 0.0) {
-            // Theorem I7: the un-normalised form keeps its directions behind the normalisation.
+            // Theorem I7: the un-normalized form keeps its directions behind the normalization.
             let a = dot(v, &self.clean) + flat;
             let moved = if a < 0.0 { a / (n0 + r) } else { a / (n0 - r) } - along;
             let moved = moved + slack(v.len() + 8) * (norm * 4.0 + a.abs() / (n0 - r));
@@ -173,9 +173,9 @@ impl Certificate {
     }
 }
 
-/// The directions that a normalised representation may turn to.
+/// The directions that a normalized representation may turn to.
 enum Cone {
-    /// Nothing is normalised.
+    /// Nothing is normalized.
     None,
     /// Any.
     Whole,

@@ -116,7 +116,7 @@ impl<'a> Run<'a> {
             norms,
             balls: vec![],
             device: x.device().clone(),
-            // The clean values, then centre, radius and rounding of every step.
+            // The clean values, then center, radius and rounding of every step.
             passes: 4.0,
             rows: 0,
         };

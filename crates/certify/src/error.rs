@@ -8,7 +8,7 @@ pub enum CertifyError {
     /// An op on the way from the input to the output that has no sound rule.
     #[error(
         "certify: no rule for the op `{0}`; certificates are made of convolutions, products with constants, \
-         channel affines, ReLU, sums of branches, average pools, reshapes and a final l2 normalisation"
+         channel affines, ReLU, sums of branches, average pools, reshapes and a final l2 normalization"
     )]
     UnsupportedOp(String),
     /// An op with a rule, used in a way that the rule does not cover.

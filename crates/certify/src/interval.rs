@@ -76,17 +76,17 @@ impl<'a> Around<'a> {
             map => {
                 let terms = map.terms(&self.network.shapes[input]);
                 let k = map.gamma(&self.network.shapes[input], UNIT);
-                let centre: Vec<f64> =
+                let center: Vec<f64> =
                     bounds.lower.iter().zip(&bounds.upper).map(|(l, u)| 0.5 * l + 0.5 * u).collect();
                 let around = |i: usize| {
-                    let c = centre[i];
+                    let c = center[i];
                     above(worst(bounds.upper[i] - c, c - bounds.lower[i]) + k * c.abs(), 4)
                 };
-                let radius: Vec<f64> = (0..centre.len()).map(around).collect();
-                let centre = self.push(at, &centre, Weights::Signed);
+                let radius: Vec<f64> = (0..center.len()).map(around).collect();
+                let center = self.push(at, &center, Weights::Signed);
                 let radius = self.push(at, &radius, Weights::Absolute);
                 let end = |sign: f64, safe: fn(f64) -> f64| {
-                    centre.iter().zip(&radius).map(|(c, r)| safe(c + sign * above(*r, terms))).collect()
+                    center.iter().zip(&radius).map(|(c, r)| safe(c + sign * above(*r, terms))).collect()
                 };
                 Bounds { lower: end(-1.0, down), upper: end(1.0, up) }.with_zero()
             }

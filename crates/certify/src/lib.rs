@@ -28,7 +28,7 @@
 //! ```
 //!
 //! - [`Network::read`] understands convolutions, products, affines, ReLU, branches, average pools and a final l2
-//!   normalisation; an op without a rule is refused by name.
+//!   normalization; an op without a rule is refused by name.
 //! - [`certify()`] spends an [`Effort`] and gives a [`Certificate`] for each sample: a radius, a box, and a
 //!   [`LinearForm`] that knows every direction. Rounding is covered for the [`Precision`] asked for.
 //! - [`Certificates`] are their bytes in a file, bound to encoder and samples, and what they say of linear and
@@ -41,7 +41,7 @@
 
 mod apply;
 mod backward;
-mod centre;
+mod center;
 mod certificate;
 mod certify;
 mod config;
@@ -60,7 +60,7 @@ mod smoothing;
 mod store;
 
 pub use apply::{CertifiedChain, HeadReport};
-pub use centre::CentreCertificate;
+pub use center::CenterCertificate;
 pub use certificate::{Certificate, Evidence};
 pub use certify::certify;
 pub use config::{CertifyConfig, Cost, Effort, Precision, Slopes};

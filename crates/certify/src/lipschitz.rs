@@ -9,7 +9,7 @@ use tarrl_tensor::{Shape, Tensor};
 const LARGEST: usize = 128;
 
 impl Network {
-    /// An upper bound of `‖f(x′) − f(x)‖₂ / ‖x′ − x‖₂` over all inputs, before any normalisation to the sphere: the
+    /// An upper bound of `‖f(x′) − f(x)‖₂ / ‖x′ − x‖₂` over all inputs, before any normalization to the sphere: the
     /// product over the layers, the sum over branches. Theorem I9 (docs/certificates.md).
     ///
     /// It costs no pass and knows no sample, and is loose by the alignment of every layer with the next: what a

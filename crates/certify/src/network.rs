@@ -12,7 +12,7 @@ pub struct Network {
     /// The extents of one sample of every value: the input, then the result of each step.
     pub(crate) shapes: Vec<Shape>,
     pub(crate) steps: Vec<Step>,
-    /// The least norm that the output is divided by, if it is normalised to the sphere.
+    /// The least norm that the output is divided by, if it is normalized to the sphere.
     pub(crate) sphere: Option<f64>,
 }
 
@@ -69,7 +69,7 @@ impl Network {
         self.steps.iter().enumerate().map(relu).sum()
     }
 
-    /// From inputs `(n, …)` to representations `(n, d)` in f64, before any normalisation to the sphere:
+    /// From inputs `(n, …)` to representations `(n, d)` in f64, before any normalization to the sphere:
     /// the program that certificates speak of. Products are plain sums in some order.
     ///
     /// # Panics

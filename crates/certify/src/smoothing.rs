@@ -21,7 +21,7 @@ pub struct SmoothingConfig {
     /// δ: the probability that a claim about one sample is wrong.
     pub delta: f64,
     /// An upper bound of `‖f(x) − c‖` over all inputs: 2 for representations on the unit sphere and any unit `c`.
-    /// An encoder without one has to be normalised first.
+    /// An encoder without one has to be normalized first.
     pub top: f64,
     /// Draws in memory at a time; changes no result.
     pub batch: usize,
@@ -40,7 +40,7 @@ pub struct Cloud {
     /// `(N, d)` row-major.
     pub rows: Vec<f64>,
     /// `(d)`: the representation without noise, a reference that the noise does not depend on.
-    pub centre: Vec<f64>,
+    pub center: Vec<f64>,
     /// What was drawn.
     pub config: SmoothingConfig,
 }
@@ -49,7 +49,7 @@ pub struct Cloud {
 /// (docs/certificates.md).
 #[derive(Clone, Debug, PartialEq)]
 pub struct CovarianceCertificate {
-    /// `S (d, d)`: the second moment of the draws about the centre.
+    /// `S (d, d)`: the second moment of the draws about the center.
     moment: Vec<f64>,
     /// `t`
     margin: f64,
@@ -86,11 +86,11 @@ pub fn cloud(
         let u = (&wide + &noise.mul_scalar(config.sigma)).cast(x.dtype());
         rows.extend(encoder(&u).array().to_f64());
     }
-    let centre = encoder(x).array().to_f64();
-    if !rows.iter().chain(&centre).all(|v| v.is_finite()) {
+    let center = encoder(x).array().to_f64();
+    if !rows.iter().chain(&center).all(|v| v.is_finite()) {
         return Err(CertifyError::NotFinite("a representation under noise".into()));
     }
-    Ok(Cloud { rows, centre, config: *config })
+    Ok(Cloud { rows, center, config: *config })
 }
 
 impl SmoothingConfig {
@@ -122,7 +122,7 @@ impl SmoothingConfig {
 impl Cloud {
     /// `(d)`: the mean of the draws, which stands for `F(x)`.
     pub fn mean(&self) -> Vec<f64> {
-        let (d, n) = (self.centre.len(), self.config.draws as f64);
+        let (d, n) = (self.center.len(), self.config.draws as f64);
         let mut mean = vec![0.0; d];
         for row in self.rows.chunks(d) {
             mean.iter_mut().zip(row).for_each(|(m, v)| *m += v / n);
@@ -138,10 +138,10 @@ impl Cloud {
 
     /// What the second moment of the draws certifies, for every direction at once.
     pub fn covariance(&self) -> CovarianceCertificate {
-        let (d, n) = (self.centre.len(), self.config.draws);
+        let (d, n) = (self.center.len(), self.config.draws);
         let mut moment = vec![0.0; d * d];
         for row in self.rows.chunks(d) {
-            let moved: Vec<f64> = row.iter().zip(&self.centre).map(|(v, c)| v - c).collect();
+            let moved: Vec<f64> = row.iter().zip(&self.center).map(|(v, c)| v - c).collect();
             for (i, a) in moved.iter().enumerate() {
                 moment[i * d..][..d].iter_mut().zip(&moved).for_each(|(m, b)| *m += a * b / n as f64);
             }
@@ -161,7 +161,7 @@ impl Cloud {
     /// `label`: `σ Φ⁻¹(p)` with `p` the lower confidence limit of its share; `None` if it is no majority. Theorem S3
     /// (docs/certificates.md). The head must not have seen the noise; for `T` heads use `delta / T`.
     pub fn certified_radius(&self, head: &dyn Fn(&[f64]) -> usize, label: usize, delta: f64) -> Option<f64> {
-        let votes = self.rows.chunks(self.centre.len()).filter(|z| head(z) == label).count();
+        let votes = self.rows.chunks(self.center.len()).filter(|z| head(z) == label).count();
         let share = accuracy_lower(votes, self.config.draws, delta);
         (share > 0.5).then(|| self.config.sigma * normal_quantile(share))
     }
@@ -355,7 +355,7 @@ mod tests {
         let (draws, sigma) = (200_000, 0.5);
         let rows: Vec<f64> = (0..draws).map(|_| 3.0 * sigma * stream.normal()).collect();
         let config = SmoothingConfig { sigma, draws, delta: 1e-3, top: 12.0, batch: 1 };
-        let found = Cloud { rows, centre: vec![0.0], config }.covariance();
+        let found = Cloud { rows, center: vec![0.0], config }.covariance();
         let (epsilon, moved) = (0.1 * sigma, 3.0 * 0.1 * sigma);
         // What is known of the variance after so many draws costs two per cent.
         let support = found.support(&[1.0], epsilon);
@@ -378,7 +378,7 @@ mod tests {
             let distance = stream.uniform(-0.3, 1.0);
             let at = normal.map(|n| n * distance);
             let rows = (0..2 * config.draws).map(|i| at[i % 2] + config.sigma * stream.normal()).collect();
-            let cloud = Cloud { rows, centre: at.to_vec(), config };
+            let cloud = Cloud { rows, center: at.to_vec(), config };
             let head = |z: &[f64]| usize::from(z[0] * normal[0] + z[1] * normal[1] > 0.0);
             let radius = cloud.certified_radius(&head, 1, 1e-6);
             assert!(radius.is_none_or(|r| r <= distance), "{radius:?} {distance}");
@@ -393,7 +393,7 @@ mod tests {
         let mut stream = Key::new(10).stream();
         let config = SmoothingConfig { sigma: 0.5, draws: 100_000, ..SmoothingConfig::default() };
         let rows = (0..config.draws).map(|_| 0.5 + config.sigma * stream.normal()).collect();
-        let cloud = Cloud { rows, centre: vec![0.5], config };
+        let cloud = Cloud { rows, center: vec![0.5], config };
         let head = |z: &[f64]| usize::from(z[0] > 0.0);
         let radius = cloud.certified_radius(&head, 1, 1e-3).unwrap();
         assert!(radius <= 0.5 && radius / 0.95 > 0.5, "{radius}");
@@ -418,7 +418,7 @@ mod tests {
                 })
                 .collect();
             let config = SmoothingConfig { draws, delta, top: 1.0, ..SmoothingConfig::default() };
-            let found = Cloud { rows, centre: vec![0.0; 2], config }.covariance();
+            let found = Cloud { rows, center: vec![0.0; 2], config }.covariance();
             missed += usize::from(found.top < 0.25);
         }
         // Half of δ is spent on this limit; three standard errors of 1,000 trials at 5 % are 21.

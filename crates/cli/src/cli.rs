@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn misspelt_words_are_answered_with_the_nearest() {
+    fn misspelled_words_are_answered_with_the_nearest() {
         assert!(error("tarrl reproduec").contains("'reproduce'"));
         assert!(error("tarrl reproduce --sedes 3").contains("'--seeds'"));
         assert!(error("tarrl reproduce --device cpv").contains("'cpu'"));

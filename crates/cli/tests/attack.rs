@@ -10,7 +10,7 @@ use tarrl_eval::{nearest_centroid, pixels};
 use tarrl_study::stages::head;
 use tarrl_tensor::{Key, cpu};
 
-/// A small encoder that has learnt nothing, and a head on it that has.
+/// A small encoder that has learned nothing, and a head on it that has.
 struct Files {
     folder: tempfile::TempDir,
     checkpoint: PathBuf,

@@ -43,7 +43,7 @@ fn an_unwritable_place_is_refused_before_any_work() {
 }
 
 #[test]
-fn a_misspelt_profile_is_answered_with_its_neighbour() {
+fn a_misspelled_profile_is_answered_with_its_neighbor() {
     let output = tarrl(&["reproduce", "--profile", "defualt"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("did you mean `default`?"), "{}", text(&output.stderr));

@@ -350,7 +350,7 @@ Status cudnnBackendDestroyDescriptor(void* descriptor) {
 
 Status cudnnBackendSetAttribute(void* descriptor, int name, int type, i64 count, const void* from) {
     Descriptor& d = *static_cast<Descriptor*>(descriptor);
-    if (d.final) return refuse(BAD_PARAM, "set after it was finalised", name);
+    if (d.final) return refuse(BAD_PARAM, "set after it was finalized", name);
     for (const Attribute& a : table) {
         if (a.kind != d.kind || a.name != name) continue;
         bool fits = count >= a.count && count <= (a.most ? a.most : a.count);
@@ -362,7 +362,7 @@ Status cudnnBackendSetAttribute(void* descriptor, int name, int type, i64 count,
             const Descriptor& to = d.to(name, i);
             bool operation = to.kind == FORWARD || to.kind == DATA || to.kind == FILTER || to.kind == POINTWISE_STEP;
             bool fits = a.refers < 0 ? operation : to.kind == a.refers;
-            if (!to.final || !fits) return refuse(BAD_PARAM, "not finalised, or of another kind", name);
+            if (!to.final || !fits) return refuse(BAD_PARAM, "not finalized, or of another kind", name);
         }
         return OK;
     }
@@ -371,7 +371,7 @@ Status cudnnBackendSetAttribute(void* descriptor, int name, int type, i64 count,
 
 Status cudnnBackendFinalize(void* descriptor) {
     Descriptor& d = *static_cast<Descriptor*>(descriptor);
-    if (d.final || d.kind == ENGINE || d.kind == CONFIG) return refuse(BAD_PARAM, "finalised twice, or by the library", d.kind);
+    if (d.final || d.kind == ENGINE || d.kind == CONFIG) return refuse(BAD_PARAM, "finalized twice, or by the library", d.kind);
     for (const Attribute& a : table) {
         bool here = d.values.count(a.name) > 0;
         if (a.kind == d.kind && a.required && !here) return refuse(BAD_PARAM, "missing", a.name);
@@ -398,7 +398,7 @@ Status cudnnBackendFinalize(void* descriptor) {
 // Two engines: the first is fast and wrong, and the backend must not take it.
 Status cudnnBackendGetAttribute(void* descriptor, int name, int type, i64 room, i64* count, void* to) {
     Descriptor& d = *static_cast<Descriptor*>(descriptor);
-    if (!d.final) return refuse(BAD_PARAM, "asked before it was finalised", name);
+    if (!d.final) return refuse(BAD_PARAM, "asked before it was finalized", name);
     if (d.kind == HEURISTIC && name == 202 && type == DESCRIPTOR) {
         *count = 2;
         for (int i = 0; i < room && i < 2; i++) {

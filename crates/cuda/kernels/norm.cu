@@ -1,4 +1,4 @@
-// Batch normalisation of (rows, c). Statistics are sums of fixed pieces of rows.
+// Batch normalization of (rows, c). Statistics are sums of fixed pieces of rows.
 //
 // A block looks at W channels for each of its columns of threads, and its lines share the rows of the piece: W is a pack
 // where packs divide the channels, else one. What is summed of up to RUN rows at a time enters a double as one number;
@@ -16,7 +16,7 @@ struct Short<2> {
 };
 typedef Short<sizeof(STORED)>::type SHORT;
 
-// Elements of neighbouring channels as they are in memory; a pack is one load.
+// Elements of neighboring channels as they are in memory; a pack is one load.
 template <u32 W>
 struct Few {
     STORED lane[W];
@@ -143,7 +143,7 @@ FN void totals(const double* partial, u32 pieces, u32 c, u32 i, double (*lanes)[
     *dot = lanes[0][1][threadIdx.x];
 }
 
-// Mean, biased variance, and the affine map that normalises with them.
+// Mean, biased variance, and the affine map that normalizes with them.
 KERNEL(moments_finish)
 (const double* partial, const STORED* x, const REAL* weight, const REAL* bias, REAL* mean, REAL* variance, REAL* scale,
  REAL* shift, u32 rows, u32 c, u32 pieces, double eps) {
@@ -161,7 +161,7 @@ KERNEL(moments_finish)
     shift[i] = bias[i] - m * s;
 }
 
-// Of each channel, a piece of Σ dy and Σ dy·(x − mean), dy being zero where the ReLU behind the normalisation was:
+// Of each channel, a piece of Σ dy and Σ dy·(x − mean), dy being zero where the ReLU behind the normalization was:
 // `partial` is (2, pieces, c). The affine map is that of the forward pass, with the same bits.
 template <u32 W>
 FN void adjoint_sums_of(const STORED* x, const STORED* dy, const REAL* weight, const REAL* bias, const REAL* mean,

@@ -3,7 +3,7 @@
 
 struct Brush {
     int top, left, height, width;
-    u32 flip, grey, blur, solarize;
+    u32 flip, gray, blur, solarize;
     u32 op[4];
     float by[4];
 };
@@ -16,7 +16,7 @@ struct Brush {
 #define LANES 8
 
 FN float to_unit(float x) { return x < 0.0f ? 0.0f : x > 1.0f ? 1.0f : x; }
-FN float grey_of(float r, float g, float b) { return 0.2989f * r + 0.587f * g + 0.114f * b; }
+FN float gray_of(float r, float g, float b) { return 0.2989f * r + 0.587f * g + 0.114f * b; }
 FN float least(float a, float b) { return a < b ? a : b; }
 FN float largest(float a, float b) { return a > b ? a : b; }
 
@@ -79,8 +79,8 @@ FN void turn(float* pixel, float by) {
     pixel[2] = turned(h, 1.0f, value, chroma);
 }
 
-// The mean grey of the image: each channel in eight lanes, then the lanes in their order, as the host adds.
-FN float mean_grey(const float* view, u32 n, u32 c, float (*lanes)[LANES]) {
+// The mean gray of the image: each channel in eight lanes, then the lanes in their order, as the host adds.
+FN float mean_gray(const float* view, u32 n, u32 c, float (*lanes)[LANES]) {
     u32 t = threadIdx.x, whole = n / LANES * LANES;
     if (t < LANES * c) {
         u32 ch = t / LANES, lane = t % LANES;
@@ -124,7 +124,7 @@ KERNEL(paint)(const unsigned char* images, const Brush* brushes, const float* we
         u32 op = brushes[blockIdx.x].op[o];
         float by = brushes[blockIdx.x].by[o], offset = 0.0f;
         if (op == KEEP || by == (op == HUE ? 0.0f : 1.0f)) continue;
-        if (op == CONTRAST) offset = (1.0f - by) * mean_grey(view, n, c, lanes);
+        if (op == CONTRAST) offset = (1.0f - by) * mean_gray(view, n, c, lanes);
         for (u32 p = threadIdx.x; p < n; p += blockDim.x) {
             float* pixel = view + (size_t)p * c;
             if (op == HUE) {
@@ -133,7 +133,7 @@ KERNEL(paint)(const unsigned char* images, const Brush* brushes, const float* we
             }
             if (op == SATURATION) {
                 if (c == 1) continue;
-                offset = (1.0f - by) * grey_of(pixel[0], pixel[1], pixel[2]);
+                offset = (1.0f - by) * gray_of(pixel[0], pixel[1], pixel[2]);
             }
             for (u32 ch = 0; ch < c; ch++) {
                 pixel[ch] = to_unit(op == BRIGHTNESS ? by * pixel[ch] : by * pixel[ch] + offset);
@@ -141,10 +141,10 @@ KERNEL(paint)(const unsigned char* images, const Brush* brushes, const float* we
         }
         __syncthreads();
     }
-    if (brush.grey && c == 3) {
+    if (brush.gray && c == 3) {
         for (u32 p = threadIdx.x; p < n; p += blockDim.x) {
             float* pixel = view + (size_t)p * c;
-            float y = grey_of(pixel[0], pixel[1], pixel[2]);
+            float y = gray_of(pixel[0], pixel[1], pixel[2]);
             pixel[0] = y, pixel[1] = y, pixel[2] = y;
         }
         __syncthreads();

@@ -1,4 +1,4 @@
-// Steps of an optimiser for many parameters in one launch. The roundings are those of the ops one after the other.
+// Steps of an optimizer for many parameters in one launch. The roundings are those of the ops one after the other.
 
 // One parameter: where its arrays are before and after, and how much it decays.
 struct Slot {

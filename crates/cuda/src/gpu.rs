@@ -263,7 +263,7 @@ fn no_device(ordinal: usize, error: &DriverError) -> Absent {
     }
 }
 
-/// Without this every synchronisation hands unused memory back to the system, and the next step pays for it again.
+/// Without this every synchronization hands unused memory back to the system, and the next step pays for it again.
 fn keep_memory(context: &CudaContext) -> Result<(), DriverError> {
     let mut keep = u64::MAX;
     // SAFETY: the device is valid, and the attribute is an integer of eight bytes.

@@ -130,7 +130,7 @@ fn open_first(folders: &[PathBuf], file: &str, companion: &str) -> bool {
 #[cfg(unix)]
 fn open(path: &Path) -> bool {
     use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-    // SAFETY: NVIDIA's libraries, and the emulator's, only initialise themselves when they are loaded.
+    // SAFETY: NVIDIA's libraries, and the emulator's, only initialize themselves when they are loaded.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
     // Kept open until the process ends: that is what makes the bare name known.
     library.map(std::mem::forget).is_ok()
@@ -138,7 +138,7 @@ fn open(path: &Path) -> bool {
 
 #[cfg(not(unix))]
 fn open(path: &Path) -> bool {
-    // SAFETY: NVIDIA's libraries only initialise themselves when they are loaded.
+    // SAFETY: NVIDIA's libraries only initialize themselves when they are loaded.
     let library = unsafe { libloading::Library::new(path) };
     library.map(std::mem::forget).is_ok()
 }

@@ -19,7 +19,7 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// Uninitialised memory.
+    /// Uninitialized memory.
     #[track_caller]
     pub(crate) fn new(gpu: &Arc<Gpu>, bytes: usize) -> Result<Block, DriverError> {
         let (held, arena) = gpu.memory(bytes)?;
@@ -173,7 +173,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Uninitialised memory, at least one byte.
+    /// Uninitialized memory, at least one byte.
     pub(crate) fn new(stream: &CudaStream, bytes: usize) -> Result<Held, DriverError> {
         // SAFETY: the stream lives, and the memory is used on it alone.
         let pointer = unsafe { result::malloc_async(stream.cu_stream(), bytes.max(1)) }?;

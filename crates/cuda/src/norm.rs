@@ -1,4 +1,4 @@
-//! Batch normalisation of `(rows, c)` and per-channel affine maps.
+//! Batch normalization of `(rows, c)` and per-channel affine maps.
 //!
 //! Rows may be of bf16; weights, biases, statistics and their gradients are then of f32.
 
@@ -19,7 +19,7 @@ const SHARES: usize = 64;
 /// Threads in a line of a block at most.
 const LINE: usize = 32;
 
-/// The normalised rows, the mean and the biased variance of each channel.
+/// The normalized rows, the mean and the biased variance of each channel.
 pub(crate) fn batch_norm(gpu: &Arc<Gpu>, x: &Array, weight: &Array, bias: &Array, norm: Norm) -> [Block; 3] {
     let Moments { mean, variance, scale, shift } =
         moments(gpu, &Rows::new("batch_norm", x, weight), x, [weight, bias], norm.eps);
@@ -158,7 +158,7 @@ impl Rows {
     }
 }
 
-/// Of each channel: the statistics, and the affine map that normalises with them.
+/// Of each channel: the statistics, and the affine map that normalizes with them.
 struct Moments {
     mean: Block,
     variance: Block,

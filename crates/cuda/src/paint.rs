@@ -5,7 +5,7 @@ use crate::launch::THREADS;
 use crate::memory::Block;
 use crate::programs::Element;
 use std::sync::Arc;
-use tarrl_tensor::{Brush, Colour, Painting};
+use tarrl_tensor::{Brush, Color, Painting};
 
 pub(crate) fn paint(gpu: &Arc<Gpu>, painting: &Painting<'_>) -> Block {
     let kernel = "paint";
@@ -55,14 +55,14 @@ fn check(brush: &Brush, [h, w]: [usize; 2], kernel: usize) {
 fn words(brush: &Brush) -> [u32; 16] {
     let mut words = [0; 16];
     words[..4].copy_from_slice(&brush.window.map(i32::cast_unsigned));
-    words[4..8].copy_from_slice(&[brush.flip, brush.grey, brush.blur, brush.solarize].map(u32::from));
-    for (i, colour) in brush.colours.iter().enumerate() {
-        let (op, by) = match *colour {
-            Colour::Keep => (0, 0.0),
-            Colour::Brightness(by) => (1, by),
-            Colour::Contrast(by) => (2, by),
-            Colour::Saturation(by) => (3, by),
-            Colour::Hue(by) => (4, by),
+    words[4..8].copy_from_slice(&[brush.flip, brush.gray, brush.blur, brush.solarize].map(u32::from));
+    for (i, color) in brush.colors.iter().enumerate() {
+        let (op, by) = match *color {
+            Color::Keep => (0, 0.0),
+            Color::Brightness(by) => (1, by),
+            Color::Contrast(by) => (2, by),
+            Color::Saturation(by) => (3, by),
+            Color::Hue(by) => (4, by),
         };
         words[8 + i] = op;
         words[12 + i] = f32::to_bits(by);
@@ -76,8 +76,8 @@ mod tests {
 
     #[test]
     fn a_brush_has_the_places_of_the_kernels_structure() {
-        let colours = [Colour::Hue(0.5), Colour::Keep, Colour::Contrast(2.0), Colour::Brightness(1.0)];
-        let brush = Brush { window: [-1, 2, 3, 4], grey: true, colours, ..Brush::default() };
+        let colors = [Color::Hue(0.5), Color::Keep, Color::Contrast(2.0), Color::Brightness(1.0)];
+        let brush = Brush { window: [-1, 2, 3, 4], gray: true, colors, ..Brush::default() };
         let found = words(&brush);
         assert_eq!(found[..8], [u32::MAX, 2, 3, 4, 0, 1, 0, 0]);
         assert_eq!(found[8..12], [4, 0, 2, 1]);

@@ -1,4 +1,4 @@
-//! Steps of an optimiser for all parameters in one launch.
+//! Steps of an optimizer for all parameters in one launch.
 
 use crate::gpu::Gpu;
 use crate::memory::{Block, read};

@@ -348,7 +348,7 @@ mod tests {
     fn an_unpacked_archive_is_imported_by_its_structure() {
         let f = Fixture::new(|_| String::new());
         let text = format!(
-            "title = 'C'\nlicence = 'L'\nsource = 'S'\nformat = 'cifar10'\nshape = [32, 32, 3]\ntrain = 50000\ntest = 10000\n\
+            "title = 'C'\nlicense = 'L'\nsource = 'S'\nformat = 'cifar10'\nshape = [32, 32, 3]\ntrain = 50000\ntest = 10000\n\
              classes = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']\nmean = [0, 0, 0]\nstd = [1, 1, 1]\n\
              [[files]]\nname = 'c.tar.gz'\nsize = 1\nsha256 = '{}'\n",
             "0".repeat(64)

@@ -264,7 +264,7 @@ pub(crate) mod tests {
             ];
             let root = tempfile::tempdir().unwrap();
             let mut text =
-                "title = 'Tiny'\nlicence = 'MIT'\nsource = 'made up'\nformat = 'idx'\nshape = [4, 4, 1]\n\
+                "title = 'Tiny'\nlicense = 'MIT'\nsource = 'made up'\nformat = 'idx'\nshape = [4, 4, 1]\n\
                             train = 3\ntest = 2\nclasses = ['a', 'b']\nmean = [0.5]\nstd = [0.5]\n"
                     .to_owned();
             text += &format!("system = ['{}']\n", root.path().join("system").display());

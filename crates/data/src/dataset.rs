@@ -1,18 +1,18 @@
-//! Labelled images in memory, and how to take parts of them.
+//! Labeled images in memory, and how to take parts of them.
 
 use ndarray::{Array4, ArrayView3, Axis};
 use tarrl_tensor::Key;
 
 use crate::error::{Result, setting};
 
-/// Labelled images, as bytes, in the order of their file.
+/// Labeled images, as bytes, in the order of their file.
 ///
 /// Labels are smaller than `classes.len()` and there is one per image; [`Dataset::new`] checks both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dataset {
     /// What to call it in logs and tables.
     pub name: String,
-    /// Pixels `(n, h, w, c)`, 0 to 255, c = 1 (grey) or 3 (red, green, blue).
+    /// Pixels `(n, h, w, c)`, 0 to 255, c = 1 (gray) or 3 (red, green, blue).
     pub images: Array4<u8>,
     /// Class of each image `(n)`.
     pub labels: Vec<u16>,
@@ -237,7 +237,7 @@ mod tests {
         let d = Dataset::new("two", images, vec![0], vec!["one".into()]);
         let found = d.channel_statistics();
         let want = [(0.5, 0.5), (0.2, 0.0)];
-        // The square root of a cancelled difference of order 1e-17 is of order 1e-8.
+        // The square root of a canceled difference of order 1e-17 is of order 1e-8.
         assert!(
             found.iter().zip(want).all(|(f, w)| (f.0 - w.0).abs() < 1e-7 && (f.1 - w.1).abs() < 1e-7),
             "{found:?}"

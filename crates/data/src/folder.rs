@@ -16,7 +16,7 @@ const LONGEST_SIDE: u32 = 4096;
 
 /// Reads `folder/<class>/<image>`; classes and images come in the order of their names.
 ///
-/// Grey files give one channel; if any file is coloured, all get three. Names that begin with a dot
+/// Gray files give one channel; if any file is colored, all get three. Names that begin with a dot
 /// and files beside the class folders are passed over.
 ///
 /// # Errors
@@ -106,7 +106,7 @@ fn decode(path: &Path, first: Option<&DynamicImage>) -> Result<DynamicImage> {
         malformed(path, format!("it cannot be decoded ({e})"), "save the image again or remove it")
     })?;
     if image.color().has_alpha() {
-        return Err(malformed(path, "it has an alpha channel", "flatten it onto a background colour"));
+        return Err(malformed(path, "it has an alpha channel", "flatten it onto a background color"));
     }
     let size = (image.height(), image.width());
     match first.map(|f| (f.height(), f.width())) {
@@ -119,8 +119,8 @@ fn decode(path: &Path, first: Option<&DynamicImage>) -> Result<DynamicImage> {
 }
 
 fn stack(images: Vec<DynamicImage>) -> Array4<u8> {
-    let grey = |color: ColorType| matches!(color, ColorType::L8 | ColorType::L16);
-    let channels = if images.iter().all(|image| grey(image.color())) { 1 } else { 3 };
+    let gray = |color: ColorType| matches!(color, ColorType::L8 | ColorType::L16);
+    let channels = if images.iter().all(|image| gray(image.color())) { 1 } else { 3 };
     let shape = (images.len(), images[0].height() as usize, images[0].width() as usize, channels);
     let bytes = |image: DynamicImage| {
         if channels == 1 { image.into_luma8().into_raw() } else { image.into_rgb8().into_raw() }
@@ -136,7 +136,7 @@ mod tests {
     use proptest::prelude::*;
     use tempfile::TempDir;
 
-    fn grey(value: u8) -> DynamicImage {
+    fn gray(value: u8) -> DynamicImage {
         GrayImage::from_pixel(3, 2, Luma([value])).into()
     }
 
@@ -146,7 +146,7 @@ mod tests {
         for (path, value) in [("dog/b.png", 3), ("dog/a.png", 2), ("cat/x.PNG", 1)] {
             let path = root.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            grey(value).save(path).unwrap();
+            gray(value).save(path).unwrap();
         }
         fs::write(root.path().join("notes.txt"), "beside the classes").unwrap();
         fs::write(root.path().join("dog/.hidden"), "passed over").unwrap();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn one_colour_image_makes_all_three_channelled() {
+    fn one_color_image_makes_all_three_channeled() {
         let root = animals();
         RgbImage::from_fn(3, 2, |x, y| Rgb([x as u8, y as u8, 9]))
             .save(root.path().join("dog/c.png"))
@@ -183,7 +183,7 @@ mod tests {
         type Spoil = fn(&Path);
         let cases: [(Spoil, &str, &str); 7] = [
             (
-                |p| grey(0).resize_exact(4, 4, image::imageops::Nearest).save(p.join("dog/z.png")).unwrap(),
+                |p| gray(0).resize_exact(4, 4, image::imageops::Nearest).save(p.join("dog/z.png")).unwrap(),
                 "dog/z.png: it is 4×4, the first image 2×3",
                 "one size",
             ),
@@ -245,7 +245,7 @@ mod tests {
         ) {
             let root = animals();
             let path = root.path().join(if jpeg { "dog/z.jpg" } else { "dog/z.png" });
-            grey(7).save(&path).unwrap();
+            gray(7).save(&path).unwrap();
             let mut bytes = fs::read(&path).unwrap();
             edits.iter().for_each(|(at, value)| { let i = at.index(bytes.len()); bytes[i] = *value; });
             bytes.truncate(bytes.len() - cut.index(bytes.len()) / 2);

@@ -83,7 +83,7 @@ pub(crate) fn join(
     Ok(Dataset::new(name, pixels, numbers.into_iter().map(u16::from).collect(), classes.to_vec()))
 }
 
-/// Writes grey images `(n, rows, columns, 1)`.
+/// Writes gray images `(n, rows, columns, 1)`.
 ///
 /// # Errors
 /// Those of the writer.
@@ -92,7 +92,7 @@ pub(crate) fn join(
 /// If there is more than one channel.
 pub fn write_images(out: &mut dyn Write, images: ArrayView4<'_, u8>) -> io::Result<()> {
     let (n, rows, columns, channels) = images.dim();
-    assert_eq!(channels, 1, "idx::write_images: images {:?} are not grey", images.dim());
+    assert_eq!(channels, 1, "idx::write_images: images {:?} are not gray", images.dim());
     for word in [IMAGES as usize, n, rows, columns] {
         out.write_all(&be_word(word)?)?;
     }

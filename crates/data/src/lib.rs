@@ -13,7 +13,7 @@
 //!
 //! - [`Catalog`] finds, verifies, downloads, imports and loads datasets by name. A [`Manifest`] states
 //!   the size and SHA-256 of every file. The readers [`idx`], [`cifar`] and [`folder`] work alone too.
-//! - [`Dataset`] holds labelled images; [`Grouping`] and [`Task`] make other questions out of its
+//! - [`Dataset`] holds labeled images; [`Grouping`] and [`Task`] make other questions out of its
 //!   classes.
 //! - [`augment`] describes ([`augment::Recipe`]), draws ([`augment::Draw`]) and applies
 //!   ([`augment::Painter`]) augmentations.

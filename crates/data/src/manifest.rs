@@ -1,4 +1,4 @@
-//! What a dataset is: one TOML file with its title, licence, shape, classes, and the size and
+//! What a dataset is: one TOML file with its title, license, shape, classes, and the size and
 //! SHA-256 of every file.
 
 use std::path::Path;
@@ -18,8 +18,9 @@ pub struct Manifest {
     pub name: String,
     /// The name for people.
     pub title: String,
-    /// The licence, or the custom where there is none.
-    pub licence: String,
+    /// The license, or the custom where there is none.
+    #[serde(alias = "licence")]
+    pub license: String,
     /// Who made it and where it is published, in words.
     pub source: String,
     /// How its files are laid out.
@@ -146,7 +147,7 @@ mod tests {
             .map(|name| format!("[[files]]\nname = '{name}'\nsize = 1\nsha256 = '{}'\n", "0".repeat(64)))
             .concat();
         format!(
-            "title = 'T'\nlicence = 'L'\nsource = 'S'\nformat = 'idx'\nshape = [2, 2, 1]\ntrain = 1\ntest = 1\n\
+            "title = 'T'\nlicense = 'L'\nsource = 'S'\nformat = 'idx'\nshape = [2, 2, 1]\ntrain = 1\ntest = 1\n\
              classes = ['x', 'y']\nmean = [0.5]\nstd = [0.5]\n{files}"
         )
     }

@@ -85,7 +85,7 @@ impl Arch {
         self != Arch::VitTiny
     }
 
-    /// Whether it normalises over batches, so that it can have two sets of batch norm.
+    /// Whether it normalizes over batches, so that it can have two sets of batch norm.
     pub fn has_batch_norm(self) -> bool {
         self != Arch::VitTiny
     }

@@ -1,4 +1,4 @@
-//! The encoder: normalisation of the pixels, then a network.
+//! The encoder: normalization of the pixels, then a network.
 
 use crate::backbone::Backbone;
 use crate::config::{EncoderConfig, Norms};
@@ -13,7 +13,7 @@ use tarrl_tensor::{Array, Device, Key, Tensor};
 
 /// `f`: from pixels in `[0, 1]` to representations.
 ///
-/// The pixels are normalised inside, so perturbations are measured in pixels wherever the encoder is used.
+/// The pixels are normalized inside, so perturbations are measured in pixels wherever the encoder is used.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     config: EncoderConfig,

@@ -63,7 +63,7 @@ impl Walk<Folded> for Rest {
     }
 }
 
-/// A unit whose normalisation went into its map.
+/// A unit whose normalization went into its map.
 #[derive(Clone, Debug)]
 struct Folded {
     map: FoldedMap,

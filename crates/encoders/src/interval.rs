@@ -18,7 +18,7 @@ pub struct IntervalDisplacement {
     /// `(n, d)`: the representations.
     pub clean: Tensor,
     /// `(n, d)`: the middle of each interval.
-    pub centre: Tensor,
+    pub center: Tensor,
     /// `(n, d)`: half of its width.
     pub radius: Tensor,
 }
@@ -26,7 +26,7 @@ pub struct IntervalDisplacement {
 impl IntervalDisplacement {
     /// `(n, d)`: the largest displacement of each coordinate, `|c| + r`.
     pub fn worst(&self) -> Tensor {
-        &self.centre.abs() + &self.radius
+        &self.center.abs() + &self.radius
     }
 }
 
@@ -52,14 +52,14 @@ impl Encoder {
         let middle = (&high + &low).mul_scalar(0.5);
         let half = (&high - &low).mul_scalar(0.5);
         let zero = self.normalize(&x.zeros_like());
-        // Normalisation has a positive scale, so that widths stay widths.
+        // Normalization has a positive scale, so that widths stay widths.
         let scaled = |x: &Tensor| &self.normalize(x) - &zero;
         // The three travel together: sums and means, all that an arrangement does by itself, treat them alike.
         let packed = Tensor::concat(&[&self.normalize(&x), &scaled(&middle), &scaled(&half)], 0);
         let n = x.shape()[0];
         let y = self.walk(&packed, &mut Intervals { n, pass });
         let part = |i: usize| y.slice(0, i * n, n);
-        IntervalDisplacement { clean: part(0), centre: part(1), radius: part(2) }
+        IntervalDisplacement { clean: part(0), center: part(1), radius: part(2) }
     }
 }
 
@@ -75,14 +75,14 @@ impl Walk<Unit> for Intervals<'_> {
         let n = self.n;
         let signed = unit.map.linear(&packed.slice(0, 0, 2 * n));
         let radius = unit.map.absolute(&packed.slice(0, 2 * n, n));
-        let (clean, centre) = (signed.slice(0, 0, n), signed.slice(0, n, n));
+        let (clean, center) = (signed.slice(0, 0, n), signed.slice(0, n, n));
         let clean = unit.map.bias().map_or(clean.clone(), |bias| &clean + bias);
         let parts = match &unit.norm {
-            None => [clean, centre, radius],
+            None => [clean, center, radius],
             Some(norm) => {
                 let Affine { scale, shift } = norm.at(self.pass.at()).affine_at(&clean, self.pass);
                 let a = clean.channel_affine(&scale, &shift, false);
-                [a, &centre * &scale, &radius * &scale.abs()]
+                [a, &center * &scale, &radius * &scale.abs()]
             }
         };
         match unit.activation {
@@ -162,7 +162,7 @@ mod tests {
                         if trial % 2 == 0 { noise.sign() } else { noise.mul_scalar(2.0).clamp(-1.0, 1.0) };
                     let u = (&x + &noise.mul_scalar(epsilon)).clamp(0.0, 1.0);
                     let moved = &encoder.forward(&u, &mut Pass::eval()) - &clean;
-                    let off = (&moved - &found.centre).abs().array().to_f64();
+                    let off = (&moved - &found.center).abs().array().to_f64();
                     let [r, z] = [&found.radius, &clean].map(|t| t.array().to_f64());
                     for (i, off) in off.iter().enumerate() {
                         // f32 through up to eighteen layers, relative to the size of the representation.

@@ -32,7 +32,7 @@
 //! - [`Norms::Dual`] gives every batch norm two sets, and the [`Branch`] of a [`Pass`] chooses between them.
 //! - In [`Precision::Bf16`] an encoder on a GPU stores what it computes in half the bytes; parameters stay f32.
 //! - A [`Projector`] and a [`Predictor`] stand between representations and a loss; [`ema`] lets a copy of them follow.
-//! - A [`Module`] is a list of named tensors with a [`Role`] each: what optimisers, averages and
+//! - A [`Module`] is a list of named tensors with a [`Role`] each: what optimizers, averages and
 //!   [`checkpoint`]s need to know of a network. Own networks implement it, from the same layers or others.
 //! - Initial values depend on the seed and the name of the layer ([`Site`]), on nothing else.
 #![forbid(unsafe_code)]

@@ -3,16 +3,16 @@
 use crate::pass::Pass;
 use tarrl_tensor::{DType, Tensor};
 
-/// What a tensor of a network is for. Optimisers decide by it what decays and what adapts.
+/// What a tensor of a network is for. Optimizers decide by it what decays and what adapts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The weights of a convolution or a linear map.
     Weight,
     /// The bias of a linear map.
     Bias,
-    /// The scale of a normalisation.
+    /// The scale of a normalization.
     NormScale,
-    /// The shift of a normalisation.
+    /// The shift of a normalization.
     NormShift,
     /// Added to tokens: a class token, positions.
     Embedding,
@@ -21,7 +21,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// Whether an optimiser changes it.
+    /// Whether an optimizer changes it.
     pub fn is_parameter(self) -> bool {
         self != Role::Buffer
     }

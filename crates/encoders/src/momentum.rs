@@ -69,7 +69,7 @@ fn mixed(past: &Tensor, new: &Tensor, momentum: f64) -> Tensor {
 }
 
 /// The momentum of step `t` of `T`, rising by half a cosine from `start` to 1: `1 − (1 − start)(cos(π t/T) + 1)/2` (Grill
-/// et al. 2020, section 3.3). T counts steps of the optimiser.
+/// et al. 2020, section 3.3). T counts steps of the optimizer.
 pub fn cosine_momentum(start: f64, step: u64, steps: u64) -> f64 {
     let share = step as f64 / steps.max(1) as f64;
     1.0 - (1.0 - start) * ((std::f64::consts::PI * share).cos() + 1.0) / 2.0

@@ -6,7 +6,7 @@ use tarrl_tensor::{Array, DType, Tensor};
 
 /// One way through a network, and what batch norm has seen on it.
 ///
-/// In training the layers normalise with the statistics of the batch and leave them here; nothing in
+/// In training the layers normalize with the statistics of the batch and leave them here; nothing in
 /// the network changes until [`Module::absorb`](crate::Module::absorb). One pass may lead through several
 /// networks, encoder and projector, if their layers have different names.
 #[derive(Clone, Debug)]
@@ -49,12 +49,12 @@ pub struct BatchStatistics {
 }
 
 impl Pass {
-    /// Normalise with running statistics: the result of an image does not depend on the others.
+    /// Normalize with running statistics: the result of an image does not depend on the others.
     pub fn eval() -> Self {
         Pass { mode: Mode::Eval, branch: Branch::Clean, statistics: Vec::new() }
     }
 
-    /// Normalise with the statistics of the batch, and collect them.
+    /// Normalize with the statistics of the batch, and collect them.
     pub fn train() -> Self {
         Pass { mode: Mode::Train, branch: Branch::Clean, statistics: Vec::new() }
     }
@@ -69,7 +69,7 @@ impl Pass {
         self.branch
     }
 
-    /// Whether batches are normalised with their own statistics.
+    /// Whether batches are normalized with their own statistics.
     pub fn is_train(&self) -> bool {
         self.mode == Mode::Train
     }

@@ -5,9 +5,9 @@ use tarrl_tensor::{DType, Device, Tensor};
 
 /// What the values between the pixels and the representation are stored as.
 ///
-/// In bf16 the encoder casts normalised pixels when they come in and the last map before its mean over positions, or the
+/// In bf16 the encoder casts normalized pixels when they come in and the last map before its mean over positions, or the
 /// representation where there is no such mean; what goes in and comes out is f32. Parameters are f32 and are cast where
-/// they are used, so that their gradients come back in f32; statistics, scales and shifts of normalisations stay f32.
+/// they are used, so that their gradients come back in f32; statistics, scales and shifts of normalizations stay f32.
 /// Losses, attacks and their radii never see bf16.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Precision {

@@ -16,9 +16,9 @@ const HEAD: usize = 64;
 /// Standard deviation of the initial values of matrices and positions.
 const DEVIATION: f32 = 0.02;
 
-/// Patches of 4×4 pixels as tokens, a class token before them, learned positions, twelve blocks that normalise before
+/// Patches of 4×4 pixels as tokens, a class token before them, learned positions, twelve blocks that normalize before
 /// they compute, three heads of attention and a hidden layer four times as wide in each; the representation is the class
-/// token after a last normalisation.
+/// token after a last normalization.
 ///
 /// Names and order are timm's: `cls_token`, `pos_embed`, `patch_embed.proj`, `blocks.0.norm1`, `blocks.0.attn.qkv`, …,
 /// `norm`. Initial values: matrices and positions N(0, 0.02²), class token N(0, 1e-12), biases 0, the patches PyTorch's

@@ -13,7 +13,7 @@ const STEM: usize = 16;
 /// Channels of each stage at width 1, ten times wider than at first; all but the first begin with stride 2.
 const STAGES: [usize; 3] = [160, 320, 640];
 
-/// A 3×3 stem, three stages of blocks that normalise before they convolve, a last normalisation, the mean over all
+/// A 3×3 stem, three stages of blocks that normalize before they convolve, a last normalization, the mean over all
 /// positions. Names: `conv1`, `block1.layer.0.bn1`, `block1.layer.0.conv1`, …, `block1.layer.0.convShortcut`, …, `bn1`.
 #[derive(Clone, Debug)]
 pub(crate) struct WideResNet<U> {

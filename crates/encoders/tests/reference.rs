@@ -299,7 +299,7 @@ fn pool(x: &Maps) -> Vec<f64> {
     x.data.chunks(x.h * x.w).map(|map| map.iter().sum::<f64>() / map.len() as f64).collect()
 }
 
-/// Pixels `(n, h, w, c)` as normalised maps.
+/// Pixels `(n, h, w, c)` as normalized maps.
 fn normalized(x: &Tensor, config: &EncoderConfig) -> Maps {
     let &[n, h, w, c] = &x.shape()[..] else { panic!("images") };
     let pixels = x.array().to_f64();

@@ -1,25 +1,25 @@
-//! Heads without training: weighted nearest neighbours and nearest centroids.
+//! Heads without training: weighted nearest neighbors and nearest centroids.
 
 use crate::probe::check;
 use serde::{Deserialize, Serialize};
 use tarrl_bound::LinearHead;
 use tarrl_tensor::{Tensor, Transpose};
 
-/// Weighted nearest neighbours by cosine (Wu et al., arXiv 1805.01978): each of the `k` nearest samples
+/// Weighted nearest neighbors by cosine (Wu et al., arXiv 1805.01978): each of the `k` nearest samples
 /// of a bank votes for its label with weight `exp(cosine / temperature)`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Knn {
-    /// Neighbours that vote; all of the bank if it is smaller.
+    /// Neighbors that vote; all of the bank if it is smaller.
     pub k: usize,
     /// Cosines are divided by this before the exponential.
     pub temperature: f64,
 }
 
 impl Knn {
-    /// Twenty neighbours at temperature 0.07.
+    /// Twenty neighbors at temperature 0.07.
     pub const NEAR: Knn = Knn { k: 20, temperature: 0.07 };
-    /// Two hundred neighbours at temperature 0.1.
+    /// Two hundred neighbors at temperature 0.1.
     pub const WIDE: Knn = Knn { k: 200, temperature: 0.1 };
 
     /// The label of each query `(m, d)` by the bank `(n, d)` and its `labels (n)`.
@@ -43,7 +43,7 @@ impl Knn {
     pub fn votes(&self, bank: &Tensor, labels: &[u32], queries: &Tensor) -> Vec<Vec<f64>> {
         let classes = labels.iter().max().map_or(0, |&top| top as usize + 1);
         check(bank, labels, classes);
-        assert!(self.k > 0, "Knn: no neighbour to vote");
+        assert!(self.k > 0, "Knn: no neighbor to vote");
         let (n, m) = (labels.len(), queries.shape()[0]);
         let k = self.k.min(n);
         let (bank, queries) = (bank.l2_normalize(NORM_FLOOR), queries.l2_normalize(NORM_FLOOR));
@@ -110,7 +110,7 @@ mod tests {
 
     /// Values by hand: cosines .995037, .975441, .292714 of the three nearest.
     #[test]
-    fn one_near_neighbour_outvotes_two() {
+    fn one_near_neighbor_outvotes_two() {
         let device = device();
         let bank = Tensor::new(&device, [4, 2], &[1.0f32, 0.0, 0.9, 0.3, 0.0, 1.0, 0.2, 1.0]);
         let query = Tensor::new(&device, [1, 2], &[1.0f32, 0.1]);
@@ -138,7 +138,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_sample_is_its_own_nearest_neighbour(seed: u64, n in 1usize..600) {
+        fn a_sample_is_its_own_nearest_neighbor(seed: u64, n in 1usize..600) {
             let mut s = tarrl_tensor::Key::new(seed).stream();
             let x: Vec<f32> = (0..n * 5).map(|_| s.normal() as f32).collect();
             let labels: Vec<u32> = (0..n).map(|_| s.below(7) as u32).collect();

@@ -1,10 +1,10 @@
-//! Limited-memory BFGS: minimises a smooth function of many variables from values and gradients.
+//! Limited-memory BFGS: minimizes a smooth function of many variables from values and gradients.
 
 use crate::wolfe::{Step, Wolfe};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// How [`minimise`] works.
+/// How [`minimize`] works.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lbfgs {
@@ -27,7 +27,7 @@ impl Default for Lbfgs {
 /// A function of a point `(m)`: its value and its gradient `(m)` there.
 pub type Smooth<'a> = dyn FnMut(&[f64]) -> (f64, Vec<f64>) + 'a;
 
-/// Where [`minimise`] ended.
+/// Where [`minimize`] ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Minimum {
     /// The point `(m)`.
@@ -42,12 +42,12 @@ pub struct Minimum {
     pub evaluations: usize,
 }
 
-/// Minimises `f` from `start`.
+/// Minimizes `f` from `start`.
 ///
 /// Two-loop recursion with the strong Wolfe line search (Nocedal and Wright, algorithms 7.4 and 7.5).
 /// It ends where the gradient is below the tolerance, or no step decreases the value any more;
 /// [`Minimum::gradient_norm`] tells which.
-pub fn minimise(f: &mut Smooth<'_>, start: Vec<f64>, config: &Lbfgs) -> Minimum {
+pub fn minimize(f: &mut Smooth<'_>, start: Vec<f64>, config: &Lbfgs) -> Minimum {
     let (value, mut gradient) = f(&start);
     let mut min =
         Minimum { point: start, value, gradient_norm: largest(&gradient), iterations: 0, evaluations: 1 };
@@ -155,7 +155,7 @@ mod tests {
             let (a, b) = (1.0 - x[0], x[1] - x[0] * x[0]);
             (a * a + 100.0 * b * b, vec![-2.0 * a - 400.0 * x[0] * b, 200.0 * b])
         };
-        let min = minimise(&mut f, vec![-1.2, 1.0], &Lbfgs { tolerance: 1e-9, ..Lbfgs::default() });
+        let min = minimize(&mut f, vec![-1.2, 1.0], &Lbfgs { tolerance: 1e-9, ..Lbfgs::default() });
         // At a gradient of 1e-9 and a smallest curvature of 0.4 the point is within 2.5e-9 of (1, 1).
         assert!((min.point[0] - 1.0).abs() < 1e-8 && (min.point[1] - 1.0).abs() < 1e-8, "{min:?}");
         assert!(min.gradient_norm <= 1e-9 && min.iterations < 60, "{min:?}");
@@ -163,13 +163,13 @@ mod tests {
 
     #[test]
     fn a_start_at_the_minimum_stays() {
-        let min = minimise(&mut |x| (x[0] * x[0], vec![2.0 * x[0]]), vec![0.0], &Lbfgs::default());
+        let min = minimize(&mut |x| (x[0] * x[0], vec![2.0 * x[0]]), vec![0.0], &Lbfgs::default());
         assert_eq!((min.iterations, min.evaluations, min.point), (0, 1, vec![0.0]));
     }
 
     #[test]
     fn a_gradient_that_is_not_a_number_is_not_a_minimum() {
-        let min = minimise(&mut |_| (f64::NAN, vec![f64::NAN]), vec![0.0], &Lbfgs::default());
+        let min = minimize(&mut |_| (f64::NAN, vec![f64::NAN]), vec![0.0], &Lbfgs::default());
         assert!(min.gradient_norm.is_nan());
     }
 
@@ -183,7 +183,7 @@ mod tests {
                 let value = e.iter().zip(&c).map(|(e, c)| c * e * e).sum();
                 (value, e.iter().zip(&c).map(|(e, c)| 2.0 * c * e).collect())
             };
-            let min = minimise(&mut f, vec![0.0; c.len()], &Lbfgs { tolerance: 1e-8, ..Lbfgs::default() });
+            let min = minimize(&mut f, vec![0.0; c.len()], &Lbfgs { tolerance: 1e-8, ..Lbfgs::default() });
             prop_assert!(min.gradient_norm <= 1e-8, "{:?}", min);
             for (i, x) in min.point.iter().enumerate() {
                 prop_assert!((x - i as f64).abs() <= 1e-8 / (2.0 * c[i]) + 1e-12);

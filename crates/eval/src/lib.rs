@@ -71,7 +71,7 @@ pub use attacked::{Attacked, Example, Robust};
 pub use diagnostics::{Diagnostics, alignment, diagnose};
 pub use features::{features, pixels};
 pub use knn::{Knn, nearest_centroid};
-pub use lbfgs::{Lbfgs, Minimum, Smooth, minimise};
+pub use lbfgs::{Lbfgs, Minimum, Smooth, minimize};
 pub use measure::{BoundMeasurement, Downstream, MeasureConfig, TaskBound, displacements, measure_bound};
 pub use probe::{Candidate, Probe, ProbeConfig, linear_probe};
 pub use ridge::{Ridge, ridge};

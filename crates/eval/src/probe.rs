@@ -1,7 +1,7 @@
 //! The linear probe: multinomial logistic regression on cached features.
 
 use crate::features::rows;
-use crate::lbfgs::{Lbfgs, Minimum, minimise};
+use crate::lbfgs::{Lbfgs, Minimum, minimize};
 use crate::split::stratified;
 use crate::standard::Standardizer;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ pub struct ProbeConfig {
     pub l2: Vec<f64>,
     /// Share of each class of the training set that chooses among them.
     pub validation: f64,
-    /// The optimiser.
+    /// The optimizer.
     pub solver: Lbfgs,
 }
 
@@ -31,12 +31,12 @@ impl Default for ProbeConfig {
 /// A fitted probe and how it came about.
 #[derive(Clone, Debug)]
 pub struct Probe {
-    /// The head on the features as they are: the standardisation is folded in, so that its constants
+    /// The head on the features as they are: the standardization is folded in, so that its constants
     /// speak of displacements of the encoder itself.
     pub head: LinearHead,
     /// The weight of the squared norm that was chosen.
     pub l2: f64,
-    /// What was tried, strongest regularisation first.
+    /// What was tried, strongest regularization first.
     pub path: Vec<Candidate>,
     /// Mean cross-entropy plus penalty at the end, in nats.
     pub objective: f64,
@@ -57,7 +57,7 @@ pub struct Candidate {
     pub accuracy: f64,
 }
 
-/// Fits `mean cross-entropy + l2/2 · ‖W‖²` on standardised features `(n, d)` with `labels (n)`.
+/// Fits `mean cross-entropy + l2/2 · ‖W‖²` on standardized features `(n, d)` with `labels (n)`.
 ///
 /// The weight `l2` is chosen on a part of the training set that is stratified by class and drawn by
 /// `key`: the strongest one whose accuracy there lies within one standard error of the best. What more
@@ -65,8 +65,8 @@ pub struct Candidate {
 /// which multiplies every displacement of the representation (Theorem A1, docs/theory.md), keeps growing.
 /// The head is then fitted on all of the training set. Test data is not an argument. Weights are tried
 /// from strong to weak, each warm-started from the last, until two in a row have a larger cross-entropy
-/// than the best. The bias is not penalised. The problem is convex and solved in f64, so that the result
-/// does not depend on the optimiser; it has the same bits for any number of threads. This is the protocol
+/// than the best. The bias is not penalized. The problem is convex and solved in f64, so that the result
+/// does not depend on the optimizer; it has the same bits for any number of threads. This is the protocol
 /// "standard linear finetuning": frozen encoder, head trained on clean, un-augmented images.
 ///
 /// # Panics
@@ -101,7 +101,7 @@ pub fn linear_probe(
         let (mut least, mut worse) = (f64::INFINITY, 0);
         let (count, mut points) = (held.labels.len(), Vec::new());
         for &l2 in &weights {
-            let min = fit.minimise(l2, theta, &rough);
+            let min = fit.minimize(l2, theta, &rough);
             iterations += min.iterations;
             theta = min.point;
             let candidate = held.judge(l2, &theta);
@@ -120,7 +120,7 @@ pub fn linear_probe(
     }
     let (l2, start) = chosen;
     let standard = Standardizer::of(features);
-    let min = Logistic::new(standard.design(features), labels, classes).minimise(l2, start, &config.solver);
+    let min = Logistic::new(standard.design(features), labels, classes).minimize(l2, start, &config.solver);
     let (weight, bias) = standard.fold(&min.point);
     Probe {
         head: LinearHead::new(classes, d, weight, bias),
@@ -135,7 +135,7 @@ pub fn linear_probe(
 /// Weights in a row whose loss is worse than the best before weaker ones are not tried.
 const PATIENCE: usize = 2;
 
-/// The position of the strongest regularisation whose accuracy on `count` held-out samples lies within one
+/// The position of the strongest regularization whose accuracy on `count` held-out samples lies within one
 /// standard error of the best (Breiman et al. 1984, section 3.4.3).
 fn strongest_within_one_error(path: &[Candidate], count: usize) -> usize {
     let best = path.iter().map(|c| c.accuracy).fold(0.0, f64::max);
@@ -158,8 +158,8 @@ impl Logistic {
         Logistic { turned: design.t(), design, labels, classes }
     }
 
-    fn minimise(&self, l2: f64, start: Vec<f64>, solver: &Lbfgs) -> Minimum {
-        minimise(&mut |theta| self.value_and_gradient(l2, theta), start, solver)
+    fn minimize(&self, l2: f64, start: Vec<f64>, solver: &Lbfgs) -> Minimum {
+        minimize(&mut |theta| self.value_and_gradient(l2, theta), start, solver)
     }
 
     fn value_and_gradient(&self, l2: f64, theta: &[f64]) -> (f64, Vec<f64>) {
@@ -206,13 +206,13 @@ mod tests {
         Cpu { threads, ..Cpu::default() }.open()
     }
 
-    /// Clouds around random centres; features of different scale and mean, some negative ones cut off.
+    /// Clouds around random centers; features of different scale and mean, some negative ones cut off.
     fn clouds(device: &Device, (n, d, k): (usize, usize, usize), noise: f64) -> (Tensor, Vec<u32>) {
         let mut s = Key::new(11).stream();
-        let centres: Vec<f64> = (0..k * d).map(|_| s.normal()).collect();
+        let centers: Vec<f64> = (0..k * d).map(|_| s.normal()).collect();
         let labels: Vec<u32> = (0..n).map(|i| (i % k) as u32).collect();
         let value = |(i, j): (usize, usize), s: &mut tarrl_tensor::Stream| {
-            ((centres[i % k * d + j] + noise * s.normal()).max(-0.5) * (1 << (j % 4)) as f64 + j as f64)
+            ((centers[i % k * d + j] + noise * s.normal()).max(-0.5) * (1 << (j % 4)) as f64 + j as f64)
                 as f32
         };
         let x: Vec<f32> = (0..n * d).map(|cell| value((cell / d, cell % d), &mut s)).collect();
@@ -239,10 +239,10 @@ mod tests {
         ProbeConfig { l2: vec![l2], ..ProbeConfig::default() }
     }
 
-    /// Against gradient descent in plain loops, on features standardised here once more, with the step
+    /// Against gradient descent in plain loops, on features standardized here once more, with the step
     /// 1/L of the largest possible curvature.
     #[test]
-    fn the_optimum_of_another_optimiser() {
+    fn the_optimum_of_another_optimizer() {
         let (n, d, k, l2) = (90, 4, 3, 0.05);
         let (x, labels) = clouds(&device(1), (n, d, k), 1.5);
         let probe = linear_probe(&x, &labels, k, &only(l2), Key::new(0));
@@ -284,7 +284,7 @@ mod tests {
         }
         assert!(size < 1e-9, "the reference did not converge: {size}");
         assert!((probe.objective - loss).abs() < 1e-6, "{} {loss}", probe.objective);
-        // The same function of the raw features: the standardisation is folded in.
+        // The same function of the raw features: the standardization is folded in.
         let head = logits(&probe.head, &x.to_vec::<f32>()[..d]);
         let want: Vec<f64> = theta.iter().map(|t| t.iter().zip(&rows[0]).map(|(t, r)| t * r).sum()).collect();
         for c in 1..k {
@@ -323,7 +323,7 @@ mod tests {
         let error = (best * (1.0 - best) / 20.0).sqrt(); // a tenth of 200 samples are held out
         let near = |c: &&Candidate| c.accuracy >= best - error;
         assert_eq!(probe.l2, probe.path.iter().find(near).unwrap().l2);
-        // Noise this large needs regularisation, and the path ends before the weakest.
+        // Noise this large needs regularization, and the path ends before the weakest.
         assert!(probe.l2 > 1e-3 && probe.path.len() < 11, "{:?}", probe.path);
     }
 
@@ -355,7 +355,7 @@ mod tests {
             linear_probe(&x, &labels, 3, &only(0.01), Key::new(1)),
             linear_probe(&big, &labels, 3, &only(0.01), Key::new(1)),
         );
-        // A power of two changes no bit of the standardised features.
+        // A power of two changes no bit of the standardized features.
         for (a, b) in a.head.weight().iter().zip(b.head.weight()) {
             assert!((a - 64.0 * b).abs() <= 1e-9 * a.abs().max(1e-3), "{a} {b}");
         }

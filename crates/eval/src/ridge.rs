@@ -17,10 +17,10 @@ pub struct Ridge {
     pub l2: f64,
 }
 
-/// Fits `mean ‖y − W x − b‖² + l2 ‖W‖²` on standardised features `(n, d)` with targets `(n, m)`.
+/// Fits `mean ‖y − W x − b‖² + l2 ‖W‖²` on standardized features `(n, d)` with targets `(n, m)`.
 ///
 /// The weight is the one of `l2` with the smallest error on a random tenth of the training set; the head
-/// is then fitted on all of it, and the standardisation is folded into it. Each fit is exact: one
+/// is then fitted on all of it, and the standardization is folded into it. Each fit is exact: one
 /// eigendecomposition serves every weight.
 ///
 /// # Panics
@@ -55,7 +55,7 @@ fn choose(features: &Tensor, targets: &Tensor, l2: &[f64], key: Key) -> f64 {
     errors.min_by(|a, b| a.1.total_cmp(&b.1).then(b.0.total_cmp(&a.0))).map_or(l2[0], |best| best.0)
 }
 
-/// The normal equations of standardised features and centred targets.
+/// The normal equations of standardized features and centerd targets.
 struct Normal {
     standard: Standardizer,
     spectrum: Spectrum,
@@ -123,7 +123,7 @@ mod tests {
         assert!((head.bias[0] - 3.0).abs() < 1e-8 && (head.bias[1] + 1.0).abs() < 1e-8, "{head:?}");
     }
 
-    /// At the minimum the gradient of the stated objective is zero, checked in the standardised features.
+    /// At the minimum the gradient of the stated objective is zero, checked in the standardized features.
     #[test]
     fn the_stated_objective_is_minimal() {
         let ((x, y), l2) = (sample(40, 1.0), 0.3);

@@ -1,4 +1,4 @@
-//! Standardised features: what heads are fitted on, and how to get back from there.
+//! Standardized features: what heads are fitted on, and how to get back from there.
 
 use tarrl_tensor::{DType, Tensor};
 
@@ -25,7 +25,7 @@ impl Standardizer {
         Standardizer { scale: scale.collect(), mean }
     }
 
-    /// The standardised rows with a last column of ones, `(n, d + 1)` in f64.
+    /// The standardized rows with a last column of ones, `(n, d + 1)` in f64.
     pub(crate) fn design(&self, features: &Tensor) -> Tensor {
         let (n, d) = (features.shape()[0], self.mean.len());
         let device = features.device();

@@ -105,7 +105,7 @@ impl Wolfe {
     }
 }
 
-/// The minimiser of the cubic through both ends, kept off the ends by a tenth of the interval.
+/// The minimizer of the cubic through both ends, kept off the ends by a tenth of the interval.
 fn inside(low: &Step, high: &Step) -> f64 {
     let width = high.length - low.length;
     let d1 = low.slope + high.slope - 3.0 * (high.value - low.value) / width;
@@ -138,11 +138,11 @@ mod tests {
         /// A convex bowl with ripples: bounded below, many local minima, and a domain that ends at 60.
         #[test]
         fn accepted_steps_satisfy_both_conditions(
-            centre in 0.01f64..50.0, ripple in 0.0f64..3.0, wave in 0.1f64..5.0, first in 1e-4f64..100.0,
+            center in 0.01f64..50.0, ripple in 0.0f64..3.0, wave in 0.1f64..5.0, first in 1e-4f64..100.0,
             curvature in 0.1f64..0.9,
         ) {
-            let value = |a: f64| (a - centre).powi(2) - ripple * (wave * a).sin();
-            let slope = |a: f64| 2.0 * (a - centre) - ripple * wave * (wave * a).cos();
+            let value = |a: f64| (a - center).powi(2) - ripple * (wave * a).sin();
+            let slope = |a: f64| 2.0 * (a - center) - ripple * wave * (wave * a).cos();
             let start = Step { length: 0.0, value: value(0.0), slope: slope(0.0) };
             prop_assume!(start.slope < -1e-3);
             let wolfe = Wolfe { curvature, ..Wolfe::default() };

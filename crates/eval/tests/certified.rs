@@ -109,7 +109,7 @@ fn on_random_networks() {
     }
 }
 
-/// A small encoder that has learnt a little without labels, a head on it, and images it has not seen.
+/// A small encoder that has learned a little without labels, a head on it, and images it has not seen.
 struct Trained {
     encoder: Frozen,
     head: LinearHead,

@@ -1,4 +1,4 @@
-//! What a GPU does for whole batches: views painted from bytes, and steps of optimisers over all parameters.
+//! What a GPU does for whole batches: views painted from bytes, and steps of optimizers over all parameters.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use tarrl_train::{AdamW, Lars, LarsForm, Optimizer, OptimizerConfig, Parameter, 
 /// Images of a batch.
 const IMAGES: usize = 12;
 
-/// Every transform alone and all together, in grey and in colour.
+/// Every transform alone and all together, in gray and in color.
 pub(super) fn views(device: &Device) -> Vec<(&'static str, Tensor)> {
     let jitter = |change: fn(&mut Jitter)| {
         let mut jitter = Jitter { probability: 1.0, ..Jitter::default() };
@@ -30,7 +30,7 @@ pub(super) fn views(device: &Device) -> Vec<(&'static str, Tensor)> {
         ("contrast", jitter(|j| j.contrast = 0.8)),
         ("saturation", jitter(|j| j.saturation = 0.8)),
         ("hue", jitter(|j| j.hue = 0.5)),
-        ("grey", Recipe { grayscale: 0.5, ..Recipe::default() }),
+        ("gray", Recipe { grayscale: 0.5, ..Recipe::default() }),
         ("blur", Recipe { blur: Blur { probability: 0.7, kernel: 7, ..blur }, ..Recipe::default() }),
         ("solarize", Recipe { solarize: 0.5, ..Recipe::default() }),
         ("the strong view", View::Strong.recipe((32, 32, 3))),
@@ -38,7 +38,7 @@ pub(super) fn views(device: &Device) -> Vec<(&'static str, Tensor)> {
         ("a high-pass, which the host paints", View::HighFrequency.recipe((32, 32, 3))),
     ];
     let mut found = Vec::new();
-    // One plane of a size that no lane of a sum divides, and colours.
+    // One plane of a size that no lane of a sum divides, and colors.
     for shape in [(9, 11, 1), (32, 32, 3)] {
         let mut noise = Key::new(11).stream();
         let images =

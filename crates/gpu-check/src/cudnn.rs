@@ -6,7 +6,7 @@ use tarrl_tensor::{Conv, ConvShape};
 
 const BATCH: usize = 512;
 
-/// Finalises every graph, or says in one line that cuDNN is not installed.
+/// Finalizes every graph, or says in one line that cuDNN is not installed.
 pub(crate) fn check() -> anyhow::Result<()> {
     match finalize_graphs(&Places::usual(), &shapes()) {
         None => println!(

@@ -19,7 +19,7 @@ const STEPS: usize = 7;
 /// epoch looks at more.
 const COUNTED: std::ops::Range<usize> = 2..STEPS - 1;
 /// What the loss of the first step may differ by from the CPU's, relative to the largest; later ones by a hundred times as
-/// much, because normalising over so few images turns roundings of the parameters into more.
+/// much, because normalizing over so few images turns roundings of the parameters into more.
 const APART: f64 = 1e-4;
 
 /// What a training said.

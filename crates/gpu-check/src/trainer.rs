@@ -1,4 +1,4 @@
-//! What a step takes in the trainer: views from the loader, optimiser, records and checkpoints included.
+//! What a step takes in the trainer: views from the loader, optimizer, records and checkpoints included.
 
 use crate::measure::BATCH;
 use anyhow::Context;

@@ -1,11 +1,11 @@
-//! The invariant regularisers of ACL-AIR, as their authors' code has them.
+//! The invariant regularizers of ACL-AIR, as their authors' code has them.
 
 use crate::rows;
 use tarrl_tensor::Tensor;
 
 /// The standard term (SIR) of two views and their unaugmented image: a scalar (Xu et al. 2023, as coded).
 ///
-/// All of `views` and `image` are `(n, d)` and receive gradient; rows are normalised. With `p_i` the softmax *over the
+/// All of `views` and `image` are `(n, d)` and receive gradient; rows are normalized. With `p_i` the softmax *over the
 /// batch* of the n similarities `cos(view_1, image)_i/τ` and `q` that of the other view, it is
 /// `Σ_i q_i (ln q_i − p_i)`. The divergence of the paper would have `ln p_i` there. Its effect is to push the similarities
 /// of a view and its image towards each other across the batch.
@@ -21,7 +21,7 @@ pub fn invariance(views: [&Tensor; 2], image: &Tensor, temperature: f64) -> Tens
 /// The adversarial term (AIR): as [`invariance`] with the product of two distributions over the batch, of the
 /// similarities between attacked view and image, and between attacked view and view (Xu et al. 2023, as coded): a scalar.
 ///
-/// `adversarial[v]` is the attacked `views[v]`; all `(n, d)`, all receive gradient. The products are not normalised
+/// `adversarial[v]` is the attacked `views[v]`; all `(n, d)`, all receive gradient. The products are not normalized
 /// again.
 ///
 /// # Panics

@@ -27,13 +27,13 @@ impl Default for BarlowTwins {
 /// The loss of Barlow Twins: a scalar (Zbontar et al. 2021, equations 1 and 2).
 ///
 /// `z1` and `z2` are `(n, d)`; row `i` of both comes from one sample, and both receive gradient. With ẑ the
-/// dimensions normalised over the batch (biased variance plus 1e-5) and `C = ẑ1ᵀ ẑ2/n` `(d, d)`:
+/// dimensions normalized over the batch (biased variance plus 1e-5) and `C = ẑ1ᵀ ẑ2/n` `(d, d)`:
 ///
 /// ```text
 /// L = scale·[ Σ_i (C_ii − 1)² + λ Σ_{i ≠ j} C_ij² ]
 /// ```
 ///
-/// Rows are not normalised. Constant embeddings give `scale·d`.
+/// Rows are not normalized. Constant embeddings give `scale·d`.
 ///
 /// # Panics
 /// If the views differ in shape.
@@ -43,16 +43,16 @@ pub fn barlow_twins(z1: &Tensor, z2: &Tensor, config: &BarlowTwins) -> Tensor {
     let d = z1.shape()[1];
     let BarlowTwins { off_diagonal, scale } = *config;
     let correlation =
-        standardised(z1).matmul_with(&standardised(z2), Transpose::LEFT).mul_scalar(1.0 / n as f64);
+        standardized(z1).matmul_with(&standardized(z2), Transpose::LEFT).mul_scalar(1.0 / n as f64);
     let gap = &correlation - &rows::diagonal(z1, d, 1.0);
     // 1 on the diagonal, λ elsewhere.
     let weights = rows::diagonal(z1, d, 1.0 - off_diagonal).add_scalar(off_diagonal);
     (&gap.square() * &weights).sum_all().mul_scalar(scale)
 }
 
-fn standardised(z: &Tensor) -> Tensor {
-    let centred = z - &z.mean(0);
-    &centred / &centred.square().mean(0).add_scalar(EPS).sqrt()
+fn standardized(z: &Tensor) -> Tensor {
+    let centerd = z - &z.mean(0);
+    &centerd / &centerd.square().mean(0).add_scalar(EPS).sqrt()
 }
 
 #[cfg(test)]

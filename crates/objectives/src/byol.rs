@@ -6,7 +6,7 @@ use tarrl_tensor::Tensor;
 /// One direction of BYOL, `mean (2 − 2 cos(p, k))`: a scalar (Grill et al. 2020, equation 2).
 ///
 /// `prediction` `(n, d)` is the predictor's output of one view; `target` `(n, d)` the momentum network's projection of
-/// the other, a constant here. Rows are normalised. The loss of a step is the sum of both directions.
+/// the other, a constant here. Rows are normalized. The loss of a step is the sum of both directions.
 ///
 /// # Panics
 /// If the shapes differ.
@@ -42,7 +42,7 @@ pub fn negative_cosine(a: &Tensor, b: &Tensor) -> Tensor {
 
 /// The loss of DeACL, `−cos(f(x), T(x)) − k·cos(f(x'), f(x))`: a scalar (Zhang et al. 2022).
 ///
-/// `[clean, adversarial]` are the student's representations `(n, d)` of an image and of its attacked neighbour, both
+/// `[clean, adversarial]` are the student's representations `(n, d)` of an image and of its attacked neighbor, both
 /// of which receive gradient; `teacher` `(n, d)` is a constant here. k is `weight`, 2 in the paper.
 ///
 /// # Panics

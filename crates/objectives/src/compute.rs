@@ -44,9 +44,9 @@ pub(crate) fn of(objective: &Objective, step: &Embeddings<'_>) -> Tensor {
             over_pairs(step, &|i, j| swav([online[i], online[j]], [&codes[i], &codes[j]], config.temperature))
         }
         Objective::Dino(config) => {
-            let centre = step.centre.expect("dino: no centre");
+            let center = step.center.expect("dino: no center");
             let targets = (0..config.global.min(step.targets.len()))
-                .map(|i| centre.targets(target(step, i), config.teacher_temperature));
+                .map(|i| center.targets(target(step, i), config.teacher_temperature));
             dino(&online, &targets.collect::<Vec<_>>().iter().collect::<Vec<_>>(), config.temperature)
         }
         Objective::SupCon(config) => sup_con(&online, labels(step), config),

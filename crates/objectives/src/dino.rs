@@ -1,4 +1,4 @@
-//! Self-distillation with a centred teacher.
+//! Self-distillation with a centerd teacher.
 
 use crate::memory::{self, Memory};
 use crate::rows;
@@ -13,8 +13,8 @@ pub struct Dino {
     pub temperature: f64,
     /// τ of the teacher. Lower where outputs become uniform.
     pub teacher_temperature: f64,
-    /// The weight of the past in the centre.
-    pub centre_momentum: f64,
+    /// The weight of the past in the center.
+    pub center_momentum: f64,
     /// How many of the views, the first, have targets.
     pub global: usize,
     /// How many classes the head has.
@@ -27,7 +27,7 @@ impl Default for Dino {
         Dino {
             temperature: 0.1,
             teacher_temperature: 0.04,
-            centre_momentum: 0.9,
+            center_momentum: 0.9,
             global: 2,
             prototypes: 2048,
         }
@@ -38,8 +38,8 @@ impl Default for Dino {
 /// the rows: a scalar, in nats (Caron et al. 2021, equation 3 and algorithm 1).
 ///
 /// `student` are logits `(n, k)` of all crops; `targets` distributions `(n, k)` of the first few of them, the global
-/// ones, from [`Centre::targets`]. Target `i` is not compared with student `i`. Only the students receive gradient.
-/// `ln k` exactly means that all outputs are uniform: lower the teacher's temperature. Near 0 they have one class: centre
+/// ones, from [`Center::targets`]. Target `i` is not compared with student `i`. Only the students receive gradient.
+/// `ln k` exactly means that all outputs are uniform: lower the teacher's temperature. Near 0 they have one class: center
 /// more.
 ///
 /// # Panics
@@ -64,17 +64,17 @@ pub fn dino(student: &[&Tensor], targets: &[&Tensor], temperature: f64) -> Tenso
 /// The running mean of the teacher's logits `(k)`, which is subtracted so that no class takes all. Whoever trains holds
 /// it, beside the networks.
 #[derive(Clone, Debug)]
-pub struct Centre {
+pub struct Center {
     value: Tensor,
 }
 
-impl Centre {
+impl Center {
     /// Zeros, F32.
     pub fn new(device: &Device, classes: usize) -> Self {
-        Centre { value: Tensor::full(device, [classes], DType::F32, 0.0) }
+        Center { value: Tensor::full(device, [classes], DType::F32, 0.0) }
     }
 
-    /// `(k)`: the centre, a constant.
+    /// `(k)`: the center, a constant.
     pub fn value(&self) -> &Tensor {
         &self.value
     }
@@ -85,7 +85,7 @@ impl Centre {
     /// If the number of classes differs or τ is not positive.
     #[track_caller]
     pub fn targets(&self, teacher: &Tensor, temperature: f64) -> Tensor {
-        rows::temperature("Centre::targets", temperature);
+        rows::temperature("Center::targets", temperature);
         self.check(teacher);
         (&teacher.detach() - &self.value).mul_scalar(1.0 / temperature).softmax()
     }
@@ -106,17 +106,17 @@ impl Centre {
     fn check(&self, logits: &Tensor) {
         assert!(
             logits.shape().rank() == 2 && logits.shape()[1] == self.value.shape()[0],
-            "Centre: logits {:?}, centre {:?}",
+            "Center: logits {:?}, center {:?}",
             logits.shape(),
             self.value.shape()
         );
     }
 }
 
-/// Name: `centre`.
-impl Memory for Centre {
+/// Name: `center`.
+impl Memory for Center {
     fn state(&self) -> Vec<(&'static str, Tensor)> {
-        vec![("centre", self.value.clone())]
+        vec![("center", self.value.clone())]
     }
 
     fn restore(&mut self, state: &dyn Fn(&str) -> Option<Tensor>) -> Result<(), String> {

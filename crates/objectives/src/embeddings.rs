@@ -1,6 +1,6 @@
 //! What a step shows to its objective.
 
-use crate::{Centre, Queue};
+use crate::{Center, Queue};
 use tarrl_tensor::{Array, Key, Tensor};
 
 /// The embeddings of one step and what goes with them; which parts an objective reads is told by its
@@ -18,8 +18,8 @@ pub struct Embeddings<'a> {
     pub labels: Option<&'a Array>,
     /// Old keys.
     pub queue: Option<&'a Queue>,
-    /// The centre of the teacher's logits.
-    pub centre: Option<&'a Centre>,
+    /// The center of the teacher's logits.
+    pub center: Option<&'a Center>,
     /// Of the step.
     pub key: Key,
 }
@@ -27,6 +27,6 @@ pub struct Embeddings<'a> {
 /// Nothing, and a constant key.
 impl Default for Embeddings<'_> {
     fn default() -> Self {
-        Embeddings { online: &[], targets: &[], labels: None, queue: None, centre: None, key: Key::new(0) }
+        Embeddings { online: &[], targets: &[], labels: None, queue: None, center: None, key: Key::new(0) }
     }
 }

@@ -1,4 +1,4 @@
-//! Losses of labelled references: cross-entropy and TRADES, and the divergence between predictions.
+//! Losses of labeled references: cross-entropy and TRADES, and the divergence between predictions.
 
 use crate::rows;
 use tarrl_tensor::{Array, Tensor};
@@ -25,7 +25,7 @@ pub fn kl_divergence(p: &Tensor, q: &Tensor) -> Tensor {
 
 /// The loss of TRADES, `CE(f(x), y) + β·KL(f(x) ‖ f(x'))`: a scalar, in nats (Zhang et al. 2019).
 ///
-/// `[clean, adversarial]` are logits `(n, k)` of images and of their attacked neighbours; both receive gradient, as in
+/// `[clean, adversarial]` are logits `(n, k)` of images and of their attacked neighbors; both receive gradient, as in
 /// the authors' code. The attack ascends the divergence from constant clean logits. β is 6 in the paper.
 ///
 /// # Panics

@@ -1,4 +1,4 @@
-//! Self-supervised losses, and their labelled references: pure functions of embeddings.
+//! Self-supervised losses, and their labeled references: pure functions of embeddings.
 //!
 //! The base objective is NT-Xent (Chen et al. 2020, SimCLR, equation 1). With `z` the `2n` unit rows
 //! of both views, `S = z zᵀ / τ` and `p(i)` the other view of row `i`:
@@ -22,11 +22,11 @@
 //! | contrast | [`nt_xent()`], [`nt_xent_together`], [`sup_con()`], [`moco_v2`] with a [`Queue`], [`moco_v3`] |
 //! | prediction | [`byol()`], [`simsiam`]; [`deacl`], [`negative_cosine`] |
 //! | decorrelation | [`barlow_twins()`], [`vicreg()`], [`w_mse()`] with [`whiten`] |
-//! | clusters | [`swav()`] with [`sinkhorn`], [`dino()`] with a [`Centre`] |
+//! | clusters | [`swav()`] with [`sinkhorn`], [`dino()`] with a [`Center`] |
 //! | labels | [`cross_entropy`], [`trades`], [`kl_divergence`] |
 //! | invariance across a batch | [`invariance`], [`adversarial_invariance`] (ACL-AIR) |
 //!
-//! A loss here knows no network and no data: rows in, a scalar out. What it stops, normalises or detaches is
+//! A loss here knows no network and no data: rows in, a scalar out. What it stops, normalizes or detaches is
 //! said where it is defined. What must last from step to step is a value that the caller holds, a [`Memory`]. Which one
 //! a method uses is an [`Objective`], read from its file; what it [`Needs`] is known before anything runs.
 
@@ -56,7 +56,7 @@ mod w_mse;
 pub use air::{adversarial_invariance, invariance};
 pub use barlow_twins::{BarlowTwins, barlow_twins};
 pub use byol::{byol, deacl, negative_cosine, simsiam};
-pub use dino::{Centre, Dino, dino};
+pub use dino::{Center, Dino, dino};
 pub use embeddings::Embeddings;
 pub use label::{cross_entropy, kl_divergence, trades};
 pub use memory::Memory;

@@ -2,7 +2,7 @@
 
 use tarrl_tensor::Tensor;
 
-/// A value that a training carries beside its networks: a [`Queue`](crate::Queue), a [`Centre`](crate::Centre).
+/// A value that a training carries beside its networks: a [`Queue`](crate::Queue), a [`Center`](crate::Center).
 pub trait Memory {
     /// Its tensors by name.
     fn state(&self) -> Vec<(&'static str, Tensor)>;

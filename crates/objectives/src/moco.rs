@@ -55,7 +55,7 @@ pub fn moco_v2([query, key]: [&Tensor; 2], queue: &Queue, temperature: f64) -> T
 /// 2021, "An Empirical Study of Training Self-Supervised Vision Transformers", equation 1 and algorithm 1).
 ///
 /// `query` `(n, d)` is the predictor's output of one view, `key` `(n, d)` the momentum network's of the other, a
-/// constant here; rows are normalised. Negatives are the keys of the other images alone. The loss of a step is the sum
+/// constant here; rows are normalized. Negatives are the keys of the other images alone. The loss of a step is the sum
 /// of both directions. The factor makes gradients independent of τ to first order.
 ///
 /// # Panics

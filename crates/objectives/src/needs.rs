@@ -14,8 +14,8 @@ pub struct Needs {
     pub queue: Option<usize>,
     /// A label for each image: its class, or what stands for it.
     pub labels: bool,
-    /// A centre of the teacher's logits.
-    pub centre: bool,
+    /// A center of the teacher's logits.
+    pub center: bool,
     /// A last layer of so many unit prototypes on unit embeddings.
     pub prototypes: Option<usize>,
     /// A key for each step, to draw from.

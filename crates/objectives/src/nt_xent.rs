@@ -1,11 +1,11 @@
-//! The normalised temperature-scaled cross-entropy of SimCLR.
+//! The normalized temperature-scaled cross-entropy of SimCLR.
 
 use crate::rows;
 use tarrl_tensor::{Array, Tensor};
 
 /// NT-Xent of two views `(n, d)` at `temperature` τ: a scalar, in nats (Chen et al. 2020, equation 1).
 ///
-/// Row `i` of both views comes from one sample. Rows are normalised here, both views receive
+/// Row `i` of both views comes from one sample. Rows are normalized here, both views receive
 /// gradient, and the loss is the mean over the `2n` anchors, so that swapping the views changes
 /// nothing. It is `ln(2n − 1)` when all rows are equal (collapse) and 0 for a single pair, which has
 /// no negatives.

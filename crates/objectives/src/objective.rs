@@ -2,7 +2,7 @@
 
 use crate::embeddings::Embeddings;
 use crate::needs::{Fault, Needs};
-use crate::{BarlowTwins, Centre, Dino, MocoV2, Queue, Sides, SupCon, SwAv, VicReg, WMse};
+use crate::{BarlowTwins, Center, Dino, MocoV2, Queue, Sides, SupCon, SwAv, VicReg, WMse};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use tarrl_tensor::{Device, Key, Tensor};
 
@@ -50,7 +50,7 @@ pub enum Objective {
     /// network gives scores: products of unit embeddings with unit prototypes.
     #[serde(rename = "swav")]
     SwAv(SwAv),
-    /// [`dino`](crate::dino()) with targets of [`Centre::targets`] from the first views.
+    /// [`dino`](crate::dino()) with targets of [`Center::targets`] from the first views.
     Dino(Dino),
     /// [`sup_con`](crate::sup_con()), all views together.
     #[serde(rename = "supcon")]
@@ -99,7 +99,7 @@ impl Objective {
             Objective::SimSiam {} => Needs { predictor: true, targets: true, ..nothing },
             Objective::SwAv(SwAv { prototypes, .. }) => Needs { prototypes: Some(prototypes), ..nothing },
             Objective::Dino(Dino { prototypes, .. }) => {
-                Needs { centre: true, prototypes: Some(prototypes), ..momentum }
+                Needs { center: true, prototypes: Some(prototypes), ..momentum }
             }
             Objective::SupCon(_) | Objective::CrossEntropy {} | Objective::Trades { .. } => {
                 Needs { labels: true, ..nothing }
@@ -143,10 +143,10 @@ impl Objective {
                 fault.at_least_two("prototypes", prototypes);
             }
             Objective::Dino(dino) => {
-                let Dino { temperature, teacher_temperature, centre_momentum, global, prototypes } = dino;
+                let Dino { temperature, teacher_temperature, center_momentum, global, prototypes } = dino;
                 fault.positive("temperature", temperature);
                 fault.positive("teacher_temperature", teacher_temperature);
-                fault.share("centre_momentum", centre_momentum);
+                fault.share("center_momentum", center_momentum);
                 fault.count("global", global);
                 fault.at_least_two("prototypes", prototypes);
             }
@@ -164,10 +164,10 @@ impl Objective {
         self.needs().queue.map(|length| Queue::new(device, key, [length, dim]))
     }
 
-    /// The centre that it starts with.
-    pub fn centre(&self, device: &Device) -> Option<Centre> {
+    /// The center that it starts with.
+    pub fn center(&self, device: &Device) -> Option<Center> {
         let needs = self.needs();
-        needs.prototypes.filter(|_| needs.centre).map(|classes| Centre::new(device, classes))
+        needs.prototypes.filter(|_| needs.center).map(|classes| Center::new(device, classes))
     }
 }
 

@@ -14,7 +14,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// `[K, d]` random directions, F32: normalised Gaussian rows drawn from `key`.
+    /// `[K, d]` random directions, F32: normalized Gaussian rows drawn from `key`.
     ///
     /// # Panics
     /// If K or d is zero.
@@ -41,7 +41,7 @@ impl Queue {
         self.len() == 0
     }
 
-    /// Puts the keys `(n, d)` of a step, normalised and detached, in the place of the n oldest. K need not be a
+    /// Puts the keys `(n, d)` of a step, normalized and detached, in the place of the n oldest. K need not be a
     /// multiple of n.
     ///
     /// # Panics
@@ -93,7 +93,7 @@ mod tests {
     use tarrl_tensor::cpu;
 
     fn numbered(values: &[f32]) -> Tensor {
-        // On the unit circle, so that normalising changes nothing.
+        // On the unit circle, so that normalizing changes nothing.
         let flat: Vec<f32> = values.iter().flat_map(|v| [v.cos(), v.sin()]).collect();
         Tensor::new(&cpu(), [values.len(), 2], &flat)
     }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_normalised_constants() {
+    fn keys_are_normalized_constants() {
         let mut queue = Queue::new(&cpu(), Key::new(1), [2, 2]);
         queue.push(&Tensor::new(&cpu(), [1, 2], &[3.0f32, 4.0]).tracked());
         assert_eq!(queue.rows().slice(0, 0, 1).to_vec::<f32>(), [0.6, 0.8]);

@@ -43,7 +43,7 @@ impl Default for SupCon {
 /// L = (τ/τ_b)/m Σ_i 1/|P(i)| Σ_{p ∈ P(i)} [ ln Σ_{a ≠ i} exp(S_ia) − S_ip ]
 /// ```
 ///
-/// Rows are normalised here and receive gradient on both sides. A row without positives contributes 0 and
+/// Rows are normalized here and receive gradient on both sides. A row without positives contributes 0 and
 /// stays in the mean. With the labels 0 … n − 1 the positives are the other views of the same image: of two
 /// views that is [`nt_xent`](crate::nt_xent()), of more the contrast of AdvCL (Fan et al. 2021).
 ///
@@ -60,7 +60,7 @@ pub fn sup_con(views: &[&Tensor], labels: &Array, config: &SupCon) -> Tensor {
 /// NT-Xent of several views at once: the mean over the `v·n` anchors and the `v − 1` positives of each, against
 /// all other rows of all views: a scalar, in nats.
 ///
-/// Each of `views` is `(n, d)`; rows are normalised here. Of two views it is [`nt_xent`](crate::nt_xent()). RoCL's
+/// Each of `views` is `(n, d)`; rows are normalized here. Of two views it is [`nt_xent`](crate::nt_xent()). RoCL's
 /// term of three views (both clean ones and the attacked one, Kim et al. 2020) is, as coded, twice this
 /// with [`Sides::Anchor`].
 ///

@@ -28,7 +28,7 @@ impl Default for VicReg {
 
 /// The loss of VICReg: a scalar (Bardes et al. 2022, equations 1 to 6).
 ///
-/// `z1` and `z2` are `(n, d)`; row `i` of both comes from one sample. Nothing is normalised or stopped. With unbiased
+/// `z1` and `z2` are `(n, d)`; row `i` of both comes from one sample. Nothing is normalized or stopped. With unbiased
 /// variances and covariances of each view:
 ///
 /// ```text
@@ -53,11 +53,11 @@ pub fn vicreg(z1: &Tensor, z2: &Tensor, config: &VicReg) -> Tensor {
 /// What the deviations of one view lack to one, and its squared covariances, both over d.
 fn spread(z: &Tensor, n: usize) -> (Tensor, Tensor) {
     let d = z.shape()[1];
-    let centred = z - &z.mean(0);
+    let centerd = z - &z.mean(0);
     let unbiased = 1.0 / (n - 1) as f64;
-    let deviation = centred.square().sum(0).mul_scalar(unbiased).add_scalar(EPS).sqrt();
+    let deviation = centerd.square().sum(0).mul_scalar(unbiased).add_scalar(EPS).sqrt();
     let lack = deviation.neg().add_scalar(1.0).relu().mean_all();
-    let covariance = centred.matmul_with(&centred, Transpose::LEFT).mul_scalar(unbiased); // (d, d)
+    let covariance = centerd.matmul_with(&centerd, Transpose::LEFT).mul_scalar(unbiased); // (d, d)
     let others = rows::diagonal(z, d, -1.0).add_scalar(1.0);
     (lack, (&covariance.square() * &others).sum_all().mul_scalar(1.0 / d as f64))
 }

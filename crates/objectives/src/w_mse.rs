@@ -27,7 +27,7 @@ impl Default for WMse {
 ///
 /// Each of `views` is `(n, d)`; row `i` of all comes from one sample. A permutation drawn from `key` cuts the rows
 /// into blocks, the same for all views; each block of each view is whitened for itself ([`whiten`]), then its rows are
-/// normalised. The mean is over all pairs of views and over the cuts. All views receive gradient, also through the
+/// normalized. The mean is over all pairs of views and over the cuts. All views receive gradient, also through the
 /// whitening; nothing is stopped.
 ///
 /// # Panics
@@ -57,7 +57,7 @@ pub fn w_mse(views: &[&Tensor], config: &WMse, key: Key) -> Tensor {
     sum.mul_scalar(-2.0 / losses.len() as f64).add_scalar(2.0)
 }
 
-/// `(n, d)` rows as `L⁻¹(x − mean)`, where `L Lᵀ = (1 − ε)Σ + εI` is the Cholesky factorisation of their unbiased
+/// `(n, d)` rows as `L⁻¹(x − mean)`, where `L Lᵀ = (1 − ε)Σ + εI` is the Cholesky factorization of their unbiased
 /// covariance: for ε = 0 their covariance is then the identity. Differentiable, to any order.
 ///
 /// If the covariance is singular the result is not finite: take more rows than dimensions, or ε > 0.
@@ -65,13 +65,13 @@ pub fn w_mse(views: &[&Tensor], config: &WMse, key: Key) -> Tensor {
 pub fn whiten(x: &Tensor, epsilon: f64) -> Tensor {
     let &[n, d] = &x.shape()[..] else { panic!("whiten: rows {:?}, expected (n, d)", x.shape()) };
     assert!(n > 1 && d > 0, "whiten: {:?} has no covariance", x.shape());
-    let centred = x - &x.mean(0);
+    let centerd = x - &x.mean(0);
     let covariance =
-        centred.matmul_with(&centred, Transpose::LEFT).mul_scalar((1.0 - epsilon) / (n - 1) as f64);
+        centerd.matmul_with(&centerd, Transpose::LEFT).mul_scalar((1.0 - epsilon) / (n - 1) as f64);
     let covariance = &covariance + &rows::diagonal(x, d, epsilon);
     // One elimination on the covariance and, below it, the rows: column j of what is left, divided by the root of its
     // pivot, is column j of L above and of the whitened rows below.
-    let mut left = Tensor::concat(&[&covariance, &centred], 0); // (d + n, d)
+    let mut left = Tensor::concat(&[&covariance, &centerd], 0); // (d + n, d)
     let mut columns = Vec::with_capacity(d);
     for j in 0..d {
         let column = left.slice(1, 0, 1);

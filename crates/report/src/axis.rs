@@ -32,7 +32,7 @@ pub struct Tick {
 
 /// Ticks on a linear axis from `low` to `high`, between `target / 2.5` rounded down and `target + 1` of them.
 ///
-/// Neighbours are 1, 2 or 5 times a power of ten apart, and every tick is a whole multiple of that step.
+/// Neighbors are 1, 2 or 5 times a power of ten apart, and every tick is a whole multiple of that step.
 ///
 /// # Panics
 /// Unless `low < high`, both are finite, and `target > 0`.

@@ -158,7 +158,7 @@ fn lines(plot: &Plot, series: &Series, index: usize) -> Markup {
     let half = |p: &Point| p.half_width.unwrap_or(0.0);
     let any_interval = points.iter().any(|p| half(p) > 0.0);
     html! {
-        g class=(style::colour(index)) {
+        g class=(style::color(index)) {
             @if series.mark == Mark::Band && any_interval {
                 @let upper = points.iter().map(|p| (p.x, p.y + half(p)));
                 @let lower = points.iter().rev().map(|p| (p.x, p.y - half(p)));
@@ -179,7 +179,7 @@ fn lines(plot: &Plot, series: &Series, index: usize) -> Markup {
 
 fn markers(plot: &Plot, series: &Series, index: usize) -> Markup {
     html! {
-        g class=(style::colour(index)) {
+        g class=(style::color(index)) {
             @for p in series.points.iter().filter(|p| plot.shows(p)) {
                 path d=(style::marker(index, plot.across(p.x), plot.down(p.y)))
                     fill="currentColor" fill-opacity=[(series.mark == Mark::Points).then_some("0.8")] {

@@ -31,7 +31,7 @@ pub struct Chart {
     pub x: Axis,
     /// Vertical axis.
     pub y: Axis,
-    /// What is drawn, one colour and marker each.
+    /// What is drawn, one color and marker each.
     pub series: Vec<Series>,
     /// Lines to compare with, such as chance or `y = x`.
     pub references: Vec<Reference>,

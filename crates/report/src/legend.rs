@@ -40,7 +40,7 @@ pub(crate) fn draw(chart: &Chart, width: f64) -> Canvas {
 
 fn series_swatch(index: usize, mark: Mark, room: f64) -> Markup {
     html! {
-        g class=(style::colour(index)) {
+        g class=(style::color(index)) {
             @if mark != Mark::Points {
                 path d={ "M0 10H" (Px(SWATCH)) } stroke="currentColor" stroke-width="2" {}
             }

@@ -1,6 +1,6 @@
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
-/// An image of bytes, grey or RGB.
+/// An image of bytes, gray or RGB.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     shape: [usize; 3],
@@ -8,7 +8,7 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// An image of `shape` (h, w, c) with c = 1 (grey) or 3 (RGB), bytes in row-major order.
+    /// An image of `shape` (h, w, c) with c = 1 (gray) or 3 (RGB), bytes in row-major order.
     ///
     /// # Panics
     /// If a side is 0, c is neither 1 nor 3, or `bytes` has another length than h·w·c.
@@ -28,10 +28,10 @@ impl Picture {
     /// The image as a PNG file.
     pub fn png(&self) -> Vec<u8> {
         let [h, w, c] = self.shape;
-        let colour = if c == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
+        let color = if c == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
         let mut file = Vec::new();
         PngEncoder::new(&mut file)
-            .write_image(&self.bytes, w as u32, h as u32, colour)
+            .write_image(&self.bytes, w as u32, h as u32, color)
             .expect("the shape was checked and memory takes every byte");
         file
     }

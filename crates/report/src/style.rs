@@ -2,8 +2,8 @@ use crate::svg::px;
 
 /// The look of every figure, in light and dark.
 ///
-/// The colours of series are those of Okabe and Ito (2008), which differ for all common kinds of colour vision;
-/// the dark variants are lighter, and markers differ as well as colours.
+/// The colors of series are those of Okabe and Ito (2008), which differ for all common kinds of color vision;
+/// the dark variants are lighter, and markers differ as well as colors.
 pub(crate) const SHEET: &str = "\
 .tarrl{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}\
 .tarrl .paper{fill:#fff}.tarrl text{fill:#1f2328}.tarrl text.soft{fill:#59636e}.tarrl .head{font-size:13px}\
@@ -18,14 +18,14 @@ pub(crate) const SHEET: &str = "\
 .tarrl .c0{color:#4aa8e0}.tarrl .c1{color:#ff8a3d}.tarrl .c2{color:#2fc79a}.tarrl .c3{color:#e39ac2}\
 .tarrl .c4{color:#8fd0f5}.tarrl .c5{color:#e6b02e}.tarrl .c6{color:#ab94d6}}";
 
-/// The class that colours the series number `index`; the seven colours repeat.
-pub(crate) fn colour(index: usize) -> String {
+/// The class that colors the series number `index`; the seven colors repeat.
+pub(crate) fn color(index: usize) -> String {
     format!("c{}", index % 7)
 }
 
-/// The outline of the marker of the series number `index`, centred on (x, y); the five shapes repeat.
+/// The outline of the marker of the series number `index`, centerd on (x, y); the five shapes repeat.
 ///
-/// Five and seven share no factor, so that 35 series have different pairs of shape and colour.
+/// Five and seven share no factor, so that 35 series have different pairs of shape and color.
 pub(crate) fn marker(index: usize, x: f64, y: f64) -> String {
     let corners = |corners: &[(f64, f64)]| {
         let points: Vec<String> =

@@ -18,7 +18,7 @@ pub fn draw(figure: &Figure) -> String {
         svg xmlns="http://www.w3.org/2000/svg" class="tarrl" role="img"
             viewBox={ "0 0 " (Px(drawing.width)) " " (Px(drawing.height)) }
             width=(Px(drawing.width)) height=(Px(drawing.height))
-            aria-labelledby={ (title) " " (description) } {
+            aria-labeledby={ (title) " " (description) } {
             title id=(title) { (figure.id) ". " (figure.title) }
             desc id=(description) { (figure.caption) " " (words) }
             style { (PreEscaped(style::SHEET)) }

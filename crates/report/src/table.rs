@@ -1,4 +1,4 @@
-//! Tables as data: labelled rows, grouped columns, cells with their keys.
+//! Tables as data: labeled rows, grouped columns, cells with their keys.
 
 /// A table: the answer to one question.
 ///
@@ -13,7 +13,7 @@ pub struct Table {
     pub caption: String,
     /// Heading of the column of row labels, such as "method".
     pub stub: String,
-    /// Columns from left to right; neighbours with the same group share a heading.
+    /// Columns from left to right; neighbors with the same group share a heading.
     pub columns: Vec<Column>,
     /// Rows from top to bottom.
     pub rows: Vec<Row>,
@@ -35,11 +35,11 @@ pub struct Row {
 /// How a column is headed and set.
 #[derive(Clone, Debug)]
 pub struct Column {
-    /// Heading shared with neighbours, such as "PGD-20"; may be empty.
+    /// Heading shared with neighbors, such as "PGD-20"; may be empty.
     pub group: String,
     /// Heading of this column, such as "ε = 0.1".
     pub label: String,
-    /// Which cell is emphasised, if any. Published figures are never emphasised.
+    /// Which cell is emphasized, if any. Published figures are never emphasized.
     pub best: Option<Best>,
     /// Digits after the point.
     pub decimals: usize,
@@ -163,7 +163,7 @@ impl Table {
         sources
     }
 
-    /// Neighbouring columns with one group heading, as (heading, number of columns).
+    /// Neighboring columns with one group heading, as (heading, number of columns).
     pub(crate) fn groups(&self) -> Vec<(&str, usize)> {
         let mut groups: Vec<(&str, usize)> = Vec::new();
         for column in &self.columns {

@@ -1,7 +1,7 @@
 //! A study as a library: it reads the experiment files, turns them into a graph of jobs, runs those that are new, and
 //! draws tables and figures from their results.
 //!
-//! The jobs minimise `SSL loss + λ R` and then measure both sides of
+//! The jobs minimize `SSL loss + λ R` and then measure both sides of
 //! `adversarial loss ≤ clean loss + C(h) · R(f)`; this crate only decides which of them run, in what order, and where
 //! their results stay. The engine in [`jobs`] can be used with any work:
 //!

@@ -114,7 +114,7 @@ pub struct Pretrain {
     pub stop_on_collapse: bool,
 }
 
-/// The attacker of the training: a method's file has a radius for small grey images, and other data ask for another one.
+/// The attacker of the training: a method's file has a radius for small gray images, and other data ask for another one.
 /// It replaces that of every attack, regularizer and certified term of every method of the study; see
 /// [`Method::against`](tarrl_train::Method::against).
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
@@ -379,7 +379,7 @@ samples = 100
     }
 
     #[test]
-    fn an_unknown_profile_is_answered_with_its_neighbour() {
+    fn an_unknown_profile_is_answered_with_its_neighbor() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["smoke", "default"] {
             std::fs::write(folder.path().join(format!("{name}.toml")), GOOD).unwrap();

@@ -160,8 +160,8 @@ impl Layout<'_> {
                 let names = self.under_way.join(" and ");
                 bail!("{names} teach each other; name another teacher in one of them");
             }
-            let learnt = self.read(teacher).with_context(|| format!("the teacher of {name}"))?;
-            inputs.push(self.pretrain(teacher, &learnt, seed)?);
+            let learned = self.read(teacher).with_context(|| format!("the teacher of {name}"))?;
+            inputs.push(self.pretrain(teacher, &learned, seed)?);
         }
         self.under_way.pop();
         let title = format!("{name}, seed {seed}");

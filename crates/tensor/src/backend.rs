@@ -113,7 +113,7 @@ pub trait Backend: Debug + Send + Sync {
     fn place(&self, parts: &[(&Array, Shape)], shape: &Shape) -> Buffer;
     /// Rows of the middle axis of `split` by index: `(outer, index.len(), inner)`.
     fn gather(&self, x: &Array, index: &Array, split: Split) -> Buffer;
-    /// One step of an optimiser for all parameters at once, to the bits of one op after the other; `None` where that is no
+    /// One step of an optimizer for all parameters at once, to the bits of one op after the other; `None` where that is no
     /// faster.
     fn update(&self, _rule: Rule, _parameters: &[Update<'_>]) -> Option<Vec<Updated>> {
         None
@@ -154,7 +154,7 @@ pub trait Backend: Debug + Send + Sync {
     /// The flat position of the first largest element of each window, as U32.
     fn max_pool(&self, x: &Array, shape: &PoolShape) -> Buffer;
 
-    /// Batch normalisation of `(rows, c)` with the statistics of the batch, then ReLU if asked. Statistics, weight and
+    /// Batch normalization of `(rows, c)` with the statistics of the batch, then ReLU if asked. Statistics, weight and
     /// bias are of the type [`DType::wide`] of the rows.
     fn batch_norm(&self, x: &Array, weight: &Array, bias: &Array, norm: Norm) -> BatchNormed;
     /// Its adjoints in the input, the weight and the bias.
@@ -445,7 +445,7 @@ impl PoolShape {
     }
 }
 
-/// Constants of a batch normalisation.
+/// Constants of a batch normalization.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Norm {
     /// Added to the variance.
@@ -456,7 +456,7 @@ pub struct Norm {
 
 /// The result of [`Backend::batch_norm`].
 pub struct BatchNormed {
-    /// The normalised rows.
+    /// The normalized rows.
     pub y: Buffer,
     /// `(c)`: the mean of each channel.
     pub mean: Buffer,

@@ -166,7 +166,7 @@ const fn philox_4x32(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     c
 }
 
-/// The finaliser of SplitMix64: a bijection that spreads every bit.
+/// The finalizer of SplitMix64: a bijection that spreads every bit.
 const fn mix(x: u64) -> u64 {
     let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -52,4 +52,4 @@ pub use replay::{Captured, Replayed};
 pub use shape::{MAX_RANK, Shape, Split};
 pub use tensor::Tensor;
 pub use update::{LarsRatio, Rule, Update, Updated};
-pub use views::{Brush, Colour, Painting};
+pub use views::{Brush, Color, Painting};

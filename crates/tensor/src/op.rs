@@ -70,9 +70,9 @@ pub enum Op {
     SumPoolAdjoint(Pool),
     /// The largest element of each window.
     MaxPool(Pool),
-    /// `(x, weight, bias)`: batch normalisation with the statistics of the batch.
+    /// `(x, weight, bias)`: batch normalization with the statistics of the batch.
     BatchNorm(Norm),
-    /// `(x, weight, bias, skip)`: batch normalisation with the statistics of the batch, plus `skip`, then ReLU.
+    /// `(x, weight, bias, skip)`: batch normalization with the statistics of the batch, plus `skip`, then ReLU.
     BatchNormAddRelu {
         /// Added to the variance.
         eps: f64,

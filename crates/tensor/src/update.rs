@@ -1,4 +1,4 @@
-//! What a step of an optimiser is for a backend that moves many parameters at once.
+//! What a step of an optimizer is for a backend that moves many parameters at once.
 
 use crate::array::{Array, Buffer};
 

@@ -1,7 +1,7 @@
 //! What random views of images are for a backend that paints them itself. Chance has spoken before: a backend only
 //! computes, so that a view does not depend on where it is painted.
 
-/// A batch of images as bytes and what becomes of each: first the window, then colours, grey, blur, inversion.
+/// A batch of images as bytes and what becomes of each: first the window, then colors, gray, blur, inversion.
 #[derive(Clone, Copy, Debug)]
 pub struct Painting<'a> {
     /// Images, height, width and channels (1 or 3).
@@ -24,28 +24,28 @@ pub struct Brush {
     pub window: [i32; 4],
     /// Whether it is mirrored.
     pub flip: bool,
-    /// Changes of colour in their order.
-    pub colours: [Colour; 4],
-    /// Whether all channels become grey.
-    pub grey: bool,
+    /// Changes of color in their order.
+    pub colors: [Color; 4],
+    /// Whether all channels become gray.
+    pub gray: bool,
     /// Whether it is blurred.
     pub blur: bool,
     /// Whether `x ≥ ½` becomes `1 − x`.
     pub solarize: bool,
 }
 
-/// One change of colour; a factor of 1, or a turn of 0, leaves everything as it is.
+/// One change of color; a factor of 1, or a turn of 0, leaves everything as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Colour {
+pub enum Color {
     /// Nothing.
     #[default]
     Keep,
     /// f·x
     Brightness(f32),
-    /// f·x + (1 − f)·(mean grey of the image)
+    /// f·x + (1 − f)·(mean gray of the image)
     Contrast(f32),
-    /// f·x + (1 − f)·(grey of the pixel)
+    /// f·x + (1 − f)·(gray of the pixel)
     Saturation(f32),
-    /// A turn of the colour circle, as a share of it.
+    /// A turn of the color circle, as a share of it.
     Hue(f32),
 }

@@ -38,7 +38,7 @@ pub struct Certified {
 
 /// The worst-case cross-entropy of telling an image among others, an upper bound of what any attack can do to it.
 ///
-/// With clean representations centred and in units of their spread, let `t_j` be the unit vector of image `j` of a
+/// With clean representations centerd and in units of their spread, let `t_j` be the unit vector of image `j` of a
 /// group. The head with the rows `t_j / τ` is to tell each image from the others, the loss is the gap form of the bound,
 /// `ln(1 + Σ_j e^{m_j + s_j})` (Theorem A2, docs/theory.md) with the supports of the interval box,
 /// `s_j = (t_j − t_i) · c + |t_j − t_i| · ρ` (Theorem I1, docs/certificates.md). A displacement counts only as far as it
@@ -154,7 +154,7 @@ pub(crate) fn worst_cross_entropy(found: &IntervalDisplacement, head: &Linear, l
     let rows = head.weight();
     let ([n, d], k) = ([found.clean.shape()[0], found.clean.shape()[1]], rows.shape()[0]);
     let own = rows.gather(0, labels);
-    let logits = head.forward(&(&found.clean + &found.centre));
+    let logits = head.forward(&(&found.clean + &found.center));
     let apart = (&rows.reshape([1, k, d]) - &own.reshape([n, 1, d])).abs(); // (n, k, d)
     let reach = (&apart * &found.radius.reshape([n, 1, d])).sum(2).reshape([n, k]);
     (&logits + &reach).cross_entropy(labels).mean_all()
@@ -166,10 +166,10 @@ impl Contrast {
     fn value(&self, found: &IntervalDisplacement) -> Tensor {
         let (n, d) = (found.clean.shape()[0], found.clean.shape()[1]);
         let m = self.group.min(n);
-        let centred = &found.clean - &found.clean.mean(0);
-        let spread = centred.square().sum(1).mean_all().add_scalar(1e-12).sqrt();
-        let rows = centred.l2_normalize(1e-6);
-        let moved = &(&centred + &found.centre) / &spread;
+        let centerd = &found.clean - &found.clean.mean(0);
+        let spread = centerd.square().sum(1).mean_all().add_scalar(1e-12).sqrt();
+        let rows = centerd.l2_normalize(1e-6);
+        let moved = &(&centerd + &found.center) / &spread;
         let radius = &found.radius / &spread;
         let own: Vec<u32> = (0..m as u32).collect();
         let own = Array::table(found.clean.device(), [m], &own);
@@ -221,7 +221,7 @@ mod tests {
         let tensor = |values: [f32; 4]| Tensor::new(&device, [2, 2], &values);
         let found = IntervalDisplacement {
             clean: tensor([1.0, 0.0, -1.0, 0.0]),
-            centre: tensor([-0.2, 0.1, 0.0, 0.0]),
+            center: tensor([-0.2, 0.1, 0.0, 0.0]),
             radius: tensor([0.3, 0.5, 0.0, 0.7]),
         };
         // The rows are (1, 0) and (−1, 0), the spread is 1: the gap of the first image is −2 · (1 − 0.2) + 2 · 0.3, of the
@@ -244,7 +244,7 @@ mod tests {
         let tensor = |values: [f32; 4]| Tensor::new(&device, [2, 2], &values);
         let found = IntervalDisplacement {
             clean: tensor([1.0, 0.0, -1.0, 0.0]),
-            centre: tensor([-0.2, 0.1, 0.0, 0.0]),
+            center: tensor([-0.2, 0.1, 0.0, 0.0]),
             radius: tensor([0.3, 0.5, 0.0, 0.7]),
         };
         let mut head = Linear::new(&Site::new(&device, Key::new(1)), [2, 2], LinearBias::With);
@@ -278,9 +278,9 @@ mod tests {
             let keys: Vec<Key> = keys.iter().map(|key| key.fold(trial)).collect();
             let noise = Tensor::random(&device, Random::Uniform, &keys, &[8, 8, 1], DType::F32);
             let u = (&x + &noise.add_scalar(-0.5).sign().mul_scalar(0.03)).clamp(0.0, 1.0);
-            let centre = &encoder.forward(&u, &mut Pass::eval()) - &clean;
-            let radius = centre.zeros_like();
-            let at = contrast.value(&IntervalDisplacement { clean: clean.clone(), centre, radius }).item();
+            let center = &encoder.forward(&u, &mut Pass::eval()) - &clean;
+            let radius = center.zeros_like();
+            let at = contrast.value(&IntervalDisplacement { clean: clean.clone(), center, radius }).item();
             assert!(at <= bound && at != still, "{at} {bound}");
         }
         assert!(still < bound);

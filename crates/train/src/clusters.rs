@@ -28,37 +28,37 @@ pub(crate) fn clusters(
 }
 
 /// The cluster of each row of `z` `(n, d)` among `k`: Lloyd's algorithm from seeds drawn with probabilities proportional
-/// to their squared distance from those before (Arthur & Vassilvitskii 2007). Of equally near centres the first counts; a
-/// cluster that loses all its rows takes over the row that is farthest from its centre.
+/// to their squared distance from those before (Arthur & Vassilvitskii 2007). Of equally near centers the first counts; a
+/// cluster that loses all its rows takes over the row that is farthest from its center.
 ///
 /// Fewer rows than clusters leave the last clusters empty.
 pub(crate) fn k_means(z: &Tensor, k: usize, key: Key) -> Vec<u32> {
     let (n, d) = (z.shape()[0], z.shape()[1]);
     let rows = z.array().to_f64();
     let row = |i: usize| &rows[i * d..][..d];
-    let mut centres = seeds(&rows, d, k.min(n), key);
+    let mut centers = seeds(&rows, d, k.min(n), key);
     let mut labels = vec![u32::MAX; n];
     for _ in 0..TURNS {
-        let (found, mut distances) = nearest(z, &rows, &centres);
+        let (found, mut distances) = nearest(z, &rows, &centers);
         if found == labels {
             break;
         }
         labels = found;
-        let mut sums = vec![0.0; centres.len()];
-        let mut counts = vec![0usize; centres.len() / d];
+        let mut sums = vec![0.0; centers.len()];
+        let mut counts = vec![0usize; centers.len() / d];
         for (i, &label) in labels.iter().enumerate() {
             counts[label as usize] += 1;
             let sum = &mut sums[label as usize * d..][..d];
             sum.iter_mut().zip(row(i)).for_each(|(sum, v)| *sum += v);
         }
         for (c, &count) in counts.iter().enumerate() {
-            let centre = &mut centres[c * d..][..d];
+            let center = &mut centers[c * d..][..d];
             if count > 0 {
-                centre.iter_mut().zip(&sums[c * d..]).for_each(|(centre, sum)| *centre = sum / count as f64);
+                center.iter_mut().zip(&sums[c * d..]).for_each(|(center, sum)| *center = sum / count as f64);
             } else {
                 let far = first_largest(&distances);
                 distances[far] = 0.0;
-                centre.copy_from_slice(row(far));
+                center.copy_from_slice(row(far));
             }
         }
     }
@@ -88,14 +88,14 @@ fn seeds(rows: &[f64], d: usize, k: usize, key: Key) -> Vec<f64> {
     chosen
 }
 
-/// The nearest centre of each row and its squared distance. The product of all rows with all centres is the device's.
-fn nearest(z: &Tensor, rows: &[f64], centres: &[f64]) -> (Vec<u32>, Vec<f64>) {
+/// The nearest center of each row and its squared distance. The product of all rows with all centers is the device's.
+fn nearest(z: &Tensor, rows: &[f64], centers: &[f64]) -> (Vec<u32>, Vec<f64>) {
     let d = z.shape()[1];
-    let k = centres.len() / d;
+    let k = centers.len() / d;
     let device = z.device();
-    let c = Tensor::new(device, [k, d], &centres.iter().map(|&v| v as f32).collect::<Vec<f32>>());
+    let c = Tensor::new(device, [k, d], &centers.iter().map(|&v| v as f32).collect::<Vec<f32>>());
     let products = z.matmul_with(&c, Transpose::RIGHT).array().to_f64(); // (n, k)
-    let lengths: Vec<f64> = centres.chunks(d).map(|c| c.iter().map(|v| v * v).sum()).collect();
+    let lengths: Vec<f64> = centers.chunks(d).map(|c| c.iter().map(|v| v * v).sum()).collect();
     let one = |(i, products): (usize, &[f64])| {
         let mut best = (0, f64::INFINITY);
         for (j, (product, length)) in products.iter().zip(&lengths).enumerate() {
@@ -104,7 +104,7 @@ fn nearest(z: &Tensor, rows: &[f64], centres: &[f64]) -> (Vec<u32>, Vec<f64>) {
                 best = (j, score);
             }
         }
-        (best.0 as u32, square(&rows[i * d..][..d], &centres[best.0 * d..][..d]))
+        (best.0 as u32, square(&rows[i * d..][..d], &centers[best.0 * d..][..d]))
     };
     products.chunks(k).enumerate().map(one).unzip()
 }

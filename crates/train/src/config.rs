@@ -87,7 +87,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// Optimal string alignment: insertions, deletions, substitutions and swaps of neighbours, each at cost one.
+/// Optimal string alignment: insertions, deletions, substitutions and swaps of neighbors, each at cost one.
 fn edit_distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) =
         (a.to_lowercase().chars().collect(), b.to_lowercase().chars().collect());
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_names_file_line_key_and_neighbour() {
+    fn an_unknown_key_names_file_line_key_and_neighbor() {
         assert_eq!(
             message("# a comment\nepohcs = 3"),
             "methods/tarr.toml:2: unknown key `epohcs`; did you mean `epochs`? known: epochs, inner"
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_choice_names_its_neighbour() {
+    fn an_unknown_choice_names_its_neighbor() {
         assert_eq!(
             message("epochs = 1\ninner = { kind = \"pdg\" }"),
             "methods/tarr.toml:2: unknown value `pdg`; did you mean `pgd`? known: pgd, fgsm"

@@ -1,6 +1,6 @@
-//! Optimisers, schedules, methods as compositions, and the pre-training loop.
+//! Optimizers, schedules, methods as compositions, and the pre-training loop.
 //!
-//! An encoder `f` with a projector `g` is trained without labels to minimise
+//! An encoder `f` with a projector `g` is trained without labels to minimize
 //!
 //! ```text
 //! objective(g(f(view₁)), g(f(view₂))) + λ · R,    R = mean_i D(f(x_i), f(x'_i)),

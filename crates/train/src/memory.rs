@@ -1,7 +1,7 @@
 //! What an objective remembers from step to step, beside the networks.
 
 use crate::train_config::TrainConfig;
-use tarrl_objectives::{Centre, Memory as _, Objective, Queue};
+use tarrl_objectives::{Center, Memory as _, Objective, Queue};
 use tarrl_tensor::{Device, Key, Tensor};
 
 /// The memories that the method's objective has.
@@ -10,7 +10,7 @@ pub(crate) struct Memory {
     /// Keys of the momentum network.
     pub(crate) queue: Option<Queue>,
     /// The mean of the momentum network's scores.
-    pub(crate) centre: Option<Centre>,
+    pub(crate) center: Option<Center>,
 }
 
 impl Memory {
@@ -20,7 +20,7 @@ impl Memory {
         let key = Key::new(config.seed).fold("queue");
         Memory {
             queue: objective.queue(device, key, config.method.projector.out),
-            centre: objective.centre(device),
+            center: objective.center(device),
         }
     }
 
@@ -29,17 +29,17 @@ impl Memory {
         if let Some(queue) = &mut self.queue {
             targets.iter().for_each(|keys| queue.push(keys));
         }
-        if let (Some(centre), Some(Objective::Dino(dino))) = (&mut self.centre, objective) {
+        if let (Some(center), Some(Objective::Dino(dino))) = (&mut self.center, objective) {
             let global = &targets[..dino.global.min(targets.len())];
-            centre.update(&global.iter().collect::<Vec<_>>(), dino.centre_momentum);
+            center.update(&global.iter().collect::<Vec<_>>(), dino.center_momentum);
         }
     }
 
     /// Everything under its name.
     pub(crate) fn state(&self) -> Vec<(String, Tensor)> {
         let queue = self.queue.iter().flat_map(|queue| named("queue", queue.state()));
-        let centre = self.centre.iter().flat_map(|centre| named("centre", centre.state()));
-        queue.chain(centre).collect()
+        let center = self.center.iter().flat_map(|center| named("center", center.state()));
+        queue.chain(center).collect()
     }
 
     /// Takes up what [`state`](Memory::state) returned.
@@ -50,8 +50,8 @@ impl Memory {
         if let Some(queue) = &mut self.queue {
             queue.restore(&|name| stored(&format!("queue.{name}")))?;
         }
-        if let Some(centre) = &mut self.centre {
-            centre.restore(&|name| stored(&format!("centre.{name}")))?;
+        if let Some(center) = &mut self.center {
+            center.restore(&|name| stored(&format!("center.{name}")))?;
         }
         Ok(())
     }

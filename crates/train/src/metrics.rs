@@ -22,7 +22,7 @@ pub struct StepRecord {
     pub step: u64,
     /// The epoch, from 0.
     pub epoch: u64,
-    /// What is minimised: objective + λ·regularizer, and the certified term with its own factor.
+    /// What is minimized: objective + λ·regularizer, and the certified term with its own factor.
     pub loss: f64,
     /// The self-supervised loss.
     pub objective: f64,
@@ -38,7 +38,7 @@ pub struct StepRecord {
     pub epsilon_scale: f64,
     /// Euclidean norm of the gradient of the loss in all parameters.
     pub gradient_norm: f64,
-    /// √d times the mean over dimensions of the standard deviation of the normalised embeddings: near 1 if
+    /// √d times the mean over dimensions of the standard deviation of the normalized embeddings: near 1 if
     /// they fill the sphere, 0 at collapse. Of the representations where nothing is projected.
     pub embedding_std: f64,
     /// The same for the representations. Being positive they fill less of the sphere.
@@ -87,7 +87,7 @@ pub struct EpochRecord {
     /// `ln mean e^{−2‖·‖²}` over pairs of unit representations in the last step: 0 at collapse, else lower.
     #[serde(default)]
     pub uniformity: f64,
-    /// Share of some training images, apart from the others, that their nearest neighbours give the right class.
+    /// Share of some training images, apart from the others, that their nearest neighbors give the right class.
     #[serde(default)]
     pub knn: f64,
     /// Most memory that the process has held so far, in bytes, where the system says.

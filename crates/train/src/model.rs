@@ -26,7 +26,7 @@ pub struct Heads {
     pub projector: Option<Projector>,
     /// From embeddings to predictions of the other view's.
     pub predictor: Option<Predictor>,
-    /// From representations to logits of classes: of a labelled reference first, then of each set of pseudo-labels.
+    /// From representations to logits of classes: of a labeled reference first, then of each set of pseudo-labels.
     pub classifiers: Vec<Classifier>,
 }
 
@@ -73,7 +73,7 @@ impl Model {
         Model { encoder, heads: Heads { projector, predictor, classifiers } }
     }
 
-    /// What an optimiser has to know of every parameter, in the order of [`Module::visit`].
+    /// What an optimizer has to know of every parameter, in the order of [`Module::visit`].
     pub(crate) fn described(&self) -> Vec<Parameter> {
         let mut found = Vec::new();
         self.visit(&mut |name, role, value| {

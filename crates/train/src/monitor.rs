@@ -1,4 +1,4 @@
-//! What representations are good for, watched while they are learnt.
+//! What representations are good for, watched while they are learned.
 
 use tarrl_data::Dataset;
 use tarrl_encoders::Frozen;
@@ -8,8 +8,8 @@ use tarrl_tensor::{Array, Device, Key, Tensor, Transpose};
 const BANK: usize = 400;
 const QUERIES: usize = 200;
 
-/// Neighbours that are asked, and the temperature of their votes (Wu et al. 2018; values of Caron et al. 2021).
-const NEIGHBOURS: usize = 20;
+/// Neighbors that are asked, and the temperature of their votes (Wu et al. 2018; values of Caron et al. 2021).
+const NEIGHBORS: usize = 20;
 const TEMPERATURE: f64 = 0.07;
 
 /// Images in memory at a time.
@@ -44,7 +44,7 @@ impl Monitor {
         }
     }
 
-    /// The share of the queries in `[0, 1]` whose nearest neighbours in the bank, by cosine, vote for their class.
+    /// The share of the queries in `[0, 1]` whose nearest neighbors in the bank, by cosine, vote for their class.
     pub(crate) fn knn(&self, encoder: &Frozen) -> f64 {
         let unit = |parts: &[Tensor]| {
             let parts: Vec<Tensor> = parts.iter().map(|x| encoder.forward(x).detach()).collect();
@@ -69,7 +69,7 @@ fn vote(similarities: &[f64], labels: &[usize]) -> usize {
     let mut order: Vec<usize> = (0..labels.len()).collect();
     order.sort_by(|&a, &b| similarities[b].total_cmp(&similarities[a]).then(a.cmp(&b)));
     let mut votes = vec![0.0; labels.iter().max().map_or(1, |most| most + 1)];
-    for &near in &order[..NEIGHBOURS.min(order.len())] {
+    for &near in &order[..NEIGHBORS.min(order.len())] {
         votes[labels[near]] += (similarities[near] / TEMPERATURE).exp();
     }
     (0..votes.len()).fold(0, |best, class| if votes[class] > votes[best] { class } else { best })
@@ -112,7 +112,7 @@ mod tests {
     /// Of the bank norm [[1,0],[.9,.3],[0,1],[.2,1]] with labels 0,1,1,1 the nearest three vote for class 0 at
     /// τ = 0.1 although two of them are of class 1; at τ = 0.07 the nearest counts even more.
     #[test]
-    fn near_neighbours_count_more() {
+    fn near_neighbors_count_more() {
         let similarities = [0.995037, 0.975441, 0.099504, 0.292714];
         assert_eq!(vote(&similarities, &[0, 1, 1, 1]), 0);
         assert_eq!(vote(&similarities, &[0, 1, 0, 0]), 0);

@@ -1,4 +1,4 @@
-//! Optimisers: what a gradient does to a parameter, and the memory it needs for that.
+//! Optimizers: what a gradient does to a parameter, and the memory it needs for that.
 
 mod rules;
 mod together;
@@ -6,9 +6,9 @@ mod together;
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::Tensor;
 
-/// Which optimiser, with its constants. In a file: `{ kind = "adamw", lr = 2e-3 }`.
+/// Which optimizer, with its constants. In a file: `{ kind = "adamw", lr = 2e-3 }`.
 ///
-/// Biases and the scales and shifts of normalisations are never decayed, and LARS moves them by plain
+/// Biases and the scales and shifts of normalizations are never decayed, and LARS moves them by plain
 /// momentum.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -150,18 +150,18 @@ impl OptimizerConfig {
     }
 }
 
-/// A parameter as an optimiser knows it.
+/// A parameter as an optimizer knows it.
 #[derive(Clone, Debug)]
 pub struct Parameter {
-    /// Its name, unique among those of the optimiser.
+    /// Its name, unique among those of the optimizer.
     pub name: String,
-    /// Whether weight decay and LARS apply: yes for weights, no for biases and normalisations.
+    /// Whether weight decay and LARS apply: yes for weights, no for biases and normalizations.
     pub decays: bool,
     /// Its first value.
     pub value: Tensor,
 }
 
-/// An optimiser with its memory: one or two tensors of each parameter's shape and type.
+/// An optimizer with its memory: one or two tensors of each parameter's shape and type.
 #[derive(Clone, Debug)]
 pub struct Optimizer {
     config: OptimizerConfig,
@@ -177,7 +177,7 @@ struct Slot {
 }
 
 impl Optimizer {
-    /// An optimiser that has made no step.
+    /// An optimizer that has made no step.
     pub fn new(config: &OptimizerConfig, parameters: &[Parameter]) -> Self {
         let slot = |p: &Parameter| Slot {
             name: p.name.clone(),
@@ -250,10 +250,10 @@ impl Optimizer {
     pub fn restore(&mut self, steps: u64, state: &dyn Fn(&str) -> Option<Tensor>) -> Result<(), String> {
         let mut found = Vec::new();
         for (name, old) in self.state() {
-            let new = state(&name).ok_or_else(|| format!("the optimiser's {name} is missing"))?;
+            let new = state(&name).ok_or_else(|| format!("the optimizer's {name} is missing"))?;
             if new.shape() != old.shape() {
                 return Err(format!(
-                    "the optimiser's {name} has shape {:?}, not {:?}",
+                    "the optimizer's {name} has shape {:?}, not {:?}",
                     new.shape(),
                     old.shape()
                 ));

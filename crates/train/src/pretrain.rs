@@ -36,7 +36,7 @@ pub enum Finish {
     },
 }
 
-/// Trains an encoder without labels: minimises `objective + λ R` over all parameters.
+/// Trains an encoder without labels: minimizes `objective + λ R` over all parameters.
 ///
 /// `folder` receives `metrics.jsonl` (one [`Record`](crate::Record) a line), `checkpoint.safetensors` and in the end
 /// `encoder.safetensors`. If a checkpoint of the same training is there, the training goes on from it and
@@ -64,7 +64,7 @@ pub fn pretrain(
 pub struct Pretraining<'a> {
     /// What determines the result.
     pub config: &'a TrainConfig,
-    /// The images. Labels are looked at by labelled references, and to watch the others.
+    /// The images. Labels are looked at by labeled references, and to watch the others.
     pub data: &'a Arc<Dataset>,
     /// The encoder that [`Method::teacher`](crate::Method) names, at rest; `None` where that names none.
     pub teacher: Option<&'a Encoder>,

@@ -196,7 +196,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Queues gradients, optimiser and running statistics; on a device nothing of it is waited for.
+    /// Queues gradients, optimizer and running statistics; on a device nothing of it is waited for.
     pub(crate) fn begin(&mut self, prepared: &Prepared) -> Queued {
         let config = self.training.config;
         let method = &config.method;

@@ -2,13 +2,13 @@
 
 use tarrl_tensor::Tensor;
 
-/// √d times the mean over dimensions of the standard deviation of the normalised rows of `x` `(n, d)`, a scalar:
+/// √d times the mean over dimensions of the standard deviation of the normalized rows of `x` `(n, d)`, a scalar:
 /// near 1 if directions are uniform on the sphere, 0 if all rows point the same way.
 pub(crate) fn directional_std(x: &Tensor) -> Tensor {
     let d = x.shape()[1] as f64;
     let unit = x.detach().l2_normalize(1e-12);
-    let centred = &unit - &unit.mean(0);
-    centred.square().mean(0).sqrt().mean_all().mul_scalar(d.sqrt())
+    let centerd = &unit - &unit.mean(0);
+    centerd.square().mean(0).sqrt().mean_all().mul_scalar(d.sqrt())
 }
 
 #[cfg(test)]

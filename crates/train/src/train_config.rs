@@ -10,7 +10,7 @@ use tarrl_encoders::{EncoderConfig, Precision};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
-    /// What is minimised.
+    /// What is minimized.
     pub method: Method,
     /// The encoder.
     #[serde(default)]
@@ -28,7 +28,7 @@ pub struct TrainConfig {
     /// Determines the initial values, the order of the images, their views and all attacks.
     #[serde(default)]
     pub seed: u64,
-    /// What the encoder computes in; parameters, optimiser, heads and losses are of f32 in any case.
+    /// What the encoder computes in; parameters, optimizer, heads and losses are of f32 in any case.
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
 }

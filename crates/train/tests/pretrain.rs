@@ -325,13 +325,13 @@ fn settings_that_cannot_work_are_refused_with_the_reason() {
     let good = config("simclr", 1);
     let mut one_view = good.clone();
     one_view.method.views.truncate(1);
-    let colour = EncoderConfig { in_channels: 3, ..good.encoder.clone() };
+    let color = EncoderConfig { in_channels: 3, ..good.encoder.clone() };
     for (config, reason) in [
         (TrainConfig { epochs: 0, ..good.clone() }, "epochs = 0"),
         (TrainConfig { batch: 1, ..good.clone() }, "batch = 1"),
         (TrainConfig { batch: 257, ..good.clone() }, "has 256 images"),
         (TrainConfig { warmup_epochs: 2.0, ..good.clone() }, "warmup_epochs = 2"),
-        (TrainConfig { encoder: colour, ..good.clone() }, "set encoder.in_channels = 1"),
+        (TrainConfig { encoder: color, ..good.clone() }, "set encoder.in_channels = 1"),
         (
             TrainConfig { optimizer: toml::from_str("kind = 'sgd'\nlr = -1.0").unwrap(), ..good.clone() },
             "lr = -1",

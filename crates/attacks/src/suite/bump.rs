@@ -24,7 +24,7 @@ pub(crate) fn eta(side: usize, power: i32, turned: bool) -> Window {
     Window { rows: side, columns: side, values }
 }
 
-/// Centred squares of sides 1, 3, 5, … cut at the border of a `rows × columns` window, each the inverse
+/// Centerd squares of sides 1, 3, 5, … cut at the border of a `rows × columns` window, each the inverse
 /// square of its number in height (l1: the inverse fourth power); of unit length.
 fn bump(rows: usize, columns: usize, power: i32) -> Vec<f64> {
     let (middle_row, middle_column) = (rows as isize / 2, columns as isize / 2);

@@ -19,7 +19,7 @@ pub struct Fab {
     pub restarts: usize,
     /// α_max: the largest weight of the pull towards the sample.
     pub alpha_max: f64,
-    /// η: how far beyond the linearised boundary a step goes; at least 1.
+    /// η: how far beyond the linearized boundary a step goes; at least 1.
     pub overshoot: f64,
     /// β: the share of its displacement that a point beyond the boundary keeps.
     pub pull_back: f64,
@@ -144,7 +144,7 @@ impl Walk {
         true
     }
 
-    /// A step towards the linearised boundary, from the point and, with weight α, from the sample.
+    /// A step towards the linearized boundary, from the point and, with weight α, from the sample.
     fn step(&mut self, cell: &Cell, z: &[f64], gradients: &[Vec<f32>]) {
         let y = self.label as usize;
         let gaps: Vec<f64> = self.rivals(z.len()).map(|l| z[l] - z[y]).collect();

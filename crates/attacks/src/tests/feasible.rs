@@ -17,8 +17,8 @@ fn threats() -> impl Strategy<Value = Threat> {
     prop_oneof![4 => dense, 1 => sparse]
 }
 
-/// Grey levels of 8-bit images, corners of the box among them.
-fn grey(seed: u64, n: usize, d: usize, dtype: DType) -> Tensor {
+/// Gray levels of 8-bit images, corners of the box among them.
+fn gray(seed: u64, n: usize, d: usize, dtype: DType) -> Tensor {
     let levels: Vec<f64> = unit(seed, n, d, DType::F64)
         .to_vec::<f64>()
         .iter()
@@ -92,7 +92,7 @@ fn a_million_points_stay_inside() {
                 _ => [8.0 / 255.0, 0.3, 1e-3, 1.0][(round / 4 % 4) as usize],
             };
             let threat = Threat::new(norm, epsilon);
-            let x = grey(round, n, d, dtype);
+            let x = gray(round, n, d, dtype);
             let ball = threat.around(&x);
             let start = ball.start(&keys(round, n));
             let near = &x + &(&start - &x).mul_scalar(1.0 + 1e-6);
@@ -118,7 +118,7 @@ proptest! {
     fn every_point_an_attack_looks_at_is_inside(threat in threats(), seed in any::<u64>(), wide in any::<bool>(), clean in any::<bool>()) {
         let dtype = if wide { DType::F64 } else { DType::F32 };
         let (n, d) = (8, 24);
-        let x = grey(seed, n, d, dtype);
+        let x = gray(seed, n, d, dtype);
         let w = normal(seed ^ 1, d, 1, dtype);
         let looked = std::cell::RefCell::new(Vec::new());
         let objective = |u: &Tensor, rows: &[usize]| {
@@ -139,7 +139,7 @@ proptest! {
 
     #[test]
     fn projection_is_idempotent_and_keeps_what_is_inside(threat in threats(), seed in any::<u64>()) {
-        let x = grey(seed, 4, 9, DType::F32);
+        let x = gray(seed, 4, 9, DType::F32);
         let ball = threat.around(&x);
         let far = &x + &normal(seed ^ 2, 4, 9, DType::F32);
         let once = ball.project(&far);
@@ -185,7 +185,7 @@ fn inputs_a_rounding_error_outside_are_clamped() {
 
 #[test]
 #[should_panic(expected = "inputs range over [-2, 0.5], outside the box [0, 1]")]
-fn normalised_inputs_are_refused() {
+fn normalized_inputs_are_refused() {
     Threat::linf(0.1).around(&Tensor::new(&cpu(), [1, 2], &[-2.0f32, 0.5]));
 }
 
@@ -205,7 +205,7 @@ fn a_negative_radius_is_refused() {
 fn every_sample_may_have_its_own_radius() {
     let (n, d) = (5, 8);
     let radii = [0.0, 0.01, 0.1, 0.5, 2.0];
-    let x = grey(3, n, d, DType::F32);
+    let x = gray(3, n, d, DType::F32);
     let far = &x + &normal(4, n, d, DType::F32).mul_scalar(9.0);
     for norm in Norm::ALL {
         let radii = radii.map(|r: f64| if norm == Norm::L0 { (r * 4.0).floor() } else { r });
@@ -225,11 +225,11 @@ fn every_sample_may_have_its_own_radius() {
 }
 
 /// Snapped points lie on levels, inside the ball, and are as near to what was wanted as a search over the
-/// neighbouring levels of each coordinate finds in the cube.
+/// neighboring levels of each coordinate finds in the cube.
 #[test]
 fn levels_are_reached_and_stay_inside() {
     let (n, d) = (300, 7);
-    let x = grey(5, n, d, DType::F32);
+    let x = gray(5, n, d, DType::F32);
     let far = &x + &normal(6, n, d, DType::F32).mul_scalar(0.1);
     for norm in Norm::ALL {
         let epsilon = if norm == Norm::L0 { 3.0 } else { 10.0 / 255.0 };
@@ -259,7 +259,7 @@ fn levels_are_reached_and_stay_inside() {
 #[test]
 fn the_l1_projection_is_the_nearest_point() {
     let (n, d, epsilon) = (200, 9, 0.4);
-    let x = grey(7, n, d, DType::F64);
+    let x = gray(7, n, d, DType::F64);
     let far = &x + &normal(8, n, d, DType::F64).mul_scalar(0.3);
     let ball = Threat::new(Norm::L1, epsilon).around(&x);
     let found = ball.project(&far).to_vec::<f64>();
@@ -291,7 +291,7 @@ fn the_l1_projection_is_the_nearest_point() {
 #[test]
 fn the_l0_projection_is_the_nearest_point() {
     let (n, d, count) = (100, 8, 3);
-    let x = grey(9, n, d, DType::F64);
+    let x = gray(9, n, d, DType::F64);
     let far = &x + &normal(10, n, d, DType::F64);
     let found = Threat::new(Norm::L0, count as f64 + 0.5).around(&x).project(&far).to_vec::<f64>();
     let (x, far) = (x.to_vec::<f64>(), far.to_vec::<f64>());

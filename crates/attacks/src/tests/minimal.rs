@@ -137,7 +137,7 @@ fn near_optimal(name: &str, norm: Norm, factor: f64, attack: &dyn Fn(Classifier<
     });
 }
 
-/// One face: the linearised step is exact but for the overshoot of two per cent.
+/// One face: the linearized step is exact but for the overshoot of two per cent.
 #[test]
 fn deepfool_is_exact_on_a_linear_model() {
     for norm in [Norm::L2, Norm::Linf] {

@@ -102,7 +102,7 @@ pub fn vanishes_at_zero(measure: &dyn Fn(f64) -> Vec<f64>) -> Result<(), Violati
 }
 
 /// Whether the representation of a row depends on that row alone, up to a relative error of `tolerance`:
-/// otherwise no statement about the ball around one input is one about the encoder. Batch normalisation in
+/// otherwise no statement about the ball around one input is one about the encoder. Batch normalization in
 /// training mode fails.
 ///
 /// # Errors

@@ -77,8 +77,8 @@ pub fn mlp_heads(d: usize) -> impl Strategy<Value = MlpHead> {
     })
 }
 
-/// Linear heads on the normalised representation, with `d` features and a temperature from 0.05 to 1.
-pub fn normalised_heads(d: usize) -> impl Strategy<Value = NormalisedHead> {
+/// Linear heads on the normalized representation, with `d` features and a temperature from 0.05 to 1.
+pub fn normalized_heads(d: usize) -> impl Strategy<Value = NormalisedHead> {
     (linear_heads(d), 0.05f64..1.0)
         .prop_map(|(head, temperature)| NormalisedHead::new(head.with_temperature(temperature)))
 }

@@ -125,7 +125,7 @@ impl Divergence {
         self.per_sample(z, z_adv).mean_all()
     }
 
-    /// What an inner attack ascends, `(n, d)` to `(n)`: a function with the same maximiser in each ball, and
+    /// What an inner attack ascends, `(n, d)` to `(n)`: a function with the same maximizer in each ball, and
     /// smooth where there is one. The squared distance in place of the distance, which has no gradient at zero;
     /// what the clean batch alone decides is left out.
     ///

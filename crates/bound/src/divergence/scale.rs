@@ -21,7 +21,7 @@ pub enum Scale {
     #[default]
     None,
     /// Every representation divided by its length.
-    Normalised,
+    Normalized,
     /// In units of a noise of fixed deviation σ. The objective, and later the heads, must see that noise,
     /// which is what holds the scale: a network that shrinks drowns in it.
     Noise,
@@ -36,7 +36,7 @@ pub enum Scale {
 impl Scale {
     /// All of them.
     pub const ALL: [Scale; 6] =
-        [Scale::None, Scale::Normalised, Scale::Noise, Scale::Variance, Scale::Whitened, Scale::Pairs];
+        [Scale::None, Scale::Normalized, Scale::Noise, Scale::Variance, Scale::Whitened, Scale::Pairs];
 }
 
 /// A divergence with what it is measured against.
@@ -112,7 +112,7 @@ impl Measure {
     pub(crate) fn reference(&self, z: &Tensor) -> Reference {
         match self.scale {
             Scale::None => self.divergence.own_reference(z),
-            Scale::Normalised => Reference::Rows,
+            Scale::Normalized => Reference::Rows,
             Scale::Noise => Reference::Factor(Tensor::full(z.device(), [], z.dtype(), self.sigma)),
             Scale::Variance => Reference::Factor(floored(&total_deviation(z))),
             Scale::Pairs => Reference::Factor(floored(&pair_distance(z))),
@@ -139,9 +139,9 @@ pub(crate) enum Reference {
 impl Reference {
     pub(crate) fn whitening(z: &Tensor, ridge: f64) -> Reference {
         let (n, d) = (z.shape()[0], z.shape()[1]);
-        let centred = z - &z.mean(0);
+        let centerd = z - &z.mean(0);
         let covariance =
-            centred.matmul_with(&centred, Transpose { a: true, b: false }).mul_scalar(1.0 / n as f64);
+            centerd.matmul_with(&centerd, Transpose { a: true, b: false }).mul_scalar(1.0 / n as f64);
         let unit: Vec<f64> = (0..d * d).map(|i| f64::from(u8::from(i / d == i % d))).collect();
         let unit = Tensor::new(z.device(), [d, d], &unit).cast(z.dtype());
         let trace = (&covariance * &unit).sum_all();
@@ -159,7 +159,7 @@ impl Reference {
         }
     }
 
-    /// The same but for a common factor, which moves no maximiser.
+    /// The same but for a common factor, which moves no maximizer.
     pub(crate) fn without_factor(self) -> Reference {
         if let Reference::Factor(_) = self { Reference::Plain } else { self }
     }
@@ -215,12 +215,12 @@ pub fn spread(z: &Tensor) -> Tensor {
 pub fn total_deviation(z: &Tensor) -> Tensor {
     assert!(z.shape().rank() == 2, "total_deviation: representations of shape {:?}, not (n, d)", z.shape());
     let n = z.shape()[0];
-    let centred = (z - &z.mean(0)).reshape([1, z.shape().len()]);
+    let centerd = (z - &z.mean(0)).reshape([1, z.shape().len()]);
     // The root of a sum as a norm, whose slope at zero is zero.
-    centred.norm(1).reshape([]).mul_scalar(1.0 / (n as f64).sqrt())
+    centerd.norm(1).reshape([]).mul_scalar(1.0 / (n as f64).sqrt())
 }
 
-/// The mean distance of neighbours in the batch `(n, d)`, the last and the first included: an estimate of the
+/// The mean distance of neighbors in the batch `(n, d)`, the last and the first included: an estimate of the
 /// mean distance of two samples if the order is random, as batches are. A scalar, differentiable.
 ///
 /// # Panics

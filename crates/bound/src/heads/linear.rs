@@ -170,12 +170,12 @@ impl LinearHead {
     }
 
     /// `√2 ‖W − 1·mean row‖₂ ≥ C` for l2 displacements, equal for two classes: Theorem A3
-    /// (docs/theory.md). Centring matters: a vector added to all rows changes `‖W‖` and no softmax.
+    /// (docs/theory.md). Centering matters: a vector added to all rows changes `‖W‖` and no softmax.
     pub fn spectral_constant(&self) -> f64 {
         let mean: Vec<f64> =
             (0..self.d).map(|c| (0..self.k).map(|j| self.row(j)[c]).sum::<f64>() / self.k as f64).collect();
-        let centred: Vec<f64> = self.weight.iter().enumerate().map(|(i, w)| w - mean[i % self.d]).collect();
-        SQRT_2 * spectral_norm(&centred, self.k, self.d)
+        let centerd: Vec<f64> = self.weight.iter().enumerate().map(|(i, w)| w - mean[i % self.d]).collect();
+        SQRT_2 * spectral_norm(&centerd, self.k, self.d)
     }
 
     /// `2 max_j ‖w_j‖ ≥ C`, in the dual of `norm`.

@@ -3,15 +3,15 @@
 mod constants;
 mod linear;
 mod mlp;
-mod neighbour;
-mod normalised;
+mod neighbor;
+mod normalized;
 mod regression;
 
 pub use constants::HeadConstants;
 pub use linear::LinearHead;
 pub use mlp::MlpHead;
-pub use neighbour::KnnHead;
-pub use normalised::{NormalisedHead, angle, cap_support, chord};
+pub use neighbor::KnnHead;
+pub use normalized::{NormalisedHead, angle, cap_support, chord};
 pub use regression::{RegressionHead, ScalarLoss, mean_squared_bound, squared_bound};
 
 use crate::gap;

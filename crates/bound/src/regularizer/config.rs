@@ -20,7 +20,7 @@ pub struct RegularizerConfig {
     pub weight: f64,
     /// The view that is the bound's `x`.
     pub anchor: Anchor,
-    /// The attack that maximises.
+    /// The attack that maximizes.
     pub inner: InnerConfig,
     /// The share of training, in `[0, 1]`, over which ε (and the step) rises linearly from zero.
     pub ramp: f64,
@@ -54,7 +54,7 @@ pub enum Anchor {
     Clean,
 }
 
-/// The inner maximiser.
+/// The inner maximizer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InnerConfig {

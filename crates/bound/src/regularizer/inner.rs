@@ -1,4 +1,4 @@
-//! The inner maximiser, and the hook for others.
+//! The inner maximizer, and the hook for others.
 
 use crate::divergence::Measure;
 use tarrl_attacks::{
@@ -13,13 +13,13 @@ use tarrl_tensor::{Key, Tensor};
 /// surrogate answers with values that are themselves functions of the encoder's parameters. Another attack:
 ///
 /// ```
-/// use tarrl_bound::{Maximiser, Maximum, Problem, Regularizer, RegularizerConfig, TermInput};
+/// use tarrl_bound::{Maximizer, Maximum, Problem, Regularizer, RegularizerConfig, TermInput};
 /// use tarrl_tensor::{Key, Tensor, cpu};
 ///
 /// /// The better of two random points.
 /// struct Guess;
-/// impl Maximiser for Guess {
-///     fn maximise(&self, problem: &Problem<'_>) -> Maximum {
+/// impl Maximizer for Guess {
+///     fn maximize(&self, problem: &Problem<'_>) -> Maximum {
 ///         let ball = problem.threat.around(problem.x);
 ///         let at = |name: &str| ball.start(&problem.keys.iter().map(|k| k.fold(name)).collect::<Vec<_>>());
 ///         let (first, second) = (at("first"), at("second"));
@@ -38,12 +38,12 @@ use tarrl_tensor::{Key, Tensor};
 /// assert!(term.value.item() > 0.0 && term.value.is_tracked());
 /// # Ok::<(), tarrl_bound::RegularizerError>(())
 /// ```
-pub trait Maximiser {
+pub trait Maximizer {
     /// Finds or bounds the maximum for each sample.
-    fn maximise(&self, problem: &Problem<'_>) -> Maximum;
+    fn maximize(&self, problem: &Problem<'_>) -> Maximum;
 }
 
-/// What is to be maximised.
+/// What is to be maximized.
 pub struct Problem<'a> {
     /// The encoder as it is attacked, `(m, …)` to `(m, d)`: frozen, its rows independent of each other.
     pub frozen: &'a dyn Fn(&Tensor) -> Tensor,
@@ -63,7 +63,7 @@ pub struct Problem<'a> {
     pub adaptive: bool,
 }
 
-/// What a [`Maximiser`] found.
+/// What a [`Maximizer`] found.
 #[derive(Clone, Debug)]
 pub enum Maximum {
     /// Points of the balls.
@@ -93,9 +93,9 @@ pub enum Maximum {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attack;
 
-impl Maximiser for Attack {
+impl Maximizer for Attack {
     #[track_caller]
-    fn maximise(&self, problem: &Problem<'_>) -> Maximum {
+    fn maximize(&self, problem: &Problem<'_>) -> Maximum {
         let found = problem.attack();
         let total = |passes: &[u32]| passes.iter().map(|&p| u64::from(p)).sum::<u64>();
         // Beside what the attack counts, the reference of the displacement.
@@ -113,11 +113,11 @@ pub struct AttackFrom<'a> {
     pub start: &'a Tensor,
 }
 
-impl Maximiser for AttackFrom<'_> {
+impl Maximizer for AttackFrom<'_> {
     /// # Panics
     /// If the configuration names APGD, which draws as it goes.
     #[track_caller]
-    fn maximise(&self, problem: &Problem<'_>) -> Maximum {
+    fn maximize(&self, problem: &Problem<'_>) -> Maximum {
         assert!(!problem.adaptive, "AttackFrom: APGD draws its own points; use Attack");
         let x = problem.x.detach();
         let objective = problem.objective();

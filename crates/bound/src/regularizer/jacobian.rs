@@ -1,6 +1,6 @@
 //! The displacement to first order, without any attack.
 
-use super::inner::{Maximiser, Maximum, Problem};
+use super::inner::{Maximizer, Maximum, Problem};
 use tarrl_tensor::{Random, Recording, Tensor, pull_back};
 
 /// `ε ‖J‖_F` in the place of the largest displacement, with `J` the Jacobian of the representation, put through
@@ -20,9 +20,9 @@ pub struct Jacobian {
     pub directions: usize,
 }
 
-impl Maximiser for Jacobian {
+impl Maximizer for Jacobian {
     #[track_caller]
-    fn maximise(&self, problem: &Problem<'_>) -> Maximum {
+    fn maximize(&self, problem: &Problem<'_>) -> Maximum {
         assert!(self.directions > 0, "Jacobian: no directions");
         let x = problem.x.detach().tracked();
         let z = (problem.trained)(&x); // (n, d)

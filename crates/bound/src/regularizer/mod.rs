@@ -7,7 +7,7 @@ mod noise;
 mod observe;
 
 pub use config::{Anchor, InnerConfig, InnerKind, RegularizerConfig, RegularizerError};
-pub use inner::{Attack, AttackFrom, Maximiser, Maximum, Problem};
+pub use inner::{Attack, AttackFrom, Maximizer, Maximum, Problem};
 pub use jacobian::Jacobian;
 pub use noise::{trace_under_noise, with_noise};
 pub use observe::{Finding, Observation};
@@ -19,9 +19,9 @@ use tarrl_tensor::{Key, Tensor};
 
 /// `R = E max_{x' ∈ B(x)} D(f(x), f(x'))` as a loss term.
 ///
-/// [`term`](Regularizer::term) is the whole of it. With an attack as inner maximiser,
+/// [`term`](Regularizer::term) is the whole of it. With an attack as inner maximizer,
 /// [`attack`](Regularizer::attack) finds the points and [`value`](Regularizer::value) is the term at them.
-/// By the envelope theorem the gradient of the maximum is the gradient at the maximiser, held fixed:
+/// By the envelope theorem the gradient of the maximum is the gradient at the maximizer, held fixed:
 /// `x'` is a constant, and nothing is differentiated through the attack. Both branches, `f(x)` and
 /// `f(x')`, are: with a stop-gradient on the clean one the result would be the gradient of no function,
 /// and can point uphill. An attack finds less than the maximum, so that the term is a lower bound of
@@ -91,7 +91,7 @@ impl Regularizer {
         if progress >= self.config.ramp { 1.0 } else { (progress / self.config.ramp).max(0.0) }
     }
 
-    /// The term of a batch, by the inner maximiser of the configuration.
+    /// The term of a batch, by the inner maximizer of the configuration.
     ///
     /// # Panics
     /// As [`pgd`](tarrl_attacks::pgd), and if an encoder's answer is not `(m, d)`.
@@ -103,14 +103,14 @@ impl Regularizer {
         }
     }
 
-    /// The term of a batch, by any inner maximiser: another attack, or a bound.
+    /// The term of a batch, by any inner maximizer: another attack, or a bound.
     ///
     /// # Panics
-    /// As [`term`](Regularizer::term) and as the maximiser does.
+    /// As [`term`](Regularizer::term) and as the maximizer does.
     #[track_caller]
-    pub fn term_with(&self, maximiser: &dyn Maximiser, input: &TermInput<'_>) -> Term {
+    pub fn term_with(&self, maximizer: &dyn Maximizer, input: &TermInput<'_>) -> Term {
         let n = input.x.shape()[0] as u64;
-        match maximiser.maximise(&self.problem(input)) {
+        match maximizer.maximize(&self.problem(input)) {
             Maximum::Points { points, forward, backward } => {
                 let both = (input.trained)(&Tensor::concat(&[input.x, &points], 0)); // (2n, d)
                 let rows = n as usize;
@@ -119,7 +119,7 @@ impl Regularizer {
                 Term { value, z, forward: forward + 2 * n, backward: backward + 2 * n }
             }
             Maximum::Values { values, z, forward, backward } => {
-                assert_eq!(values.shape()[..], [n as usize], "maximiser: values {:?}", values.shape());
+                assert_eq!(values.shape()[..], [n as usize], "maximizer: values {:?}", values.shape());
                 Term { value: values.mean_all(), z, forward, backward }
             }
         }
@@ -144,11 +144,11 @@ impl Regularizer {
     /// The attack with its values and passes, at `epsilon_scale` times the radius and the step.
     ///
     /// The encoder, `(n, …)` to `(n, d)`, should be frozen and treat rows independently (batch
-    /// normalisation in inference): one forward pass for the references, then one pass forward and
+    /// normalization in inference): one forward pass for the references, then one pass forward and
     /// back per step, in the input alone, and one forward for the last point.
     ///
     /// # Panics
-    /// As [`pgd`](tarrl_attacks::pgd), and if the inner maximiser is no attack.
+    /// As [`pgd`](tarrl_attacks::pgd), and if the inner maximizer is no attack.
     #[track_caller]
     pub fn inner_maximum(
         &self,

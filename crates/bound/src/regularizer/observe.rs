@@ -16,7 +16,7 @@ pub struct Observation {
     pub deviation: f64,
     /// The least of these.
     pub least_deviation: f64,
-    /// The exponential of the entropy of the singular values of the centred batch (Roy and Vetterli 2007), from 1
+    /// The exponential of the entropy of the singular values of the centerd batch (Roy and Vetterli 2007), from 1
     /// to the smaller of `d` and `n`: how many dimensions are in use.
     pub effective_rank: f64,
     /// The number of dimensions, or of samples if that is smaller.
@@ -61,12 +61,12 @@ impl Observation {
         assert!(shape.rank() == 2 && shape[0] >= 2, "Observation: representations of shape {shape:?}");
         let (n, d) = (shape[0], shape[1]);
         let z = z.detach().cast(DType::F64);
-        let centred = &z - &z.mean(0);
-        let deviations = centred.square().mean(0).sqrt();
+        let centerd = &z - &z.mean(0);
+        let deviations = centerd.square().mean(0).sqrt();
         let gram = if d <= n {
-            centred.matmul_with(&centred, Transpose { a: true, b: false })
+            centerd.matmul_with(&centerd, Transpose { a: true, b: false })
         } else {
-            centred.matmul_with(&centred, Transpose { a: false, b: true })
+            centerd.matmul_with(&centerd, Transpose { a: false, b: true })
         };
         Observation {
             regularizer,

@@ -3,7 +3,7 @@
 use super::thousand;
 use crate::SoftmaxHead;
 use crate::check::strategies::{
-    encoders, images, linear_heads, mlp_heads, normalised_heads, perturbations, shapes, threats,
+    encoders, images, linear_heads, mlp_heads, normalized_heads, perturbations, shapes, threats,
 };
 use crate::check::{self, Violation};
 use crate::{LinearHead, LpNorm};
@@ -29,7 +29,7 @@ proptest! {
     fn the_bound_holds_for_random_encoders(
         ((x, moved, _, encoder), linear, hidden, cosine) in instances().prop_flat_map(|instance| {
             let d = instance.3.features();
-            (Just(instance), linear_heads(d), mlp_heads(d), normalised_heads(d))
+            (Just(instance), linear_heads(d), mlp_heads(d), normalized_heads(d))
         }),
         label in 0usize..2,
     ) {

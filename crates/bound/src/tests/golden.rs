@@ -62,7 +62,7 @@ fn constants_of_the_head() {
     let head = head();
     close(head.constant(LpNorm::L2), 2.0);
     close(head.row_constant(LpNorm::L2), 2.0);
-    // The rows sum to (0, 1): centring takes 1/3 from the second column, W_cᵀW_c = diag(2, 2/3).
+    // The rows sum to (0, 1): centering takes 1/3 from the second column, W_cᵀW_c = diag(2, 2/3).
     close(head.spectral_constant(), 2.0);
     // From the second class: v = (1, −1) and (−1, −1).
     close(head.label_constant(1, LpNorm::Linf), 2.0);

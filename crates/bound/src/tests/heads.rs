@@ -1,7 +1,7 @@
 //! Heads beyond the linear one: hand-worked values, and the theorems as properties of random instances.
 
 use super::thousand;
-use crate::check::strategies::{linear_heads, mlp_heads, normalised_heads, normals};
+use crate::check::strategies::{linear_heads, mlp_heads, normalized_heads, normals};
 use crate::check::{Violation, at_most, equals};
 use crate::{
     KnnHead, LinearHead, LpNorm, MlpHead, RegressionHead, ScalarLoss, SoftmaxHead, Whitening, angle,
@@ -41,7 +41,7 @@ fn a_hidden_layer_by_hand() {
 }
 
 #[test]
-fn regression_and_neighbours_by_hand() {
+fn regression_and_neighbors_by_hand() {
     close(squared_bound(0.5, 2.0 * 0.25), 1.0);
     close(ScalarLoss::Logistic.bound(1.0, 0.5), 0.4740769841801067);
     let near = KnnHead::new(2, 1, vec![1.0, 0.0, 0.0, 2.0], vec![0, 1]);
@@ -161,7 +161,7 @@ proptest! {
     }
 
     #[test]
-    fn a4_spheres(head in normalised_heads(4), (g, moved) in points(4)) {
+    fn a4_spheres(head in normalized_heads(4), (g, moved) in points(4)) {
         holds(&head, &g, &moved)?;
         let (length, r) = (LpNorm::L2.of(&g), LpNorm::L2.distance(&g, &moved));
         let unit = |v: &[f64]| -> Vec<f64> { v.iter().map(|x| x / LpNorm::L2.of(v)).collect() };
@@ -194,9 +194,9 @@ proptest! {
         }
     }
 
-    /// Supports of the vector before its normalisation, exact or inflated.
+    /// Supports of the vector before its normalization, exact or inflated.
     #[test]
-    fn a4b_directional(head in normalised_heads(3), (g, moved) in points(3), inflation in 0.0f64..1.0) {
+    fn a4b_directional(head in normalized_heads(3), (g, moved) in points(3), inflation in 0.0f64..1.0) {
         let delta: Vec<f64> = moved.iter().zip(&g).map(|(a, b)| a - b).collect();
         let r = LpNorm::L2.of(&delta);
         for label in 0..head.classes() {
@@ -268,7 +268,7 @@ proptest! {
 
     /// The simple radius is within the certified one, and no query inside that changes its label.
     #[test]
-    fn b4_neighbours(seed in any::<u64>(), n in 3usize..20, k in 0usize..3, d in 1usize..4) {
+    fn b4_neighbors(seed in any::<u64>(), n in 3usize..20, k in 0usize..3, d in 1usize..4) {
         let mut random = Key::new(seed).stream();
         let labels: Vec<usize> = (0..n).map(|_| random.below(2)).collect();
         let head = KnnHead::new(d, (2 * k + 1).min(n - 1 + n % 2), normals(&mut random, n * d, 0.0), labels);

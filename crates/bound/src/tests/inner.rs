@@ -1,10 +1,10 @@
-//! The term by every inner maximiser, and what controls of scale make invariant.
+//! The term by every inner maximizer, and what controls of scale make invariant.
 
 use super::{keys, normal, thousand};
 use crate::check::at_most;
 use crate::check::strategies::normals;
 use crate::{
-    AttackFrom, Divergence, InnerConfig, InnerKind, LinearHead, LpNorm, Maximiser, Maximum, Measure, Problem,
+    AttackFrom, Divergence, InnerConfig, InnerKind, LinearHead, LpNorm, Maximizer, Maximum, Measure, Problem,
     Regularizer, RegularizerConfig, Scale, TaskConstant, TermInput, Whitening, pair_distance, spread,
     stochastic, total_deviation,
 };
@@ -34,7 +34,7 @@ fn measures() -> impl Iterator<Item = (Divergence, Scale)> {
 
 #[test]
 fn references_by_hand() {
-    // Four corners of a square around (1, 1) in turn: neighbours are 2 apart, each √2 from the middle.
+    // Four corners of a square around (1, 1) in turn: neighbors are 2 apart, each √2 from the middle.
     let z = matrix(4, 2, &[0., 0., 2., 0., 2., 2., 0., 2.]);
     assert!((spread(&z).item() - 2f64.sqrt()).abs() < 1e-15);
     assert!((total_deviation(&z).item() - 2f64.sqrt()).abs() < 1e-15);
@@ -108,7 +108,7 @@ fn a_start_drawn_before_changes_nothing() {
     assert!(jacobian.start(&x, 1.0, &keys(3, 6)).is_none());
 }
 
-/// Every divergence, every control of scale, every maximiser: a term that the parameters can lower.
+/// Every divergence, every control of scale, every maximizer: a term that the parameters can lower.
 #[test]
 fn everything_composes() {
     let x = images(6, 8);
@@ -312,8 +312,8 @@ proptest! {
 /// A bound in the place of an attack: the product of spectral norms, differentiable through the weight.
 struct Product<'a>(&'a Tensor);
 
-impl Maximiser for Product<'_> {
-    fn maximise(&self, problem: &Problem<'_>) -> Maximum {
+impl Maximizer for Product<'_> {
+    fn maximize(&self, problem: &Problem<'_>) -> Maximum {
         let z = (problem.trained)(problem.x);
         let n = z.shape()[0];
         let frobenius = self.0.square().sum_all().sqrt().mul_scalar(problem.threat.epsilon);

@@ -1,4 +1,4 @@
-//! The regularizer: what it maximises, what it differentiates, what it refuses.
+//! The regularizer: what it maximizes, what it differentiates, what it refuses.
 
 use super::{keys, normal};
 use crate::{
@@ -48,7 +48,7 @@ fn divergences_by_hand() {
     let y = matrix(3, 2, &[0., 5., -1., 0., 1., 1e-9]);
     let cosine = Divergence::Cosine.per_sample(&x, &y).to_vec::<f64>();
     assert!((cosine[0] - 1.0).abs() < 1e-15 && (cosine[1] - 2.0).abs() < 1e-15);
-    assert!((cosine[2] / 5e-19 - 1.0).abs() < 1e-9, "{:e} cancelled", cosine[2]);
+    assert!((cosine[2] / 5e-19 - 1.0).abs() < 1e-9, "{:e} canceled", cosine[2]);
 }
 
 #[test]

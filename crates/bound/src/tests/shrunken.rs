@@ -23,7 +23,7 @@ fn tight(name: impl Into<String>, left: f64, right: impl Fn(f64) -> f64 + 'stati
 
 #[test]
 fn every_inequality_fails_with_a_twentieth_less() {
-    let all = [linear(), normalised(), other_heads(), stochastic(), displacements()];
+    let all = [linear(), normalized(), other_heads(), stochastic(), displacements()];
     let all: Vec<Tight> = all.into_iter().flatten().collect();
     assert!(all.len() > 45, "{} inequalities", all.len());
     for Tight { name, left, right } in all {
@@ -92,7 +92,7 @@ fn linear() -> Vec<Tight> {
 }
 
 /// A4, A4b and A6: the tangent point, and the direction `Σ⁻¹Δ`.
-fn normalised() -> Vec<Tight> {
+fn normalized() -> Vec<Tight> {
     let t = angle(2.0, 0.9);
     let (z, end) = ([1.0, 0.0], [t.cos(), t.sin()]);
     let apart = LpNorm::L2.distance(&z, &end);

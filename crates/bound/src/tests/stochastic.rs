@@ -160,9 +160,9 @@ proptest! {
         // Unbounded values, in both directions.
         let values = normals(&mut random, n + 1, 1.0);
         let of = |law: &[f64]| law.iter().zip(&values).map(|(p, v)| p * v).sum::<f64>();
-        let centre = of(&here);
-        let variance = here.iter().zip(&values).map(|(p, v)| p * (v - centre).powi(2)).sum::<f64>();
-        at_most("C11", (of(&there) - centre).abs(), variance_bound(variance.sqrt(), rho))?;
+        let center = of(&here);
+        let variance = here.iter().zip(&values).map(|(p, v)| p * (v - center).powi(2)).sum::<f64>();
+        at_most("C11", (of(&there) - center).abs(), variance_bound(variance.sqrt(), rho))?;
     }
 
     #[test]

@@ -71,7 +71,7 @@ fn chains_of_linear_and_hidden_layer_heads_are_in_order() {
 }
 
 #[test]
-fn no_attacked_query_leaves_its_certified_neighbours() {
+fn no_attacked_query_leaves_its_certified_neighbors() {
     let case = case(0.004);
     let bank = numbers(Key::new(5), 60 * case.d, 1.0);
     let labels: Vec<usize> = (0..60).map(|i| i % 2).collect();
@@ -79,7 +79,7 @@ fn no_attacked_query_leaves_its_certified_neighbours() {
     for k in [1, 3, 5] {
         let head = KnnHead::new(case.d, k, bank.clone(), labels.clone());
         for y in 0..2 {
-            let found = case.certificates.certified_neighbours(&head, &vec![y; case.n]).unwrap();
+            let found = case.certificates.certified_neighbors(&head, &vec![y; case.n]).unwrap();
             for (i, _) in found.iter().enumerate().filter(|(_, certified)| **certified) {
                 certified += 1;
                 assert!(case.ends.iter().all(|end| head.votes_for(&end[i * case.d..][..case.d], y)));

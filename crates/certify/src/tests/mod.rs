@@ -33,7 +33,7 @@ pub(super) fn config(effort: Effort, threat: Threat) -> CertifyConfig {
     CertifyConfig { threat, effort, ..CertifyConfig::default() }
 }
 
-/// A network with every op that has a rule: normalisation of pixels, convolutions of two strides with folded
+/// A network with every op that has a rule: normalization of pixels, convolutions of two strides with folded
 /// batch norms, a residual branch, an average pool, a permutation, a mean over positions and a linear map.
 pub(super) struct Net {
     pub(super) device: Device,

@@ -1,10 +1,10 @@
 //! The sandwich: no point of the ball moves farther than its certificate says, with no slack at all.
 
 use super::{EFFORTS, Net, config, pixels};
-use tarrl_bound::LinearHead;
 use crate::certificate::dot;
 use crate::{Certificate, CertifyConfig, Effort, Evidence, Network, Precision, Slopes, certify};
 use tarrl_attacks::{Norm, Pgd, Threat, pgd};
+use tarrl_bound::LinearHead;
 use tarrl_tensor::{DType, Key, Tensor};
 
 const EVIDENCE: [Evidence; 5] =
@@ -322,7 +322,7 @@ fn generators_that_are_dropped_go_into_the_ellipsoid() {
 }
 
 #[test]
-fn a_normalised_encoder_is_certified_on_the_sphere() {
+fn a_normalized_encoder_is_certified_on_the_sphere() {
     for seed in 0..3 {
         let key = Key::new(61 + seed);
         let net = Net::new(key);

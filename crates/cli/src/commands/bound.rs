@@ -23,7 +23,7 @@ Examples:
   tarrl bound report certificates.safetensors encoder.safetensors
   tarrl bound report certificates.safetensors encoder.safetensors --head head.json
 
-  tarrl bound report certificates.safetensors encoder.safetensors --neighbours 5
+  tarrl bound report certificates.safetensors encoder.safetensors --neighbors 5
 
 A head is JSON with its `kind`, all matrices row by row:
   linear (or no kind)   `k` classes, `d` features, `weight` (k × d), `bias` (k)
@@ -53,11 +53,11 @@ struct Report {
     /// The checkpoint of the encoder that was certified
     encoder: PathBuf,
     /// A head as JSON
-    #[arg(long, value_name = "FILE", conflicts_with = "neighbours")]
+    #[arg(long, value_name = "FILE", conflicts_with = "neighbors")]
     head: Option<PathBuf>,
-    /// So many nearest neighbours among the training images, an odd number, instead of a head
+    /// So many nearest neighbors among the training images, an odd number, instead of a head
     #[arg(long, value_name = "K")]
-    neighbours: Option<usize>,
+    neighbors: Option<usize>,
     #[command(flatten)]
     images: Images,
 }
@@ -78,8 +78,8 @@ impl Report {
         let (encoder, hash) = open(&self.encoder)?;
         let chosen = self.images.choose()?;
         certificates.check(&hash, &chosen.hash).with_context(|| path.to_string())?;
-        if let Some(k) = self.neighbours {
-            return self.neighbours(&certificates, &encoder, &chosen, k);
+        if let Some(k) = self.neighbors {
+            return self.neighbors(&certificates, &encoder, &chosen, k);
         }
         let head = match &self.head {
             Some(path) => Head::read(path)?,
@@ -123,8 +123,8 @@ impl Report {
         Ok(linear_probe(&train_features, &labels, train.classes.len(), &ProbeConfig::default(), key).head)
     }
 
-    /// Nearest neighbours among the training images.
-    fn neighbours(
+    /// Nearest neighbors among the training images.
+    fn neighbors(
         &self,
         certificates: &Certificates,
         encoder: &Frozen,
@@ -132,7 +132,7 @@ impl Report {
         k: usize,
     ) -> anyhow::Result<()> {
         if k.is_multiple_of(2) {
-            bail!("--neighbours {k} could be a tie; take an odd number");
+            bail!("--neighbors {k} could be a tie; take an odd number");
         }
         let train = self.train()?;
         let bank = features(&|x| encoder.forward(x), &train, chosen.pixels.device(), BATCH);
@@ -140,7 +140,7 @@ impl Report {
         let d = certificates.features();
         let head = KnnHead::new(d, k, bank.array().to_f64(), bank_labels);
         let labels: Vec<usize> = chosen.labels.iter().map(|&label| label as usize).collect();
-        let certified = certificates.certified_neighbours(&head, &labels)?;
+        let certified = certificates.certified_neighbors(&head, &labels)?;
         let votes = |(c, &y): (&Certificate, &usize)| head.votes_for(&c.representation(), y);
         let clean = certificates.samples.iter().zip(&labels).filter(|pair| votes(*pair)).count();
         let n = labels.len();

@@ -78,12 +78,12 @@ fn list(catalog: &Catalog) -> anyhow::Result<()> {
         let bytes: u64 = manifest.files.iter().map(|file| file.size).sum();
         println!("{}  {}", manifest.name, manifest.title);
         println!(
-            "    {} + {} images of {height}×{width}×{channels}, {} classes, {:.1} MB, licence: {}",
+            "    {} + {} images of {height}×{width}×{channels}, {} classes, {:.1} MB, license: {}",
             manifest.train,
             manifest.test,
             manifest.classes.len(),
             bytes as f64 / 1e6,
-            manifest.licence,
+            manifest.license,
         );
         println!("    {}", presence(catalog, &manifest));
     }

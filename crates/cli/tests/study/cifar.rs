@@ -48,7 +48,7 @@ impl Toy {
     }
 
     /// The folder that the archive of CIFAR-10 unpacks to, with patterns that have nothing to do with it: ten directions
-    /// and colours of stripes.
+    /// and colors of stripes.
     fn with_data(self) -> Self {
         let folder = self.0.path().join("data/cifar10/cifar-10-batches-bin");
         fs::create_dir_all(&folder).unwrap();

@@ -72,7 +72,7 @@ fn data_that_differs_from_its_digest_is_refused() {
 }
 
 #[test]
-fn an_unknown_key_of_a_method_is_answered_with_its_neighbour() {
+fn an_unknown_key_of_a_method_is_answered_with_its_neighbor() {
     let world = World::finished();
     let kept = world.kept();
     let method = "experiments/methods/tarr.toml";

@@ -28,7 +28,7 @@ pub(crate) fn write(datasets: &Path) {
 /// Writes the manifest of the files as they are now, so that size and digest always agree.
 pub(crate) fn describe(datasets: &Path) {
     let mut text = format!(
-        "title = \"Stripes\"\nlicence = \"MIT\"\nsource = \"made by a test\"\nformat = \"idx\"\n\
+        "title = \"Stripes\"\nlicense = \"MIT\"\nsource = \"made by a test\"\nformat = \"idx\"\n\
          shape = [{SIDE}, {SIDE}, 1]\ntrain = {TRAIN}\ntest = {TEST}\nclasses = [\"rows\", \"columns\", \"squares\", \"disc\"]\n\
          mean = [0.4]\nstd = [0.3]\n\
          [coarse]\nname = \"outline\"\ngroups = [\"straight\", \"round\"]\nof = [0, 0, 0, 1]\n"

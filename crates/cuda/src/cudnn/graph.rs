@@ -48,7 +48,7 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// Without a handle a graph can be finalised, but no engine chosen for it.
+    /// Without a handle a graph can be finalized, but no engine chosen for it.
     pub(crate) fn new(
         op: Op,
         shape: &ConvShape,

@@ -105,7 +105,7 @@ impl Plan {
         pack.set(At::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, Type::CUDNN_TYPE_VOID_PTR, &tensors)?;
         pack.set(At::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, Type::CUDNN_TYPE_VOID_PTR, &[at(workspace)])?;
         pack.finalize()?;
-        // SAFETY: plan and pack are finalised; the rest is the caller's word.
+        // SAFETY: plan and pack are finalized; the rest is the caller's word.
         unsafe { sys::cudnnBackendExecute(handle, self.whole.0, pack.0) }.result()
     }
 }

@@ -1,9 +1,9 @@
-//! Draws for a device that paints by itself: images go up as bytes, and the device resamples and colours them.
+//! Draws for a device that paints by itself: images go up as bytes, and the device resamples and colors them.
 
 use super::blur;
 use super::draw::{ColorOp, Draw};
 use super::recipe::{Interpolation, Recipe};
-use tarrl_tensor::{Array, Brush, Colour, DType, Device, Painting};
+use tarrl_tensor::{Array, Brush, Color, DType, Device, Painting};
 
 /// The draws of one view of a batch, as a device takes them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,19 +54,19 @@ impl Brushes {
 
 fn brush(draw: &Draw) -> Brush {
     let window = draw.window;
-    let colours = draw.jitter.map_or([Colour::Keep; 4], |jitter| {
+    let colors = draw.jitter.map_or([Color::Keep; 4], |jitter| {
         jitter.order.map(|op| match op {
-            ColorOp::Brightness => Colour::Brightness(jitter.brightness),
-            ColorOp::Contrast => Colour::Contrast(jitter.contrast),
-            ColorOp::Saturation => Colour::Saturation(jitter.saturation),
-            ColorOp::Hue => Colour::Hue(jitter.hue),
+            ColorOp::Brightness => Color::Brightness(jitter.brightness),
+            ColorOp::Contrast => Color::Contrast(jitter.contrast),
+            ColorOp::Saturation => Color::Saturation(jitter.saturation),
+            ColorOp::Hue => Color::Hue(jitter.hue),
         })
     });
     Brush {
         window: [window.top, window.left, window.height as i32, window.width as i32],
         flip: draw.flip,
-        colours,
-        grey: draw.grayscale,
+        colors,
+        gray: draw.grayscale,
         blur: draw.blur.is_some(),
         solarize: draw.solarize,
     }
@@ -89,19 +89,19 @@ mod tests {
         let found = Brushes::new(&draws);
         assert_eq!((found.kernel, found.weights.len()), (3, 120));
         for ((draw, brush), weights) in draws.iter().zip(&found.brushes).zip(found.weights.chunks(3)) {
-            assert_eq!((brush.flip, brush.grey), (draw.flip, draw.grayscale));
+            assert_eq!((brush.flip, brush.gray), (draw.flip, draw.grayscale));
             assert_eq!(brush.window[2] as u32, draw.window.height);
             match draw.blur {
                 Some(_) => assert!(brush.blur && (weights.iter().sum::<f32>() - 1.0).abs() < 1e-6),
                 None => assert!(!brush.blur && weights == [0.0; 3]),
             }
-            match (draw.jitter, brush.colours) {
-                (None, colours) => assert_eq!(colours, [Colour::Keep; 4]),
-                (Some(jitter), colours) => {
+            match (draw.jitter, brush.colors) {
+                (None, colors) => assert_eq!(colors, [Color::Keep; 4]),
+                (Some(jitter), colors) => {
                     let at = jitter.order.iter().position(|op| *op == ColorOp::Hue).unwrap();
-                    assert_eq!(colours[at], Colour::Hue(jitter.hue));
+                    assert_eq!(colors[at], Color::Hue(jitter.hue));
                     let at = jitter.order.iter().position(|op| *op == ColorOp::Contrast).unwrap();
-                    assert_eq!(colours[at], Colour::Contrast(jitter.contrast));
+                    assert_eq!(colors[at], Color::Contrast(jitter.contrast));
                 }
             }
         }

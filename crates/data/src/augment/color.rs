@@ -1,9 +1,9 @@
-//! Operations on colour, on the planes `(c, h·w)` of one image in [0, 1].
+//! Operations on color, on the planes `(c, h·w)` of one image in [0, 1].
 
 use super::draw::{ColorDraw, ColorOp};
 
-/// Weights of red, green and blue in grey, as torch's tensor transforms have them.
-const GREY: [f32; 3] = [0.2989, 0.587, 0.114];
+/// Weights of red, green and blue in gray, as torch's tensor transforms have them.
+const GRAY: [f32; 3] = [0.2989, 0.587, 0.114];
 
 /// Applies the four changes in their order; on one plane only brightness and contrast.
 pub(super) fn jitter(planes: &mut [f32], channels: usize, draw: &ColorDraw) {
@@ -18,11 +18,11 @@ pub(super) fn jitter(planes: &mut [f32], channels: usize, draw: &ColorDraw) {
     }
 }
 
-/// Gives all three planes the grey of the pixel.
+/// Gives all three planes the gray of the pixel.
 pub(super) fn grayscale(planes: &mut [f32]) {
     let [r, g, b] = split(planes);
     for ((r, g), b) in r.iter_mut().zip(g).zip(b) {
-        let y = grey(*r, *g, *b);
+        let y = gray(*r, *g, *b);
         (*r, *g, *b) = (y, y, y);
     }
 }
@@ -46,8 +46,8 @@ fn contrast(planes: &mut [f32], channels: usize, factor: f32) {
     let total = if channels == 1 {
         sum(planes)
     } else {
-        // The mean of the greys is the grey of the means.
-        planes.chunks_exact(n).zip(GREY).map(|(plane, weight)| weight * sum(plane)).sum()
+        // The mean of the grays is the gray of the means.
+        planes.chunks_exact(n).zip(GRAY).map(|(plane, weight)| weight * sum(plane)).sum()
     };
     let offset = (1.0 - factor) * (total / n as f32);
     planes.iter_mut().for_each(|x| *x = (factor * *x + offset).clamp(0.0, 1.0));
@@ -59,7 +59,7 @@ fn saturation(planes: &mut [f32], factor: f32) {
     }
     let [r, g, b] = split(planes);
     for ((r, g), b) in r.iter_mut().zip(g).zip(b) {
-        let offset = (1.0 - factor) * grey(*r, *g, *b);
+        let offset = (1.0 - factor) * gray(*r, *g, *b);
         *r = (factor * *r + offset).clamp(0.0, 1.0);
         *g = (factor * *g + offset).clamp(0.0, 1.0);
         *b = (factor * *b + offset).clamp(0.0, 1.0);
@@ -101,8 +101,8 @@ fn wrapped(h: f32) -> f32 {
     if h >= 6.0 { h - 6.0 } else { h }
 }
 
-fn grey(r: f32, g: f32, b: f32) -> f32 {
-    GREY[0] * r + GREY[1] * g + GREY[2] * b
+fn gray(r: f32, g: f32, b: f32) -> f32 {
+    GRAY[0] * r + GRAY[1] * g + GRAY[2] * b
 }
 
 fn split(planes: &mut [f32]) -> [&mut [f32]; 3] {
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A few roundings of numbers up to 6 (the sectors of the colour circle).
+    /// A few roundings of numbers up to 6 (the sectors of the color circle).
     const TOLERANCE: f32 = 24.0 * f32::EPSILON;
 
     fn close(found: &[f32], want: &[f32]) -> bool {
@@ -155,25 +155,25 @@ mod tests {
     }
 
     #[test]
-    fn known_grey_and_saturation() {
+    fn known_gray_and_saturation() {
         let rgb = vec![0.8, 0.4, 0.2];
         assert!(close(&after(rgb.clone(), grayscale), &[0.49672; 3]));
         assert!(close(&after(rgb, |p| saturation(p, 1.4)), &[0.921312, 0.361312, 0.081312]));
     }
 
     #[test]
-    fn contrast_turns_about_the_mean_grey() {
-        // Two pixels (.8, .4, .2) and (.2, .2, .2): greys .49672 and .19998, mean .34835.
+    fn contrast_turns_about_the_mean_gray() {
+        // Two pixels (.8, .4, .2) and (.2, .2, .2): grays .49672 and .19998, mean .34835.
         let rgb = vec![0.8, 0.2, 0.4, 0.2, 0.2, 0.2];
         let want: Vec<f32> = rgb.iter().map(|x| 0.5 * x + 0.5 * 0.34835).collect();
         assert!(close(&after(rgb, |p| contrast(p, 3, 0.5)), &want));
-        // One plane: its own mean .5, without the grey weights, which sum to .9999; then clamped.
+        // One plane: its own mean .5, without the gray weights, which sum to .9999; then clamped.
         assert!(close(&after(vec![0.2, 0.8], |p| contrast(p, 1, 2.0)), &[0.0, 1.0]));
         assert!(close(&after(vec![0.4, 0.6], |p| contrast(p, 1, 2.0)), &[0.3, 0.7]));
     }
 
     #[test]
-    fn the_order_matters_and_grey_images_skip_colour() {
+    fn the_order_matters_and_gray_images_skip_color() {
         let draw = |order| ColorDraw { order, brightness: 2.0, contrast: 0.5, saturation: 3.0, hue: 0.3 };
         use ColorOp::*;
         // Brightness first: (.3, .9) → (.6, 1) → .4 + (.3, .5); contrast first: (.45, .75) → (.9, 1).

@@ -62,14 +62,14 @@ pub(super) fn resample(
 /// The first of the source positions among `from` that position `at` among `to` is made of, and their weights, which sum to
 /// one; those beyond the end are zero.
 fn tap(at: usize, from: usize, to: usize) -> (usize, [f32; 4]) {
-    let centre = (at as f64 + 0.5) * from as f64 / to as f64 - 0.5;
-    let start = centre.floor() as i64 - 1;
+    let center = (at as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+    let start = center.floor() as i64 - 1;
     let first = start.max(0) as usize;
     let mut weights = [0.0; 4];
     for (i, weight) in weights.iter_mut().enumerate() {
         let position = first + i;
         if position < from && position as i64 <= start + 3 {
-            *weight = kernel((position as f64 - centre).abs());
+            *weight = kernel((position as f64 - center).abs());
         }
     }
     let total: f64 = weights.iter().sum();

@@ -14,9 +14,9 @@ pub struct Draw {
     pub window: Window,
     /// Whether it is mirrored.
     pub flip: bool,
-    /// The changes of colour, if any.
+    /// The changes of color, if any.
     pub jitter: Option<ColorDraw>,
-    /// Whether all colour is lost.
+    /// Whether all color is lost.
     pub grayscale: bool,
     /// The blur, if any.
     pub blur: Option<Gaussian>,
@@ -45,21 +45,21 @@ pub struct Window {
     pub width: u32,
 }
 
-/// One change of colour.
+/// One change of color.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ColorOp {
     /// f·x.
     Brightness,
-    /// f·x + (1 − f)·(mean grey of the image).
+    /// f·x + (1 − f)·(mean gray of the image).
     Contrast,
-    /// f·x + (1 − f)·(grey of the pixel).
+    /// f·x + (1 − f)·(gray of the pixel).
     Saturation,
-    /// A turn of the colour circle.
+    /// A turn of the color circle.
     Hue,
 }
 
-/// The changes of colour of one view.
+/// The changes of color of one view.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ColorDraw {
@@ -71,7 +71,7 @@ pub struct ColorDraw {
     pub contrast: f32,
     /// Factor of saturation, 1 for none.
     pub saturation: f32,
-    /// Turn of the colour circle as a share of it, 0 for none.
+    /// Turn of the color circle as a share of it, 0 for none.
     pub hue: f32,
 }
 
@@ -92,7 +92,7 @@ impl Draw {
     /// the draws of all others as they were.
     pub fn new(recipe: &Recipe, (height, width, channels): (usize, usize, usize), key: Key) -> Draw {
         let happens = |name: &str, p: f64| p > 0.0 && key.fold(name).stream().chance(p);
-        let colour = channels == 3;
+        let color = channels == 3;
         let window = match recipe.crop {
             Crop::Whole => Window::whole(height, width),
             Crop::Resized { scale, ratio } => {
@@ -114,7 +114,7 @@ impl Draw {
             flip: happens("flip", recipe.flip),
             jitter: happens("jitter", recipe.jitter.probability)
                 .then(|| ColorDraw::new(&recipe.jitter, &mut key.fold("colour").stream())),
-            grayscale: colour && happens("grayscale", recipe.grayscale),
+            grayscale: color && happens("grayscale", recipe.grayscale),
             blur,
             solarize: happens("solarize", recipe.solarize),
             interpolation: recipe.interpolation,
@@ -184,10 +184,10 @@ mod tests {
     use super::*;
     use std::collections::HashMap;
 
-    const COLOUR: (usize, usize, usize) = (32, 32, 3);
+    const COLOR: (usize, usize, usize) = (32, 32, 3);
 
     fn draws(recipe: &Recipe, n: u64) -> Vec<Draw> {
-        (0..n).map(|i| Draw::new(recipe, COLOUR, Key::new(5).fold(i))).collect()
+        (0..n).map(|i| Draw::new(recipe, COLOR, Key::new(5).fold(i))).collect()
     }
 
     /// Largest distance between the empirical distribution and the uniform one on [lo, hi].
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_windows_fall_back_to_the_centre() {
+    fn impossible_windows_fall_back_to_the_center() {
         let mut stream = Key::new(0).stream();
         // The full area at any ratio but 1 does not fit, and ratio 1 of a wide image does not either.
         let window = Window::resized([10, 40], [1.0, 1.0], [1.0, 2.0], &mut stream);
@@ -261,7 +261,7 @@ mod tests {
         let jitter = Jitter { probability: 1.0, brightness: 0.4, contrast: 1.5, saturation: 0.2, hue: 0.1 };
         let n = 48_000;
         let all = draws(&Recipe { jitter, ..Recipe::default() }, n);
-        let colours: Vec<ColorDraw> = all.iter().map(|d| d.jitter.unwrap()).collect();
+        let colors: Vec<ColorDraw> = all.iter().map(|d| d.jitter.unwrap()).collect();
         // The Kolmogorov–Smirnov distance exceeds 2.0/√n with probability 7e-4.
         type Part = fn(&ColorDraw) -> f32;
         let parts: [(Part, f64, f64); 4] = [
@@ -271,11 +271,11 @@ mod tests {
             (|c| c.hue, -0.1, 0.1),
         ];
         for (part, lo, hi) in parts {
-            let distance = kolmogorov_smirnov(colours.iter().map(|c| f64::from(part(c))).collect(), lo, hi);
+            let distance = kolmogorov_smirnov(colors.iter().map(|c| f64::from(part(c))).collect(), lo, hi);
             assert!(distance < 2.0 / (n as f64).sqrt(), "{distance} for [{lo}, {hi}]");
         }
         let mut counts = HashMap::new();
-        colours.iter().for_each(|c| *counts.entry(c.order).or_insert(0i32) += 1);
+        colors.iter().for_each(|c| *counts.entry(c.order).or_insert(0i32) += 1);
         // 24 orders of 2,000; standard error √(2000·23/24) = 44, five of them.
         assert!(counts.len() == 24 && counts.values().all(|c| (c - 2000).abs() < 220), "{counts:?}");
     }
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn changing_one_part_leaves_the_others() {
-        let strong = View::Strong.recipe(COLOUR);
+        let strong = View::Strong.recipe(COLOR);
         let blurred = Recipe { blur: Blur { probability: 1.0, ..Blur::default() }, ..strong.clone() };
         for (a, b) in draws(&strong, 50).into_iter().zip(draws(&blurred, 50)) {
             assert_eq!(a, Draw { blur: None, ..b });
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_draw_survives_being_written_down() {
-        for draw in draws(&View::Strong.recipe(COLOUR), 20) {
+        for draw in draws(&View::Strong.recipe(COLOR), 20) {
             let text = toml::to_string(&draw).unwrap();
             assert_eq!(toml::from_str::<Draw>(&text).unwrap(), draw, "{text}");
         }

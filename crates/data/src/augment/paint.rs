@@ -172,8 +172,8 @@ mod tests {
     proptest! {
         /// Whatever is drawn, pixels stay in [0, 1], and what was painted before leaves no trace.
         #[test]
-        fn views_are_in_range_and_repeatable(seed: u64, colour: bool) {
-            let shape = if colour { (32, 32, 3) } else { (28, 28, 1) };
+        fn views_are_in_range_and_repeatable(seed: u64, color: bool) {
+            let shape = if color { (32, 32, 3) } else { (28, 28, 1) };
             let strong = View::Strong.recipe(shape);
             let blur = Blur { probability: 0.5, sigma: [0.1, 2.0], kernel: 5 };
             let interpolation =

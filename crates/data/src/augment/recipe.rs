@@ -10,7 +10,7 @@ use crate::error::{Result, setting};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum View {
-    /// What contrastive learning asks for: crops of very different size, colours changed.
+    /// What contrastive learning asks for: crops of very different size, colors changed.
     Strong,
     /// What supervised training uses: small shifts and mirror images.
     Weak,
@@ -33,9 +33,9 @@ pub struct Recipe {
     pub crop: Crop,
     /// Probability of the mirror image.
     pub flip: f64,
-    /// Random changes of colour.
+    /// Random changes of color.
     pub jitter: Jitter,
-    /// Probability of losing all colour.
+    /// Probability of losing all color.
     pub grayscale: f64,
     /// Random loss of sharpness.
     pub blur: Blur,
@@ -93,7 +93,7 @@ pub enum Crop {
     },
 }
 
-/// Random changes of colour, applied together with some probability in a random order.
+/// Random changes of color, applied together with some probability in a random order.
 ///
 /// Factors of brightness, contrast and saturation are uniform in [max(0, 1 − x), 1 + x]; hue turns by
 /// a share of the circle uniform in [−x, x]. Saturation and hue leave one-channel images alone.
@@ -104,11 +104,11 @@ pub struct Jitter {
     pub probability: f64,
     /// Reach of the factor on all pixels.
     pub brightness: f64,
-    /// Reach of the factor on the distance from the mean grey of the image.
+    /// Reach of the factor on the distance from the mean gray of the image.
     pub contrast: f64,
-    /// Reach of the factor on the distance from each pixel's grey.
+    /// Reach of the factor on the distance from each pixel's gray.
     pub saturation: f64,
-    /// Reach of the turn of the colour circle, at most ½.
+    /// Reach of the turn of the color circle, at most ½.
     pub hue: f64,
 }
 
@@ -133,12 +133,12 @@ impl Default for Blur {
 impl View {
     /// The recipe of this view for images `(h, w, c)`.
     ///
-    /// Colour images get SimCLR's CIFAR setting (Chen et al. 2020, colour strength ½, no blur) and the
-    /// usual shifts by an eighth of the side. Grey images get milder crops, brightness and contrast.
+    /// Color images get SimCLR's CIFAR setting (Chen et al. 2020, color strength ½, no blur) and the
+    /// usual shifts by an eighth of the side. Gray images get milder crops, brightness and contrast.
     /// Mirror images are part of both; where they change the meaning, as with digits, use
     /// `Recipe { flip: 0.0, ..view.recipe(shape) }`.
     pub fn recipe(&self, (height, width, channels): (usize, usize, usize)) -> Recipe {
-        let grey = channels == 1;
+        let gray = channels == 1;
         match self {
             View::Clean => Recipe::default(),
             View::Custom(recipe) => recipe.clone(),
@@ -147,10 +147,10 @@ impl View {
                 Recipe { high_pass, ..View::Weak.recipe((height, width, channels)) }
             }
             View::Weak => {
-                let pixels = if grey { 2 } else { height.min(width) / 8 };
+                let pixels = if gray { 2 } else { height.min(width) / 8 };
                 Recipe { crop: Crop::Padded { pixels }, flip: 0.5, ..Recipe::default() }
             }
-            View::Strong if grey => Recipe {
+            View::Strong if gray => Recipe {
                 crop: Crop::Resized { scale: [0.3, 1.0], ratio: usual_ratio() },
                 flip: 0.5,
                 jitter: Jitter {
@@ -299,8 +299,8 @@ mod tests {
     use super::*;
     use tarrl_tensor::Key;
 
-    const GREY: (usize, usize, usize) = (28, 28, 1);
-    const COLOUR: (usize, usize, usize) = (32, 32, 3);
+    const GRAY: (usize, usize, usize) = (28, 28, 1);
+    const COLOR: (usize, usize, usize) = (32, 32, 3);
 
     #[derive(Deserialize)]
     struct File {
@@ -312,10 +312,10 @@ mod tests {
         let text = r#"views = ["high-frequency", "clean", { custom = { flip = 0.5, crop = { kind = "resized", scale = [0.5, 1.0] }, blur = { probability = 0.1 } } }]"#;
         let views = toml::from_str::<File>(text).unwrap().views;
         assert_eq!(views[..2], [View::HighFrequency, View::Clean]);
-        let [colour, grey] = [COLOUR, GREY].map(|shape| views[0].recipe(shape));
-        assert_eq!((colour.high_pass, grey.high_pass), (8, 7));
-        assert_eq!(Recipe { high_pass: 0, ..colour }, View::Weak.recipe(COLOUR));
-        let recipe = views[2].recipe(COLOUR);
+        let [color, gray] = [COLOR, GRAY].map(|shape| views[0].recipe(shape));
+        assert_eq!((color.high_pass, gray.high_pass), (8, 7));
+        assert_eq!(Recipe { high_pass: 0, ..color }, View::Weak.recipe(COLOR));
+        let recipe = views[2].recipe(COLOR);
         assert_eq!(recipe.crop, Crop::Resized { scale: [0.5, 1.0], ratio: [3.0 / 4.0, 4.0 / 3.0] });
         assert_eq!((recipe.flip, recipe.blur.kernel, recipe.solarize), (0.5, 3, 0.0));
     }
@@ -326,7 +326,7 @@ mod tests {
             (r#"views = ["stronk"]"#, "stronk"),
             ("views = [{ custom = { flop = 0.5 } }]", "flop"),
             (r#"views = [{ custom = { crop = { kind = "padded", pixels = 4, fill = 1 } } }]"#, "fill"),
-            ("views = [{ custom = { jitter = { colour = 0.5 } } }]", "colour"),
+            ("views = [{ custom = { jitter = { color = 0.5 } } }]", "color"),
             ("views = [{ custom = { blur = { radius = 1 } } }]", "radius"),
         ] {
             let message = toml::from_str::<File>(text).err().expect(text).to_string();
@@ -337,13 +337,13 @@ mod tests {
     #[test]
     fn presets_pass_and_nonsense_does_not() {
         for view in [View::Strong, View::Weak, View::Clean, View::HighFrequency] {
-            view.recipe(GREY).check(GREY).unwrap();
-            view.recipe(COLOUR).check(COLOUR).unwrap();
+            view.recipe(GRAY).check(GRAY).unwrap();
+            view.recipe(COLOR).check(COLOR).unwrap();
         }
         let bad = |change: fn(&mut Recipe)| {
             let mut recipe = Recipe::default();
             change(&mut recipe);
-            recipe.check(GREY).unwrap_err().to_string()
+            recipe.check(GRAY).unwrap_err().to_string()
         };
         for (message, key) in [
             (bad(|r| r.flip = 1.5), "flip = 1.5"),
@@ -362,7 +362,7 @@ mod tests {
 
     #[test]
     fn strength_goes_from_nothing_to_all() {
-        for shape in [GREY, COLOUR] {
+        for shape in [GRAY, COLOR] {
             let strong = View::Strong.recipe(shape);
             assert_eq!(strong.at_strength(1.0), strong);
             let none = strong.at_strength(0.0);
@@ -377,10 +377,10 @@ mod tests {
             }
             assert_eq!(none.flip, 0.5);
         }
-        // As DynACL writes it for s = ½: scale (1 − .9 s, 1), jitter (.4 s, .4 s, .4 s, .1 s) with .8 s, grey .2 s.
+        // As DynACL writes it for s = ½: scale (1 − .9 s, 1), jitter (.4 s, .4 s, .4 s, .1 s) with .8 s, gray .2 s.
         let dynacl = Recipe {
             crop: Crop::Resized { scale: [0.1, 1.0], ratio: usual_ratio() },
-            ..View::Strong.recipe(COLOUR)
+            ..View::Strong.recipe(COLOR)
         };
         let half = dynacl.at_strength(0.5);
         let Crop::Resized { scale, .. } = half.crop else { panic!("{half:?}") };

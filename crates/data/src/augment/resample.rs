@@ -39,7 +39,7 @@ pub(super) fn resample(
     }
 }
 
-/// Bilinear with half-pixel centres; samples outside the window repeat its border.
+/// Bilinear with half-pixel centers; samples outside the window repeat its border.
 fn enlarge<const C: usize>(
     image: &[u8],
     (height, width): (usize, usize),
@@ -157,9 +157,9 @@ mod tests {
     }
 
     proptest! {
-        /// The separable, blended form equals the textbook sum over four neighbours in f64.
+        /// The separable, blended form equals the textbook sum over four neighbors in f64.
         #[test]
-        fn equals_the_four_neighbour_formula(
+        fn equals_the_four_neighbor_formula(
             image in proptest::collection::vec(any::<u8>(), 5 * 7 * 3),
             top in 0i32..4, left in 0i32..5, height in 1u32..5, width in 1u32..7, flip: bool,
         ) {

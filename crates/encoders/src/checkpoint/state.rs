@@ -7,7 +7,7 @@ use tarrl_tensor::Tensor;
 
 /// The tensors of a network under their names, in PyTorch's orders.
 ///
-/// Several networks, and the state of an optimiser, may go into one file if their names differ.
+/// Several networks, and the state of an optimizer, may go into one file if their names differ.
 pub fn state(module: &dyn Module) -> Tensors {
     let mut tensors = Tensors::new();
     module.visit(&mut |name, role, tensor| {

@@ -16,7 +16,7 @@ pub struct Stored {
 /// The values of a [`Stored`] tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
-    /// 32-bit floats: parameters, running statistics, the state of optimisers.
+    /// 32-bit floats: parameters, running statistics, the state of optimizers.
     F32(Vec<f32>),
     /// 64-bit floats.
     F64(Vec<f64>),

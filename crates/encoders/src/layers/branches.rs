@@ -36,7 +36,7 @@ impl BranchNorm {
         BranchNorm { sets }
     }
 
-    /// Normalises `(…, c)` with the set of the pass's branch, then applies the activation.
+    /// Normalizes `(…, c)` with the set of the pass's branch, then applies the activation.
     ///
     /// # Panics
     /// In training, if there is only one value per channel: it has no variance.

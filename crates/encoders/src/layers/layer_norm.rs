@@ -1,4 +1,4 @@
-//! Layer normalisation.
+//! Layer normalization.
 
 use crate::module::Role;
 use crate::site::Site;
@@ -22,7 +22,7 @@ impl LayerNorm {
         LayerNorm { name: site.name().into(), weight: site.full(extent, 1.0), bias: site.full(extent, 0.0) }
     }
 
-    /// Normalises every row of `(…, extent)`.
+    /// Normalizes every row of `(…, extent)`.
     #[track_caller]
     pub fn forward(&self, x: &Tensor) -> Tensor {
         x.layer_norm(&self.weight, &self.bias, EPS)

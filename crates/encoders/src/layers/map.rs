@@ -11,7 +11,7 @@ pub(crate) enum Map {
     Conv(Conv2d),
     /// Of `(n, d)`.
     Linear(Linear),
-    /// The normalisation comes first.
+    /// The normalization comes first.
     Identity,
 }
 

@@ -1,4 +1,4 @@
-//! Batch normalisation, its running statistics explicit.
+//! Batch normalization, its running statistics explicit.
 
 use crate::module::Role;
 use crate::pass::{BatchStatistics, Pass};
@@ -26,10 +26,10 @@ pub struct BatchNorm {
     num_batches_tracked: Tensor,
 }
 
-/// What follows the normalisation.
+/// What follows the normalization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// max(x, 0), in the same pass over memory as the normalisation.
+    /// max(x, 0), in the same pass over memory as the normalization.
     Relu,
     /// Nothing: a sum with another branch follows.
     None,
@@ -61,7 +61,7 @@ impl BatchNorm {
         }
     }
 
-    /// Normalises `(…, c)`, then applies the activation.
+    /// Normalizes `(…, c)`, then applies the activation.
     ///
     /// # Panics
     /// In training, if there is only one value per channel: it has no variance.

@@ -50,7 +50,7 @@ impl Unit {
         Unit { map, norm: None, activation: Activation::None }
     }
 
-    /// The unit's map, normalisation and activation of `x`.
+    /// The unit's map, normalization and activation of `x`.
     #[track_caller]
     pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
         let y = self.map.forward(x);
@@ -61,7 +61,7 @@ impl Unit {
         }
     }
 
-    /// `max(forward(x) + skip, 0)` of a unit that ends without activation, in one pass over memory where it normalises
+    /// `max(forward(x) + skip, 0)` of a unit that ends without activation, in one pass over memory where it normalizes
     /// with the statistics of the batch.
     #[track_caller]
     pub(crate) fn forward_add_relu(&self, x: &Tensor, skip: &Tensor, pass: &mut Pass) -> Tensor {

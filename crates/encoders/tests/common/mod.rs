@@ -7,7 +7,7 @@ use tarrl_tensor::{DType, Device, Key, Random, Tensor};
 /// The side of images where one size serves all networks.
 pub(crate) const SIDE: usize = 12;
 
-/// A narrow encoder of three-channel images that normalises them.
+/// A narrow encoder of three-channel images that normalizes them.
 pub(crate) fn tiny(arch: Arch) -> EncoderConfig {
     EncoderConfig {
         arch,

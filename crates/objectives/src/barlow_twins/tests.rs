@@ -20,7 +20,7 @@ fn golden_values_and_gradient() {
     assert_golden(&|z| barlow_twins(&z[0], &z[1], &scaled), &at, 0.004566834);
     let row = [-0.002030921, 0.074203358, -0.000736499];
     assert_golden_gradient(&|z| barlow_twins(&z[0], &z[1], &of(0.005)), &at, &row, Some(0.153806129));
-    let correlation = standardised(&at[0]).matmul_with(&standardised(&at[1]), Transpose::LEFT);
+    let correlation = standardized(&at[0]).matmul_with(&standardized(&at[1]), Transpose::LEFT);
     for (found, golden) in correlation.to_vec::<f64>().iter().zip([0.982694714, -0.774584391, -0.248066950]) {
         assert!((found / 4.0 - golden).abs() < 1e-9, "{found}");
     }
@@ -39,7 +39,7 @@ fn autodiff_is_the_closed_form() {
     let (n, d, lambda) = (6, 3, 0.3);
     let at = [normal(1, n, d), normal(2, n, d)];
     let found = gradients(&|z| barlow_twins(&z[0], &z[1], &of(lambda)), &at);
-    let hat = [0, 1].map(|i| standardised(&at[i]));
+    let hat = [0, 1].map(|i| standardized(&at[i]));
     let eye = identity(d);
     let c = hat[0].matmul_with(&hat[1], Transpose::LEFT).mul_scalar(1.0 / n as f64);
     let dc = &(&c - &eye).mul_scalar(2.0) * &eye.mul_scalar(1.0 - lambda).add_scalar(lambda);

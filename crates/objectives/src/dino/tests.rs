@@ -14,28 +14,28 @@ fn teachers() -> [Tensor; 2] {
     [logits([0.3, 0.0, 0.1, -0.1, 0.2, 0.0]), logits([0.2, 0.1, 0.2, 0.4, -0.3, 0.1])]
 }
 
-fn centre(values: &[f64]) -> Centre {
-    Centre { value: Tensor::new(&cpu(), [values.len()], values) }
+fn center(values: &[f64]) -> Center {
+    Center { value: Tensor::new(&cpu(), [values.len()], values) }
 }
 
-fn loss(student: &[Tensor], centre: &Centre) -> Tensor {
-    let targets = teachers().map(|t| centre.targets(&t, 0.04));
+fn loss(student: &[Tensor], center: &Center) -> Tensor {
+    let targets = teachers().map(|t| center.targets(&t, 0.04));
     let targets: Vec<Tensor> = targets.iter().map(|t| t.cast(student[0].dtype())).collect();
     dino(&student.iter().collect::<Vec<_>>(), &targets.iter().collect::<Vec<_>>(), 0.1)
 }
 
 #[test]
 fn golden_values_and_gradient() {
-    let mut centre = centre(&[0.0; 3]);
-    assert_golden(&|s| loss(s, &centre), &students(), 3.928862916);
-    let found = gradients(&|s| loss(s, &centre), &students()).remove(0);
+    let mut center = center(&[0.0; 3]);
+    assert_golden(&|s| loss(s, &center), &students(), 3.928862916);
+    let found = gradients(&|s| loss(s, &center), &students()).remove(0);
     let golden = [-0.904470336, -0.083811680, 0.988282016, -2.380809449, 2.366247744, 0.014561706];
     assert_close(&found, &logits(golden), 1e-9);
 
     let teachers = teachers();
-    centre.update(&[&teachers[0], &teachers[1]], 0.9);
-    assert_close(centre.value(), &Tensor::new(&cpu(), [3], &[0.02, 0.0, 0.01]), 1e-15);
-    assert_golden(&|s| loss(s, &centre), &students(), 3.917032956);
+    center.update(&[&teachers[0], &teachers[1]], 0.9);
+    assert_close(center.value(), &Tensor::new(&cpu(), [3], &[0.02, 0.0, 0.01]), 1e-15);
+    assert_golden(&|s| loss(s, &center), &students(), 3.917032956);
 }
 
 /// `(softmax(s/τ) − q)/(τ n terms)`, summed over the targets that a student meets.
@@ -62,20 +62,20 @@ fn autodiff_is_the_closed_form() {
 #[test]
 fn uniform_outputs_cost_ln_k() {
     let same = Tensor::full(&cpu(), [2, 4096], DType::F64, 0.3);
-    let target = Centre { value: Tensor::full(&cpu(), [4096], DType::F64, 0.0) }.targets(&same, 0.04);
+    let target = Center { value: Tensor::full(&cpu(), [4096], DType::F64, 0.0) }.targets(&same, 0.04);
     let value = dino(&[&same, &same], &[&target, &target], 0.1).item();
     assert!((value - 4096f64.ln()).abs() < 1e-12 && (value - 8.317766).abs() < 1e-6, "{value}");
 }
 
 #[test]
-fn a_centre_comes_back_from_its_tensors() {
-    let mut centre = Centre::new(&cpu(), 3);
-    centre.update(&[&Tensor::new(&cpu(), [1, 3], &[1.0f32, 2.0, 3.0])], 0.5);
-    let stored = centre.state().remove(0).1;
-    let mut other = Centre::new(&cpu(), 3);
-    other.restore(&|name| (name == "centre").then(|| stored.clone())).unwrap();
+fn a_center_comes_back_from_its_tensors() {
+    let mut center = Center::new(&cpu(), 3);
+    center.update(&[&Tensor::new(&cpu(), [1, 3], &[1.0f32, 2.0, 3.0])], 0.5);
+    let stored = center.state().remove(0).1;
+    let mut other = Center::new(&cpu(), 3);
+    other.restore(&|name| (name == "center").then(|| stored.clone())).unwrap();
     assert_eq!(other.value().to_vec::<f32>(), [0.5, 1.0, 1.5]);
-    assert!(Centre::new(&cpu(), 4).restore(&|_| Some(stored.clone())).unwrap_err().contains("(3), not (4)"));
+    assert!(Center::new(&cpu(), 4).restore(&|_| Some(stored.clone())).unwrap_err().contains("(3), not (4)"));
 }
 
 #[test]

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 use tarrl_tensor::{DType, Key, Random, cpu, grad};
 
-/// Rows are samples. The golden values below were computed twice in f64, from a vectorised formula
+/// Rows are samples. The golden values below were computed twice in f64, from a vectorized formula
 /// and from a scalar loop, to nine digits and more.
 const Z1: [f64; 12] = [1., 2., 0., 0., 1., -1., 2., 0., 1., -1., 1., 1.];
 const Z2: [f64; 12] = [1., 1., 0.5, 0.5, 1., -0.5, 1.5, -0.5, 1., -0.5, 1., 2.];
@@ -32,7 +32,7 @@ fn golden_values_in_both_precisions() {
 }
 
 /// What other programs compute under the same name: diagonal kept, negatives of the other view
-/// only, no normalisation, similarities clamped at zero, twice and half the loss.
+/// only, no normalization, similarities clamped at zero, twice and half the loss.
 #[test]
 fn wrong_variants_do_not_appear() {
     let (z1, z2) = views();

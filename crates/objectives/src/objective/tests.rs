@@ -84,7 +84,7 @@ fn values_that_make_no_loss_are_named() {
         ("{ kind = 'w-mse', epsilon = 1.0 }", "epsilon is 1"),
         ("{ kind = 'swav', iterations = 0 }", "iterations is 0"),
         ("{ kind = 'swav', prototypes = 1 }", "prototypes is 1"),
-        ("{ kind = 'dino', centre_momentum = 1.0 }", "centre_momentum is 1"),
+        ("{ kind = 'dino', center_momentum = 1.0 }", "center_momentum is 1"),
         ("{ kind = 'dino', teacher_temperature = 0.0 }", "teacher_temperature is 0"),
         ("{ kind = 'supcon', base_temperature = -1.0 }", "base_temperature is -1"),
         ("{ kind = 'trades', beta = -6.0 }", "beta is -6"),
@@ -101,11 +101,11 @@ fn needs_say_what_a_method_must_have() {
     assert!(needs("byol").predictor && needs("byol").momentum && needs("byol").targets);
     assert!(needs("simsiam").predictor && !needs("simsiam").momentum && needs("simsiam").targets);
     assert_eq!(needs("moco-v2").queue, Some(4096));
-    assert!(needs("dino").centre && needs("dino").momentum && needs("dino").prototypes == Some(2048));
+    assert!(needs("dino").center && needs("dino").momentum && needs("dino").prototypes == Some(2048));
     assert!(needs("swav").prototypes == Some(512) && !needs("swav").momentum);
     assert!(["supcon", "cross-entropy", "trades"].iter().all(|kind| needs(kind).labels));
-    // Whoever has a queue or a centre has keys or a teacher to fill it.
-    assert!(all().iter().map(Objective::needs).all(|n| n.momentum || (n.queue.is_none() && !n.centre)));
+    // Whoever has a queue or a center has keys or a teacher to fill it.
+    assert!(all().iter().map(Objective::needs).all(|n| n.momentum || (n.queue.is_none() && !n.center)));
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn the_memory_it_starts_with_is_what_it_needs() {
         let needs = objective.needs();
         let queue = objective.queue(&device, Key::new(1), 3);
         assert_eq!(queue.map(|queue| queue.len()), needs.queue);
-        assert_eq!(objective.centre(&device).is_some(), needs.centre);
+        assert_eq!(objective.center(&device).is_some(), needs.center);
     }
 }
 
@@ -148,13 +148,13 @@ fn every_objective_computes_with_what_it_needs_and_reaches_every_view() {
             config.prototypes = 4;
         }
         let needs = objective.needs();
-        let (queue, centre) = (objective.queue(&device, Key::new(1), 4), objective.centre(&device));
+        let (queue, center) = (objective.queue(&device, Key::new(1), 4), objective.center(&device));
         let step = Embeddings {
             online: &views,
             targets: if needs.targets { &targets } else { &[] },
             labels: needs.labels.then_some(&y),
             queue: queue.as_ref(),
-            centre: centre.as_ref(),
+            center: center.as_ref(),
             key: Key::new(7),
         };
         let loss = objective.of(&step);

@@ -163,7 +163,7 @@ fn scatter(say: Say) -> Figure {
 }
 
 fn images(say: Say) -> Figure {
-    let grey = |shift: usize| {
+    let gray = |shift: usize| {
         let bytes = (0..28 * 28).map(|i| ((i % 28) * 9 + shift * (i / 28)) as u8).collect();
         Picture::new([28, 28, 1], bytes)
     };
@@ -171,9 +171,9 @@ fn images(say: Say) -> Figure {
     let row = |name: &str, last: Picture| GridRow {
         label: say(name),
         images: vec![
-            (grey(0), say("ankle boot")),
-            (grey(5), say("|δ| ≤ 0.1")),
-            (grey(2), say("read as sandal")),
+            (gray(0), say("ankle boot")),
+            (gray(5), say("|δ| ≤ 0.1")),
+            (gray(2), say("read as sandal")),
             (last, say("read as ankle boot")),
         ],
     };
@@ -184,7 +184,7 @@ fn images(say: Say) -> Figure {
         caption: say("One test image per row."),
         drawing: Drawing::Grid(ImageGrid {
             columns: headings.map(say).to_vec(),
-            rows: vec![row("boot", grey(3)), row("coat", rgb)],
+            rows: vec![row("boot", gray(3)), row("coat", rgb)],
         }),
     }
 }

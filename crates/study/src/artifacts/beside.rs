@@ -63,7 +63,7 @@ fn append(
     }
     table.notes.push(
         "Published: figures of others for a linear head that is trained on clean images, on the whole test set; their \
-         training differs from ours in epochs, augmentation and optimiser, so that they are no part of the comparison."
+         training differs from ours in epochs, augmentation and optimizer, so that they are no part of the comparison."
             .into(),
     );
     Ok(())

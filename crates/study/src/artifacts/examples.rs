@@ -37,7 +37,7 @@ pub(super) fn figure(results: &Results<'_>) -> anyhow::Result<Option<Figure>> {
         id: "examples".into(),
         title: format!("Attacked images at {}", radius(epsilon)),
         caption: "The first test images. Above each column what it shows, below each image what the head says. In the \
-                  change, grey is nothing and black and white are ∓ε."
+                  change, gray is nothing and black and white are ∓ε."
             .into(),
         drawing: Drawing::Grid(grid),
     }))

@@ -28,7 +28,7 @@ pub(super) fn table(results: &Results<'_>) -> anyhow::Result<(Table, Vec<String>
         let label = |e: f64| format!("AutoAttack, {} (n = {images})", radius(e));
         columns.extend(profile.attack.epsilons.iter().map(|e| column("linear head", &label(e.value()))));
     }
-    columns.push(column("nearest neighbours", "clean"));
+    columns.push(column("nearest neighbors", "clean"));
     let mut table = Table {
         id: "T1".into(),
         title: "Robust accuracy of a linear head on frozen representations".into(),

@@ -47,7 +47,7 @@ pub(super) fn tables(results: &Results<'_>) -> anyhow::Result<(Vec<Table>, Vec<S
 fn notes(results: &Results<'_>) -> Vec<String> {
     vec![
         interval_note(results.lab),
-        "Heads are linear and fitted to clean images, with a fixed weight of the squared norm of standardised features: 0.1, \
+        "Heads are linear and fitted to clean images, with a fixed weight of the squared norm of standardized features: 0.1, \
          and 1 for the short head. Bound: the gap \
          form at the largest displacement that any attack reached, which verifies the theorem and certifies nothing. \
          Certified: no attack within ε can do worse; stored linear forms of the encoder, made before any task was known, \

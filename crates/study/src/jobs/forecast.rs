@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_machine_is_learnt_and_stages_are_kept_apart() {
+    fn a_slow_machine_is_learned_and_stages_are_kept_apart() {
         let mut forecast = Forecast::default();
         forecast.observe("pretrain", 1000.0, 3000.0);
         forecast.observe("attack", 1000.0, 1000.0);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_spelt_for_people() {
+    fn times_are_spelled_for_people() {
         for (seconds, text) in [
             (0.04, "0.0 s"),
             (9.94, "9.9 s"),

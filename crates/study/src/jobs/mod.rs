@@ -1,6 +1,6 @@
 //! The job engine: a study is a graph of jobs, each with a key that is a hash of everything that determines it.
 //!
-//! A finished job is recognised by its key and skipped; one that was interrupted keeps its folder and goes on from
+//! A finished job is recognized by its key and skipped; one that was interrupted keeps its folder and goes on from
 //! its own checkpoint; one that fails takes only its dependants with it. The engine knows nothing of what the jobs
 //! compute.
 

@@ -43,7 +43,7 @@ pub struct Level {
     pub backward: f64,
 }
 
-/// An example image at one radius, in grey levels or colours of a byte.
+/// An example image at one radius, in gray levels or colors of a byte.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Example {
     /// ε in pixels.
@@ -60,7 +60,7 @@ pub struct Example {
     pub clean: Vec<u8>,
     /// Attacked pixels.
     pub attacked: Vec<u8>,
-    /// Their difference, enlarged so that ±ε fills the range; grey is none.
+    /// Their difference, enlarged so that ±ε fills the range; gray is none.
     pub change: Vec<u8>,
 }
 

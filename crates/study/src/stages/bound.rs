@@ -328,8 +328,8 @@ fn spread(z: &[f64], d: usize) -> f64 {
     let n = z.len() / d;
     let mut mean = vec![0.0; d];
     z.chunks(d).for_each(|row| mean.iter_mut().zip(row).for_each(|(m, v)| *m += v / n as f64));
-    let centre: Vec<f64> = mean.iter().copied().cycle().take(z.len()).collect();
-    distances(z, &centre, d).iter().sum::<f64>() / n as f64
+    let center: Vec<f64> = mean.iter().copied().cycle().take(z.len()).collect();
+    distances(z, &center, d).iter().sum::<f64>() / n as f64
 }
 
 #[cfg(test)]

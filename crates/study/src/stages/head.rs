@@ -1,4 +1,4 @@
-//! A linear head and nearest neighbours on the frozen representations.
+//! A linear head and nearest neighbors on the frozen representations.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub struct Output {
     pub head: Weights,
     /// The chosen weight of its squared norm.
     pub l2: f64,
-    /// Test images that twenty weighted neighbours classify correctly.
+    /// Test images that twenty weighted neighbors classify correctly.
     pub knn_correct: usize,
     /// Test images.
     pub n: usize,
@@ -83,11 +83,11 @@ pub fn job(lab: &Arc<Lab>, pretrain: Key, name: &str, seed: u64) -> Job {
             linear_probe(&train, &train_labels, images.train.classes.len(), &ProbeConfig::default(), key);
         context.log(&format!("linear head: l2 {:.1e}, {} iterations", probe.l2, probe.iterations));
         save(&context.output(HEAD), &probe.head)?;
-        let neighbours = Knn::NEAR.predict(&train, &train_labels, &test);
+        let neighbors = Knn::NEAR.predict(&train, &train_labels, &test);
         let output = Output {
             head: Weights::of(&probe.head),
             l2: probe.l2,
-            knn_correct: neighbours.iter().zip(&test_labels).filter(|(a, b)| a == b).count(),
+            knn_correct: neighbors.iter().zip(&test_labels).filter(|(a, b)| a == b).count(),
             n: test_labels.len(),
             diagnostics: diagnose(&test),
         };

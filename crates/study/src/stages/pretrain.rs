@@ -138,8 +138,8 @@ fn train_config(lab: &Lab, manifest: &Manifest, method: &Method, seed: u64) -> T
     }
 }
 
-/// Multiply-adds of a forward pass of one image at full width, to two digits: on 28×28 grey images for the small encoders,
-/// on 32×32 in colour for the others.
+/// Multiply-adds of a forward pass of one image at full width, to two digits: on 28×28 gray images for the small encoders,
+/// on 32×32 in color for the others.
 pub fn macs(arch: Arch) -> f64 {
     match arch {
         Arch::ConvSmall => 14.7e6,

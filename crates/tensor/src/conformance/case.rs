@@ -137,7 +137,7 @@ pub(super) fn rounded(v: f64, dtype: DType) -> f64 {
     }
 }
 
-/// Weights and biases of normalisations as they go with values of their own type.
+/// Weights and biases of normalizations as they go with values of their own type.
 pub(super) fn wide(x: &Tensor) -> Tensor {
     x.cast(x.dtype().wide())
 }

@@ -155,7 +155,7 @@ fn convolution_with_bias(relu: bool, skip: bool) -> Case {
         .terms(2 * 12 * 18 + 2)
 }
 
-/// A normalised map on its way into a convolution and a residual sum, which a backend may never write down.
+/// A normalized map on its way into a convolution and a residual sum, which a backend may never write down.
 fn convolution_of_affine() -> Case {
     let conv = Conv { stride: 1, pad: 1, groups: 1 };
     let inputs = [

@@ -12,7 +12,7 @@ mod case;
 mod checks;
 mod layout;
 mod linear;
-mod normalise;
+mod normalize;
 mod pointwise;
 mod reduce;
 
@@ -65,7 +65,7 @@ impl fmt::Display for Report {
 }
 
 fn cases() -> Vec<Case> {
-    [pointwise::cases(), reduce::cases(), layout::cases(), linear::cases(), normalise::cases()]
+    [pointwise::cases(), reduce::cases(), layout::cases(), linear::cases(), normalize::cases()]
         .into_iter()
         .flatten()
         .collect()

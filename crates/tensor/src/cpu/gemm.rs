@@ -27,7 +27,7 @@ pub(crate) fn parts<T>(mut buffer: &mut [T], size: usize) -> impl Iterator<Item 
     std::iter::from_fn(move || Some(buffer.split_off_mut(..size).expect("a part for each thread")))
 }
 
-/// Distances between neighbours: along the sum, and along the rows or columns.
+/// Distances between neighbors: along the sum, and along the rows or columns.
 #[derive(Clone, Copy)]
 pub(crate) struct Strides {
     pub(crate) k: usize,

@@ -60,7 +60,7 @@ pub(super) fn strided<E: Pooled>(env: &Env<'_>, x: &[E], shape: &Shape, view: &S
     })
 }
 
-/// Rows that are transposed together: so many neighbours share a cache line.
+/// Rows that are transposed together: so many neighbors share a cache line.
 const LINE: usize = 16;
 
 /// `out[i][j] = x[j·step + i]`, by squares: read and written along cache lines.

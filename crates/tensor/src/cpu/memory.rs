@@ -155,7 +155,7 @@ mod tests {
             for (i, block) in blocks.iter().enumerate() {
                 assert!(block.iter().all(|&v| v == (1000 * round + i) as f32), "block {i}");
             }
-            // New neighbours for those that stay.
+            // New neighbors for those that stay.
             for i in (round..200).step_by(3) {
                 blocks[i] = memory.block((i * 37) % 5000);
             }

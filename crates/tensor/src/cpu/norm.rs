@@ -1,4 +1,4 @@
-//! Batch normalisation of `(rows, c)` and per-channel affine maps.
+//! Batch normalization of `(rows, c)` and per-channel affine maps.
 
 use super::deferred::{Affine, Mapped};
 use super::memory::{Block, Pooled};
@@ -22,7 +22,7 @@ pub(super) struct Stats<R: Real> {
     pub(super) variance: Block<R>,
 }
 
-/// The map that normalises with the statistics of the batch.
+/// The map that normalizes with the statistics of the batch.
 pub(super) fn batch_norm<R: Real>(env: &Env<'_>, x: &[R], weight: &[R], bias: &[R], norm: Norm) -> Stats<R> {
     let c = weight.len();
     let (mean, variance) = moments(env, x, c);
@@ -314,7 +314,7 @@ impl<R: Real> Gate<'_, R> {
 }
 
 wide! {
-    /// The sums of rows of gradients, then those of their products with the centred inputs.
+    /// The sums of rows of gradients, then those of their products with the centerd inputs.
     fn accumulate<R: Real>(gate: &Gate<'_, R>, x: &[R], dy: &[R], sums: &mut [R]) {
         sums.fill(R::ZERO);
         let c = gate.scale.len();

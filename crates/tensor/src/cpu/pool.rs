@@ -69,7 +69,7 @@ wide! {
     }
 }
 
-/// For each of `N` neighbouring channels the position of its first largest element, where channel 0 is at `at`.
+/// For each of `N` neighboring channels the position of its first largest element, where channel 0 is at `at`.
 #[inline(always)]
 fn first_largest<R: Real, const N: usize>(x: &[R], mut at: impl Iterator<Item = usize>) -> [u32; N] {
     let first = at.next().expect("a window has pixels");

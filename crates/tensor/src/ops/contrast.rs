@@ -89,7 +89,7 @@ mod tests {
         let device = Cpu { threads, ..Cpu::default() }.open();
         let z = Tensor::random(&device, Random::Normal, &[Key::new(5)], &[m, k], dtype);
         let z = z.reshape([m, k]).mul_scalar(scale).tracked();
-        // Neighbours in the first half, distant ones in the second.
+        // Neighbors in the first half, distant ones in the second.
         let half = (m / 4 * 2) as u32;
         let rest = m as u32 - half;
         let partner = |i: u32| if i < half { i ^ 1 } else { half + (i - half + rest / 2) % rest };

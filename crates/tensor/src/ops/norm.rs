@@ -1,4 +1,4 @@
-//! Normalisations.
+//! Normalizations.
 
 use super::{same_dtype, wrap};
 use crate::array::Array;
@@ -10,7 +10,7 @@ use crate::tensor::Tensor;
 /// The result of [`Tensor::batch_norm`].
 #[derive(Debug)]
 pub struct BatchNorm {
-    /// The normalised values, of the input's shape.
+    /// The normalized values, of the input's shape.
     pub y: Tensor,
     /// `(c)`: the mean of the batch, a constant.
     pub mean: Array,
@@ -19,7 +19,7 @@ pub struct BatchNorm {
 }
 
 impl Tensor {
-    /// Batch normalisation of `(…, c)` with the statistics of the batch, `weight` and `bias` `(c)`,
+    /// Batch normalization of `(…, c)` with the statistics of the batch, `weight` and `bias` `(c)`,
     /// then ReLU if `norm.relu` (Ioffe & Szegedy 2015). Running statistics are the caller's.
     #[track_caller]
     pub fn batch_norm(&self, weight: &Tensor, bias: &Tensor, norm: Norm) -> BatchNorm {
@@ -97,7 +97,7 @@ impl Tensor {
     }
 
     /// `x·scale + shift` with one scale and shift `(c)` for each channel of `(…, c)`, then ReLU if asked:
-    /// batch normalisation in inference, or a bias.
+    /// batch normalization in inference, or a bias.
     #[track_caller]
     pub fn channel_affine(&self, scale: &Tensor, shift: &Tensor, relu: bool) -> Tensor {
         let c = channels("channel_affine", self, scale, shift);
@@ -126,15 +126,15 @@ impl Tensor {
         }
     }
 
-    /// Layer normalisation over the innermost axis, `weight` and `bias` of its extent (Ba et al. 2016).
+    /// Layer normalization over the innermost axis, `weight` and `bias` of its extent (Ba et al. 2016).
     #[track_caller]
     pub fn layer_norm(&self, weight: &Tensor, bias: &Tensor, eps: f64) -> Tensor {
         channels("layer_norm", self, weight, bias);
         let axis = self.shape().rank() - 1;
         let x = self.cast(weight.dtype());
-        let centred = &x - &x.mean(axis);
-        let deviation = centred.square().mean(axis).add_scalar(eps).sqrt();
-        (&(&(&centred / &deviation) * weight) + bias).cast(self.dtype())
+        let centerd = &x - &x.mean(axis);
+        let deviation = centerd.square().mean(axis).add_scalar(eps).sqrt();
+        (&(&(&centerd / &deviation) * weight) + bias).cast(self.dtype())
     }
 
     /// Each row of the innermost axis divided by `max(‖row‖₂, floor)`.
@@ -146,7 +146,7 @@ impl Tensor {
     }
 }
 
-/// The adjoint of batch normalisation in differentiable ops: the statistics are functions of `x`.
+/// The adjoint of batch normalization in differentiable ops: the statistics are functions of `x`.
 fn composite_adjoint(
     p: &Pullback<'_>,
     dy: &Tensor,
@@ -157,9 +157,9 @@ fn composite_adjoint(
     let rows = x.array().len() / c;
     let (shape, dtype) = (*x.shape(), x.dtype());
     let x = x.cast(w.dtype()).reshape([rows, c]);
-    let centred = &x - &x.mean(0);
-    let inverse = centred.square().mean(0).add_scalar(norm.eps).powf(-0.5);
-    let hat = &centred * &inverse;
+    let centerd = &x - &x.mean(0);
+    let inverse = centerd.square().mean(0).add_scalar(norm.eps).powf(-0.5);
+    let hat = &centerd * &inverse;
     let mut dy = dy.cast(w.dtype()).reshape([rows, c]);
     if norm.relu {
         dy = dy.mask(&(&(&hat * w) + b).detach());

@@ -43,7 +43,7 @@ fn objective(method: &Method) -> Result<(), String> {
     let Some(objective) = &method.objective else {
         if method.distillation.is_none() {
             return Err(
-                "there is no `objective` and no `distillation`: nothing would be learnt; name one".into()
+                "there is no `objective` and no `distillation`: nothing would be learned; name one".into()
             );
         }
         if views > 0 || method.adversary.is_some() {
@@ -60,7 +60,7 @@ fn objective(method: &Method) -> Result<(), String> {
         Objective::Trades { .. } => {
             let suits = |a: &Adversary| a.enters == Enters::Third && a.attacks == Attacked::First;
             if views != 1 || !method.adversary.as_ref().is_some_and(suits) {
-                return Err("TRADES compares an image with its attacked neighbour: give one view and an `[adversary]` \
+                return Err("TRADES compares an image with its attacked neighbor: give one view and an `[adversary]` \
                             with attacks = \"first\", against = \"original\" and enters = \"third\""
                     .into());
             }
@@ -230,7 +230,7 @@ mod tests {
                 "adversary = { ascends = 'representation', attack = { start = 'clean' } }",
                 "would never move",
             ),
-            ("kind = 'trades'", "", "TRADES compares an image with its attacked neighbour"),
+            ("kind = 'trades'", "", "TRADES compares an image with its attacked neighbor"),
             (
                 "kind = 'nt-xent', temperature = 1.0",
                 "network = { momentum = { end = 2.0 } }",
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn without_an_objective_something_else_has_to_teach() {
         let check = |text: &str| toml::from_str::<Method>(text).unwrap().check();
-        assert!(check("title = 't'").unwrap_err().contains("nothing would be learnt"));
+        assert!(check("title = 't'").unwrap_err().contains("nothing would be learned"));
         let taught = "title = 't'\nteacher = 'simclr'\ndistillation = {}\n";
         assert_eq!(check(taught), Ok(()));
         assert!(check(&format!("{taught}views = ['weak']")).unwrap_err().contains("nobody looks at `views`"));

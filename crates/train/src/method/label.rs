@@ -4,13 +4,13 @@ use super::adversary::check_attack;
 use serde::{Deserialize, Serialize};
 use tarrl_bound::{Anchor, InnerConfig};
 
-/// Learning the representations of a teacher, and keeping still under attack: on images `x` with neighbours `x'`,
+/// Learning the representations of a teacher, and keeping still under attack: on images `x` with neighbors `x'`,
 /// `weight · mean [−cos(f(x), T(x)) − consistency · cos(f(x'), f(x))]` (Zhang et al. 2022, equation 4). The attack
 /// takes `f(x')` away from `T(x)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Distillation {
-    /// The view that is learnt from and attacked.
+    /// The view that is learned from and attacked.
     pub view: Anchor,
     /// The factor of the term.
     pub weight: f64,
@@ -39,7 +39,7 @@ pub struct PseudoLabels {
     pub attack: InnerConfig,
 }
 
-/// The invariant regularisers of ACL-AIR on embeddings (Xu et al. 2023, as their code has them).
+/// The invariant regularizers of ACL-AIR on embeddings (Xu et al. 2023, as their code has them).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Invariance {

@@ -25,7 +25,7 @@ use tarrl_data::augment::View;
 use tarrl_encoders::ProjectorConfig;
 use tarrl_objectives::{Needs, Objective};
 
-/// What is minimised, on what views: one file of `experiments/methods`.
+/// What is minimized, on what views: one file of `experiments/methods`.
 ///
 /// ```
 /// let method: tarrl_train::Method = toml::from_str(r#"
@@ -40,7 +40,7 @@ use tarrl_objectives::{Needs, Objective};
 pub struct Method {
     /// Its name in tables.
     pub title: String,
-    /// The views of an image that the objective compares, two at least but for labelled references.
+    /// The views of an image that the objective compares, two at least but for labeled references.
     #[serde(default)]
     pub views: Vec<View>,
     /// How strong the views are as training goes on; constant if absent.
@@ -53,7 +53,7 @@ pub struct Method {
     /// The method whose encoder, trained before, teaches this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<String>,
-    /// What is learnt from the teacher, if anything.
+    /// What is learned from the teacher, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distillation: Option<Distillation>,
     /// What its clusters are for, if anything.
@@ -109,7 +109,7 @@ impl Method {
         self.objective.as_ref().map_or_else(Needs::default, Objective::needs)
     }
 
-    /// Whether the objective compares what a projector says; labelled references look at logits.
+    /// Whether the objective compares what a projector says; labeled references look at logits.
     pub(crate) fn compares_embeddings(&self) -> bool {
         !matches!(self.objective, None | Some(Objective::CrossEntropy {} | Objective::Trades { .. }))
     }
@@ -179,8 +179,8 @@ inner = { kind = "pgd", steps = 5, norm = "linf", epsilon = "8/255", start = "ra
             ("nt-xent", "ntxent", "tarr.toml:3: unknown value `ntxent`; did you mean `nt-xent`?"),
             (
                 "[regularizer]",
-                "[regulariser]",
-                "tarr.toml:4: unknown key `regulariser`; did you mean `regularizer`?",
+                "[regularizer]",
+                "tarr.toml:4: unknown key `regularizer`; did you mean `regularizer`?",
             ),
             ("weight", "wieght", "tarr.toml:5: unknown key `wieght`; did you mean `weight`?"),
             ("epsilon", "epsilom", "tarr.toml:7: unknown key `epsilom`; did you mean `epsilon`?"),

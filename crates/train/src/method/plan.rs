@@ -19,10 +19,10 @@ pub(crate) struct Plan {
     pub(crate) certified: Option<usize>,
     /// What the adversary moves.
     pub(crate) attacked: Vec<usize>,
-    /// What is learnt from the teacher.
+    /// What is learned from the teacher.
     pub(crate) distilled: Option<usize>,
-    /// What pseudo-labels are learnt from.
-    pub(crate) labelled: Option<usize>,
+    /// What pseudo-labels are learned from.
+    pub(crate) labeled: Option<usize>,
     /// What views are to agree with.
     pub(crate) invariant: Option<usize>,
 }
@@ -47,8 +47,8 @@ impl Plan {
             Attacked::Clean => vec![extra(View::Clean)],
         });
         let distilled = method.distillation.as_ref().map(|d| extra(anchored(d.view)));
-        let labelled = method.pseudo_labels.as_ref().map(|p| extra(anchored(p.view)));
+        let labeled = method.pseudo_labels.as_ref().map(|p| extra(anchored(p.view)));
         let invariant = method.invariance.map(|_| extra(View::Clean));
-        Plan { images, views, regularizer, certified, attacked, distilled, labelled, invariant }
+        Plan { images, views, regularizer, certified, attacked, distilled, labeled, invariant }
     }
 }

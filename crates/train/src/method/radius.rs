@@ -98,9 +98,9 @@ mod tests {
         let inner = &tarr.regularizer.as_ref().unwrap().config().inner;
         assert_eq!((inner.steps(), inner.step()), (5, 2.5 * 0.05 / 5.0));
 
-        let mut spelt = named("acl");
-        spelt.adversary.as_mut().unwrap().attack.step_size = Some(0.04);
-        let changed = spelt.against(0.05, None).unwrap();
+        let mut spelled = named("acl");
+        spelled.adversary.as_mut().unwrap().attack.step_size = Some(0.04);
+        let changed = spelled.against(0.05, None).unwrap();
         assert_eq!(changed.adversary.unwrap().attack.step_size, Some(0.02));
     }
 

@@ -26,7 +26,7 @@ pub(super) fn compare(work: &Work<'_>, sides: &[&Side]) -> Tensor {
         targets: &targets,
         labels: Some(input.labels),
         queue: input.memory.queue.as_ref(),
-        centre: input.memory.centre.as_ref(),
+        center: input.memory.center.as_ref(),
         key: input.key,
     })
 }

@@ -49,7 +49,7 @@ pub(crate) struct StepInput<'a> {
     pub(crate) key: Key,
     /// How far the stairs of the strength have led, in `[0, 1]`.
     pub(crate) share: f64,
-    /// ε of the inner maximiser as a share of its final value.
+    /// ε of the inner maximizer as a share of its final value.
     pub(crate) epsilon_scale: f64,
     /// ε of the certified term as a share of its final value.
     pub(crate) certified_scale: f64,
@@ -136,11 +136,11 @@ pub(crate) fn step(net: &Networks<'_>, method: &Method, input: &StepInput<'_>) -
     for term in terms(&work, &attacked) {
         values.objective.push(add_objective(&work, &term, &mut output));
     }
-    let Plan { distilled, labelled, regularizer, certified, .. } = work.plan;
+    let Plan { distilled, labeled, regularizer, certified, .. } = work.plan;
     if let (Some(distillation), Some(view)) = (&method.distillation, distilled) {
         values.objective.push(teach::distil(&work, distillation, &input.views[view], &mut output));
     }
-    if let (Some(labels), Some(view)) = (&method.pseudo_labels, labelled) {
+    if let (Some(labels), Some(view)) = (&method.pseudo_labels, labeled) {
         values.objective.push(teach::name(&work, labels, &input.views[view], &mut output));
     }
     if let (Some(regularizer), Some(anchor)) = (&method.regularizer, regularizer) {
@@ -372,7 +372,7 @@ mod tests {
         assert!(moved > 4, "the regularizer moved {moved} of {parameters} parameters");
     }
 
-    /// Every inner maximiser of a file trains through batch norm.
+    /// Every inner maximizer of a file trains through batch norm.
     #[test]
     fn a_jacobian_is_differentiated_twice() {
         let mut method = method(2, None);

@@ -29,7 +29,7 @@ pub(super) struct Values {
 /// What a step is worth, and how its gradients and representations are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Numbers {
-    /// What is minimised.
+    /// What is minimized.
     pub(crate) loss: f64,
     /// The objective, on attacked views too where the method says so.
     pub(crate) objective: f64,

@@ -62,7 +62,7 @@ pub(super) fn certify(work: &Work<'_>, term: &Certified, anchor: &Tensor, output
     };
     output.certified_weight = term.weight;
     rest_on(pass, output);
-    // The clean images, the centres and the radii.
+    // The clean images, the centers and the radii.
     output.forward += 3 * anchor.shape()[0] as u64;
     output.backward += 3 * anchor.shape()[0] as u64;
     value

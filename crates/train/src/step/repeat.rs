@@ -14,7 +14,7 @@ use tarrl_tensor::{Array, DType, Key, Replayed, Tensor, cpu};
 ///
 /// A step is a function of arrays: the networks, the images, their labels, and the points that attacks begin at. What else
 /// goes in are settings that stay from step to step, and where one has changed, such as a radius that rises, the step runs
-/// as it is. So does one that brings something from the host after it has begun, as an objective that draws, a maximiser
+/// as it is. So does one that brings something from the host after it has begun, as an objective that draws, a maximizer
 /// that draws as it goes, or one with a memory do.
 pub(crate) struct Repeated<'a> {
     replayed: Replayed<Function<'a>>,
@@ -126,7 +126,7 @@ impl<'a> Repeated<'a> {
     pub(crate) fn suits(model: &Model, memory: &Memory) -> bool {
         let mut captures = false;
         model.visit(&mut |_, _, value| captures |= value.device().captures());
-        captures && memory.queue.is_none() && memory.centre.is_none()
+        captures && memory.queue.is_none() && memory.center.is_none()
     }
 }
 

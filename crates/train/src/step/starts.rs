@@ -11,9 +11,9 @@ use tarrl_tensor::{Key, Tensor};
 pub(crate) struct Starts {
     /// On the attacked views of the plan, one below the other.
     pub(super) adversary: Option<Tensor>,
-    /// On what is learnt from the teacher.
+    /// On what is learned from the teacher.
     pub(super) distillation: Option<Tensor>,
-    /// On what pseudo-labels are learnt from.
+    /// On what pseudo-labels are learned from.
     pub(super) pseudo_labels: Option<Tensor>,
     /// On the anchor.
     pub(super) regularizer: Option<Tensor>,
@@ -42,7 +42,7 @@ impl Starts {
         let pseudo_labels = method
             .pseudo_labels
             .as_ref()
-            .zip(plan.labelled)
+            .zip(plan.labeled)
             .map(|(labels, view)| ascend::start(&views[view], &labels.attack, &named("pseudo-labels")));
         let regularizer = method.regularizer.as_ref().zip(plan.regularizer);
         let regularizer = regularizer

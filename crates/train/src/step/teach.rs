@@ -7,7 +7,7 @@ use crate::model::Classifier;
 use tarrl_encoders::{Branch, Pass, detach};
 use tarrl_tensor::Tensor;
 
-/// What is learnt from the representations of the teacher, whose gradient is added: see [`Distillation`].
+/// What is learned from the representations of the teacher, whose gradient is added: see [`Distillation`].
 pub(super) fn distil(
     work: &Work<'_>,
     distillation: &Distillation,
@@ -35,7 +35,7 @@ pub(super) fn distil(
     add_gradient(net.model, value, output)
 }
 
-/// What is learnt from clusters of the teacher's representations, whose gradient is added: see [`PseudoLabels`].
+/// What is learned from clusters of the teacher's representations, whose gradient is added: see [`PseudoLabels`].
 pub(super) fn name(work: &Work<'_>, labels: &PseudoLabels, x: &Tensor, output: &mut StepOutput) -> Tensor {
     let Work { net, input, method, .. } = work;
     let n = x.shape()[0] as u64;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tarrl_data::Dataset;
 use tarrl_tensor::Key;
 
-/// 256 grey images of 12×12: a bright bar at one of four angles, somewhere, in noise.
+/// 256 gray images of 12×12: a bright bar at one of four angles, somewhere, in noise.
 pub(crate) fn images() -> Arc<Dataset> {
     let (n, side) = (256, 12);
     let mut stream = Key::new(11).fold("bars").stream();

@@ -22,7 +22,7 @@ fn unshakable(u: &Tensor, k: usize) -> Tensor {
     &teeth.matmul(&Tensor::new(u.device(), [d, k], &field)) + &Tensor::new(u.device(), [1, k], &order)
 }
 
-/// Two half spaces with their wall 1.2 ε beyond an image of grey, which the ball does not reach; other classes as far.
+/// Two half spaces with their wall 1.2 ε beyond an image of gray, which the ball does not reach; other classes as far.
 fn walled(u: &Tensor, k: usize, dual: f64) -> Tensor {
     let m = u.shape()[0];
     let d = u.shape().len() / m;

@@ -145,11 +145,11 @@ impl Number {
     fn name(self) -> &'static str {
         match self {
             Number::Brightness => "brightness",
-            Number::Height => "height of the centre of brightness",
+            Number::Height => "height of the center of brightness",
         }
     }
 
-    /// The number of each image of `pixels (n, h, w, c)`, standardised over nothing: it lies in [0, 1].
+    /// The number of each image of `pixels (n, h, w, c)`, standardized over nothing: it lies in [0, 1].
     fn of(self, pixels: &Tensor) -> Vec<f64> {
         let (h, len) = (pixels.shape()[1], pixels.shape()[1..].iter().product::<usize>());
         let number = |image: &[f32]| {

@@ -320,7 +320,7 @@ impl<'a> Sweep<'a> {
     }
 }
 
-/// Groups neighbouring runs until they have [`DEPTH`] terms together.
+/// Groups neighboring runs until they have [`DEPTH`] terms together.
 pub(super) fn blocks(mut runs: &[Run]) -> impl Iterator<Item = &[Run]> {
     std::iter::from_fn(move || {
         let mut depth = 0;

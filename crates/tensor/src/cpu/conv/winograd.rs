@@ -21,7 +21,7 @@ use transform::{OUT, POSITIONS};
 
 const LANES: usize = <f32 as Element>::LANES;
 
-/// Elements of the transformed images and products of a block, 3 MiB: neighbours may fill the third-level cache.
+/// Elements of the transformed images and products of a block, 3 MiB: neighbors may fill the third-level cache.
 const BLOCK: usize = 3 << 18;
 
 /// Whether this algorithm is allowed for a convolution, and quicker there than direct sums.

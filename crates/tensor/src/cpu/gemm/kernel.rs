@@ -31,7 +31,7 @@ pub(crate) const PANELS: usize = 2;
 pub(crate) struct Block<'a, T> {
     pub(crate) level: Level,
     pub(crate) a: &'a [T],
-    /// Distance in `a` between neighbours in a run.
+    /// Distance in `a` between neighbors in a run.
     pub(crate) step: usize,
     pub(crate) rows: &'a [Row],
     pub(crate) runs: &'a [Run],

@@ -1,5 +1,5 @@
-//! Centres instead of means: a smoothed encoder whose certificate needs no bound on what it smooths. Theorem S5 of
-//! docs/certificates.md, after centre smoothing (Kumar & Goldstein 2021).
+//! Centers instead of means: a smoothed encoder whose certificate needs no bound on what it smooths. Theorem S5 of
+//! docs/certificates.md, after center smoothing (Kumar & Goldstein 2021).
 
 use crate::rounding::{above, slack, up};
 use crate::smoothing::Cloud;
@@ -11,7 +11,7 @@ use tarrl_bound::stochastic::{normal_cdf, normal_quantile};
 /// with probability `1 − delta` over the noise here, the representation there is within `radius` with probability
 /// `1 − delta` over the noise there.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CentreCertificate {
+pub struct CenterCertificate {
     /// The number of the candidate that represents the sample.
     pub candidate: usize,
     /// An upper bound of the distance to the representation of any point within ε; infinite where too few draws say
@@ -29,11 +29,11 @@ impl Cloud {
     /// # Panics
     /// If there is no candidate, or one has not `d` elements.
     #[track_caller]
-    pub fn centre(&self, candidates: &[f64], epsilon: f64) -> CentreCertificate {
-        let (d, n) = (self.centre.len(), self.config.draws);
+    pub fn center(&self, candidates: &[f64], epsilon: f64) -> CenterCertificate {
+        let (d, n) = (self.center.len(), self.config.draws);
         assert!(
             !candidates.is_empty() && candidates.len().is_multiple_of(d),
-            "centre: {} numbers are no candidates of {d} features",
+            "center: {} numbers are no candidates of {d} features",
             candidates.len()
         );
         let m = candidates.len() / d;
@@ -64,7 +64,7 @@ impl Cloud {
         };
         // Distances here and there are rounded.
         let radius = above(2.0 * radius(&nearest, mass) * (1.0 + 4.0 * slack(d + 4)), 4);
-        CentreCertificate { candidate, radius }
+        CenterCertificate { candidate, radius }
     }
 
     /// The distances of all draws from `point`, in order.
@@ -88,7 +88,7 @@ mod tests {
     /// The cloud of a function of one number.
     fn cloud(f: &dyn Fn(f64) -> Vec<f64>, x: f64, config: SmoothingConfig, stream: &mut Stream) -> Cloud {
         let rows = (0..config.draws).flat_map(|_| f(x + config.sigma * stream.normal())).collect();
-        Cloud { rows, centre: f(x), config }
+        Cloud { rows, center: f(x), config }
     }
 
     fn config(draws: usize, delta: f64) -> SmoothingConfig {
@@ -99,24 +99,24 @@ mod tests {
     /// first 600 draws reach 300, around the others 600 and 599. Φ(Φ⁻¹(0.7) + 0.4) + 0.1 = 0.8224 + 0.1 is 923 draws,
     /// which reach 461 from 500.
     #[test]
-    fn golden_centre() {
+    fn golden_center() {
         let delta = 6.0 * (-20.0f64).exp();
         let rows = (1..=1000).map(f64::from).collect();
-        let cloud = Cloud { rows, centre: vec![0.0], config: config(1000, delta) };
-        let found = cloud.centre(&[0.0, 500.0, 1000.0], 0.2);
+        let cloud = Cloud { rows, center: vec![0.0], config: config(1000, delta) };
+        let found = cloud.center(&[0.0, 500.0, 1000.0], 0.2);
         assert_eq!(found.candidate, 1);
         assert!(found.radius >= 922.0 && found.radius < 922.0 + 1e-6, "{}", found.radius);
         // At ε = 0 it is 800 draws, 400 from 500.
-        let still = cloud.centre(&[0.0, 500.0, 1000.0], 0.0).radius;
+        let still = cloud.center(&[0.0, 500.0, 1000.0], 0.0).radius;
         assert!((800.0..802.0 + 1e-6).contains(&still), "{still}");
         // More mass than there is.
-        assert_eq!(cloud.centre(&[500.0], 2.0).radius, f64::INFINITY);
+        assert_eq!(cloud.center(&[500.0], 2.0).radius, f64::INFINITY);
     }
 
     /// A thousand random curves into the plane with jumps, two points of each within ε of one another, and noise of their
     /// own: the representation never moves farther than certified. δ is so small that a single miss is an error.
     #[test]
-    fn no_centre_moves_farther_than_certified() {
+    fn no_center_moves_farther_than_certified() {
         let (mut said, mut moving) = (0, 0);
         for trial in 0..1000usize {
             let mut stream = Key::new(23).fold(trial).stream();
@@ -130,10 +130,10 @@ mod tests {
             let config = config(1500, 1e-6);
             let epsilon = stream.uniform(0.0, 0.6);
             let x = stream.uniform(-0.5, 0.5);
-            let here = cloud(&f, x, config, &mut stream).centre(&candidates, epsilon);
+            let here = cloud(&f, x, config, &mut stream).center(&candidates, epsilon);
             let shift = if stream.chance(0.5) { epsilon } else { -epsilon };
-            let there = cloud(&f, x + shift, config, &mut stream).centre(&candidates, epsilon);
-            let at = |c: CentreCertificate| [candidates[2 * c.candidate], candidates[2 * c.candidate + 1]];
+            let there = cloud(&f, x + shift, config, &mut stream).center(&candidates, epsilon);
+            let at = |c: CenterCertificate| [candidates[2 * c.candidate], candidates[2 * c.candidate + 1]];
             let moved = (at(here)[0] - at(there)[0]).hypot(at(here)[1] - at(there)[1]);
             assert!(moved <= here.radius, "{trial}: moved {moved} of {}", here.radius);
             said += usize::from(here.radius.is_finite());
@@ -142,14 +142,14 @@ mod tests {
         assert!(said > 300 && moving > 300, "{said} say something, {moving} move");
     }
 
-    /// Values just left or right of 1, candidates 0 and 2: the centre jumps by nearly twice the radius of its ball, so
+    /// Values just left or right of 1, candidates 0 and 2: the center jumps by nearly twice the radius of its ball, so
     /// that a twentieth less than twice is wrong.
     #[test]
     fn the_factor_cannot_be_smaller_by_a_twentieth() {
         let f = |x: f64| vec![if x < 0.0 { 0.99 } else { 1.01 }];
         let mut stream = Key::new(29).stream();
         let config = config(4000, 1e-3);
-        let mut at = |x: f64| cloud(&f, x, config, &mut stream).centre(&[0.0, 2.0], 0.6);
+        let mut at = |x: f64| cloud(&f, x, config, &mut stream).center(&[0.0, 2.0], 0.6);
         let (here, there) = (at(-0.3), at(0.3));
         assert_eq!((here.candidate, there.candidate), (0, 1));
         assert!(2.0 <= here.radius && 2.0 > 0.95 * here.radius, "{}", here.radius);
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn a_draw_that_is_no_number_is_farther_than_all_others() {
         let rows = (1..=1000).map(|i| if i > 10 { f64::NAN } else { 1.0 }).collect();
-        let found = Cloud { rows, centre: vec![0.0], config: config(1000, 0.1) }.centre(&[1.0], 0.1);
+        let found = Cloud { rows, center: vec![0.0], config: config(1000, 0.1) }.center(&[1.0], 0.1);
         assert!(found.radius.is_nan(), "{}", found.radius);
     }
 }

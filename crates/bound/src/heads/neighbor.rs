@@ -1,4 +1,4 @@
-//! Nearest neighbours: which queries keep their label within a radius.
+//! Nearest neighbors: which queries keep their label within a radius.
 
 use crate::lp::LpNorm;
 
@@ -23,7 +23,7 @@ impl KnnHead {
     pub fn new(d: usize, k: usize, bank: Vec<f64>, labels: Vec<usize>) -> Self {
         assert!(
             bank.len() == labels.len() * d && k % 2 == 1 && k <= labels.len(),
-            "KnnHead: {k} neighbours (odd, at most the bank) among {} labels and {} numbers of {d} features",
+            "KnnHead: {k} neighbors (odd, at most the bank) among {} labels and {} numbers of {d} features",
             labels.len(),
             bank.len()
         );
@@ -44,7 +44,7 @@ impl KnnHead {
 
     /// The largest radius known within which every query is given `label`, zero if none is: below it (not at
     /// it) [`votes_for`](KnnHead::votes_for) holds. Theorem B4 (docs/theory.md), by bisecting hyperplanes;
-    /// exact for one neighbour.
+    /// exact for one neighbor.
     ///
     /// A point of another label overtakes a point `a` only across the hyperplane between them, at the
     /// distance `(‖z − q‖² − ‖z − a‖²) / (2 ‖a − q‖)` from `z`.

@@ -1,4 +1,4 @@
-//! Normalisations, softmax and cross-entropy.
+//! Normalizations, softmax and cross-entropy.
 
 use super::case::{Case, Host, Input, build, wide};
 use crate::array::Array;

@@ -1,4 +1,4 @@
-//! Heads on unit vectors: what a displacement before the normalisation does after it.
+//! Heads on unit vectors: what a displacement before the normalization does after it.
 
 use super::{LinearHead, SoftmaxHead, dot};
 use crate::gap;
@@ -52,7 +52,7 @@ impl NormalisedHead {
     }
 
     /// Whether no point of the ball is classified otherwise, from supports of the vector before its
-    /// normalisation alone, without any radius: a head without bias decides by direction, Theorem A4b
+    /// normalization alone, without any radius: a head without bias decides by direction, Theorem A4b
     /// (docs/theory.md).
     ///
     /// # Panics
