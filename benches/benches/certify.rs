@@ -9,7 +9,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use settings::settings;
 use tarrl_attacks::Threat;
 use tarrl_benches::{encoder_config, image_shape, uniform};
-use tarrl_certify::{CertifyConfig, Effort, Network, Slopes, SmoothingConfig, certify, cloud};
+use tarrl_certify::{CertifyConfig, Effort, Network, Slopes, SmoothingConfig, certify, smoothed_certificate};
 use tarrl_encoders::{Arch, Encoder, EncoderConfig};
 use tarrl_tensor::{Key, Tensor, cpu};
 
@@ -20,7 +20,7 @@ fn certificates(c: &mut Criterion) {
     let device = cpu();
     for (arch, width, images) in [(Arch::ConvSmall, 0.5, 2), (Arch::ConvFlat, 1.0, 8)] {
         let config = EncoderConfig { width, ..encoder_config(arch) };
-        let encoder = Encoder::new(&config, &device, Key::new(1)).frozen();
+        let encoder = Encoder::new(&config, &device, Key::new(1)).inference();
         let encode = |x: &Tensor| encoder.forward(x);
         let x = uniform(&device, &[&[images], &image_shape(arch)[..]].concat(), Key::new(2));
         let network = Network::read(&encode, &x.slice(0, 0, 1)).expect("every op has a rule");
@@ -44,7 +44,9 @@ fn certificates(c: &mut Criterion) {
         group.throughput(Throughput::Elements(1));
         group.bench_function(BenchmarkId::new("smoothing-1000-draws", arch.name()), |b| {
             let one = x.slice(0, 0, 1);
-            b.iter(|| cloud(&encode, &one, &smoothing, Key::new(3)).expect("settings").covariance());
+            b.iter(|| {
+                smoothed_certificate(&encode, &one, &smoothing, Key::new(3)).expect("settings").covariance()
+            });
         });
         group.bench_function(BenchmarkId::new("center-1000-draws", arch.name()), |b| {
             let one = x.slice(0, 0, 1);
@@ -52,7 +54,9 @@ fn certificates(c: &mut Criterion) {
             let d = network.features();
             let candidates = uniform(&device, &[1000, d], Key::new(4)).array().to_f64();
             b.iter(|| {
-                cloud(&encode, &one, &smoothing, Key::new(3)).expect("settings").center(&candidates, 0.1)
+                smoothed_certificate(&encode, &one, &smoothing, Key::new(3))
+                    .expect("settings")
+                    .center(&candidates, 0.1)
             });
         });
         group.finish();

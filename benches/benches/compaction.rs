@@ -16,10 +16,10 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-use tarrl_attacks::{AutoAttack, Leave, RunConfig, SuiteOutcome, Threat, auto_attack};
+use tarrl_attacks::{AutoAttack, EarlyExit, RunConfig, SuiteOutcome, Threat, auto_attack};
 use tarrl_benches::median;
 use tarrl_data::Catalog;
-use tarrl_encoders::{EncoderConfig, Frozen, checkpoint::load_encoder};
+use tarrl_encoders::{EncoderConfig, InferenceEncoder, checkpoint::load_encoder};
 use tarrl_eval::{ProbeConfig, linear_probe, pixels};
 use tarrl_tensor::{Cpu, DType, Device, Key, Tensor};
 use tarrl_train::{AdamW, OptimizerConfig, TrainConfig, config::read_toml, pretrain};
@@ -34,7 +34,7 @@ const RADII: [f64; 2] = [0.05, 0.1];
 const COUNTED: [f64; 3] = [0.01, 0.05, 0.1];
 /// Turns of the three ways at each radius; more of them by starting the bench again, which trains nothing anew.
 const TURNS: usize = 1;
-const WAYS: [Leave; 3] = [Leave::AtOnce, Leave::AfterRun, Leave::Never];
+const WAYS: [EarlyExit; 3] = [EarlyExit::AtOnce, EarlyExit::AfterRun, EarlyExit::Never];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -59,7 +59,7 @@ fn main() {
 /// A trained encoder with a head, and images that it has not seen.
 struct Victim {
     method: String,
-    encoder: Frozen,
+    encoder: InferenceEncoder,
     /// `(d, k)`
     weight: Tensor,
     /// `(1, k)`
@@ -86,7 +86,7 @@ impl Victim {
         let train = Arc::new(data.train);
         pretrain(&config, &train, &device, &folder, &mut |_| {}).expect("a training");
         let encoder = load_encoder(&folder.join("encoder.safetensors"), &device);
-        let encoder = encoder.expect("the encoder just written").frozen();
+        let encoder = encoder.expect("the encoder just written").inference();
 
         let labels = |of: &[u16]| of.iter().map(|&y| u32::from(y)).collect::<Vec<_>>();
         let seen = train.balanced_subset(200, Key::new(1)).expect("enough images");
@@ -107,7 +107,7 @@ impl Victim {
 
     /// Prints what the robust images cost.
     fn count(&self, epsilon: f64) {
-        let found = self.attack(epsilon, Leave::AtOnce).0;
+        let found = self.attack(epsilon, EarlyExit::AtOnce).0;
         let robust: Vec<usize> = (0..IMAGES).filter(|&i| !found.success[i]).collect();
         let text = |passes: &[u32]| {
             let of: Vec<u32> = robust.iter().map(|&i| passes[i]).collect();
@@ -156,7 +156,7 @@ impl Victim {
     }
 
     /// What AutoAttack finds, and in how many seconds.
-    fn attack(&self, epsilon: f64, leave: Leave) -> (SuiteOutcome, f64) {
+    fn attack(&self, epsilon: f64, leave: EarlyExit) -> (SuiteOutcome, f64) {
         let logits = |u: &Tensor| self.logits(u);
         let run = RunConfig { leave, ..RunConfig::default() };
         let config = AutoAttack { run, ..AutoAttack::default() };

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tarrl_benches::{Activity, Workload, distinct, label, layers, median, uniform};
 use tarrl_encoders::BATCH_NORM_EPS;
 use tarrl_tensor::{
-    Array, BatchNormSaved, ConvShape, Device, Key, Limits, Norm, Pool, Recording, Tensor, cpu, pull_back,
+    Array, BatchNormSaved, ConvShape, Device, Key, Limits, Norm, Pool, Recording, Tensor, cpu, vjp,
 };
 
 fn main() {
@@ -119,12 +119,11 @@ fn between(table: &Table, device: &Device, arch: &str, shape: [usize; 4]) {
     let halving = Pool { window: 2, stride: 2, pad: 0 };
     table.line(&name("avg_pool"), 0, map + map / 4, || x.avg_pool(halving));
     table.line(&name("max_pool"), 0, map + map / 4, || x.max_pool(halving));
-    let variable = x.tracked();
+    let variable = x.requires_grad();
     let adjoint = |kernel: &str, y: Tensor| {
         let dy = uniform(device, y.shape(), Key::new(5));
-        table.line(&name(kernel), 0, map + 4 * y.array().len(), || {
-            pull_back(&y, &dy, &[&variable], Recording::Off)
-        });
+        table
+            .line(&name(kernel), 0, map + 4 * y.array().len(), || vjp(&y, &dy, &[&variable], Recording::Off));
     };
     adjoint("avg_pool_adjoint", variable.avg_pool(halving));
     adjoint("max_pool_adjoint", variable.max_pool(halving));

@@ -7,7 +7,7 @@ use criterion::{Bencher, Criterion, Throughput, criterion_group, criterion_main}
 use settings::settings;
 use tarrl_benches::uniform;
 use tarrl_encoders::BATCH_NORM_EPS;
-use tarrl_tensor::{Array, BatchNormSaved, Key, Norm, Pool, Recording, Tensor, cpu, pull_back};
+use tarrl_tensor::{Array, BatchNormSaved, Key, Norm, Pool, Recording, Tensor, cpu, vjp};
 
 fn maps(c: &mut Criterion) {
     for (encoder, shape) in [("conv-small", [256, 28, 28, 32]), ("resnet18-cifar", [64, 32, 32, 64])] {
@@ -54,11 +54,11 @@ fn one_map(c: &mut Criterion, encoder: &str, shape: [usize; 4]) {
     bench("avg_pool", map + map / 4, &mut |b| b.iter(|| x.avg_pool(halving)));
     bench("max_pool", map + map / 4, &mut |b| b.iter(|| x.max_pool(halving)));
     bench("global_avg_pool", map, &mut |b| b.iter(|| x.global_avg_pool()));
-    let variable = x.tracked();
+    let variable = x.requires_grad();
     let mut adjoint = |name: &str, y: Tensor| {
         let dy = uniform(&device, y.shape(), Key::new(5));
         bench(name, map + 4 * y.array().len() as u64, &mut |b| {
-            b.iter(|| pull_back(&y, &dy, &[&variable], Recording::Off));
+            b.iter(|| vjp(&y, &dy, &[&variable], Recording::Off));
         });
     };
     adjoint("avg_pool_adjoint", variable.avg_pool(halving));

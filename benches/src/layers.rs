@@ -3,7 +3,7 @@
 use crate::values::uniform;
 use crate::workload::{encoder_config, image_shape};
 use tarrl_encoders::{Arch, Encoder};
-use tarrl_tensor::{ConvShape, Cpu, Edge, Key, Op, Shape, Tensor, history};
+use tarrl_tensor::{ConvShape, Cpu, Edge, Key, Op, Shape, Tensor, topological_order};
 
 /// The convolutions on the way to `y`, in their order.
 ///
@@ -11,7 +11,7 @@ use tarrl_tensor::{ConvShape, Cpu, Edge, Key, Op, Shape, Tensor, history};
 /// If a recorded convolution has operands of no convolution.
 pub fn convolutions(y: &Tensor) -> Vec<ConvShape> {
     let mut found = Vec::new();
-    for node in history(y) {
+    for node in topological_order(y) {
         if let (Op::Conv2d(conv) | Op::Conv2dBias { conv, .. }, [x, w, ..]) = (node.op(), node.edges()) {
             let ([n, h, width, c_in], [kh, kw, _, c_out]) = (extents(x), extents(w));
             found.push(ConvShape { n, h, w: width, c_in, kh, kw, c_out, conv: *conv });
@@ -24,8 +24,8 @@ pub fn convolutions(y: &Tensor) -> Vec<ConvShape> {
 pub fn layers(arch: Arch, batch: usize) -> Vec<ConvShape> {
     let device = Cpu { threads: 1, ..Cpu::default() }.open();
     let encoder = Encoder::new(&encoder_config(arch), &device, Key::new(0));
-    let image = uniform(&device, &[&[1], &image_shape(arch)[..]].concat(), Key::new(1)).tracked();
-    let mut layers = convolutions(&encoder.frozen().forward(&image));
+    let image = uniform(&device, &[&[1], &image_shape(arch)[..]].concat(), Key::new(1)).requires_grad();
+    let mut layers = convolutions(&encoder.inference().forward(&image));
     for layer in &mut layers {
         layer.n = batch;
     }

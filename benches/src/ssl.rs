@@ -2,11 +2,11 @@
 
 use tarrl_bound::{Divergence, Regularizer, RegularizerConfig};
 use tarrl_encoders::{
-    BATCH_NORM_MOMENTUM, Encoder, Module, Pass, Projector, ProjectorConfig, Role, parameters, set_parameters,
-    track,
+    BATCH_NORM_MOMENTUM, Encoder, ForwardContext, Module, Projector, ProjectorConfig, Role, parameters,
+    set_parameters, track,
 };
 use tarrl_objectives::nt_xent;
-use tarrl_tensor::{Device, Key, Tensor, grad_once};
+use tarrl_tensor::{Device, Key, Tensor, backward};
 use tarrl_train::{Optimizer, OptimizerConfig, Parameter, Sgd};
 
 /// τ of NT-Xent.
@@ -40,37 +40,37 @@ impl Ssl {
     pub(crate) fn step(&mut self, views: &[Tensor; 2]) -> Vec<Tensor> {
         track(&mut self.encoder);
         track(&mut self.projector);
-        let mut pass = Pass::train();
+        let mut pass = ForwardContext::train();
         let loss = self.loss(views, &mut pass);
         let value = loss.detach();
         let weights = [parameters(&self.encoder), parameters(&self.projector)].concat();
-        let gradients = grad_once(loss, &weights.iter().collect::<Vec<_>>());
+        let gradients = backward(loss, &weights.iter().collect::<Vec<_>>());
         let mut results = self.optimizer.step(&weights, &gradients, LEARNING_RATE);
         let (encoder, projector) = results.split_at(parameters(&self.encoder).len());
         set_parameters(&mut self.encoder, encoder);
         set_parameters(&mut self.projector, projector);
-        self.encoder.absorb(&pass, BATCH_NORM_MOMENTUM);
-        self.projector.absorb(&pass, BATCH_NORM_MOMENTUM);
+        self.encoder.update_running_stats(&pass, BATCH_NORM_MOMENTUM);
+        self.projector.update_running_stats(&pass, BATCH_NORM_MOMENTUM);
         self.steps += 1;
         results.push(value);
         results
     }
 
     /// NT-Xent of the views plus the regularizer of the first.
-    fn loss(&self, views: &[Tensor; 2], pass: &mut Pass) -> Tensor {
+    fn loss(&self, views: &[Tensor; 2], pass: &mut ForwardContext) -> Tensor {
         let n = views[0].shape()[0];
         let h = self.encoder.forward(&Tensor::concat(&[&views[0], &views[1]], 0), pass); // (2n, d)
         let z = self.projector.forward(&h, pass); // (2n, out)
         let objective = nt_xent(&z.slice(0, 0, n), &z.slice(0, n, n), TEMPERATURE);
         let attacked = self.attacked(&views[0]);
-        let h_attacked = self.encoder.forward(&attacked, &mut Pass::train()); // (n, d)
+        let h_attacked = self.encoder.forward(&attacked, &mut ForwardContext::train()); // (n, d)
         let displacement = self.regularizer.value(&h.slice(0, 0, n), &h_attacked);
         &objective + &(&displacement * self.regularizer.weight())
     }
 
     /// The images around `x` whose representations the encoder at rest moves furthest.
     fn attacked(&self, x: &Tensor) -> Tensor {
-        let frozen = self.encoder.frozen();
+        let frozen = self.encoder.inference();
         let keys: Vec<Key> = (0..x.shape()[0]).map(|image| self.key.fold(self.steps).fold(image)).collect();
         self.regularizer.attack(&|u| frozen.forward(u), x, 1.0, &keys)
     }

@@ -4,8 +4,8 @@ use crate::layers::convolutions;
 use crate::ssl::Ssl;
 use crate::values::uniform;
 use crate::workload::{Activity, Workload, encoder_config, image_shape};
-use tarrl_encoders::{Encoder, Frozen, Pass, Precision, parameters, track};
-use tarrl_tensor::{ConvShape, Device, Key, Tensor, grad_once, value_and_grad};
+use tarrl_encoders::{Encoder, ForwardContext, InferenceEncoder, Precision, parameters, track};
+use tarrl_tensor::{ConvShape, Device, Key, Tensor, backward, value_and_grad};
 
 /// A workload with its network and its images, ready to run.
 pub struct Step {
@@ -40,12 +40,12 @@ impl Step {
         let views = ["first", "second"].map(|view| uniform(device, &shape, key.fold(view)));
         let encoder = Encoder::new(&encoder_config(workload.arch), device, key.fold("encoder"));
         let encoder = encoder.with_precision(precision);
-        let one = encoder.frozen().forward(&views[0].slice(0, 0, 1).tracked());
+        let one = encoder.inference().forward(&views[0].slice(0, 0, 1).requires_grad());
         let multiply_adds: usize = convolutions(&one).iter().map(ConvShape::macs).sum();
         let flops = 2 * multiply_adds as u64 * batch as u64 * workload.activity.passes();
         let body = match workload.activity {
-            Activity::Forward => forward(encoder.frozen()),
-            Activity::InputGrad => input_grad(encoder.frozen()),
+            Activity::Forward => forward(encoder.inference()),
+            Activity::InputGrad => input_grad(encoder.inference()),
             Activity::Train => train(encoder),
             Activity::SslStep => {
                 let mut ssl = Ssl::new(encoder, device, key);
@@ -72,11 +72,11 @@ impl Step {
     }
 }
 
-fn forward(encoder: Frozen) -> Body {
+fn forward(encoder: InferenceEncoder) -> Body {
     Box::new(move |[x, _]| vec![encoder.forward(x)])
 }
 
-fn input_grad(encoder: Frozen) -> Body {
+fn input_grad(encoder: InferenceEncoder) -> Body {
     Box::new(move |[x, _]| {
         let (loss, slope) = value_and_grad(x, |x| mean_square(&encoder.forward(x)));
         vec![loss, slope]
@@ -87,9 +87,9 @@ fn train(mut encoder: Encoder) -> Body {
     track(&mut encoder);
     let weights = parameters(&encoder);
     Box::new(move |[x, _]| {
-        let loss = mean_square(&encoder.forward(x, &mut Pass::train()));
+        let loss = mean_square(&encoder.forward(x, &mut ForwardContext::train()));
         let value = loss.detach();
-        let mut results = grad_once(loss, &weights.iter().collect::<Vec<_>>());
+        let mut results = backward(loss, &weights.iter().collect::<Vec<_>>());
         results.push(value);
         results
     })

@@ -1,11 +1,11 @@
 //! The attack of Carlini & Wagner in the Euclidean norm.
 
 use crate::ball::{Ball, row_index};
+use crate::driver::AttackDriver;
 use crate::label::margins;
-use crate::minimal::{Classifier, NearestMistake, same_config};
+use crate::minimal::{Classifier, MinimalAdversarial, same_config};
 use crate::outcome::Outcome;
 use crate::problem::Limits;
-use crate::search::Search;
 use crate::state::{SearchState, StateError, Stored};
 use crate::suite::bits;
 use crate::threat::Norm;
@@ -79,8 +79,8 @@ struct Iterate {
 /// [`state`](CarliniWagnerRun::state) to write down wherever it may be interrupted. See [`Classifier::nearest`].
 pub struct CarliniWagnerRun<'a> {
     config: CarliniWagner,
-    target: &'a NearestMistake<'a>,
-    search: Search<'a>,
+    target: &'a MinimalAdversarial<'a>,
+    search: AttackDriver<'a>,
     all: Vec<Bisection>,
     /// Values of `c` done with, and the steps taken with the present one.
     outer: usize,
@@ -126,12 +126,12 @@ impl<'a> CarliniWagnerRun<'a> {
     /// # Panics
     /// If the norm is not l2, inputs have no range, or there is no search.
     #[track_caller]
-    pub fn new(config: CarliniWagner, target: &'a NearestMistake<'a>) -> Self {
+    pub fn new(config: CarliniWagner, target: &'a MinimalAdversarial<'a>) -> Self {
         let threat = target.problem.ball.threat();
         assert!(threat.norm == Norm::L2, "CW: l2 alone, not {}", threat.norm);
         assert!(threat.bounds.is_some(), "CW: a tangent needs a box");
         assert!(config.searches > 0, "CW: no searches, so nothing to do");
-        let mut search = Search::new(&target.problem);
+        let mut search = AttackDriver::new(&target.problem);
         search.stage().attack = "cw".to_owned();
         let start = Bisection {
             lo: 0.0,
@@ -191,12 +191,12 @@ impl<'a> CarliniWagnerRun<'a> {
     #[track_caller]
     pub fn resume(
         config: CarliniWagner,
-        target: &'a NearestMistake<'a>,
+        target: &'a MinimalAdversarial<'a>,
         state: &CarliniWagnerState,
     ) -> Result<Self, StateError> {
         same_config(&state.config, &config)?;
         let mut run = CarliniWagnerRun::new(config, target);
-        run.search = Search::resume(&target.problem, &state.search)?;
+        run.search = AttackDriver::resume(&target.problem, &state.search)?;
         run.all.clone_from(&state.all);
         (run.outer, run.step) = (state.outer, state.step);
         let device = target.problem.ball.center().device();
@@ -227,7 +227,7 @@ impl<'a> CarliniWagnerRun<'a> {
         search.stage().step = step as u32;
         let (u, slope) = from_tangent(search.ball(), &state.w);
         let rows = search.rows().to_vec();
-        let seen = search.look_open(&u, if step < config.steps { 2 } else { 0 });
+        let seen = search.evaluate_open(&u, if step < config.steps { 2 } else { 0 });
         let glimpse = self.target.last.take()?;
         let labels: Vec<u32> = rows.iter().map(|&row| self.target.classifier.labels[row]).collect();
         let hinge = margins(&glimpse.logits, &labels).add_scalar(config.confidence).relu();

@@ -1,9 +1,9 @@
 //! Attacks on a classifier: misclassification is success.
 
 use crate::label::{LabelLoss, TargetLoss, classes};
-use crate::outcome::{Flags, Origin, Outcome, Verdict};
+use crate::outcome::{AttackStatus, Flags, Origin, Outcome};
 use crate::pgd::{Pgd, ascend};
-use crate::problem::{Evaluation, Visit};
+use crate::problem::{Evaluation, Query};
 use crate::threat::Threat;
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Key, Tensor};
@@ -62,7 +62,7 @@ pub fn classify<'a>(
     logits: &'a dyn Fn(&Tensor) -> Tensor,
     labels: &'a [u32],
     loss: LabelLoss,
-) -> impl Fn(&Tensor, Visit<'_>) -> Evaluation + 'a {
+) -> impl Fn(&Tensor, Query<'_>) -> Evaluation + 'a {
     move |u, visit| {
         let z = logits(u);
         let labels: Vec<u32> = visit.rows.iter().map(|&row| labels[row]).collect();
@@ -88,14 +88,14 @@ pub fn classify_towards<'a>(
     targets: &'a [u32],
     loss: TargetLoss,
     success: TargetSuccess,
-) -> impl Fn(&Tensor, Visit<'_>) -> Evaluation + 'a {
+) -> impl Fn(&Tensor, Query<'_>) -> Evaluation + 'a {
     move |u, visit| {
         let z = logits(u);
         let of = |all: &[u32]| -> Vec<u32> { visit.rows.iter().map(|&row| all[row]).collect() };
         let (labels, targets) = (of(labels), of(targets));
         let verdict = match success {
             TargetSuccess::AnyMistake => verdicts(&z, &labels),
-            TargetSuccess::Target => verdicts(&z, &targets).into_iter().map(Verdict::reversed).collect(),
+            TargetSuccess::Target => verdicts(&z, &targets).into_iter().map(AttackStatus::reversed).collect(),
         };
         Evaluation { value: loss.of(&z, &labels, &targets), verdict: Some(verdict) }
     }
@@ -129,18 +129,18 @@ impl From<Outcome> for ClassifierOutcome {
 /// # Panics
 /// If a label is out of range, there are not as many as rows, or `k < 2`.
 #[track_caller]
-pub fn verdicts(logits: &Tensor, labels: &[u32]) -> Vec<Verdict> {
+pub fn verdicts(logits: &Tensor, labels: &[u32]) -> Vec<AttackStatus> {
     let (_, k) = classes(logits, labels);
     let z = logits.array().to_f64();
     z.chunks(k).zip(labels).map(|(z, &y)| verdict(z, y as usize)).collect()
 }
 
-pub(crate) fn verdict(z: &[f64], y: usize) -> Verdict {
+pub(crate) fn verdict(z: &[f64], y: usize) -> AttackStatus {
     if z.iter().any(|v| v.is_nan()) {
-        return Verdict { success: true, margin: f64::NEG_INFINITY };
+        return AttackStatus { success: true, margin: f64::NEG_INFINITY };
     }
     let best = |range: &[f64]| range.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let (before, after) = (best(&z[..y]), best(&z[y + 1..]));
     // The first largest logit wins: a tie with an earlier class is lost.
-    Verdict { success: before >= z[y] || after > z[y], margin: z[y] - before.max(after) }
+    AttackStatus { success: before >= z[y] || after > z[y], margin: z[y] - before.max(after) }
 }

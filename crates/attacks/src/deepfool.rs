@@ -1,11 +1,11 @@
 //! DeepFool: steps to the nearest face of the linearized decision region.
 
 use crate::ball::{Ball, row_index};
+use crate::driver::AttackDriver;
 use crate::label::ranks;
-use crate::minimal::{Classifier, Glimpse, NearestMistake, is_mistake, same_config};
+use crate::minimal::{Classifier, Glimpse, MinimalAdversarial, is_mistake, same_config};
 use crate::outcome::{Outcome, with_rows};
 use crate::problem::Limits;
-use crate::search::Search;
 use crate::state::{SearchState, StateError, Stored};
 use crate::steepest::{dense, per_sample};
 use crate::threat::Norm;
@@ -70,8 +70,8 @@ impl DeepFool {
 /// [`state`](DeepFoolRun::state) to write down wherever it may be interrupted. See [`Classifier::nearest`].
 pub struct DeepFoolRun<'a> {
     config: DeepFool,
-    target: &'a NearestMistake<'a>,
-    search: Search<'a>,
+    target: &'a MinimalAdversarial<'a>,
+    search: AttackDriver<'a>,
     /// The steps added up, of the samples that take part.
     sum: Tensor,
     /// `(n)`: the classes that are looked at, once the inputs have been.
@@ -96,10 +96,10 @@ impl<'a> DeepFoolRun<'a> {
     /// # Panics
     /// If the norm is l1 or l0.
     #[track_caller]
-    pub fn new(config: DeepFool, target: &'a NearestMistake<'a>) -> Self {
+    pub fn new(config: DeepFool, target: &'a MinimalAdversarial<'a>) -> Self {
         let norm = target.problem.ball.threat().norm;
         assert!(matches!(norm, Norm::L2 | Norm::Linf), "DeepFool: l2 and linf alone, not {norm}");
-        let mut search = Search::new(&target.problem);
+        let mut search = AttackDriver::new(&target.problem);
         search.stage().attack = "deepfool".to_owned();
         let sum = search.ball().center().zeros_like();
         DeepFoolRun { config, target, search, sum, classes: vec![Vec::new(); target.problem.len()], step: 0 }
@@ -142,12 +142,12 @@ impl<'a> DeepFoolRun<'a> {
     #[track_caller]
     pub fn resume(
         config: DeepFool,
-        target: &'a NearestMistake<'a>,
+        target: &'a MinimalAdversarial<'a>,
         state: &DeepFoolState,
     ) -> Result<Self, StateError> {
         same_config(&state.config, &config)?;
         let mut run = DeepFoolRun::new(config, target);
-        run.search = Search::resume(&target.problem, &state.search)?;
+        run.search = AttackDriver::resume(&target.problem, &state.search)?;
         run.sum = state.sum.on(target.problem.ball.center().device());
         run.classes.clone_from(&state.classes);
         run.step = state.step;
@@ -161,7 +161,8 @@ impl<'a> DeepFoolRun<'a> {
         let moved = search.ball().center() + &self.sum.mul_scalar(1.0 + config.overshoot);
         let u = search.ball().into_box(&moved);
         let rows = search.rows().to_vec();
-        let seen = search.look_open(&u, if step < config.steps { config.candidates as u32 + 1 } else { 0 });
+        let seen =
+            search.evaluate_open(&u, if step < config.steps { config.candidates as u32 + 1 } else { 0 });
         let Some(glimpse) = self.target.last.take() else { return };
         let labels = self.target.classifier.labels;
         if step == 0 {

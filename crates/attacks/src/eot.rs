@@ -2,8 +2,8 @@
 
 use crate::classifier::verdicts;
 use crate::label::LabelLoss;
-use crate::outcome::Verdict;
-use crate::problem::{Evaluation, Limits, Visit};
+use crate::outcome::AttackStatus;
+use crate::problem::{Evaluation, Limits, Query};
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Key, Tensor};
 
@@ -31,7 +31,7 @@ impl Default for Eot {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Confirmation {
     /// The verdict, as an attack would have it.
-    pub verdict: Verdict,
+    pub verdict: AttackStatus,
     /// The share of the draws that is misclassified.
     pub lost: f64,
     /// The share of the draws that the verdict is not true of.
@@ -61,7 +61,7 @@ impl Eot {
         labels: &'a [u32],
         loss: LabelLoss,
         keys: &'a [Key],
-    ) -> impl Fn(&Tensor, Visit<'_>) -> Evaluation + 'a {
+    ) -> impl Fn(&Tensor, Query<'_>) -> Evaluation + 'a {
         self.check();
         move |u, visit| {
             let labels: Vec<u32> = visit.rows.iter().map(|&row| labels[row]).collect();
@@ -107,19 +107,19 @@ impl Eot {
             let keys: Vec<Key> = keys.iter().map(|key| key.fold("confirm").fold(u64::from(draw))).collect();
             verdicts(&logits(u, &keys), labels)
         };
-        let all: Vec<Vec<Verdict>> = (0..self.draws).map(draw).collect();
+        let all: Vec<Vec<AttackStatus>> = (0..self.draws).map(draw).collect();
         (0..n).map(|i| self.conclude(&of_sample(&all, i))).collect()
     }
 
     /// What the draws of one sample say.
-    pub(crate) fn conclude(&self, draws: &[Verdict]) -> Confirmation {
+    pub(crate) fn conclude(&self, draws: &[AttackStatus]) -> Confirmation {
         let verdict = self.judge(draws);
         let lost = draws.iter().filter(|v| v.success).count() as f64 / draws.len() as f64;
         Confirmation { verdict, lost, flip_rate: if verdict.success { 1.0 - lost } else { lost } }
     }
 
     /// The verdict of the draw that decides: so many are at least as bad for the model.
-    fn judge(&self, draws: &[Verdict]) -> Verdict {
+    fn judge(&self, draws: &[AttackStatus]) -> AttackStatus {
         let mut draws = draws.to_vec();
         draws.sort_by(|a, b| b.success.cmp(&a.success).then(a.margin.total_cmp(&b.margin)));
         let needed = (self.share * draws.len() as f64).ceil() as usize;
@@ -133,6 +133,6 @@ impl Eot {
     }
 }
 
-fn of_sample(all: &[Vec<Verdict>], i: usize) -> Vec<Verdict> {
+fn of_sample(all: &[Vec<AttackStatus>], i: usize) -> Vec<AttackStatus> {
     all.iter().map(|draw| draw[i]).collect()
 }

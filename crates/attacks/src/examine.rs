@@ -6,7 +6,7 @@ use crate::masking::{self, Finding, Sign};
 use crate::minimal::Classifier;
 use crate::outcome::Flags;
 use crate::pgd::{Pgd, Start};
-use crate::problem::{Limits, Problem, Visit};
+use crate::problem::{Limits, Problem, Query};
 use crate::threat::{Norm, Threat};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -118,7 +118,7 @@ impl Bench<'_> {
         for rows in self.batches() {
             let evaluate = classify(self.classifier.logits, &self.classifier.labels[rows.clone()], loss);
             let ascents = RefCell::new(vec![Vec::new(); rows.len()]);
-            let recorded = |u: &Tensor, visit: Visit<'_>| {
+            let recorded = |u: &Tensor, visit: Query<'_>| {
                 let seen = evaluate(u, visit);
                 let mut ascents = ascents.borrow_mut();
                 for ((&row, &pass), value) in

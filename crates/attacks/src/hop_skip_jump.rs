@@ -1,10 +1,10 @@
 //! An attack that sees decisions alone: no gradients, no logits.
 
 use crate::ball::{Ball, row_index};
-use crate::minimal::{Classifier, NearestMistake, is_mistake, same_config};
+use crate::driver::AttackDriver;
+use crate::minimal::{Classifier, MinimalAdversarial, is_mistake, same_config};
 use crate::outcome::{Outcome, with_rows};
 use crate::problem::Limits;
-use crate::search::Search;
 use crate::state::{SearchState, StateError, Stored};
 use crate::steepest::{by_rows, dense, per_sample, unit_rows};
 use crate::threat::Norm;
@@ -39,7 +39,7 @@ impl Default for HopSkipJump {
 /// Tensors hold all samples of the problem.
 pub struct HopSkipJumpRun<'a> {
     config: HopSkipJump,
-    search: Search<'a>,
+    search: AttackDriver<'a>,
     center: Tensor,
     keys: Vec<Key>,
     /// Points on the wrong side, near the boundary.
@@ -86,13 +86,13 @@ impl<'a> HopSkipJumpRun<'a> {
     /// # Panics
     /// If the norm is l1 or l0, or inputs have no range.
     #[track_caller]
-    pub fn new(config: HopSkipJump, target: &'a NearestMistake<'a>) -> Self {
+    pub fn new(config: HopSkipJump, target: &'a MinimalAdversarial<'a>) -> Self {
         let problem = &target.problem;
         let threat = problem.ball.threat();
         let norm = threat.norm;
         assert!(matches!(norm, Norm::L2 | Norm::Linf), "HopSkipJump: l2 and linf alone, not {norm}");
         assert!(threat.bounds.is_some(), "HopSkipJump: random images need a box");
-        let mut search = Search::new(problem);
+        let mut search = AttackDriver::new(problem);
         search.stage().attack = "hop-skip-jump".to_owned();
         let center = problem.ball.center().clone();
         let (keys, d) = (problem.keys.clone(), problem.ball.width() as f64);
@@ -144,12 +144,12 @@ impl<'a> HopSkipJumpRun<'a> {
     #[track_caller]
     pub fn resume(
         config: HopSkipJump,
-        target: &'a NearestMistake<'a>,
+        target: &'a MinimalAdversarial<'a>,
         state: &HopSkipJumpState,
     ) -> Result<Self, StateError> {
         same_config(&state.config, &config)?;
         let mut run = HopSkipJumpRun::new(config, target);
-        run.search = Search::resume(&target.problem, &state.search)?;
+        run.search = AttackDriver::resume(&target.problem, &state.search)?;
         run.point = state.point.on(run.center.device());
         run.found.clone_from(&state.found);
         run.taken = state.taken;
@@ -166,7 +166,7 @@ impl<'a> HopSkipJumpRun<'a> {
         }
         let asked = self.search.rows().to_vec();
         let u = self.search.ball().into_box(&all.gather(0, &row_index(all, &asked)));
-        let seen = self.search.look(&u);
+        let seen = self.search.evaluate(&u);
         let left = seen.keep_each(&asked);
         left.into_iter().zip(seen.value.iter().map(|&value| is_mistake(value))).collect()
     }

@@ -31,12 +31,12 @@
 //! | a classifier as the target | [`attack_classifier`], [`classify`], [`classify_towards`] |
 //! | a random classifier as the target | [`Eot`] |
 //! | a representation as the target, without labels | [`represent`], and what it says: [`measures`] |
-//! | a step rule of one's own | [`Search`] on a [`Problem`] |
+//! | a step rule of one's own | [`AttackDriver`] on a [`Problem`] |
 //! | whether the number can be believed | [`examine()`], [`masking`] |
 //!
 //! - A [`Threat`] has three verbs on the [`Ball`] around a batch: start, step, project. Its points are
 //!   inside in exact arithmetic, never a rounding error outside.
-//! - [`Search`] is the one engine. It keeps the point of largest value and the point of least margin, notes
+//! - [`AttackDriver`] is the one engine. It keeps the point of largest value and the point of least margin, notes
 //!   which attack, target, restart and step broke a sample, drops finished samples from the batch,
 //!   counts passes per sample and stops each at its budget ([`Limits`]).
 //! - Randomness is one key per sample, so that a result depends neither on the size nor on the order
@@ -53,6 +53,7 @@ mod carlini_wagner;
 mod classifier;
 mod deepfool;
 mod draw;
+mod driver;
 mod eot;
 mod examine;
 pub mod fraction;
@@ -70,7 +71,6 @@ pub mod represent;
 mod round;
 mod run;
 mod scratch;
-mod search;
 pub mod state;
 mod steepest;
 mod suite;
@@ -86,19 +86,19 @@ pub use classifier::{
     ClassifierOutcome, TargetSuccess, attack_classifier, classify, classify_towards, verdicts,
 };
 pub use deepfool::{DeepFool, DeepFoolRun, DeepFoolState};
+pub use driver::{AttackDriver, Stage, StepResult};
 pub use eot::{Confirmation, Eot, RandomLogits};
 pub use examine::{Examination, examine};
 pub use hop_skip_jump::{HopSkipJump, HopSkipJumpRun, HopSkipJumpState};
 pub use label::{LabelLoss, Substitute, TargetLoss, dlr, margins, ranks, targeted_dlr};
-pub use minimal::{Classifier, NearestMistake};
-pub use outcome::{Closest, Flags, Origin, Outcome, Verdict};
+pub use minimal::{Classifier, MinimalAdversarial};
+pub use outcome::{AttackStatus, Closest, Flags, Origin, Outcome};
 pub use pgd::{Objective, Pgd, Start, ascend, fgsm, pgd};
-pub use problem::{Evaluate, Evaluation, Limits, Problem, Visit};
+pub use problem::{Evaluate, Evaluation, Limits, Problem, Query};
 pub use run::{PgdRun, PgdState};
-pub use search::{Search, Seen, Stage};
 pub use state::{SearchState, StateError, Stored, StoredOutcome};
 pub use suite::{
-    Apgd, AutoAttack, Fab, Leave, Mode, Part, Progress, RunConfig, Square, SuiteOutcome, SuiteRun,
+    Apgd, AttackSpec, AutoAttack, EarlyExit, Fab, Mode, Progress, RunConfig, Square, SuiteOutcome, SuiteRun,
     SuiteState, Version, apgd, auto_attack, checkpoints,
 };
 pub use threat::{Norm, Threat};

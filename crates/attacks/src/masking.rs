@@ -7,7 +7,7 @@
 //! [`square_wins`] come with any attack that is over.
 
 use crate::outcome::{Flags, Origin};
-use crate::suite::Part;
+use crate::suite::AttackSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -181,8 +181,9 @@ pub fn weaker_wins(sign: Sign, weaker: &[bool], stronger: &[bool]) -> Option<Fin
 /// The attacks of a suite, and what broke each of its samples `(n)`: those that fell to Square, which takes no
 /// gradient, after attacks that take some had failed. Blocking if they are more than 2 in 1000, as AutoAttack
 /// warns of it.
-pub fn square_wins(parts: &[Part], origin: &[Option<Origin>]) -> Option<Finding> {
-    let square = parts.iter().position(|part| matches!(part, Part::Square { .. })).filter(|&at| at > 0)?;
+pub fn square_wins(parts: &[AttackSpec], origin: &[Option<Origin>]) -> Option<Finding> {
+    let square =
+        parts.iter().position(|part| matches!(part, AttackSpec::Square { .. })).filter(|&at| at > 0)?;
     let name = parts[square].name();
     let samples = which(origin.len(), |i| origin[i].as_ref().is_some_and(|origin| origin.attack == name));
     let share = samples.len() as f64 / origin.len().max(1) as f64;

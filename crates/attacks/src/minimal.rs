@@ -2,8 +2,8 @@
 
 use crate::ball::Ball;
 use crate::classifier::verdicts;
-use crate::outcome::Verdict;
-use crate::problem::{Evaluation, Limits, Problem, Visit};
+use crate::outcome::AttackStatus;
+use crate::problem::{Evaluation, Limits, Problem, Query};
 use crate::state::StateError;
 use std::cell::RefCell;
 use std::fmt::Debug;
@@ -19,7 +19,7 @@ pub struct Classifier<'a> {
 }
 
 /// The nearest mistakes of a classifier around inputs, as a problem: see [`Classifier::nearest`].
-pub struct NearestMistake<'a> {
+pub struct MinimalAdversarial<'a> {
     pub(crate) classifier: Classifier<'a>,
     pub(crate) problem: Problem<'a>,
     pub(crate) last: &'a RefCell<Option<Glimpse>>,
@@ -55,14 +55,14 @@ impl<'a> Classifier<'a> {
         ball: &Ball,
         keys: &[Key],
         limits: Limits,
-        attack: impl FnOnce(&NearestMistake<'_>) -> R,
+        attack: impl FnOnce(&MinimalAdversarial<'_>) -> R,
     ) -> R {
         let (labels, n) = (self.labels.len(), ball.len());
         assert_eq!(labels, n, "nearest mistake: {labels} labels for {n} samples");
         let last = RefCell::new(None);
         let evaluate = nearest_mistake(self, ball, &last);
         let problem = Problem::new(ball.clone(), &evaluate, keys, limits);
-        attack(&NearestMistake { classifier: self, problem, last: &last })
+        attack(&MinimalAdversarial { classifier: self, problem, last: &last })
     }
 }
 
@@ -86,7 +86,7 @@ fn nearest_mistake<'a>(
     classifier: Classifier<'a>,
     ball: &'a Ball,
     last: &'a RefCell<Option<Glimpse>>,
-) -> impl Fn(&Tensor, Visit<'_>) -> Evaluation + 'a {
+) -> impl Fn(&Tensor, Query<'_>) -> Evaluation + 'a {
     // Whoever takes part changes seldom.
     let kept = RefCell::new(((0..ball.len()).collect::<Vec<usize>>(), ball.clone()));
     move |u, visit| {
@@ -103,7 +103,7 @@ fn nearest_mistake<'a>(
             distances.map(|(d, v)| if v.success { -d } else { f64::NEG_INFINITY }).collect();
         let verdict = seen.iter().zip(balls.contains(u)).map(|(v, inside)| match (v.success, inside) {
             // A mistake out of reach is no success: its margin may not be below zero.
-            (true, false) => Verdict { success: false, margin: v.margin.max(0.0) },
+            (true, false) => AttackStatus { success: false, margin: v.margin.max(0.0) },
             _ => *v,
         });
         let verdict = verdict.collect();

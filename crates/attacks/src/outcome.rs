@@ -6,24 +6,24 @@ use tarrl_tensor::Tensor;
 
 /// Whether a point is what the attacker wants, and how far it is from that.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Verdict {
+pub struct AttackStatus {
     /// Whether the attack has succeeded.
     pub success: bool,
     /// Below zero only on success; the smaller, the better for the attacker.
     pub margin: f64,
 }
 
-impl Verdict {
+impl AttackStatus {
     /// That of a point that nobody has looked at.
-    pub const UNSEEN: Verdict = Verdict { success: false, margin: f64::INFINITY };
+    pub const UNSEEN: AttackStatus = AttackStatus { success: false, margin: f64::INFINITY };
 
     /// That of an attacker who wants the class that this one wants to leave.
-    pub(crate) fn reversed(self) -> Verdict {
-        Verdict { success: !self.success, margin: -self.margin }
+    pub(crate) fn reversed(self) -> AttackStatus {
+        AttackStatus { success: !self.success, margin: -self.margin }
     }
 
     /// Whether this point is the better one for the attacker: success first, then the margin.
-    pub fn is_nearer_than(&self, other: &Verdict) -> bool {
+    pub fn is_nearer_than(&self, other: &AttackStatus) -> bool {
         match (self.success, other.success) {
             (true, false) => true,
             (false, true) => false,
@@ -57,7 +57,7 @@ pub struct Closest {
     /// `(n, …)`: the successful point of least margin, or of the least margin seen if none succeeded.
     pub point: Tensor,
     /// `(n)`: the verdict there.
-    pub verdict: Vec<Verdict>,
+    pub verdict: Vec<AttackStatus>,
 }
 
 /// Which part of an attack broke a sample.
@@ -134,7 +134,7 @@ impl Outcome {
     pub fn note(
         &mut self,
         u: &Tensor,
-        (values, verdicts): (&[f64], Option<&[Verdict]>),
+        (values, verdicts): (&[f64], Option<&[AttackStatus]>),
         rows: &[usize],
         origin: &dyn Fn(usize) -> Origin,
     ) {
@@ -187,7 +187,7 @@ impl Outcome {
     fn note_verdicts(
         &mut self,
         u: &Tensor,
-        verdicts: &[Verdict],
+        verdicts: &[AttackStatus],
         rows: &[usize],
         origin: &dyn Fn(usize) -> Origin,
     ) {
@@ -195,7 +195,7 @@ impl Outcome {
         let inputs = &self.best;
         let closest = self
             .closest
-            .get_or_insert_with(|| Closest { point: inputs.clone(), verdict: vec![Verdict::UNSEEN; n] });
+            .get_or_insert_with(|| Closest { point: inputs.clone(), verdict: vec![AttackStatus::UNSEEN; n] });
         let mut nearer = Vec::new();
         for (position, (&row, &verdict)) in rows.iter().zip(verdicts).enumerate() {
             if verdict.success && self.origin[row].is_none() {

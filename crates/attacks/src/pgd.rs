@@ -1,7 +1,7 @@
 //! Projected gradient ascent and its single step.
 
 use crate::outcome::Outcome;
-use crate::problem::{Evaluate, Evaluation, Limits, Problem, Visit};
+use crate::problem::{Evaluate, Evaluation, Limits, Problem, Query};
 use crate::run::PgdRun;
 use crate::threat::Threat;
 use serde::{Deserialize, Serialize};
@@ -123,7 +123,7 @@ impl Pgd {
 /// As [`ascend`].
 #[track_caller]
 pub fn pgd(x: &Tensor, objective: &Objective<'_>, threat: &Threat, config: &Pgd, keys: &[Key]) -> Outcome {
-    let evaluate = |u: &Tensor, visit: Visit<'_>| Evaluation::of(objective(u, visit.rows));
+    let evaluate = |u: &Tensor, visit: Query<'_>| Evaluation::of(objective(u, visit.rows));
     ascend(x, &evaluate, threat, config, keys)
 }
 

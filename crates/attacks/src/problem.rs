@@ -1,16 +1,16 @@
 //! What an attack is given: points, a question about points, randomness, limits.
 
 use crate::ball::Ball;
-use crate::outcome::Verdict;
+use crate::outcome::AttackStatus;
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Key, Tensor};
 
 /// What an attack asks about points `(m, …)`.
-pub type Evaluate<'a> = dyn Fn(&Tensor, Visit<'_>) -> Evaluation + 'a;
+pub type Evaluate<'a> = dyn Fn(&Tensor, Query<'_>) -> Evaluation + 'a;
 
 /// Which points are asked about.
 #[derive(Clone, Copy, Debug)]
-pub struct Visit<'a> {
+pub struct Query<'a> {
     /// `(m)`: the rows of the batch that the points belong to.
     pub rows: &'a [usize],
     /// `(m)`: the forward passes that each of these samples has had; with the row it names a draw of a
@@ -24,7 +24,7 @@ pub struct Evaluation {
     /// `(m)`: what is ascended, each element a function of its own point alone.
     pub value: Tensor,
     /// `(m)`: how near each point is to success, if there is such a thing.
-    pub verdict: Option<Vec<Verdict>>,
+    pub verdict: Option<Vec<AttackStatus>>,
 }
 
 impl Evaluation {

@@ -5,8 +5,8 @@
 //! ([`Start::Spectral`](crate::Start)), never at the input. References are constants, computed once.
 
 use crate::ball::row_index;
-use crate::outcome::Verdict;
-use crate::problem::{Evaluation, Visit};
+use crate::outcome::AttackStatus;
+use crate::problem::{Evaluation, Query};
 use crate::threat::Norm;
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Array, Tensor};
@@ -91,13 +91,13 @@ pub fn impersonate<'a>(
     own: &'a Tensor,
     target: &'a Tensor,
     distance: Distance,
-) -> impl Fn(&Tensor, Visit<'_>) -> Evaluation + 'a {
+) -> impl Fn(&Tensor, Query<'_>) -> Evaluation + 'a {
     move |u, visit| {
         let z = encoder(u);
         let value = distance.between(&z, &take(target, visit.rows)).neg();
         let to_own = distance.between(&z.detach(), &take(own, visit.rows)).array().to_f64();
         let margins = value.array().to_f64().into_iter().zip(to_own).map(|(value, own)| -value - own);
-        let verdict = margins.map(|margin| Verdict { success: margin < 0.0, margin }).collect();
+        let verdict = margins.map(|margin| AttackStatus { success: margin < 0.0, margin }).collect();
         Evaluation { value, verdict: Some(verdict) }
     }
 }

@@ -1,10 +1,10 @@
 //! Projected gradient ascent, one look at a time.
 
 use crate::ball::Ball;
+use crate::driver::{AttackDriver, Stage};
 use crate::outcome::Outcome;
 use crate::pgd::{Pgd, Start};
 use crate::problem::Problem;
-use crate::search::{Search, Stage};
 use crate::state::{SearchState, StateError, Stored};
 use crate::steepest::{by_rows, per_sample, unit_rows};
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ const SPECTRAL_SHARE: f64 = 0.1;
 /// a [`state`](PgdRun::state) to write down wherever it may be interrupted.
 pub struct PgdRun<'a> {
     config: Pgd,
-    search: Search<'a>,
+    search: AttackDriver<'a>,
     place: Place,
     /// The points to look at next, and the accumulated directions.
     u: Option<Tensor>,
@@ -57,7 +57,7 @@ impl<'a> PgdRun<'a> {
     pub fn new(config: Pgd, problem: &'a Problem<'a>) -> Self {
         config.check();
         let place = if config.looks_at_clean() { Place::Clean } else { Place::Climb { restart: 0, step: 0 } };
-        PgdRun { config, search: Search::new(problem), place, u: None, velocity: None }
+        PgdRun { config, search: AttackDriver::new(problem), place, u: None, velocity: None }
     }
 
     /// As [`new`](PgdRun::new), from points `start` `(n, …)` of the balls in the first ascent, such as those of
@@ -148,7 +148,7 @@ impl<'a> PgdRun<'a> {
             let (found, wanted) = (format!("{:?}", state.config), format!("{config:?}"));
             return Err(StateError::OtherConfig { found, wanted });
         }
-        let search = Search::resume(problem, &state.search)?;
+        let search = AttackDriver::resume(problem, &state.search)?;
         let tensor = |stored: &Stored| stored.on(problem.ball.center().device());
         let (u, velocity) = (state.u.as_ref().map(tensor), state.velocity.as_ref().map(tensor));
         Ok(PgdRun { config, search, place: state.place, u, velocity })
@@ -176,7 +176,7 @@ impl<'a> PgdRun<'a> {
             let ball = self.search.ball();
             let size: Vec<f64> = ball.radii().iter().map(|radius| SPECTRAL_SHARE * radius).collect();
             let u = ball.project(&(ball.center() + &(&direction * &per_sample(&direction, &size))));
-            let seen = self.search.look_back(&u);
+            let seen = self.search.evaluate_with_grad(&u);
             let Some(gradient) = &seen.gradient else { return u };
             direction = by_rows(gradient, unit_rows);
         }

@@ -2,8 +2,8 @@
 //!
 //! Numbers are stored as their bits, so that any format keeps them, NaN and infinities included.
 
-use crate::outcome::{Closest, Flags, Origin, Outcome, Verdict};
-use crate::search::Stage;
+use crate::driver::Stage;
+use crate::outcome::{AttackStatus, Closest, Flags, Origin, Outcome};
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{DType, Device, Tensor};
 
@@ -67,7 +67,7 @@ impl Stored {
     }
 }
 
-/// A [`Search`](crate::Search) written down: who takes part, what was found, what it cost.
+/// A [`AttackDriver`](crate::AttackDriver) written down: who takes part, what was found, what it cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchState {
     /// The fingerprint of the problem.
@@ -123,7 +123,7 @@ impl StoredOutcome {
             let verdicts = closest.success.iter().zip(&closest.margin);
             Closest {
                 point: closest.point.on(device),
-                verdict: verdicts.map(|(&success, &margin)| Verdict { success, margin }).collect(),
+                verdict: verdicts.map(|(&success, &margin)| AttackStatus { success, margin }).collect(),
             }
         });
         Outcome {

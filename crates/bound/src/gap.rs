@@ -42,7 +42,7 @@ pub fn odds_bound(gaps: &[f64], label: usize, supports: &[f64]) -> f64 {
 /// # Panics
 /// As [`additive_bound`].
 #[track_caller]
-pub fn gap_bound(gaps: &[f64], label: usize, supports: &[f64]) -> f64 {
+pub fn logit_gap_bound(gaps: &[f64], label: usize, supports: &[f64]) -> f64 {
     worst(gaps, label, supports);
     let moved: Vec<f64> = gaps.iter().zip(supports).map(|(m, s)| m + s).collect();
     log1p_sum_exp(others(&moved, label))
@@ -86,12 +86,12 @@ mod tests {
         assert!(!is_certified(&[0.0, -1.0], 0, &[0.0, 1.0]), "a tie");
         assert!(!is_certified(&[0.0, -1.0], 0, &[0.0, f64::NAN]));
         assert!(!is_certified(&[0.0, f64::NAN], 0, &[0.0, 0.0]));
-        assert!(gap_bound(&[0.0, -1.0], 0, &[0.0, f64::NAN]).is_nan());
+        assert!(logit_gap_bound(&[0.0, -1.0], 0, &[0.0, f64::NAN]).is_nan());
     }
 
     #[test]
     #[should_panic(expected = "2 supports for 3 classes")]
     fn supports_of_another_head_are_refused() {
-        gap_bound(&[0.0, 1.0, 2.0], 0, &[0.0, 1.0]);
+        logit_gap_bound(&[0.0, 1.0, 2.0], 0, &[0.0, 1.0]);
     }
 }

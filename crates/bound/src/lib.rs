@@ -12,7 +12,7 @@
 //! cites the one it computes.
 //!
 //! - Training makes `R` small: a [`Regularizer`] with a [`Divergence`], a [`Scale`] that keeps the encoder
-//!   from shrinking instead, and an inner maximizer, of which a [`Maximizer`] of your own may be one. An
+//!   from shrinking instead, and an inner maximizer, of which a [`InnerMaximizer`] of your own may be one. An
 //!   [`Observation`] says by name when it shrinks all the same.
 //! - Trained heads have constants and bounds, in f64: [`LinearHead`], [`NormalisedHead`], [`MlpHead`] (section A
 //!   and B of the theory, through [`SoftmaxHead`] and [`gap`]), [`RegressionHead`], [`KnnHead`]. A
@@ -28,7 +28,7 @@
 //! let (z, attacked, label) = ([1.0, 0.5], [0.7, 0.9], 0);
 //! let radius = LpNorm::L2.distance(&z, &attacked);
 //! let adversarial = head.loss(&attacked, label);
-//! let gap = head.gap_bound(&z, label, &head.supports(label, LpNorm::L2, radius));
+//! let gap = head.logit_gap_bound(&z, label, &head.supports(label, LpNorm::L2, radius));
 //! let additive = head.loss(&z, label) + head.constant(LpNorm::L2) * radius;
 //! assert!(adversarial <= gap && gap <= additive);
 //! ```
@@ -60,11 +60,11 @@ pub use heads::{
 };
 pub use lp::LpNorm;
 pub use regularizer::{
-    Anchor, Attack, AttackFrom, Finding, InnerConfig, InnerKind, Jacobian, Maximizer, Maximum, Observation,
-    Problem, Regularizer, RegularizerConfig, RegularizerError, Term, TermInput, trace_under_noise,
-    with_noise,
+    Anchor, Attack, AttackFrom, Finding, InnerConfig, InnerKind, InnerMaximizer, Jacobian, Maximum,
+    Observation, Problem, Regularizer, RegularizerConfig, RegularizerError, Term, TermInput,
+    trace_under_noise, with_noise,
 };
-pub use report::{BoundReport, Chain, Sample};
+pub use report::{BoundChain, BoundReport, Sample};
 pub use whitening::Whitening;
 
 /// The example of the README is compiled with the tests of this crate.

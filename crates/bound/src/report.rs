@@ -22,7 +22,7 @@ pub struct Sample<'a> {
 /// The chain of Theorem A2 (docs/theory.md) for one sample, or its mean over samples; each quantity is
 /// at most the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Chain {
+pub struct BoundChain {
     /// L: the clean loss.
     pub clean: f64,
     /// A: the loss at the attacked point, or at the clean one where that is larger.
@@ -43,7 +43,7 @@ impl Sample<'_> {
     }
 }
 
-impl Chain {
+impl BoundChain {
     /// The chain of one sample in l2.
     ///
     /// Its radius is the larger of `sample.radius` and the displacement of the attacked point: both are
@@ -58,10 +58,10 @@ impl Chain {
         let radius = sample.largest_radius();
         let supports = head.supports(label, LpNorm::L2, radius);
         let loss = head.loss(clean, label);
-        Chain {
+        BoundChain {
             clean: loss,
             attacked: largest([loss, head.loss(attacked, label)].into_iter()),
-            gap: head.gap_bound(clean, label, &supports),
+            gap: head.logit_gap_bound(clean, label, &supports),
             odds: head.odds_bound(clean, label, &supports),
             label_additive: head.additive_bound(clean, label, &supports),
             additive: loss + head.constant(LpNorm::L2) * radius,
@@ -87,7 +87,7 @@ pub struct BoundReport {
     /// The number of samples.
     pub n: usize,
     /// The mean of each quantity over the same samples.
-    pub mean: Chain,
+    pub mean: BoundChain,
     /// The mean radius.
     pub radius: f64,
     /// C: the constant of the head in l2.
@@ -100,16 +100,16 @@ impl BoundReport {
     /// The report of a head on samples.
     ///
     /// # Panics
-    /// If there are no samples, or as [`Chain::of`].
+    /// If there are no samples, or as [`BoundChain::of`].
     #[track_caller]
     pub fn of(head: &LinearHead, samples: &[Sample<'_>]) -> Self {
         assert!(!samples.is_empty(), "BoundReport: no samples");
-        let chains: Vec<Chain> = samples.iter().map(|sample| Chain::of(head, sample)).collect();
+        let chains: Vec<BoundChain> = samples.iter().map(|sample| BoundChain::of(head, sample)).collect();
         let n = chains.len();
-        let mean = |of: fn(&Chain) -> f64| chains.iter().map(of).sum::<f64>() / n as f64;
+        let mean = |of: fn(&BoundChain) -> f64| chains.iter().map(of).sum::<f64>() / n as f64;
         BoundReport {
             n,
-            mean: Chain {
+            mean: BoundChain {
                 clean: mean(|c| c.clean),
                 attacked: mean(|c| c.attacked),
                 gap: mean(|c| c.gap),

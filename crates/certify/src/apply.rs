@@ -236,8 +236,8 @@ fn chain(
     CertifiedChain {
         clean: loss,
         attacked: worst,
-        certified: gap::gap_bound(&gaps, y, &supports),
-        radius: gap::gap_bound(&gaps, y, &by_radius),
+        certified: gap::logit_gap_bound(&gaps, y, &supports),
+        radius: gap::logit_gap_bound(&gaps, y, &by_radius),
         odds: gap::odds_bound(&gaps, y, &by_radius),
         label_additive: additive,
         additive,

@@ -1,7 +1,7 @@
 //! Linear bounds by substitution from a value back to the input: Theorems I3 and I4 of docs/certificates.md.
 
 use crate::interval::{Bounds, worst};
-use crate::network::{Map, Network, batched};
+use crate::network::{LayerOp, Network, batched};
 use crate::relax::Lines;
 use crate::rounding::{TINY, UNIT, above, slack, up};
 use crate::rows::{Piece, Targets, map_of};
@@ -42,7 +42,7 @@ impl<'a> Backward<'a> {
     pub(crate) fn new(network: &'a Network, device: &Device) -> Self {
         let mut factors = BTreeMap::new();
         for (at, step) in network.steps.iter().enumerate() {
-            if let Map::Scale { factor, .. } = &step.map {
+            if let LayerOp::Scale { factor, .. } = &step.map {
                 let whole = factor.broadcast_to(batched(1, &network.shapes[at + 1]));
                 factors.insert(at, whole.array().to_f64());
             }
@@ -71,12 +71,12 @@ impl<'a> Backward<'a> {
             let step = &self.network.steps[at];
             let input = step.inputs[0];
             let below = match &step.map {
-                Map::Relu => {
+                LayerOp::Relu => {
                     self.charge(&mut found.slack, &piece, targets, 4.0 * UNIT, input);
                     self.relu(at, piece, targets, &mut mode, (&mut found.constant, &mut size))
                 }
-                Map::Shift(_) => piece,
-                Map::Add => {
+                LayerOp::Shift(_) => piece,
+                LayerOp::Add => {
                     self.join(&mut pending, step.inputs[1], piece.clone(), targets, &mut found.slack);
                     piece
                 }
@@ -202,8 +202,8 @@ impl<'a> Backward<'a> {
         let (input, output) = (&self.network.shapes[step.inputs[0]], &self.network.shapes[at + 1]);
         let (from, to) = (map_of(output), map_of(input));
         match &step.map {
-            Map::Scale { .. } => self.scale(at, piece, targets, from),
-            Map::Conv { weight, conv, .. } => {
+            LayerOp::Scale { .. } => self.scale(at, piece, targets, from),
+            LayerOp::Conv { weight, conv, .. } => {
                 let n = targets.sample.len();
                 let [kh, kw] = [weight.shape()[0], weight.shape()[1]];
                 let size = [(piece.size[0] - 1) * conv.stride + kh, (piece.size[1] - 1) * conv.stride + kw];
@@ -222,7 +222,7 @@ impl<'a> Backward<'a> {
                 let data = Array::wrap(&self.device, shape.input(), DType::F64, dx).to_vec::<f64>();
                 fit(strided(&piece, [conv.stride, conv.pad], size, data), targets, to)
             }
-            Map::SumPool(pool) => {
+            LayerOp::SumPool(pool) => {
                 let data = spread_windows(&piece, pool, from[2]);
                 let size = [0, 1].map(|axis| (piece.size[axis] - 1) * pool.stride + pool.window);
                 fit(strided(&piece, [pool.stride, pool.pad], size, data), targets, to)
@@ -232,9 +232,9 @@ impl<'a> Backward<'a> {
                 let whole = piece.spread(targets, from);
                 let dy = Tensor::new(&self.device, batched(rows, output), &whole.data);
                 let dx = match map {
-                    Map::Linear { weight, .. } => dy.matmul(&weight.t()),
-                    Map::Sum(_) => dy.broadcast_to(batched(rows, input)),
-                    Map::Permute(order) => {
+                    LayerOp::Linear { weight, .. } => dy.matmul(&weight.t()),
+                    LayerOp::Sum(_) => dy.broadcast_to(batched(rows, input)),
+                    LayerOp::Permute(order) => {
                         let mut inverse = vec![0; order.len()];
                         order.iter().enumerate().for_each(|(to, &from)| inverse[from] = to);
                         dy.permute(&inverse)

@@ -1,8 +1,8 @@
 //! What is certified of one sample, and what it says about a direction.
 
-use crate::form::{LinearForm, box_and_ball};
 use crate::interval::worst;
 use crate::rounding::{UNIT, above, slack, up};
+use crate::zonotope::{Zonotope, box_and_ball};
 
 /// The displacement of one sample, bounded from above: for every `x′` of the ball at once, for every
 /// task, and for the arithmetic that it was made for.
@@ -17,7 +17,7 @@ pub struct Certificate {
     /// `(d)`: `Δ` is at most this.
     pub(crate) upper: Vec<f64>,
     /// The form in all directions, if one was made.
-    pub(crate) form: Option<LinearForm>,
+    pub(crate) form: Option<Zonotope>,
     /// The least norm that the output is divided by, if representations lie on the sphere.
     pub(crate) sphere: Option<f64>,
 }
@@ -63,7 +63,7 @@ impl Certificate {
     }
 
     /// The linear form, if there is one.
-    pub fn form(&self) -> Option<&LinearForm> {
+    pub fn form(&self) -> Option<&Zonotope> {
         self.form.as_ref()
     }
 

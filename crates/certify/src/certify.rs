@@ -4,14 +4,14 @@ use crate::backward::{AtInput, Backward, Mode};
 use crate::certificate::{Certificate, least};
 use crate::config::{CertifyConfig, Cost, Effort, Precision, Slopes};
 use crate::error::CertifyError;
-use crate::form::{LinearForm, Parts};
 use crate::interval::{Around, Bounds, input_box};
 use crate::lipschitz::Norms;
-use crate::network::{Map, Network};
+use crate::network::{LayerOp, Network};
 use crate::relax::{Lines, Slope};
 use crate::rounding::{UNIT, above, down, slack, up};
 use crate::rows::{Piece, Targets, map_of};
 use crate::sector::{self, Layer, Unit, sector};
+use crate::zonotope::{Parts, Zonotope};
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -132,7 +132,7 @@ impl<'a> Run<'a> {
     /// Boxes of all values, and the lines of all ReLUs.
     fn forward(&mut self) {
         for (at, step) in self.network.steps.iter().enumerate() {
-            if let Map::Relu = step.map {
+            if let LayerOp::Relu = step.map {
                 self.tighten(step.inputs[0]);
                 self.draw(at, Slope::Chord);
             }
@@ -296,7 +296,7 @@ impl<'a> Run<'a> {
         }
         if certificate.form.is_none() || radius < *least {
             *least = radius;
-            certificate.form = Some(LinearForm::new(whole, self.config.generators, &self.device));
+            certificate.form = Some(Zonotope::new(whole, self.config.generators, &self.device));
         }
         certificate.radius = certificate.radius.min(radius);
     }
@@ -306,7 +306,7 @@ impl<'a> Run<'a> {
     fn ball(&self, at: usize, norm: f64) -> Vec<f64> {
         let step = &self.network.steps[at];
         let along = |s: usize| match step.map {
-            Map::Add => up(self.balls[step.inputs[0]][s] + self.balls[step.inputs[1]][s]),
+            LayerOp::Add => up(self.balls[step.inputs[0]][s] + self.balls[step.inputs[1]][s]),
             _ => up(self.balls[step.inputs[0]][s] * norm),
         };
         self.of_box(at + 1).into_iter().enumerate().map(|(s, r)| least(r, along(s))).collect()

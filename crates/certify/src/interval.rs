@@ -1,6 +1,6 @@
 //! Intervals of the displacement, layer by layer: Theorem I1 of docs/certificates.md.
 
-use crate::network::{Map, Network, Step, Weights, batched};
+use crate::network::{LayerOp, Network, Step, Weights, batched};
 use crate::rounding::{TINY, UNIT, above, down, up};
 use tarrl_tensor::{Device, Shape, Tensor};
 
@@ -57,9 +57,9 @@ impl<'a> Around<'a> {
         let input = step.inputs[0];
         let bounds = &self.boxes[input];
         match &step.map {
-            Map::Relu => self.relu(input),
-            Map::Shift(_) => bounds.clone(),
-            Map::Add => {
+            LayerOp::Relu => self.relu(input),
+            LayerOp::Shift(_) => bounds.clone(),
+            LayerOp::Add => {
                 let other = &self.boxes[step.inputs[1]];
                 let sum = |a: &[f64], b: &[f64], safe: fn(f64) -> f64| {
                     a.iter().zip(b).map(|(a, b)| safe(a + b)).collect()
@@ -103,10 +103,10 @@ impl<'a> Around<'a> {
             above(e + 4.0 * unit * (value[i].abs() + bounds.reach(i) + 3.0 * e), 6)
         };
         match &step.map {
-            Map::Relu => before.clone(),
+            LayerOp::Relu => before.clone(),
             map if map.is_exact() => self.push(at, before, Weights::Signed),
-            Map::Shift(_) => (0..value.len()).map(|i| result(i, before[i])).collect(),
-            Map::Add => {
+            LayerOp::Shift(_) => (0..value.len()).map(|i| result(i, before[i])).collect(),
+            LayerOp::Add => {
                 let other = &error[step.inputs[1]];
                 (0..value.len()).map(|i| result(i, before[i] + other[i])).collect()
             }

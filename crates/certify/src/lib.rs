@@ -30,10 +30,10 @@
 //! - [`Network::read`] understands convolutions, products, affines, ReLU, branches, average pools and a final l2
 //!   normalization; an op without a rule is refused by name.
 //! - [`certify()`] spends an [`Effort`] and gives a [`Certificate`] for each sample: a radius, a box, and a
-//!   [`LinearForm`] that knows every direction. Rounding is covered for the [`Precision`] asked for.
+//!   [`Zonotope`] that knows every direction. Rounding is covered for the [`Precision`] asked for.
 //! - [`Certificates`] are their bytes in a file, bound to encoder and samples, and what they say of linear and
 //!   other heads: a [`HeadReport`].
-//! - [`cloud`] is for encoders too deep for all that: certificates of the smoothed encoder, by sampling.
+//! - [`smoothed_certificate`] is for encoders too deep for all that: certificates of the smoothed encoder, by sampling.
 //!
 //! The theorems, R1 to S5, are stated and proved in `docs/certificates.md`.
 
@@ -41,13 +41,12 @@
 
 mod apply;
 mod backward;
-mod center;
+mod center_smoothing;
 mod certificate;
 mod certify;
 mod config;
 mod ellipsoid;
 mod error;
-mod form;
 mod interval;
 mod lipschitz;
 mod network;
@@ -58,21 +57,22 @@ mod rows;
 mod sector;
 mod smoothing;
 mod store;
+mod zonotope;
 
 pub use apply::{CertifiedChain, HeadReport};
-pub use center::CenterCertificate;
+pub use center_smoothing::CenterCertificate;
 pub use certificate::{Certificate, Evidence};
 pub use certify::certify;
 pub use config::{CertifyConfig, Cost, Effort, Precision, Slopes};
 pub use error::CertifyError;
-pub use form::LinearForm;
 pub use network::Network;
 pub use rounding::gamma;
 pub use smoothing::{
-    Cloud, CovarianceCertificate, SmoothingConfig, cloud, growth, total_variation_cosine,
-    total_variation_radius,
+    CovarianceCertificate, SmoothedCertificate, SmoothingConfig, growth, smoothed_certificate,
+    total_variation_cosine, total_variation_radius,
 };
 pub use store::{About, Certificates, FORMAT};
+pub use zonotope::Zonotope;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! One constant for all samples: Theorem I9 of docs/certificates.md.
 
-use crate::network::{Map, Network, Step};
+use crate::network::{LayerOp, Network, Step};
 use crate::rounding::up;
 use tarrl_bound::linalg::spectral_norm;
 use tarrl_tensor::{Shape, Tensor};
@@ -19,7 +19,7 @@ impl Network {
         for (step, norm) in self.steps.iter().zip(self.norms().steps) {
             let first: f64 = constants[step.inputs[0]];
             constants.push(match &step.map {
-                Map::Add => up(first + constants[step.inputs[1]]),
+                LayerOp::Add => up(first + constants[step.inputs[1]]),
                 _ => up(first * norm),
             });
         }
@@ -46,31 +46,33 @@ pub(crate) struct Norms {
     pub(crate) rows: Vec<Vec<f64>>,
 }
 
-impl Map {
+impl LayerOp {
     /// An upper bound of the l2 operator norm.
     fn norm(&self, input: &Shape, output: &Shape) -> f64 {
         match self {
-            Map::Relu | Map::Shift(_) | Map::Reshape | Map::Permute(_) | Map::Add => 1.0,
-            Map::Scale { .. } => self.gain(input),
+            LayerOp::Relu | LayerOp::Shift(_) | LayerOp::Reshape | LayerOp::Permute(_) | LayerOp::Add => 1.0,
+            LayerOp::Scale { .. } => self.gain(input),
             // √(‖W‖₁ ‖W‖∞): an element of the result sums one filter, an element of the input enters at most every
             // weight of its channel.
             // Or the norm of the filters on a patch: a patch of the input is read once for each window that covers it.
-            Map::Conv { weight, magnitude, conv } => {
+            LayerOp::Conv { weight, magnitude, conv } => {
                 let side = |axis: usize| weight.shape()[axis].div_ceil(conv.stride);
                 let patches = ((side(0) * side(1)) as f64).sqrt();
                 self.cheap_norm(input, magnitude).min(up(patches * matrix_norm(weight)))
             }
-            Map::Linear { weight, magnitude } => self.cheap_norm(input, magnitude).min(matrix_norm(weight)),
-            Map::SumPool(pool) => {
+            LayerOp::Linear { weight, magnitude } => {
+                self.cheap_norm(input, magnitude).min(matrix_norm(weight))
+            }
+            LayerOp::SumPool(pool) => {
                 let overlap = pool.window.div_ceil(pool.stride);
                 (pool.window * overlap) as f64
             }
-            Map::Sum(_) => (input.len() as f64 / output.len() as f64).sqrt() * (1.0 + 1e-12),
+            LayerOp::Sum(_) => (input.len() as f64 / output.len() as f64).sqrt() * (1.0 + 1e-12),
         }
     }
 
     fn row_norms(&self) -> Vec<f64> {
-        let (Map::Conv { weight, .. } | Map::Linear { weight, .. }) = self else { return vec![] };
+        let (LayerOp::Conv { weight, .. } | LayerOp::Linear { weight, .. }) = self else { return vec![] };
         let outputs = weight.shape()[weight.shape().rank() - 1];
         let mut squares = vec![0.0; outputs];
         for row in weight.array().to_f64().chunks(outputs) {

@@ -19,14 +19,14 @@ pub struct Network {
 /// One step; its result is the value after those of all earlier steps.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
-    pub(crate) map: Map,
+    pub(crate) map: LayerOp,
     /// The values that it takes, by number.
     pub(crate) inputs: Vec<usize>,
 }
 
 /// What a step does.
 #[derive(Clone, Debug)]
-pub(crate) enum Map {
+pub(crate) enum LayerOp {
     /// Convolution with a constant.
     Conv { weight: Tensor, magnitude: Tensor, conv: Conv },
     /// Product with a constant `(k, m)`.
@@ -63,7 +63,7 @@ impl Network {
     /// The number of ReLU units.
     pub fn units(&self) -> usize {
         let relu = |(i, step): (usize, &Step)| match step.map {
-            Map::Relu => self.shapes[i + 1].len(),
+            LayerOp::Relu => self.shapes[i + 1].len(),
             _ => 0,
         };
         self.steps.iter().enumerate().map(relu).sum()
@@ -92,9 +92,9 @@ impl Network {
         for (i, step) in self.steps.iter().enumerate() {
             let first = &values[step.inputs[0]];
             let y = match &step.map {
-                Map::Relu => first.relu(),
-                Map::Shift(shift) => first + shift,
-                Map::Add => first + &values[step.inputs[1]],
+                LayerOp::Relu => first.relu(),
+                LayerOp::Shift(shift) => first + shift,
+                LayerOp::Add => first + &values[step.inputs[1]],
                 map => map.linear(first, &self.shapes[i + 1], Weights::Signed),
             };
             values.push(y);
@@ -112,45 +112,45 @@ pub(crate) enum Weights {
     Absolute,
 }
 
-impl Map {
+impl LayerOp {
     /// The linear part of a step with one operand on a batch `(n, …)`.
     pub(crate) fn linear(&self, x: &Tensor, shape: &Shape, weights: Weights) -> Tensor {
         let pick = |weight, magnitude| if weights == Weights::Signed { weight } else { magnitude };
         match self {
-            Map::Conv { weight, magnitude, conv } => x.conv2d(pick(weight, magnitude), *conv),
-            Map::Linear { weight, magnitude } => x.matmul(pick(weight, magnitude)),
-            Map::Scale { factor, magnitude } => x * pick(factor, magnitude),
-            Map::Shift(_) => x.clone(),
-            Map::SumPool(pool) => {
+            LayerOp::Conv { weight, magnitude, conv } => x.conv2d(pick(weight, magnitude), *conv),
+            LayerOp::Linear { weight, magnitude } => x.matmul(pick(weight, magnitude)),
+            LayerOp::Scale { factor, magnitude } => x * pick(factor, magnitude),
+            LayerOp::Shift(_) => x.clone(),
+            LayerOp::SumPool(pool) => {
                 let n = (pool.window * pool.window) as f64;
                 x.avg_pool(*pool).mul_scalar(n)
             }
-            Map::Sum(axis) => x.sum(*axis),
-            Map::Reshape => x.reshape(batched(x.shape()[0], shape)),
-            Map::Permute(order) => x.permute(order),
-            Map::Relu | Map::Add => unreachable!("not linear in one operand"),
+            LayerOp::Sum(axis) => x.sum(*axis),
+            LayerOp::Reshape => x.reshape(batched(x.shape()[0], shape)),
+            LayerOp::Permute(order) => x.permute(order),
+            LayerOp::Relu | LayerOp::Add => unreachable!("not linear in one operand"),
         }
     }
 
     /// The terms of the longest sum that an element of the result is.
     pub(crate) fn terms(&self, input: &Shape) -> usize {
         match self {
-            Map::Conv { weight, .. } => weight.shape()[..3].iter().product::<usize>() + 1,
-            Map::Linear { weight, .. } => weight.shape()[0] + 1,
+            LayerOp::Conv { weight, .. } => weight.shape()[..3].iter().product::<usize>() + 1,
+            LayerOp::Linear { weight, .. } => weight.shape()[0] + 1,
             // The mean of a window is taken and multiplied back: two roundings more.
-            Map::SumPool(pool) => pool.window * pool.window + 4,
-            Map::Sum(axis) => input[*axis - 1] + 1,
-            Map::Scale { .. } | Map::Shift(_) | Map::Add => 2,
-            Map::Relu | Map::Reshape | Map::Permute(_) => 0,
+            LayerOp::SumPool(pool) => pool.window * pool.window + 4,
+            LayerOp::Sum(axis) => input[*axis - 1] + 1,
+            LayerOp::Scale { .. } | LayerOp::Shift(_) | LayerOp::Add => 2,
+            LayerOp::Relu | LayerOp::Reshape | LayerOp::Permute(_) => 0,
         }
     }
 
     /// The terms of the longest sum that an element of the adjoint is.
     pub(crate) fn adjoint_terms(&self) -> usize {
         match self {
-            Map::Conv { weight, .. } => weight.shape()[0] * weight.shape()[1] * weight.shape()[3],
-            Map::Linear { weight, .. } => weight.shape()[1],
-            Map::SumPool(pool) => pool.window * pool.window,
+            LayerOp::Conv { weight, .. } => weight.shape()[0] * weight.shape()[1] * weight.shape()[3],
+            LayerOp::Linear { weight, .. } => weight.shape()[1],
+            LayerOp::SumPool(pool) => pool.window * pool.window,
             _ => 2,
         }
     }
@@ -163,10 +163,10 @@ impl Map {
             sums.into_iter().fold(0.0, f64::max) * (1.0 + 1e-9)
         };
         match self {
-            Map::Conv { magnitude, .. } | Map::Linear { magnitude, .. } => columns(magnitude),
-            Map::Scale { magnitude, .. } => magnitude.array().to_f64().into_iter().fold(0.0, f64::max),
-            Map::SumPool(pool) => (pool.window * pool.window) as f64,
-            Map::Sum(axis) => input[*axis - 1] as f64,
+            LayerOp::Conv { magnitude, .. } | LayerOp::Linear { magnitude, .. } => columns(magnitude),
+            LayerOp::Scale { magnitude, .. } => magnitude.array().to_f64().into_iter().fold(0.0, f64::max),
+            LayerOp::SumPool(pool) => (pool.window * pool.window) as f64,
+            LayerOp::Sum(axis) => input[*axis - 1] as f64,
             _ => 1.0,
         }
     }
@@ -181,7 +181,7 @@ impl Map {
 
     /// Whether the result is computed without any rounding.
     pub(crate) fn is_exact(&self) -> bool {
-        matches!(self, Map::Relu | Map::Reshape | Map::Permute(_))
+        matches!(self, LayerOp::Relu | LayerOp::Reshape | LayerOp::Permute(_))
     }
 }
 

@@ -1,10 +1,12 @@
 //! From the recorded graph of an encoder to a [`Network`].
 
 use crate::error::CertifyError;
-use crate::network::{Map, Network, Step};
+use crate::network::{LayerOp, Network, Step};
 use std::collections::HashMap;
 use std::sync::Arc;
-use tarrl_tensor::{Array, Binary, DType, Edge, Node, Op, Shape, Tensor, Transpose, Unary, history};
+use tarrl_tensor::{
+    Array, Binary, DType, Edge, Node, Op, Shape, Tensor, Transpose, Unary, topological_order,
+};
 
 impl Network {
     /// The network behind `encoder`, recorded on the batch `sample` `(n, …)` and computed on its device.
@@ -15,9 +17,9 @@ impl Network {
     /// # Errors
     /// If an op has no sound rule (it is named), samples are mixed, or a constant is not finite.
     pub fn read(encoder: &dyn Fn(&Tensor) -> Tensor, sample: &Tensor) -> Result<Self, CertifyError> {
-        let x = sample.detach().tracked();
+        let x = sample.detach().requires_grad();
         let y = encoder(&x);
-        let nodes = history(&y);
+        let nodes = topological_order(&y);
         let Some(input) = x.node().filter(|x| nodes.iter().any(|node| Arc::ptr_eq(node, x))) else {
             return Err(CertifyError::Constant);
         };
@@ -81,30 +83,30 @@ impl Reader {
             (Op::Identity, &[Value(x)]) => {
                 self.place.insert(Arc::as_ptr(node), x);
             }
-            (Op::Unary(Unary::Relu), &[Value(x)]) => self.push(node, Map::Relu, vec![x], shape),
+            (Op::Unary(Unary::Relu), &[Value(x)]) => self.push(node, LayerOp::Relu, vec![x], shape),
             (Op::Unary(Unary::Neg), &[Value(x)]) => self.scale(node, -1.0, x, shape)?,
             (Op::Unary(Unary::MulScalar(c)), &[Value(x)]) => self.scale(node, *c, x, shape)?,
             (Op::Unary(Unary::AddScalar(c)), &[Value(x)]) => {
                 let shift = self.scalar(node, *c)?;
-                self.push(node, Map::Shift(shift), vec![x], shape);
+                self.push(node, LayerOp::Shift(shift), vec![x], shape);
             }
             (Op::Binary(Binary::Add), &[Value(a), Value(b)]) => {
                 self.same(&[a, b], &shape).ok_or_else(|| form("broadcasts one of two values"))?;
-                self.push(node, Map::Add, vec![a, b], shape);
+                self.push(node, LayerOp::Add, vec![a, b], shape);
             }
             (Op::Binary(Binary::Sub), &[Value(a), Value(b)]) => {
                 self.same(&[a, b], &shape).ok_or_else(|| form("broadcasts one of two values"))?;
                 let minus = self.scalar(node, -1.0)?;
                 let negated = self.append(scale(minus), vec![b], shape);
-                self.push(node, Map::Add, vec![a, negated], shape);
+                self.push(node, LayerOp::Add, vec![a, negated], shape);
             }
             (Op::Binary(Binary::Add), &[Value(x), Constant(c)] | &[Constant(c), Value(x)]) => {
                 let c = self.constant(name, c, &shape, x)?;
-                self.push(node, Map::Shift(c), vec![x], shape);
+                self.push(node, LayerOp::Shift(c), vec![x], shape);
             }
             (Op::Binary(Binary::Sub), &[Value(x), Constant(c)]) => {
                 let c = self.constant(name, c, &shape, x)?.neg();
-                self.push(node, Map::Shift(c), vec![x], shape);
+                self.push(node, LayerOp::Shift(c), vec![x], shape);
             }
             (Op::Binary(Binary::Mul), &[Value(x), Constant(c)] | &[Constant(c), Value(x)]) => {
                 let c = self.constant(name, c, &shape, x)?;
@@ -117,15 +119,15 @@ impl Reader {
                 if factor.array().to_f64().iter().any(|&f| f != 1.0) {
                     at = self.append(scale(factor), vec![at], shape);
                 }
-                at = self.append(Map::Shift(shift), vec![at], shape);
+                at = self.append(LayerOp::Shift(shift), vec![at], shape);
                 if *relu {
-                    at = self.append(Map::Relu, vec![at], shape);
+                    at = self.append(LayerOp::Relu, vec![at], shape);
                 }
                 self.place.insert(Arc::as_ptr(node), at);
             }
             (Op::Conv2d(conv), &[Value(x), Constant(w)]) => {
                 let weight = self.weight(name, w)?;
-                let map = Map::Conv { magnitude: weight.abs(), weight, conv: *conv };
+                let map = LayerOp::Conv { magnitude: weight.abs(), weight, conv: *conv };
                 self.push(node, map, vec![x], shape);
             }
             (Op::Matmul(Transpose { a: false, b }), &[Value(x), Constant(w)])
@@ -133,15 +135,15 @@ impl Reader {
             {
                 let weight = self.weight(name, w)?;
                 let weight = if *b { weight.t() } else { weight };
-                let map = Map::Linear { magnitude: weight.abs(), weight };
+                let map = LayerOp::Linear { magnitude: weight.abs(), weight };
                 self.push(node, map, vec![x], shape);
             }
             (Op::Matmul(_), _) => return Err(form("is not that of rows (n, k) with a constant (k, m)")),
-            (Op::Sum(axis), &[Value(x)]) if *axis > 0 => self.push(node, Map::Sum(*axis), vec![x], shape),
-            (Op::SumPool(pool), &[Value(x)]) => self.push(node, Map::SumPool(*pool), vec![x], shape),
-            (Op::Reshape, &[Value(x)]) => self.push(node, Map::Reshape, vec![x], shape),
+            (Op::Sum(axis), &[Value(x)]) if *axis > 0 => self.push(node, LayerOp::Sum(*axis), vec![x], shape),
+            (Op::SumPool(pool), &[Value(x)]) => self.push(node, LayerOp::SumPool(*pool), vec![x], shape),
+            (Op::Reshape, &[Value(x)]) => self.push(node, LayerOp::Reshape, vec![x], shape),
             (Op::Permute(order), &[Value(x)]) if order.first() == Some(&0) => {
-                self.push(node, Map::Permute(order.clone()), vec![x], shape);
+                self.push(node, LayerOp::Permute(order.clone()), vec![x], shape);
             }
             (Op::Sum(_) | Op::Permute(_), _) => return Err(form("mixes the samples of a batch")),
             (
@@ -157,12 +159,12 @@ impl Reader {
         Ok(())
     }
 
-    fn push(&mut self, node: &Arc<Node>, map: Map, inputs: Vec<usize>, shape: Shape) {
+    fn push(&mut self, node: &Arc<Node>, map: LayerOp, inputs: Vec<usize>, shape: Shape) {
         let at = self.append(map, inputs, shape);
         self.place.insert(Arc::as_ptr(node), at);
     }
 
-    fn append(&mut self, map: Map, inputs: Vec<usize>, shape: Shape) -> usize {
+    fn append(&mut self, map: LayerOp, inputs: Vec<usize>, shape: Shape) -> usize {
         self.network.steps.push(Step { map, inputs });
         self.network.shapes.push(shape);
         self.network.shapes.len() - 1
@@ -222,17 +224,17 @@ impl Reader {
 
     fn device(&self) -> Option<tarrl_tensor::Device> {
         self.network.steps.iter().find_map(|step| match &step.map {
-            Map::Conv { weight: t, .. } | Map::Linear { weight: t, .. } | Map::Shift(t) => {
+            LayerOp::Conv { weight: t, .. } | LayerOp::Linear { weight: t, .. } | LayerOp::Shift(t) => {
                 Some(t.device().clone())
             }
-            Map::Scale { factor, .. } => Some(factor.device().clone()),
+            LayerOp::Scale { factor, .. } => Some(factor.device().clone()),
             _ => None,
         })
     }
 }
 
-fn scale(factor: Tensor) -> Map {
-    Map::Scale { magnitude: factor.abs(), factor }
+fn scale(factor: Tensor) -> LayerOp {
+    LayerOp::Scale { magnitude: factor.abs(), factor }
 }
 
 /// If `node` is `g / max(‖g‖, floor)` as [`Tensor::l2_normalize`] records it: the node of `g`, and the floor.
@@ -247,13 +249,13 @@ fn sphere(node: &Arc<Node>) -> Option<(Arc<Node>, f64)> {
     let last = g.shape().rank() - 1;
     let square = only(&sum, &Op::Sum(last))?;
     let product = square.op() == &Op::Binary(Binary::Mul);
-    let of_g = square.edges().iter().all(|edge| edge.tracked().is_some_and(|e| Arc::ptr_eq(e, g)));
+    let of_g = square.edges().iter().all(|edge| edge.node().is_some_and(|e| Arc::ptr_eq(e, g)));
     (last == 1 && product && of_g && square.edges().len() == 2).then(|| (g.clone(), floor))
 }
 
 /// The only tracked operand of `node`, if it is this op.
 fn only(node: &Arc<Node>, op: &Op) -> Option<Arc<Node>> {
-    let tracked: Vec<_> = node.edges().iter().filter_map(Edge::tracked).collect();
+    let tracked: Vec<_> = node.edges().iter().filter_map(Edge::node).collect();
     match tracked[..] {
         [operand] if node.op() == op => Some(operand.clone()),
         _ => None,

@@ -2,9 +2,9 @@
 //! docs/certificates.md.
 
 use crate::certificate::least;
-use crate::form::Parts;
 use crate::interval::worst;
 use crate::rounding::{above, down, up};
+use crate::zonotope::Parts;
 use tarrl_bound::linalg::spectral_norm;
 use tarrl_tensor::Device;
 

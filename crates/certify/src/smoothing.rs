@@ -36,7 +36,7 @@ impl Default for SmoothingConfig {
 
 /// The representations of one sample under noise.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Cloud {
+pub struct SmoothedCertificate {
     /// `(N, d)` row-major.
     pub rows: Vec<f64>,
     /// `(d)`: the representation without noise, a reference that the noise does not depend on.
@@ -70,13 +70,13 @@ pub struct CovarianceCertificate {
 /// # Panics
 /// If `x` is not one sample.
 #[track_caller]
-pub fn cloud(
+pub fn smoothed_certificate(
     encoder: &dyn Fn(&Tensor) -> Tensor,
     x: &Tensor,
     config: &SmoothingConfig,
     key: Key,
-) -> Result<Cloud, CertifyError> {
-    assert_eq!(x.shape()[0], 1, "cloud: one sample at a time, not {:?}", x.shape());
+) -> Result<SmoothedCertificate, CertifyError> {
+    assert_eq!(x.shape()[0], 1, "smoothed_certificate: one sample at a time, not {:?}", x.shape());
     config.check()?;
     let wide = x.cast(DType::F64);
     let mut rows = Vec::new();
@@ -90,7 +90,7 @@ pub fn cloud(
     if !rows.iter().chain(&center).all(|v| v.is_finite()) {
         return Err(CertifyError::NotFinite("a representation under noise".into()));
     }
-    Ok(Cloud { rows, center, config: *config })
+    Ok(SmoothedCertificate { rows, center, config: *config })
 }
 
 impl SmoothingConfig {
@@ -119,7 +119,7 @@ impl SmoothingConfig {
     }
 }
 
-impl Cloud {
+impl SmoothedCertificate {
     /// `(d)`: the mean of the draws, which stands for `F(x)`.
     pub fn mean(&self) -> Vec<f64> {
         let (d, n) = (self.center.len(), self.config.draws as f64);
@@ -326,8 +326,8 @@ mod tests {
             let at = key.stream().uniform(-1.0, 1.0);
             let x = Tensor::new(&device, [1, 1], &[at]);
             let config = SmoothingConfig { sigma: 0.4, draws: 2000, delta: 1e-3, top: 2.0, batch: 333 };
-            let cloud = cloud(&encode, &x, &config, key).unwrap();
-            let found = cloud.covariance();
+            let smoothed_certificate = smoothed_certificate(&encode, &x, &config, key).unwrap();
+            let found = smoothed_certificate.covariance();
             let before = smoothed(at, 0.4);
             for epsilon in [0.05, 0.2, 0.4] {
                 for sign in [-1.0, 1.0] {
@@ -341,8 +341,8 @@ mod tests {
                     }
                 }
             }
-            let mean = cloud.mean();
-            assert!((mean[0] - before[0]).hypot(mean[1] - before[1]) <= cloud.mean_error());
+            let mean = smoothed_certificate.mean();
+            assert!((mean[0] - before[0]).hypot(mean[1] - before[1]) <= smoothed_certificate.mean_error());
         }
         assert!(inside > 170, "the bounds say nothing: {inside}");
     }
@@ -355,7 +355,7 @@ mod tests {
         let (draws, sigma) = (200_000, 0.5);
         let rows: Vec<f64> = (0..draws).map(|_| 3.0 * sigma * stream.normal()).collect();
         let config = SmoothingConfig { sigma, draws, delta: 1e-3, top: 12.0, batch: 1 };
-        let found = Cloud { rows, center: vec![0.0], config }.covariance();
+        let found = SmoothedCertificate { rows, center: vec![0.0], config }.covariance();
         let (epsilon, moved) = (0.1 * sigma, 3.0 * 0.1 * sigma);
         // What is known of the variance after so many draws costs two per cent.
         let support = found.support(&[1.0], epsilon);
@@ -378,9 +378,9 @@ mod tests {
             let distance = stream.uniform(-0.3, 1.0);
             let at = normal.map(|n| n * distance);
             let rows = (0..2 * config.draws).map(|i| at[i % 2] + config.sigma * stream.normal()).collect();
-            let cloud = Cloud { rows, center: at.to_vec(), config };
+            let smoothed_certificate = SmoothedCertificate { rows, center: at.to_vec(), config };
             let head = |z: &[f64]| usize::from(z[0] * normal[0] + z[1] * normal[1] > 0.0);
-            let radius = cloud.certified_radius(&head, 1, 1e-6);
+            let radius = smoothed_certificate.certified_radius(&head, 1, 1e-6);
             assert!(radius.is_none_or(|r| r <= distance), "{radius:?} {distance}");
             said += usize::from(radius.is_some());
         }
@@ -393,11 +393,11 @@ mod tests {
         let mut stream = Key::new(10).stream();
         let config = SmoothingConfig { sigma: 0.5, draws: 100_000, ..SmoothingConfig::default() };
         let rows = (0..config.draws).map(|_| 0.5 + config.sigma * stream.normal()).collect();
-        let cloud = Cloud { rows, center: vec![0.5], config };
+        let smoothed_certificate = SmoothedCertificate { rows, center: vec![0.5], config };
         let head = |z: &[f64]| usize::from(z[0] > 0.0);
-        let radius = cloud.certified_radius(&head, 1, 1e-3).unwrap();
+        let radius = smoothed_certificate.certified_radius(&head, 1, 1e-3).unwrap();
         assert!(radius <= 0.5 && radius / 0.95 > 0.5, "{radius}");
-        assert_eq!(cloud.certified_radius(&head, 0, 1e-3), None);
+        assert_eq!(smoothed_certificate.certified_radius(&head, 0, 1e-3), None);
     }
 
     /// Over many clouds the confidence limit of the eigenvalue misses the truth no more often than it says.
@@ -418,7 +418,7 @@ mod tests {
                 })
                 .collect();
             let config = SmoothingConfig { draws, delta, top: 1.0, ..SmoothingConfig::default() };
-            let found = Cloud { rows, center: vec![0.0; 2], config }.covariance();
+            let found = SmoothedCertificate { rows, center: vec![0.0; 2], config }.covariance();
             missed += usize::from(found.top < 0.25);
         }
         // Half of δ is spent on this limit; three standard errors of 1,000 trials at 5 % are 21.
@@ -429,7 +429,7 @@ mod tests {
     fn senseless_settings_are_refused() {
         let x = Tensor::new(&device(), [1, 1], &[0.5]);
         let refused = |config: SmoothingConfig| {
-            cloud(&|x: &Tensor| x.clone(), &x, &config, Key::new(1)).unwrap_err().to_string()
+            smoothed_certificate(&|x: &Tensor| x.clone(), &x, &config, Key::new(1)).unwrap_err().to_string()
         };
         let usual = SmoothingConfig::default();
         assert!(refused(SmoothingConfig { sigma: 0.0, ..usual }).contains("smoothing.sigma is 0"));

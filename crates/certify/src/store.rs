@@ -4,7 +4,7 @@ use crate::certificate::Certificate;
 use crate::config::{CertifyConfig, Cost};
 use crate::ellipsoid::Ellipsoid;
 use crate::error::CertifyError;
-use crate::form::LinearForm;
+use crate::zonotope::Zonotope;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
@@ -137,14 +137,14 @@ impl Certificates {
             shape,
             bytes: self.samples.iter().flat_map(of).flat_map(f64::to_le_bytes).collect(),
         };
-        let singles = |name, of: &dyn Fn(&LinearForm) -> &[f32]| {
+        let singles = |name, of: &dyn Fn(&Zonotope) -> &[f32]| {
             let forms = self.samples.iter().filter_map(|c| c.form.as_ref());
             let bytes: Vec<u8> =
                 forms.flat_map(|form| of(form).iter().flat_map(|v| v.to_le_bytes())).collect();
             Column { name, dtype: Dtype::F32, shape: vec![bytes.len() / 4 / d.max(1), d], bytes }
         };
         let forms = self.samples.iter().filter(|c| c.form.is_some()).count();
-        let form = |of: fn(&LinearForm) -> Vec<f64>| {
+        let form = |of: fn(&Zonotope) -> Vec<f64>| {
             move |c: &Certificate| c.form.as_ref().map(of).unwrap_or_default()
         };
         vec![
@@ -196,8 +196,7 @@ fn read(envelope: &Envelope, views: &[TensorView<'_>]) -> Option<Certificates> {
                 };
                 let (generators, ball) = (part(0)?, part(1)?);
                 let rest = Ellipsoid { weight: *doubles[6].get(form)?, matrix: row(7, form, d * d)? };
-                let made =
-                    LinearForm::from_stored(row(4, form, d)?, row(5, form, d)?, generators, rest, ball);
+                let made = Zonotope::from_stored(row(4, form, d)?, row(5, form, d)?, generators, rest, ball);
                 form += 1;
                 Some(made)
             }

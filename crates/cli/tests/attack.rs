@@ -31,7 +31,7 @@ impl Files {
         let train = data.unwrap().train;
         let seen: Vec<usize> = (0..300).collect();
         let labels: Vec<u32> = seen.iter().map(|&i| u32::from(train.labels[i])).collect();
-        let features = encoder.frozen().forward(&pixels(&train, &seen, &cpu()));
+        let features = encoder.inference().forward(&pixels(&train, &seen, &cpu()));
         head::save(&head, &nearest_centroid(&features, &labels, 10)).unwrap();
         Files { folder, checkpoint, head }
     }

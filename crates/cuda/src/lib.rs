@@ -84,7 +84,7 @@ pub struct Cuda {
     pub arithmetic: Arithmetic,
     /// Whether convolutions go to cuDNN where it is installed.
     pub cudnn: bool,
-    /// Whether work that comes again and again is captured and queued as a whole ([`tarrl_tensor::Replayed`]).
+    /// Whether work that comes again and again is captured and queued as a whole ([`tarrl_tensor::CapturedFn`]).
     pub graphs: bool,
     /// Where libraries are looked for and compiled kernels are kept.
     pub places: Places,

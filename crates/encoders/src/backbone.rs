@@ -3,18 +3,18 @@
 use crate::config::{Arch, EncoderConfig};
 use crate::conv_flat::ConvFlat;
 use crate::conv_small::ConvSmall;
-use crate::layers::Unit;
+use crate::layers::ConvBnRelu;
 use crate::mlp::Mlp;
 use crate::module::Role;
+use crate::param_builder::ParamBuilder;
 use crate::resnet::ResNet;
-use crate::site::Site;
 use crate::vgg::Vgg;
 use crate::vit::Vit;
 use crate::walk::Walk;
 use crate::wide_resnet::WideResNet;
 use tarrl_tensor::Tensor;
 
-/// A network over units `U`: [`Unit`] to train, folded ones for inference. The arrangement is written once for both.
+/// A network over units `U`: [`ConvBnRelu`] to train, folded ones for inference. The arrangement is written once for both.
 #[derive(Clone, Debug)]
 pub(crate) enum Backbone<U> {
     ConvSmall(ConvSmall<U>),
@@ -27,8 +27,8 @@ pub(crate) enum Backbone<U> {
     Vit(Box<Vit>),
 }
 
-impl Backbone<Unit> {
-    pub(crate) fn new(config: &EncoderConfig, site: &Site) -> Self {
+impl Backbone<ConvBnRelu> {
+    pub(crate) fn new(config: &EncoderConfig, site: &ParamBuilder) -> Self {
         match config.arch {
             Arch::ConvSmall => Backbone::ConvSmall(ConvSmall::new(config, site)),
             Arch::ConvFlat => Backbone::ConvFlat(ConvFlat::new(config, site)),

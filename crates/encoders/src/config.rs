@@ -94,18 +94,18 @@ impl Arch {
 /// How many sets of batch norm a network has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Norms {
+pub enum BatchNormMode {
     /// One, for whatever comes.
     #[default]
     Single,
-    /// Two, one for each [`Branch`](crate::Branch) of a pass; everything else is shared (Xie et al. 2020).
+    /// Two, one for each [`BnBranch`](crate::BnBranch) of a pass; everything else is shared (Xie et al. 2020).
     Dual,
 }
 
-impl Norms {
+impl BatchNormMode {
     /// Whether it is what a file that says nothing means.
     fn is_single(&self) -> bool {
-        *self == Norms::Single
+        *self == BatchNormMode::Single
     }
 }
 
@@ -125,8 +125,8 @@ pub struct EncoderConfig {
     /// Standard deviation of the pixels of each channel, divided by inside the model; empty for one.
     pub std: Vec<f64>,
     /// One set of batch norm, or one for clean and one for attacked images.
-    #[serde(skip_serializing_if = "Norms::is_single")]
-    pub norm: Norms,
+    #[serde(skip_serializing_if = "BatchNormMode::is_single")]
+    pub norm: BatchNormMode,
     /// Height and width of the images, for networks whose tensors depend on it; else 0.
     #[serde(skip_serializing_if = "is_zero")]
     pub side: usize,
@@ -144,7 +144,7 @@ impl Default for EncoderConfig {
             in_channels: 1,
             mean: vec![],
             std: vec![],
-            norm: Norms::Single,
+            norm: BatchNormMode::Single,
             side: 0,
         }
     }
@@ -170,7 +170,7 @@ impl EncoderConfig {
         if self.arch == Arch::VitTiny && !self.side.is_multiple_of(PATCH) {
             return fault("side", format!("{} cannot be cut into patches of {PATCH} pixels", self.side));
         }
-        if self.norm == Norms::Dual && !self.arch.has_batch_norm() {
+        if self.norm == BatchNormMode::Dual && !self.arch.has_batch_norm() {
             return fault("norm", format!("{name} has no batch norm to have two of; leave it out"));
         }
         for (field, values) in [("mean", &self.mean), ("std", &self.std)] {
@@ -221,7 +221,7 @@ mod tests {
         let config: EncoderConfig = serde_json::from_str(text).unwrap();
         assert_eq!(config, EncoderConfig::default());
         assert_eq!(serde_json::to_string(&config).unwrap(), text);
-        let dual = EncoderConfig { norm: Norms::Dual, side: 28, ..config };
+        let dual = EncoderConfig { norm: BatchNormMode::Dual, side: 28, ..config };
         let text = serde_json::to_string(&dual).unwrap();
         assert!(text.contains(r#""norm":"dual","side":28"#), "{text}");
     }
@@ -240,7 +240,10 @@ mod tests {
             (EncoderConfig { arch: Arch::Mlp, ..good.clone() }, "side"),
             (EncoderConfig { arch: Arch::ConvFlat, ..good.clone() }, "side"),
             (EncoderConfig { arch: Arch::VitTiny, side: 30, ..good.clone() }, "side"),
-            (EncoderConfig { arch: Arch::VitTiny, side: 32, norm: Norms::Dual, ..good.clone() }, "norm"),
+            (
+                EncoderConfig { arch: Arch::VitTiny, side: 32, norm: BatchNormMode::Dual, ..good.clone() },
+                "norm",
+            ),
         ];
         for (config, field) in cases {
             let error = config.check().unwrap_err();

@@ -1,8 +1,8 @@
 //! The flat encoder: every position has weights of its own in the last layer.
 
 use crate::config::EncoderConfig;
-use crate::layers::{Activation, ConvConfig, Unit};
-use crate::site::Site;
+use crate::layers::{Activation, ConvBnRelu, ConvConfig};
+use crate::param_builder::ParamBuilder;
 use crate::walk::Walk;
 use tarrl_tensor::Tensor;
 
@@ -23,18 +23,18 @@ pub(crate) struct ConvFlat<U> {
     last: U,
 }
 
-impl ConvFlat<Unit> {
-    pub(crate) fn new(config: &EncoderConfig, site: &Site) -> Self {
+impl ConvFlat<ConvBnRelu> {
+    pub(crate) fn new(config: &EncoderConfig, site: &ParamBuilder) -> Self {
         let (mut inputs, mut side) = (config.in_channels, config.side);
         let mut units = Vec::with_capacity(PLAN.len());
         for (i, (base, kernel)) in (1..).zip(PLAN) {
             let outputs = config.channels(base);
             let sites = [&site.at(&format!("conv{i}")), &site.at(&format!("bn{i}"))];
             let conv = ConvConfig { inputs, outputs, kernel, stride: 2 };
-            units.push(Unit::conv(sites, conv, config.norm, Activation::Relu));
+            units.push(ConvBnRelu::conv(sites, conv, config.norm, Activation::Relu));
             (inputs, side) = (outputs, side.div_ceil(2));
         }
-        ConvFlat { units, last: Unit::matrix(&site.at("fc"), [side * side * inputs, dim(config)]) }
+        ConvFlat { units, last: ConvBnRelu::matrix(&site.at("fc"), [side * side * inputs, dim(config)]) }
     }
 }
 

@@ -1,9 +1,9 @@
 //! The small convolutional encoder.
 
 use crate::config::EncoderConfig;
-use crate::layers::{Activation, ConvConfig, Unit};
+use crate::layers::{Activation, ConvBnRelu, ConvConfig};
+use crate::param_builder::ParamBuilder;
 use crate::precision::pooled;
-use crate::site::Site;
 use crate::walk::Walk;
 use tarrl_tensor::Tensor;
 
@@ -16,15 +16,15 @@ pub(crate) struct ConvSmall<U> {
     units: Vec<U>,
 }
 
-impl ConvSmall<Unit> {
-    pub(crate) fn new(config: &EncoderConfig, site: &Site) -> Self {
+impl ConvSmall<ConvBnRelu> {
+    pub(crate) fn new(config: &EncoderConfig, site: &ParamBuilder) -> Self {
         let mut inputs = config.in_channels;
         let mut units = Vec::with_capacity(PLAN.len());
         for (i, (base, stride)) in (1..).zip(PLAN) {
             let outputs = config.channels(base);
             let sites = [&site.at(&format!("conv{i}")), &site.at(&format!("bn{i}"))];
             let conv = ConvConfig { inputs, outputs, kernel: 3, stride };
-            units.push(Unit::conv(sites, conv, config.norm, Activation::Relu));
+            units.push(ConvBnRelu::conv(sites, conv, config.norm, Activation::Relu));
             inputs = outputs;
         }
         ConvSmall { units }

@@ -1,13 +1,13 @@
 //! The encoder: normalization of the pixels, then a network.
 
 use crate::backbone::Backbone;
-use crate::config::{EncoderConfig, Norms};
-use crate::frozen::Frozen;
-use crate::layers::Unit;
+use crate::config::{BatchNormMode, EncoderConfig};
+use crate::forward_context::{BnBranch, ForwardContext};
+use crate::inference::InferenceEncoder;
+use crate::layers::ConvBnRelu;
 use crate::module::{Module, Role};
-use crate::pass::{Branch, Pass};
+use crate::param_builder::ParamBuilder;
 use crate::precision::Precision;
-use crate::site::Site;
 use crate::walk::Walk;
 use tarrl_tensor::{Array, Device, Key, Tensor};
 
@@ -17,7 +17,7 @@ use tarrl_tensor::{Array, Device, Key, Tensor};
 #[derive(Clone, Debug)]
 pub struct Encoder {
     config: EncoderConfig,
-    backbone: Backbone<Unit>,
+    backbone: Backbone<ConvBnRelu>,
     precision: Precision,
 }
 
@@ -31,7 +31,7 @@ impl Encoder {
         if let Err(error) = config.check() {
             panic!("Encoder::new: {error}");
         }
-        let backbone = Backbone::new(config, &Site::new(device, key));
+        let backbone = Backbone::new(config, &ParamBuilder::new(device, key));
         Encoder { config: config.clone(), backbone, precision: Precision::default() }
     }
 
@@ -46,7 +46,7 @@ impl Encoder {
     /// If the images have another number of channels, another side where that matters, or another element type than
     /// the parameters.
     #[track_caller]
-    pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
+    pub fn forward(&self, x: &Tensor, pass: &mut ForwardContext) -> Tensor {
         let h = self.backbone.forward(&self.precision.of(&normalize(x, &self.config)), pass);
         h.cast(x.dtype())
     }
@@ -59,7 +59,7 @@ impl Encoder {
 
     /// Sends `x` through the arrangement of units.
     #[track_caller]
-    pub(crate) fn walk(&self, x: &Tensor, walk: &mut dyn Walk<Unit>) -> Tensor {
+    pub(crate) fn walk(&self, x: &Tensor, walk: &mut dyn Walk<ConvBnRelu>) -> Tensor {
         self.backbone.forward(x, walk)
     }
 
@@ -75,18 +75,18 @@ impl Encoder {
 
     /// A copy for attacks and evaluation: inference only, constants only, batch norm folded away. Of two sets of batch
     /// norm the clean one; methods that train two are usually judged by the other.
-    pub fn frozen(&self) -> Frozen {
-        self.frozen_branch(Branch::Clean)
+    pub fn inference(&self) -> InferenceEncoder {
+        self.frozen_branch(BnBranch::Clean)
     }
 
-    /// As [`frozen`](Encoder::frozen), with the batch norms of a branch.
-    pub fn frozen_branch(&self, branch: Branch) -> Frozen {
-        Frozen::new(&self.config, &self.backbone, branch, self.precision)
+    /// As [`frozen`](Encoder::inference), with the batch norms of a branch.
+    pub fn frozen_branch(&self, branch: BnBranch) -> InferenceEncoder {
+        InferenceEncoder::new(&self.config, &self.backbone, branch, self.precision)
     }
 
     /// The encoder with the batch norms of one branch alone, as constants: what is kept of a dual one after training.
-    pub fn only(&self, branch: Branch) -> Self {
-        let config = EncoderConfig { norm: Norms::Single, ..self.config.clone() };
+    pub fn only(&self, branch: BnBranch) -> Self {
+        let config = EncoderConfig { norm: BatchNormMode::Single, ..self.config.clone() };
         let backbone = self.backbone.map(|unit| unit.only(branch));
         let mut encoder = Encoder { config, backbone, precision: self.precision };
         crate::detach(&mut encoder);

@@ -1,11 +1,11 @@
 //! The small networks between representations and a loss, thrown away after training.
 
-use crate::config::Norms;
+use crate::config::BatchNormMode;
+use crate::forward_context::ForwardContext;
 use crate::head_config::{After, PredictorConfig, ProjectorConfig};
 use crate::layers::{Activation, BranchNorm, Linear, LinearBias};
 use crate::module::{Module, Role};
-use crate::pass::Pass;
-use crate::site::Site;
+use crate::param_builder::ParamBuilder;
 use tarrl_tensor::{Device, Key, Tensor, Transpose};
 
 /// The floor of a row's norm before division.
@@ -34,7 +34,7 @@ impl Projector {
             dim > 0 && hidden > 0 && out > 0 && layers > 0,
             "Projector::new: {config:?} on dimension {dim}"
         );
-        let site = Site::new(device, key).at("projector");
+        let site = ParamBuilder::new(device, key).at("projector");
         let widths: Vec<usize> = [dim].into_iter().chain((1..layers).map(|_| hidden)).chain([out]).collect();
         Projector {
             chain: Chain::new(&site, &widths, ([hidden_norm, last], norm)),
@@ -45,7 +45,7 @@ impl Projector {
 
     /// From representations `(n, d)` to embeddings `(n, out)`, or to scores `(n, prototypes)` in [−1, 1].
     #[track_caller]
-    pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
+    pub fn forward(&self, x: &Tensor, pass: &mut ForwardContext) -> Tensor {
         let z = self.chain.forward(x, pass);
         match &self.prototypes {
             None => z,
@@ -89,13 +89,13 @@ impl Predictor {
     pub fn new(config: &PredictorConfig, dim: usize, device: &Device, key: Key) -> Self {
         let PredictorConfig { hidden, last, norm } = *config;
         assert!(dim > 0 && hidden > 0, "Predictor::new: {config:?} on dimension {dim}");
-        let site = Site::new(device, key).at("predictor");
+        let site = ParamBuilder::new(device, key).at("predictor");
         Predictor { chain: Chain::new(&site, &[dim, hidden, dim], ([After::Norm, last], norm)) }
     }
 
     /// From embeddings `(n, d)` to predictions `(n, d)`.
     #[track_caller]
-    pub fn forward(&self, z: &Tensor, pass: &mut Pass) -> Tensor {
+    pub fn forward(&self, z: &Tensor, pass: &mut ForwardContext) -> Tensor {
         self.chain.forward(z, pass)
     }
 }
@@ -118,7 +118,11 @@ struct Chain {
 
 impl Chain {
     /// Of `widths` from the input to the output; `[hidden, last]` say what follows a linear map.
-    fn new(site: &Site, widths: &[usize], ([hidden, last], norms): ([After; 2], Norms)) -> Self {
+    fn new(
+        site: &ParamBuilder,
+        widths: &[usize],
+        ([hidden, last], norms): ([After; 2], BatchNormMode),
+    ) -> Self {
         let mut index = 0;
         let mut links = Vec::new();
         for (i, pair) in widths.windows(2).enumerate() {
@@ -138,7 +142,7 @@ impl Chain {
     }
 
     #[track_caller]
-    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
+    fn forward(&self, x: &Tensor, pass: &mut ForwardContext) -> Tensor {
         let mut x = x.clone();
         let last = self.links.len() - 1;
         for (i, (linear, norm)) in self.links.iter().enumerate() {

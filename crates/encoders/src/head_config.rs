@@ -1,6 +1,6 @@
 //! What projectors and predictors are made of, as data.
 
-use crate::config::Norms;
+use crate::config::BatchNormMode;
 use serde::{Deserialize, Serialize};
 
 /// What follows the last linear map of a head, or a hidden one before its ReLU.
@@ -48,7 +48,7 @@ pub struct ProjectorConfig {
     pub prototypes: usize,
     /// One set of batch norm, or one for clean and one for attacked images.
     #[serde(skip_serializing_if = "is_single")]
-    pub norm: Norms,
+    pub norm: BatchNormMode,
 }
 
 impl Default for ProjectorConfig {
@@ -60,7 +60,7 @@ impl Default for ProjectorConfig {
             hidden_norm: After::Norm,
             last: After::Nothing,
             prototypes: 0,
-            norm: Norms::Single,
+            norm: BatchNormMode::Single,
         }
     }
 }
@@ -83,12 +83,12 @@ pub struct PredictorConfig {
     pub last: After,
     /// One set of batch norm, or one for clean and one for attacked images.
     #[serde(skip_serializing_if = "is_single")]
-    pub norm: Norms,
+    pub norm: BatchNormMode,
 }
 
 impl Default for PredictorConfig {
     fn default() -> Self {
-        PredictorConfig { hidden: 512, last: After::Nothing, norm: Norms::Single }
+        PredictorConfig { hidden: 512, last: After::Nothing, norm: BatchNormMode::Single }
     }
 }
 
@@ -104,8 +104,8 @@ fn is_zero(value: &usize) -> bool {
     *value == 0
 }
 
-fn is_single(norms: &Norms) -> bool {
-    *norms == Norms::Single
+fn is_single(norms: &BatchNormMode) -> bool {
+    *norms == BatchNormMode::Single
 }
 
 #[cfg(test)]
@@ -123,7 +123,7 @@ mod tests {
             hidden_norm: After::Nothing,
             last: After::PlainNorm,
             prototypes: 7,
-            norm: Norms::Dual,
+            norm: BatchNormMode::Dual,
             ..config
         };
         let text = serde_json::to_string(&other).unwrap();

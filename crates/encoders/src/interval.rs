@@ -1,8 +1,8 @@
 //! How far intervals let a representation move, as a differentiable function of the parameters.
 
 use crate::encoder::Encoder;
-use crate::layers::{Activation, Affine, Unit};
-use crate::pass::Pass;
+use crate::forward_context::ForwardContext;
+use crate::layers::{Activation, Affine, ConvBnRelu};
 use crate::walk::Walk;
 use tarrl_tensor::{Pool, Tensor};
 
@@ -39,7 +39,12 @@ impl Encoder {
     /// # Panics
     /// As [`forward`](Encoder::forward), and for transformers: intervals have no rule for attention.
     #[track_caller]
-    pub fn interval_displacement(&self, x: &Tensor, epsilon: f64, pass: &mut Pass) -> IntervalDisplacement {
+    pub fn interval_displacement(
+        &self,
+        x: &Tensor,
+        epsilon: f64,
+        pass: &mut ForwardContext,
+    ) -> IntervalDisplacement {
         let arch = self.config().arch;
         assert!(
             arch.has_intervals(),
@@ -66,12 +71,12 @@ impl Encoder {
 /// A walk of `[a; c; r]` `(3n, …)`.
 struct Intervals<'a> {
     n: usize,
-    pass: &'a mut Pass,
+    pass: &'a mut ForwardContext,
 }
 
-impl Walk<Unit> for Intervals<'_> {
+impl Walk<ConvBnRelu> for Intervals<'_> {
     #[track_caller]
-    fn unit(&mut self, unit: &Unit, packed: &Tensor) -> Tensor {
+    fn unit(&mut self, unit: &ConvBnRelu, packed: &Tensor) -> Tensor {
         let n = self.n;
         let signed = unit.map.linear(&packed.slice(0, 0, 2 * n));
         let radius = unit.map.absolute(&packed.slice(0, 2 * n, n));
@@ -133,7 +138,7 @@ mod tests {
         let device = Cpu { threads: 1, ..Cpu::default() }.open();
         let packed = |values: [f32; 6]| Tensor::new(&device, [6, 1], &values);
         let (x, y) = (packed([4.0, 0.0, -0.5, -0.5, 0.25, 0.25]), packed([6.0, 0.0, -0.5, -0.5, 0.25, 0.25]));
-        let found = Intervals { n: 2, pass: &mut Pass::eval() }.join(&x, &y).to_vec::<f32>();
+        let found = Intervals { n: 2, pass: &mut ForwardContext::eval() }.join(&x, &y).to_vec::<f32>();
         assert_eq!(found, [10.0, 0.0, -1.0, 0.0, 0.5, 0.0]);
     }
 
@@ -154,14 +159,14 @@ mod tests {
             let encoder = Encoder::new(&config, &device, key);
             let x = images(&device, key);
             for epsilon in [1e-3, 0.05] {
-                let found = encoder.interval_displacement(&x, epsilon, &mut Pass::eval());
-                let clean = encoder.forward(&x, &mut Pass::eval());
+                let found = encoder.interval_displacement(&x, epsilon, &mut ForwardContext::eval());
+                let clean = encoder.forward(&x, &mut ForwardContext::eval());
                 for trial in 0..20usize {
                     let noise = images(&device, key.fold("noise").fold(trial)).add_scalar(-0.5);
                     let noise =
                         if trial % 2 == 0 { noise.sign() } else { noise.mul_scalar(2.0).clamp(-1.0, 1.0) };
                     let u = (&x + &noise.mul_scalar(epsilon)).clamp(0.0, 1.0);
-                    let moved = &encoder.forward(&u, &mut Pass::eval()) - &clean;
+                    let moved = &encoder.forward(&u, &mut ForwardContext::eval()) - &clean;
                     let off = (&moved - &found.center).abs().array().to_f64();
                     let [r, z] = [&found.radius, &clean].map(|t| t.array().to_f64());
                     for (i, off) in off.iter().enumerate() {
@@ -183,7 +188,7 @@ mod tests {
         let encoder =
             Encoder::new(&EncoderConfig { width: 0.25, ..EncoderConfig::default() }, &device, Key::new(3));
         let x = images(&device, Key::new(4));
-        let (mut ours, mut theirs) = (Pass::train(), Pass::train());
+        let (mut ours, mut theirs) = (ForwardContext::train(), ForwardContext::train());
         let found = encoder.interval_displacement(&x, 0.1, &mut ours);
         let z = encoder.forward(&x, &mut theirs);
         for (a, b) in found.clean.array().to_f64().iter().zip(z.array().to_f64()) {
@@ -205,10 +210,11 @@ mod tests {
         let mut encoder =
             Encoder::new(&EncoderConfig { width: 0.125, ..EncoderConfig::default() }, &device, Key::new(5));
         let x = images(&device, Key::new(6));
-        let still = encoder.interval_displacement(&x, 0.0, &mut Pass::eval());
+        let still = encoder.interval_displacement(&x, 0.0, &mut ForwardContext::eval());
         assert!(still.worst().array().to_f64().iter().all(|&v| v == 0.0));
         track(&mut encoder);
-        let moved = encoder.interval_displacement(&x, 0.1, &mut Pass::train()).worst().square().sum_all();
+        let moved =
+            encoder.interval_displacement(&x, 0.1, &mut ForwardContext::train()).worst().square().sum_all();
         let weights = parameters(&encoder);
         for g in grad(&moved, &weights.iter().collect::<Vec<_>>()) {
             assert!(g.array().to_f64().iter().any(|&v| v != 0.0));

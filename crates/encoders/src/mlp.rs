@@ -1,8 +1,8 @@
 //! A multilayer perceptron on pixels.
 
 use crate::config::EncoderConfig;
-use crate::layers::Unit;
-use crate::site::Site;
+use crate::layers::ConvBnRelu;
+use crate::param_builder::ParamBuilder;
 use crate::walk::Walk;
 use tarrl_tensor::Tensor;
 
@@ -16,13 +16,13 @@ pub(crate) struct Mlp<U> {
     units: Vec<U>,
 }
 
-impl Mlp<Unit> {
-    pub(crate) fn new(config: &EncoderConfig, site: &Site) -> Self {
+impl Mlp<ConvBnRelu> {
+    pub(crate) fn new(config: &EncoderConfig, site: &ParamBuilder) -> Self {
         let mut inputs = config.side * config.side * config.in_channels;
         let unit = |(i, base): (usize, usize)| {
             let outputs = config.channels(base);
             let [linear, norm] = [3 * i, 3 * i + 1].map(|i| site.at(&format!("layers.{i}")));
-            let unit = Unit::linear([&linear, &norm], [inputs, outputs], config.norm);
+            let unit = ConvBnRelu::linear([&linear, &norm], [inputs, outputs], config.norm);
             inputs = outputs;
             unit
         };

@@ -1,6 +1,6 @@
 //! The tensors of a network, by name and role.
 
-use crate::pass::Pass;
+use crate::forward_context::ForwardContext;
 use tarrl_tensor::{DType, Tensor};
 
 /// What a tensor of a network is for. Optimizers decide by it what decays and what adapts.
@@ -43,7 +43,7 @@ pub trait Module {
     ///
     /// A pass that went through a layer several times counts as so many batches, in their order.
     /// Statistics of layers that this network has not are left to the network that has them.
-    fn absorb(&mut self, pass: &Pass, momentum: f64) {
+    fn update_running_stats(&mut self, pass: &ForwardContext, momentum: f64) {
         self.visit_mut(&mut |name, role, tensor| {
             if role == Role::Buffer {
                 *tensor = pass.absorbed(name, tensor, momentum);
@@ -114,7 +114,7 @@ fn replace(module: &mut dyn Module, op: &str, of: fn(Role) -> bool, values: &[Te
 pub fn track(module: &mut dyn Module) {
     module.visit_mut(&mut |_, role, tensor| {
         if role.is_parameter() {
-            *tensor = tensor.detach().tracked();
+            *tensor = tensor.detach().requires_grad();
         }
     });
 }

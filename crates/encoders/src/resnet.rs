@@ -1,9 +1,9 @@
 //! ResNets for small images (He et al. 2016, section 4.2 for the stem and table 1 for the stages).
 
 use crate::config::{Arch, EncoderConfig};
-use crate::layers::{Activation, ConvConfig, Unit};
+use crate::layers::{Activation, ConvBnRelu, ConvConfig};
+use crate::param_builder::ParamBuilder;
 use crate::precision::pooled;
-use crate::site::Site;
 use crate::walk::Walk;
 use tarrl_tensor::Tensor;
 
@@ -44,12 +44,13 @@ fn plan(arch: Arch) -> Plan {
     }
 }
 
-impl ResNet<Unit> {
-    pub(crate) fn new(config: &EncoderConfig, site: &Site) -> Self {
+impl ResNet<ConvBnRelu> {
+    pub(crate) fn new(config: &EncoderConfig, site: &ParamBuilder) -> Self {
         let Plan { blocks: counts, bottleneck } = plan(config.arch);
         let mut inputs = config.channels(STAGES[0]);
         let conv = ConvConfig { inputs: config.in_channels, outputs: inputs, kernel: 3, stride: 1 };
-        let stem = Unit::conv([&site.at("conv1"), &site.at("bn1")], conv, config.norm, Activation::Relu);
+        let stem =
+            ConvBnRelu::conv([&site.at("conv1"), &site.at("bn1")], conv, config.norm, Activation::Relu);
         let mut blocks = Vec::new();
         for (stage, (base, count)) in STAGES.into_iter().zip(counts).enumerate() {
             let middle = config.channels(base);
@@ -78,10 +79,10 @@ impl ResNet<Unit> {
     }
 }
 
-impl Block<Unit> {
-    fn new(site: &Site, config: &EncoderConfig, (convs, stride): (Vec<ConvConfig>, usize)) -> Self {
+impl Block<ConvBnRelu> {
+    fn new(site: &ParamBuilder, config: &EncoderConfig, (convs, stride): (Vec<ConvConfig>, usize)) -> Self {
         let unit = |names: [&str; 2], conv, activation| {
-            Unit::conv([&site.at(names[0]), &site.at(names[1])], conv, config.norm, activation)
+            ConvBnRelu::conv([&site.at(names[0]), &site.at(names[1])], conv, config.norm, activation)
         };
         let last = convs.len() - 1;
         let (inputs, outputs) = (convs[0].inputs, convs[last].outputs);

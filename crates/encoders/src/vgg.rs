@@ -1,9 +1,9 @@
 //! VGG with batch norm (Simonyan & Zisserman 2015, configuration A), for small images.
 
 use crate::config::EncoderConfig;
-use crate::layers::{Activation, ConvConfig, Unit};
+use crate::layers::{Activation, ConvBnRelu, ConvConfig};
+use crate::param_builder::ParamBuilder;
 use crate::precision::pooled;
-use crate::site::Site;
 use crate::walk::Walk;
 use tarrl_tensor::{Pool, Tensor};
 
@@ -19,8 +19,8 @@ pub(crate) struct Vgg<U> {
     stages: Vec<Vec<U>>,
 }
 
-impl Vgg<Unit> {
-    pub(crate) fn new(config: &EncoderConfig, site: &Site) -> Self {
+impl Vgg<ConvBnRelu> {
+    pub(crate) fn new(config: &EncoderConfig, site: &ParamBuilder) -> Self {
         let mut inputs = config.in_channels;
         let mut index = 0;
         let mut stages = Vec::new();
@@ -30,7 +30,7 @@ impl Vgg<Unit> {
                 let outputs = config.channels(base);
                 let [conv, norm] = [index, index + 1].map(|i| site.at(&format!("features.{i}")));
                 let shape = ConvConfig { inputs, outputs, kernel: 3, stride: 1 };
-                units.push(Unit::biased([&conv, &norm], shape, config.norm, Activation::Relu));
+                units.push(ConvBnRelu::biased([&conv, &norm], shape, config.norm, Activation::Relu));
                 inputs = outputs;
                 index += 3;
             }

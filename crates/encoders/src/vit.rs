@@ -3,7 +3,7 @@
 use crate::config::EncoderConfig;
 use crate::layers::{Conv2d, LayerNorm, Linear, LinearBias};
 use crate::module::Role;
-use crate::site::Site;
+use crate::param_builder::ParamBuilder;
 use std::sync::Arc;
 use tarrl_tensor::{Tensor, Transpose};
 
@@ -51,7 +51,7 @@ struct Block {
 }
 
 impl Vit {
-    pub(crate) fn new(config: &EncoderConfig, site: &Site) -> Self {
+    pub(crate) fn new(config: &EncoderConfig, site: &ParamBuilder) -> Self {
         let d = dim(config);
         let side = config.side / PATCH;
         let token = |name: &str, tokens: usize, deviation: f32| Token {
@@ -127,7 +127,7 @@ impl Vit {
 }
 
 impl Block {
-    fn new(site: &Site, d: usize) -> Self {
+    fn new(site: &ParamBuilder, d: usize) -> Self {
         let linear = |name: &str, [inputs, outputs]: [usize; 2]| {
             let site = site.at(name);
             let weight = site.normal("weight", &[outputs, inputs], DEVIATION);

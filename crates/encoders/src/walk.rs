@@ -1,7 +1,7 @@
 //! How the parts of a network are applied: in training, at rest, to intervals.
 
-use crate::layers::Unit;
-use crate::pass::Pass;
+use crate::forward_context::ForwardContext;
+use crate::layers::ConvBnRelu;
 use tarrl_tensor::{Pool, Tensor};
 
 /// What happens to values on their way through an arrangement of units `U`. The arrangement is written once; whoever
@@ -34,15 +34,21 @@ pub(crate) trait Walk<U> {
 }
 
 /// The forward pass.
-impl Walk<Unit> for Pass {
+impl Walk<ConvBnRelu> for ForwardContext {
     #[track_caller]
-    fn unit(&mut self, unit: &Unit, x: &Tensor) -> Tensor {
+    fn unit(&mut self, unit: &ConvBnRelu, x: &Tensor) -> Tensor {
         unit.forward(x, self)
     }
 
     /// The shortcut is computed first, so that the last unit can add it in its own pass over memory.
     #[track_caller]
-    fn block_end(&mut self, last: &Unit, y: &Tensor, shortcut: Option<&Unit>, x: &Tensor) -> Tensor {
+    fn block_end(
+        &mut self,
+        last: &ConvBnRelu,
+        y: &Tensor,
+        shortcut: Option<&ConvBnRelu>,
+        x: &Tensor,
+    ) -> Tensor {
         let before = self.statistics().len();
         let skip = shortcut.map_or_else(|| x.clone(), |unit| unit.forward(x, self));
         let early = self.statistics().len() - before;

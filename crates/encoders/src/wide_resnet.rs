@@ -1,9 +1,9 @@
 //! Wide residual networks (Zagoruyko & Komodakis 2016), as work on robustness uses them (Zhang et al. 2019).
 
 use crate::config::{Arch, EncoderConfig};
-use crate::layers::{Activation, ConvConfig, Unit};
+use crate::layers::{Activation, ConvBnRelu, ConvConfig};
+use crate::param_builder::ParamBuilder;
 use crate::precision::pooled;
-use crate::site::Site;
 use crate::walk::Walk;
 use tarrl_tensor::Tensor;
 
@@ -35,13 +35,13 @@ struct Block<U> {
     shortcut: Option<U>,
 }
 
-impl WideResNet<Unit> {
-    pub(crate) fn new(config: &EncoderConfig, site: &Site) -> Self {
+impl WideResNet<ConvBnRelu> {
+    pub(crate) fn new(config: &EncoderConfig, site: &ParamBuilder) -> Self {
         // A depth counts 6 convolutions per n, the stem, and the classifiers of three stages.
         let n = if config.arch == Arch::Wrn28x10 { 4 } else { 5 };
         let mut inputs = config.channels(STEM);
         let conv = ConvConfig { inputs: config.in_channels, outputs: inputs, kernel: 3, stride: 1 };
-        let stem = Unit::bare(&site.at("conv1"), conv);
+        let stem = ConvBnRelu::bare(&site.at("conv1"), conv);
         let mut blocks = Vec::new();
         for (stage, base) in STAGES.into_iter().enumerate() {
             let outputs = config.channels(base);
@@ -52,21 +52,25 @@ impl WideResNet<Unit> {
                 inputs = outputs;
             }
         }
-        WideResNet { stem, blocks, last: Unit::norm(&site.at("bn1"), inputs, config.norm, Activation::Relu) }
+        WideResNet {
+            stem,
+            blocks,
+            last: ConvBnRelu::norm(&site.at("bn1"), inputs, config.norm, Activation::Relu),
+        }
     }
 }
 
-impl Block<Unit> {
-    fn new(site: &Site, config: &EncoderConfig, conv: ConvConfig) -> Self {
+impl Block<ConvBnRelu> {
+    fn new(site: &ParamBuilder, config: &EncoderConfig, conv: ConvConfig) -> Self {
         let ConvConfig { inputs, outputs, stride, .. } = conv;
         let second = ConvConfig { inputs: outputs, outputs, kernel: 3, stride: 1 };
         let shortcut = ConvConfig { inputs, outputs, kernel: 1, stride };
         let sites = [&site.at("conv1"), &site.at("bn2")];
         Block {
-            before: Unit::norm(&site.at("bn1"), inputs, config.norm, Activation::Relu),
-            first: Unit::conv(sites, conv, config.norm, Activation::Relu),
-            second: Unit::bare(&site.at("conv2"), second),
-            shortcut: (inputs != outputs).then(|| Unit::bare(&site.at("convShortcut"), shortcut)),
+            before: ConvBnRelu::norm(&site.at("bn1"), inputs, config.norm, Activation::Relu),
+            first: ConvBnRelu::conv(sites, conv, config.norm, Activation::Relu),
+            second: ConvBnRelu::bare(&site.at("conv2"), second),
+            shortcut: (inputs != outputs).then(|| ConvBnRelu::bare(&site.at("convShortcut"), shortcut)),
         }
     }
 }

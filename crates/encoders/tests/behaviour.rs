@@ -4,8 +4,8 @@ mod common;
 
 use common::{SIDE, images, relative_gap, tiny, unsettled};
 use tarrl_encoders::{
-    Activation, Arch, BATCH_NORM_MOMENTUM, BatchNorm, Encoder, EncoderConfig, Module, Pass, Projector,
-    ProjectorConfig, Role, Site, cast, detach, parameters, set_parameters, track,
+    Activation, Arch, BATCH_NORM_MOMENTUM, BatchNorm, Encoder, EncoderConfig, ForwardContext, Module,
+    ParamBuilder, Projector, ProjectorConfig, Role, cast, detach, parameters, set_parameters, track,
 };
 use tarrl_tensor::{Cpu, DType, Key, Random, Tensor, cpu, grad, value_and_grad};
 
@@ -24,7 +24,7 @@ fn parameter_gradients_of_conv_small_are_those_of_central_differences() {
     let x = images(&device, Key::new(3), [3, 6, 3]).cast(DType::F64);
     let mut encoder = unsettled(&tiny(Arch::ConvSmall), &device, Key::new(4));
     cast(&mut encoder, DType::F64);
-    for pass in [Pass::eval(), Pass::train()] {
+    for pass in [ForwardContext::eval(), ForwardContext::train()] {
         let loss = |encoder: &Encoder| weighted(&encoder.forward(&x, &mut pass.clone()));
         track(&mut encoder);
         let at = parameters(&encoder);
@@ -61,19 +61,19 @@ fn in_evaluation_an_image_does_not_depend_on_the_others() {
     for arch in Arch::ALL {
         let encoder = unsettled(&tiny(arch), &device, Key::new(1));
         let x = images(&device, Key::new(2), [5, SIDE, 3]);
-        let all = encoder.forward(&x, &mut Pass::eval());
-        let frozen = encoder.frozen().forward(&x);
+        let all = encoder.forward(&x, &mut ForwardContext::eval());
+        let frozen = encoder.inference().forward(&x);
         for i in 0..5 {
             let one = x.slice(0, i, 1);
             // The same sums in the same order; only how images share a tile may differ.
             let close = |a: &Tensor, b: &Tensor| {
                 relative_gap(&a.array().to_f64(), &b.slice(0, i, 1).array().to_f64()) < 1e-6
             };
-            assert!(close(&encoder.forward(&one, &mut Pass::eval()), &all));
-            assert!(close(&encoder.frozen().forward(&one), &frozen));
+            assert!(close(&encoder.forward(&one, &mut ForwardContext::eval()), &all));
+            assert!(close(&encoder.inference().forward(&one), &frozen));
         }
-        let half = encoder.forward(&x.slice(0, 0, 2), &mut Pass::train()).array().to_f64();
-        let whole = encoder.forward(&x, &mut Pass::train()).slice(0, 0, 2).array().to_f64();
+        let half = encoder.forward(&x.slice(0, 0, 2), &mut ForwardContext::train()).array().to_f64();
+        let whole = encoder.forward(&x, &mut ForwardContext::train()).slice(0, 0, 2).array().to_f64();
         let matters = relative_gap(&half, &whole) > 1e-2;
         assert_eq!(matters, arch.has_batch_norm(), "{}: in training the batch matters", arch.name());
     }
@@ -88,15 +88,15 @@ fn the_frozen_copy_is_the_encoder_in_evaluation_and_sees_only_its_input() {
             let mut encoder = unsettled(&tiny(arch), &device, Key::new(7));
             cast(&mut encoder, dtype);
             track(&mut encoder);
-            let frozen = encoder.frozen();
+            let frozen = encoder.inference();
             let x = images(&device, Key::new(8), [4, SIDE, 3]).cast(dtype);
-            assert!(!frozen.forward(&x).is_tracked(), "the parameters of a frozen encoder are constants");
+            assert!(!frozen.forward(&x).tracks_grad(), "the parameters of a frozen encoder are constants");
 
             let (value, slope) = value_and_grad(&x, |x| weighted(&frozen.forward(x)));
             let (expected, expected_slope) =
-                value_and_grad(&x, |x| weighted(&encoder.forward(x, &mut Pass::eval())));
-            let values =
-                [frozen.forward(&x), encoder.forward(&x, &mut Pass::eval())].map(|z| z.array().to_f64());
+                value_and_grad(&x, |x| weighted(&encoder.forward(x, &mut ForwardContext::eval())));
+            let values = [frozen.forward(&x), encoder.forward(&x, &mut ForwardContext::eval())]
+                .map(|z| z.array().to_f64());
             assert!(relative_gap(&values[0], &values[1]) < tolerance);
             // In f32 a ReLU whose input is as good as zero may decide differently.
             let gap = relative_gap(&slope.array().to_f64(), &expected_slope.array().to_f64());
@@ -113,29 +113,33 @@ fn the_frozen_copy_is_the_encoder_in_evaluation_and_sees_only_its_input() {
 #[test]
 fn batch_norm_has_the_golden_values_of_pytorch() {
     let device = cpu();
-    let mut layer = BatchNorm::new(&Site::new(&device, Key::new(0)).at("bn"), 1);
+    let mut layer = BatchNorm::new(&ParamBuilder::new(&device, Key::new(0)).at("bn"), 1);
     let x = Tensor::new(&device, [4, 1], &[1.0f32, 2.0, 3.0, 6.0]);
-    let mut pass = Pass::train();
+    let mut pass = ForwardContext::train();
     let y = layer.forward(&x, Activation::None, &mut pass).to_vec::<f32>();
     for (y, golden) in y.iter().zip([-1.069043, -0.534522, 0.0, 1.603565]) {
         assert!((y - golden).abs() < 1e-6, "{y} but {golden}"); // The golden values have six digits.
     }
-    absorb(&mut layer, &pass);
+    update_running_stats(&mut layer, &pass);
     let [mean, variance, count] = buffers(&layer);
     assert!((mean - 0.3).abs() < 1e-7 && (variance - 1.366667).abs() < 1e-6 && count == 1.0);
     // In evaluation: (1 − .3)/√(1.366667 + 1e-5), with ReLU fused or not.
-    let y = layer.forward(&x, Activation::None, &mut Pass::eval()).to_vec::<f32>();
+    let y = layer.forward(&x, Activation::None, &mut ForwardContext::eval()).to_vec::<f32>();
     assert!((f64::from(y[0]) - 0.7 / 1.366677f64.sqrt()).abs() < 1e-6);
     let low = &x.neg();
     assert!(
-        layer.forward(low, Activation::Relu, &mut Pass::eval()).to_vec::<f32>().iter().all(|&y| y == 0.0)
+        layer
+            .forward(low, Activation::Relu, &mut ForwardContext::eval())
+            .to_vec::<f32>()
+            .iter()
+            .all(|&y| y == 0.0)
     );
 
     // Two batches in one pass are two steps, in their order.
-    let mut pass = Pass::train();
+    let mut pass = ForwardContext::train();
     layer.forward(&x, Activation::None, &mut pass);
     layer.forward(&x.mul_scalar(2.0), Activation::None, &mut pass);
-    absorb(&mut layer, &pass);
+    update_running_stats(&mut layer, &pass);
     let [mean, variance, count] = buffers(&layer);
     let step = |r: f64, batch: f64| 0.9 * r + 0.1 * batch;
     assert!((mean - step(step(0.3, 3.0), 6.0)).abs() < 1e-6);
@@ -155,8 +159,8 @@ impl Module for Alone<'_> {
     }
 }
 
-fn absorb(layer: &mut BatchNorm, pass: &Pass) {
-    Alone(layer).absorb(pass, BATCH_NORM_MOMENTUM);
+fn update_running_stats(layer: &mut BatchNorm, pass: &ForwardContext) {
+    Alone(layer).update_running_stats(pass, BATCH_NORM_MOMENTUM);
 }
 
 fn buffers(layer: &BatchNorm) -> [f64; 3] {
@@ -174,7 +178,7 @@ fn buffers(layer: &BatchNorm) -> [f64; 3] {
 fn a_batch_of_one_value_has_no_variance() {
     let device = cpu();
     let projector = Projector::new(&ProjectorConfig::default(), 4, &device, Key::new(0));
-    projector.forward(&Tensor::full(&device, [1, 4], DType::F32, 1.0), &mut Pass::train());
+    projector.forward(&Tensor::full(&device, [1, 4], DType::F32, 1.0), &mut ForwardContext::train());
 }
 
 #[test]
@@ -186,7 +190,7 @@ fn one_pass_serves_encoder_and_projector_and_changes_nothing_until_absorbed() {
     let x = images(&device, Key::new(3), [4, 8, 3]);
     let before = (snapshot(&encoder), snapshot(&projector));
 
-    let mut pass = Pass::train();
+    let mut pass = ForwardContext::train();
     let z = projector.forward(&encoder.forward(&x, &mut pass), &mut pass);
     assert_eq!(z.shape()[..], [4, 4]);
     assert_eq!(before, (snapshot(&encoder), snapshot(&projector)));
@@ -197,17 +201,17 @@ fn one_pass_serves_encoder_and_projector_and_changes_nothing_until_absorbed() {
     let norms: Vec<&str> = norms.iter().map(|name| name.trim_end_matches(".weight")).collect();
     assert_eq!(layers, norms, "statistics come in the order of the layers");
 
-    encoder.absorb(&pass, BATCH_NORM_MOMENTUM);
-    projector.absorb(&pass, BATCH_NORM_MOMENTUM);
+    encoder.update_running_stats(&pass, BATCH_NORM_MOMENTUM);
+    projector.update_running_stats(&pass, BATCH_NORM_MOMENTUM);
     for (before, after) in [(before.0, snapshot(&encoder)), (before.1, snapshot(&projector))] {
         for ((name, role, old), (_, _, new)) in before.iter().zip(&after) {
             assert_eq!(old != new, *role == Role::Buffer, "{name}: only buffers change, and all of them");
         }
     }
     let evaluated = snapshot(&encoder);
-    let mut pass = Pass::eval();
+    let mut pass = ForwardContext::eval();
     encoder.forward(&x, &mut pass);
-    encoder.absorb(&pass, BATCH_NORM_MOMENTUM);
+    encoder.update_running_stats(&pass, BATCH_NORM_MOMENTUM);
     assert_eq!(evaluated, snapshot(&encoder), "evaluation collects nothing");
 }
 
@@ -218,11 +222,11 @@ fn absorbed_statistics_make_evaluation_agree_with_training() {
     let device = cpu();
     let mut encoder = Encoder::new(&tiny(Arch::ConvSmall), &device, Key::new(1));
     let x = images(&device, Key::new(2), [5, 14, 3]);
-    let mut pass = Pass::train();
+    let mut pass = ForwardContext::train();
     let trained = encoder.forward(&x, &mut pass).array().to_f64();
-    let fresh = encoder.forward(&x, &mut Pass::eval()).array().to_f64();
-    encoder.absorb(&pass, 1.0);
-    let settled = encoder.forward(&x, &mut Pass::eval()).array().to_f64();
+    let fresh = encoder.forward(&x, &mut ForwardContext::eval()).array().to_f64();
+    encoder.update_running_stats(&pass, 1.0);
+    let settled = encoder.forward(&x, &mut ForwardContext::eval()).array().to_f64();
     assert!(relative_gap(&fresh, &trained) > 0.1);
     assert!(relative_gap(&settled, &trained) < 0.01);
 }
@@ -301,12 +305,12 @@ fn seeds_decide_everything_and_threads_nothing() {
         let mut encoder = Encoder::new(&tiny(Arch::ResNet18Cifar), &device, Key::new(seed));
         track(&mut encoder);
         let x = images(&device, Key::new(2), [6, 10, 3]);
-        let mut pass = Pass::train();
+        let mut pass = ForwardContext::train();
         let loss = weighted(&encoder.forward(&x, &mut pass));
         let at = parameters(&encoder);
         let gradients = grad(&loss, &at.iter().collect::<Vec<_>>());
-        encoder.absorb(&pass, BATCH_NORM_MOMENTUM);
-        let z = encoder.frozen().forward(&x);
+        encoder.update_running_stats(&pass, BATCH_NORM_MOMENTUM);
+        let z = encoder.inference().forward(&x);
         let bits = |t: &Tensor| t.to_vec::<f32>().into_iter().map(f32::to_bits).collect::<Vec<_>>();
         (gradients.iter().map(bits).collect::<Vec<_>>(), bits(&z))
     };
@@ -321,7 +325,7 @@ fn seeds_decide_everything_and_threads_nothing() {
 fn images_of_other_channels_are_refused() {
     let device = cpu();
     let encoder = Encoder::new(&tiny(Arch::ConvSmall), &device, Key::new(1));
-    encoder.forward(&images(&device, Key::new(1), [2, 8, 1]), &mut Pass::eval());
+    encoder.forward(&images(&device, Key::new(1), [2, 8, 1]), &mut ForwardContext::eval());
 }
 
 fn snapshot(module: &dyn Module) -> Vec<(String, Role, Vec<f64>)> {

@@ -5,16 +5,16 @@ mod common;
 use common::{SIDE, images, relative_gap, tiny, unsettled};
 use tarrl_encoders::checkpoint::state;
 use tarrl_encoders::{
-    After, Arch, BATCH_NORM_MOMENTUM, Branch, Buffers, Ema, Encoder, EncoderConfig, Module, Norms, Pass,
-    Predictor, PredictorConfig, Projector, ProjectorConfig, Role, cosine_momentum, ema, parameter_count,
-    parameters, track,
+    After, Arch, BATCH_NORM_MOMENTUM, BatchNormMode, BnBranch, Buffers, Ema, Encoder, EncoderConfig,
+    ForwardContext, Module, Predictor, PredictorConfig, Projector, ProjectorConfig, Role, cosine_momentum,
+    ema, parameter_count, parameters, track,
 };
 use tarrl_tensor::{DType, Key, Tensor, cpu, grad};
 
-const BRANCHES: [Branch; 2] = [Branch::Clean, Branch::Adversarial];
+const BRANCHES: [BnBranch; 2] = [BnBranch::Clean, BnBranch::Adversarial];
 
 fn dual(arch: Arch) -> EncoderConfig {
-    EncoderConfig { norm: Norms::Dual, ..tiny(arch) }
+    EncoderConfig { norm: BatchNormMode::Dual, ..tiny(arch) }
 }
 
 fn with_norm() -> impl Iterator<Item = Arch> {
@@ -32,9 +32,9 @@ fn a_second_set_doubles_the_norms_alone_and_starts_as_the_first() {
         });
         assert_eq!(parameter_count(&two), parameter_count(&one) + norms);
         let x = images(&device, Key::new(2), [3, SIDE, 3]);
-        let z = one.forward(&x, &mut Pass::train()).to_vec::<f32>();
+        let z = one.forward(&x, &mut ForwardContext::train()).to_vec::<f32>();
         for branch in BRANCHES {
-            assert_eq!(two.forward(&x, &mut Pass::train().branch(branch)).to_vec::<f32>(), z);
+            assert_eq!(two.forward(&x, &mut ForwardContext::train().branch(branch)).to_vec::<f32>(), z);
         }
     }
     let names: Vec<String> =
@@ -51,17 +51,17 @@ fn each_branch_has_its_own_statistics_scales_and_gradients() {
     let mut encoder = unsettled(&dual(Arch::ResNet18Cifar), &device, Key::new(1));
     let x = images(&device, Key::new(2), [3, SIDE, 3]);
     for (branch, own, other) in
-        [(Branch::Clean, "bn_list.0", "bn_list.1"), (Branch::Adversarial, "bn_list.1", "bn_list.0")]
+        [(BnBranch::Clean, "bn_list.0", "bn_list.1"), (BnBranch::Adversarial, "bn_list.1", "bn_list.0")]
     {
         track(&mut encoder);
-        let mut pass = Pass::train().branch(branch);
+        let mut pass = ForwardContext::train().branch(branch);
         let loss = encoder.forward(&x, &mut pass).square().sum_all();
         let of = parameters(&encoder);
         let gradients = grad(&loss, &of.iter().collect::<Vec<_>>());
         let mut gradients = gradients.iter();
         let before = state(&encoder);
         let mut absorbed = encoder.clone();
-        absorbed.absorb(&pass, BATCH_NORM_MOMENTUM);
+        absorbed.update_running_stats(&pass, BATCH_NORM_MOMENTUM);
         let after = state(&absorbed);
         encoder.visit(&mut |name, role, _| {
             if role.is_parameter() {
@@ -80,12 +80,12 @@ fn the_branch_that_is_kept_is_the_branch_that_was_trained() {
         let mut encoder = unsettled(&dual(arch), &device, Key::new(3));
         track(&mut encoder);
         let x = images(&device, Key::new(4), [3, SIDE, 3]);
-        let of = |branch| encoder.forward(&x, &mut Pass::eval().branch(branch)).array().to_f64();
+        let of = |branch| encoder.forward(&x, &mut ForwardContext::eval().branch(branch)).array().to_f64();
         let [clean, adversarial] = BRANCHES.map(of);
         assert!(relative_gap(&clean, &adversarial) > 1e-2, "{}", arch.name());
         assert_eq!(
-            encoder.frozen().forward(&x).array().to_f64(),
-            encoder.frozen_branch(Branch::Clean).forward(&x).array().to_f64()
+            encoder.inference().forward(&x).array().to_f64(),
+            encoder.frozen_branch(BnBranch::Clean).forward(&x).array().to_f64()
         );
         for (branch, expected) in BRANCHES.into_iter().zip([clean, adversarial]) {
             // Rounding in f32 over at most 50 layers.
@@ -94,8 +94,8 @@ fn the_branch_that_is_kept_is_the_branch_that_was_trained() {
             );
             let kept = encoder.only(branch);
             assert_eq!(kept.config(), &tiny(arch));
-            let z = kept.forward(&x, &mut Pass::eval());
-            assert!(!z.is_tracked() && z.array().to_f64() == expected);
+            let z = kept.forward(&x, &mut ForwardContext::eval());
+            assert!(!z.tracks_grad() && z.array().to_f64() == expected);
             let single = state(&Encoder::new(&tiny(arch), &device, Key::new(1)));
             assert!(state(&kept).keys().eq(single.keys()), "names of a single set");
         }
@@ -132,7 +132,7 @@ fn heads_have_the_layers_of_their_methods() {
             && !state(&net).contains_key("projector.4.weight")
     );
     // ACL: L B R L B R L B, two sets.
-    let acl = ProjectorConfig { layers: 3, last: After::Norm, norm: Norms::Dual, ..base.clone() };
+    let acl = ProjectorConfig { layers: 3, last: After::Norm, norm: BatchNormMode::Dual, ..base.clone() };
     assert_eq!(parameter_count(&head(&acl)), 5 * 7 + 7 * 7 + 7 * 3 + 2 * 2 * (7 + 7 + 3));
     assert!(state(&head(&acl)).contains_key("projector.7.bn_list.1.weight"));
 
@@ -141,7 +141,7 @@ fn heads_have_the_layers_of_their_methods() {
     let names = ["0.weight", "1.weight", "1.bias", "3.weight", "3.bias"].map(|n| format!("predictor.{n}"));
     assert_eq!((layers(&predictor), parameter_count(&predictor)), (names.to_vec(), 6 * 2 + 4 + 2 * 6 + 6));
     let z = Tensor::new(&device, [4, 6], &(0..24).map(|i| (i as f32).sin()).collect::<Vec<_>>());
-    assert_eq!(predictor.forward(&z, &mut Pass::train()).shape()[..], [4, 6]);
+    assert_eq!(predictor.forward(&z, &mut ForwardContext::train()).shape()[..], [4, 6]);
 }
 
 /// Scores are the cosines with the prototypes, whatever the lengths of both.
@@ -152,8 +152,8 @@ fn prototypes_score_directions() {
     let mut net = Projector::new(&config, 5, &device, Key::new(1));
     let plain = Projector::new(&ProjectorConfig { prototypes: 0, ..config.clone() }, 5, &device, Key::new(1));
     let h = Tensor::new(&device, [6, 5], &(0..30).map(|i| (i as f32).cos()).collect::<Vec<_>>());
-    let z: Vec<f64> = plain.forward(&h, &mut Pass::train()).array().to_f64();
-    let scores = |net: &Projector| net.forward(&h, &mut Pass::train()).array().to_f64();
+    let z: Vec<f64> = plain.forward(&h, &mut ForwardContext::train()).array().to_f64();
+    let scores = |net: &Projector| net.forward(&h, &mut ForwardContext::train()).array().to_f64();
     let found = scores(&net);
     let mut w = Vec::new();
     net.visit(&mut |name, _, tensor| {
@@ -182,7 +182,7 @@ fn a_plain_norm_gives_every_dimension_mean_zero_and_variance_one() {
     let config = ProjectorConfig { hidden: 7, out: 3, last: After::PlainNorm, ..Default::default() };
     let net = Projector::new(&config, 5, &cpu(), Key::new(1));
     let h = Tensor::new(&cpu(), [16, 5], &(0..80).map(|i| (i as f32 * 1.7).cos()).collect::<Vec<_>>());
-    let z = net.forward(&h, &mut Pass::train()).cast(DType::F64);
+    let z = net.forward(&h, &mut ForwardContext::train()).cast(DType::F64);
     let mean = z.mean(0).to_vec::<f64>();
     let variance = z.square().mean(0).to_vec::<f64>();
     // Up to f32 and the 1e-5 that is added to a variance of a few hundredths.

@@ -8,15 +8,17 @@ use tarrl_encoders::checkpoint::{
     CheckpointError, Metadata, Stored, Tensors, Values, import, import_encoder, load, load_encoder,
     load_tensors, restore, save, save_encoder, save_tensors, state,
 };
-use tarrl_encoders::{Arch, BATCH_NORM_MOMENTUM, Encoder, Module, Pass, Projector, ProjectorConfig, cast};
+use tarrl_encoders::{
+    Arch, BATCH_NORM_MOMENTUM, Encoder, ForwardContext, Module, Projector, ProjectorConfig, cast,
+};
 use tarrl_tensor::{DType, Key, cpu};
 
 fn trained(arch: Arch) -> Encoder {
     let device = cpu();
     let mut encoder = unsettled(&tiny(arch), &device, Key::new(3));
-    let mut pass = Pass::train();
+    let mut pass = ForwardContext::train();
     encoder.forward(&images(&device, Key::new(4), [3, SIDE, 3]), &mut pass);
-    encoder.absorb(&pass, BATCH_NORM_MOMENTUM);
+    encoder.update_running_stats(&pass, BATCH_NORM_MOMENTUM);
     encoder
 }
 
@@ -33,7 +35,7 @@ fn an_encoder_comes_back_to_the_bit() {
         assert_eq!(read.config(), encoder.config());
         assert_eq!(state(&read), state(&encoder));
         let x = images(&cpu(), Key::new(5), [2, SIDE, 3]);
-        let z = |e: &Encoder| e.forward(&x, &mut Pass::eval()).to_vec::<f32>();
+        let z = |e: &Encoder| e.forward(&x, &mut ForwardContext::eval()).to_vec::<f32>();
         assert_eq!(z(&read), z(&encoder));
         assert_eq!(load_tensors(&path).unwrap().1["epoch"], "7");
 

@@ -5,7 +5,7 @@ mod common;
 
 use common::{images, relative_gap, tiny, unsettled};
 use tarrl_encoders::checkpoint::{Tensors, Values, state};
-use tarrl_encoders::{Arch, EncoderConfig, Pass, cast};
+use tarrl_encoders::{Arch, EncoderConfig, ForwardContext, cast};
 use tarrl_tensor::{DType, Key, Tensor, cpu};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -318,7 +318,7 @@ fn gap(arch: Arch, mode: Mode, dtype: DType, side: usize) -> f64 {
     let mut encoder = unsettled(&config, &device, Key::new(5));
     cast(&mut encoder, dtype);
     let x = images(&device, Key::new(6), [3, side, 3]).cast(dtype);
-    let mut pass = if mode == Mode::Train { Pass::train() } else { Pass::eval() };
+    let mut pass = if mode == Mode::Train { ForwardContext::train() } else { ForwardContext::eval() };
     let y = encoder.forward(&x, &mut pass);
     assert_eq!(y.shape()[..], [3, encoder.dim()]);
 
@@ -380,7 +380,7 @@ fn at_full_width_single_precision_agrees_with_double() {
     for (arch, side) in [(Arch::ConvSmall, 28), (Arch::ResNet18Cifar, 16)] {
         let mut encoder = unsettled(&EncoderConfig { width: 1.0, ..tiny(arch) }, &device, Key::new(8));
         let x = images(&device, Key::new(9), [2, side, 3]);
-        let passes = [Pass::eval(), Pass::train()];
+        let passes = [ForwardContext::eval(), ForwardContext::train()];
         let single = passes.clone().map(|mut pass| encoder.forward(&x, &mut pass).array().to_f64());
         cast(&mut encoder, DType::F64);
         let double = passes.map(|mut pass| encoder.forward(&x.cast(DType::F64), &mut pass).array().to_f64());

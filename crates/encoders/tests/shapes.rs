@@ -4,9 +4,9 @@ mod common;
 
 use common::images;
 use tarrl_encoders::{
-    Arch, Encoder, EncoderConfig, Module, Pass, Projector, ProjectorConfig, parameter_count,
+    Arch, Encoder, EncoderConfig, ForwardContext, Module, Projector, ProjectorConfig, parameter_count,
 };
-use tarrl_tensor::{Edge, Key, Op, Tensor, cpu, history};
+use tarrl_tensor::{Edge, Key, Op, Tensor, cpu, topological_order};
 
 fn encoder(arch: Arch, in_channels: usize) -> Encoder {
     let side = match (arch.needs_side(), in_channels) {
@@ -35,14 +35,14 @@ fn macs(y: &Tensor) -> usize {
         }
         _ => 0,
     };
-    history(y).iter().map(of_node).sum()
+    topological_order(y).iter().map(of_node).sum()
 }
 
 fn macs_of_image(encoder: &Encoder, side: usize) -> usize {
-    let x = images(&cpu(), Key::new(2), [1, side, encoder.config().in_channels]).tracked();
-    let y = encoder.forward(&x, &mut Pass::eval());
+    let x = images(&cpu(), Key::new(2), [1, side, encoder.config().in_channels]).requires_grad();
+    let y = encoder.forward(&x, &mut ForwardContext::eval());
     assert_eq!(y.shape()[..], [1, encoder.dim()]);
-    assert_eq!(macs(&encoder.frozen().forward(&x)), macs(&y));
+    assert_eq!(macs(&encoder.inference().forward(&x)), macs(&y));
     macs(&y)
 }
 

@@ -61,9 +61,9 @@ mod tests {
         let images = Array4::from_shape_fn((7, 2, 2, 1), |(i, y, x, _)| (40 * i + 10 * y + x) as u8);
         let data = Dataset::new("seven", images, vec![0; 7], vec!["one".into()]);
         let device = Cpu { threads: 1, ..Cpu::default() }.open();
-        let encoder = |x: &Tensor| x.reshape([x.shape()[0], 4]).tracked().mul_scalar(255.0);
+        let encoder = |x: &Tensor| x.reshape([x.shape()[0], 4]).requires_grad().mul_scalar(255.0);
         let whole = features(&encoder, &data, &device, 100);
-        assert!(!whole.is_tracked() && whole.shape()[..] == [7, 4]);
+        assert!(!whole.tracks_grad() && whole.shape()[..] == [7, 4]);
         assert_eq!(whole.to_vec::<f32>()[4 * 3..4 * 3 + 4], [120.0, 121.0, 130.0, 131.0]);
         for batch in [1, 2, 3, 7] {
             assert_eq!(features(&encoder, &data, &device, batch).to_vec::<f32>(), whole.to_vec::<f32>());

@@ -6,7 +6,7 @@ use crate::robust::check_inside;
 use crate::statistics::Interval;
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::{LabelLoss, Pgd, Start, Threat, attack_classifier, pgd};
-use tarrl_bound::{BoundReport, Chain, LinearHead, LpNorm, Sample, spread};
+use tarrl_bound::{BoundChain, BoundReport, LinearHead, LpNorm, Sample, spread};
 use tarrl_tensor::{DType, Key, Tensor};
 
 /// How [`measure_bound`] and [`displacements`] attack.
@@ -68,7 +68,7 @@ pub struct TaskBound {
     pub name: String,
     /// `(n)`: the chain of each sample, each quantity at most the next. Its adversarial loss is the largest
     /// at the points where any of the attacks ended, those of other tasks included.
-    pub chains: Vec<Chain>,
+    pub chains: Vec<BoundChain>,
     /// Their means, the constant of the head, and the number of samples that violate the theorem: 0, or
     /// there is an error in the program.
     pub report: BoundReport,
@@ -93,7 +93,7 @@ impl BoundMeasurement {
 impl TaskBound {
     /// A quantity of the chain, such as `|c| c.gap`, with its interval over the samples.
     #[track_caller]
-    pub fn interval(&self, quantity: fn(&Chain) -> f64) -> Interval {
+    pub fn interval(&self, quantity: fn(&BoundChain) -> f64) -> Interval {
         Interval::over_samples(&self.chains.iter().map(quantity).collect::<Vec<_>>())
     }
 }
@@ -244,7 +244,7 @@ fn judge(task: &Downstream, batches: &[Points]) -> TaskBound {
     let share = |count: usize| count as f64 / samples.len() as f64;
     TaskBound {
         name: task.name.clone(),
-        chains: samples.iter().map(|sample| Chain::of(head, sample)).collect(),
+        chains: samples.iter().map(|sample| BoundChain::of(head, sample)).collect(),
         report: BoundReport::of(head, &samples),
         clean_accuracy: share(samples.iter().filter(|s| right(s.clean, s.label)).count()),
         attacked_accuracy: share(samples.iter().filter(|s| right(s.attacked, s.label)).count()),

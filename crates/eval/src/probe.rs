@@ -163,7 +163,7 @@ impl Logistic {
     }
 
     fn value_and_gradient(&self, l2: f64, theta: &[f64]) -> (f64, Vec<f64>) {
-        let logits = self.design.matmul(&self.coefficients(theta)).tracked();
+        let logits = self.design.matmul(&self.coefficients(theta)).requires_grad();
         let loss = logits.cross_entropy(&self.labels).mean_all();
         let mut gradient = self.turned.matmul(&grad(&loss, &[&logits]).remove(0)).to_vec::<f64>();
         let weights = theta.len() - self.classes;

@@ -4,18 +4,19 @@
 use std::sync::OnceLock;
 use tarrl_attacks::represent::{Distance, away};
 use tarrl_attacks::{
-    Apgd, AutoAttack, Evaluation, LabelLoss, Limits, Norm, Pgd, Problem, Start, Threat, Visit, apgd,
+    Apgd, AutoAttack, Evaluation, LabelLoss, Limits, Norm, Pgd, Problem, Query, Start, Threat, apgd,
     attack_classifier, auto_attack, pgd,
 };
 use tarrl_bound::LinearHead;
 use tarrl_certify::{Certificate, CertifyConfig, Effort, Evidence, Network, certify};
 use tarrl_data::{Catalog, Dataset};
 use tarrl_encoders::{
-    BATCH_NORM_MOMENTUM, Encoder, EncoderConfig, Frozen, Module, Pass, parameters, set_parameters, track,
+    BATCH_NORM_MOMENTUM, Encoder, EncoderConfig, ForwardContext, InferenceEncoder, Module, parameters,
+    set_parameters, track,
 };
 use tarrl_eval::{ProbeConfig, linear_probe, pixels};
 use tarrl_objectives::nt_xent;
-use tarrl_tensor::{Arithmetic, Array, Cpu, DType, Device, Key, Pool, Random, Tensor, Transpose, grad_once};
+use tarrl_tensor::{Arithmetic, Array, Cpu, DType, Device, Key, Pool, Random, Tensor, Transpose, backward};
 
 /// Those that certificates exist in; sparse changes are refused.
 const NORMS: [Norm; 3] = [Norm::Linf, Norm::L2, Norm::L1];
@@ -37,7 +38,7 @@ fn ends(encode: &dyn Fn(&Tensor) -> Tensor, x: &Tensor, threat: &Threat, key: Ke
     let moved = away(encode, &clean, Distance::SquaredL2);
     let config = Pgd { steps: 15, step_size: threat.epsilon / 4.0, restarts: 3, ..Pgd::default() };
     let spectral = Pgd { start: Start::Spectral, restarts: 1, ..config };
-    let evaluate = |u: &Tensor, visit: Visit<'_>| Evaluation::of(moved(u, visit.rows));
+    let evaluate = |u: &Tensor, visit: Query<'_>| Evaluation::of(moved(u, visit.rows));
     let problem = Problem::new(threat.around(x), &evaluate, &keys(key.fold("apgd"), n), Limits::default());
     vec![
         pgd(x, &moved, threat, &config, &keys(key.fold("random"), n)).best,
@@ -111,7 +112,7 @@ fn on_random_networks() {
 
 /// A small encoder that has learned a little without labels, a head on it, and images it has not seen.
 struct Trained {
-    encoder: Frozen,
+    encoder: InferenceEncoder,
     head: LinearHead,
     /// `(n, 14, 14, 1)`
     x: Tensor,
@@ -141,17 +142,17 @@ impl Trained {
                 (&x + &noise.mul_scalar(0.1)).clamp(0.0, 1.0)
             };
             track(&mut encoder);
-            let mut pass = Pass::train();
+            let mut pass = ForwardContext::train();
             let z = encoder.forward(&Tensor::concat(&[&noise("first"), &noise("second")], 0), &mut pass);
             let loss = nt_xent(&z.slice(0, 0, 64), &z.slice(0, 64, 64), 0.5);
             let weights = parameters(&encoder);
-            let slopes = grad_once(loss, &weights.iter().collect::<Vec<_>>());
+            let slopes = backward(loss, &weights.iter().collect::<Vec<_>>());
             let next: Vec<Tensor> =
                 weights.iter().zip(&slopes).map(|(w, g)| (w - &g.mul_scalar(0.5)).detach()).collect();
             set_parameters(&mut encoder, &next);
-            encoder.absorb(&pass, BATCH_NORM_MOMENTUM);
+            encoder.update_running_stats(&pass, BATCH_NORM_MOMENTUM);
         }
-        let encoder = encoder.frozen();
+        let encoder = encoder.inference();
         let seen: Vec<usize> = (0..1000).collect();
         let features = encoder.forward(&small(&data.train, &seen));
         let truth: Vec<u32> = seen.iter().map(|&i| u32::from(data.train.labels[i])).collect();
@@ -245,7 +246,7 @@ fn through_a_head() {
                     |j| if j == y { 0.0 } else { certificate.support(&head.gap_vector(j, y), Evidence::All) },
                 )
                 .collect();
-            let (gaps, bound) = (head.gaps(&z, y), head.gap_bound(&z, y, &supports));
+            let (gaps, bound) = (head.gaps(&z, y), head.logit_gap_bound(&z, y, &supports));
             let safe = (0..10).all(|j| j == y || gaps[j] + supports[j] < 0.0);
             for end in &ends {
                 let end = &end[i * d..][..d];

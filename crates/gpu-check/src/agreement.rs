@@ -4,10 +4,9 @@
 use crate::batches;
 use serde_json::{Value, json};
 use tarrl_benches::{encoder_config, uniform};
-use tarrl_encoders::{Arch, Encoder, Pass, Precision, parameters, set_parameters, track};
+use tarrl_encoders::{Arch, Encoder, ForwardContext, Precision, parameters, set_parameters, track};
 use tarrl_tensor::{
-    Array, BatchNorm, Conv, DType, Device, Key, Norm, Pool, Recording, Tensor, Transpose, cpu, grad_once,
-    pull_back,
+    Array, BatchNorm, Conv, DType, Device, Key, Norm, Pool, Recording, Tensor, Transpose, backward, cpu, vjp,
 };
 
 /// What training may differ by, relative to the largest value.
@@ -99,10 +98,10 @@ fn train(device: &Device, precision: Precision) -> Vec<Tensor> {
     for _ in 0..STEPS {
         track(&mut encoder);
         let weights = parameters(&encoder);
-        let gap = &encoder.forward(&x, &mut Pass::train()) - &target;
+        let gap = &encoder.forward(&x, &mut ForwardContext::train()) - &target;
         let loss = gap.square().sum_all().mul_scalar(1.0 / BATCH as f64);
         results.push(loss.detach());
-        let gradients = grad_once(loss, &weights.iter().collect::<Vec<_>>());
+        let gradients = backward(loss, &weights.iter().collect::<Vec<_>>());
         let moved = weights.iter().zip(&gradients).map(|(w, g)| &w.detach() - &g.mul_scalar(RATE));
         set_parameters(&mut encoder, &moved.collect::<Vec<_>>());
     }
@@ -141,41 +140,42 @@ fn ops(device: &Device, dtype: DType) -> Vec<(&'static str, Tensor)> {
         ("gather", tall.gather(0, &index(50, &|i| i * 31 % 1500))),
     ];
     let labels = index(3, &|i| i * 4000);
-    let logits = long.tracked();
+    let logits = long.requires_grad();
     let loss = logits.cross_entropy(&labels);
     results.push(("cross-entropy", loss.detach()));
-    results.push(("its gradient", pull_back(&loss, &loss.detach(), &[&logits], Recording::Off).remove(0)));
+    results.push(("its gradient", vjp(&loss, &loss.detach(), &[&logits], Recording::Off).remove(0)));
     for (name, conv, c_in, side) in [
         ("convolution", Conv { stride: 1, pad: 1, groups: 1 }, 16, 3),
         ("convolution of stride 2", Conv { stride: 2, pad: 1, groups: 1 }, 8, 3),
         ("convolution of one pixel", Conv::default(), 12, 1),
         ("convolution in groups", Conv { stride: 1, pad: 2, groups: 4 }, 16, 5),
     ] {
-        let x = draw(name, &[5, 17, 14, c_in]).tracked();
-        let w = draw("weights", &[side, side, c_in / conv.groups, 24]).tracked();
+        let x = draw(name, &[5, 17, 14, c_in]).requires_grad();
+        let w = draw("weights", &[side, side, c_in / conv.groups, 24]).requires_grad();
         let y = x.conv2d(&w, conv);
         results.push((name, y.detach()));
-        let pulled = pull_back(&y, &draw("dy", y.shape()), &[&x, &w], Recording::Off);
+        let pulled = vjp(&y, &draw("dy", y.shape()), &[&x, &w], Recording::Off);
         results.extend(pulled.into_iter().map(|adjoint| (name, adjoint)));
     }
-    let x = draw("pool", &[3, 16, 16, 5]).tracked();
+    let x = draw("pool", &[3, 16, 16, 5]).requires_grad();
     let y = x.max_pool(Pool { window: 3, stride: 2, pad: 1 });
     results.push(("max pool", y.detach()));
-    results.push(("its adjoint", pull_back(&y, &y.detach(), &[&x], Recording::Off).remove(0)));
-    let x = draw("norm", &[1500, 40]).tracked();
-    let (weight, bias) = (draw_wide("weight", &[40]).tracked(), draw_wide("bias", &[40]).tracked());
+    results.push(("its adjoint", vjp(&y, &y.detach(), &[&x], Recording::Off).remove(0)));
+    let x = draw("norm", &[1500, 40]).requires_grad();
+    let (weight, bias) =
+        (draw_wide("weight", &[40]).requires_grad(), draw_wide("bias", &[40]).requires_grad());
     let BatchNorm { y, mean, variance } = x.batch_norm(&weight, &bias, Norm { eps: 1e-5, relu: true });
     results.extend([
         ("batch norm", y.detach()),
         ("its mean", mean.into()),
         ("its variance", variance.into()),
     ]);
-    let pulled = pull_back(&y, &draw("dy", y.shape()), &[&x, &weight, &bias], Recording::Off);
+    let pulled = vjp(&y, &draw("dy", y.shape()), &[&x, &weight, &bias], Recording::Off);
     results.extend(pulled.into_iter().map(|adjoint| ("adjoint of batch norm", adjoint)));
-    let skip = draw("skip", &[1500, 40]).tracked();
+    let skip = draw("skip", &[1500, 40]).requires_grad();
     let BatchNorm { y, .. } = x.batch_norm_add_relu(&weight, &bias, &skip, 1e-5);
     results.push(("batch norm, sum and ReLU", y.detach()));
-    let pulled = pull_back(&y, &draw("dy", y.shape()), &[&x, &weight, &bias, &skip], Recording::Off);
+    let pulled = vjp(&y, &draw("dy", y.shape()), &[&x, &weight, &bias, &skip], Recording::Off);
     results.extend(pulled.into_iter().map(|adjoint| ("adjoint of batch norm, sum and ReLU", adjoint)));
     let (weight, bias) = (draw("matrix", &[24, 40]), draw("row", &[24]));
     results.push(("linear map with a bias", x.linear(&weight, &bias).detach()));

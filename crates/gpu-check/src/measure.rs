@@ -10,9 +10,7 @@ use tarrl_benches::{Activity, Step, Workload, encoder_config, median, time, unif
 use tarrl_cuda::{Cuda, Gpu, Limits};
 use tarrl_data::{Dataset, Loader, LoaderConfig};
 use tarrl_encoders::{Arch, Encoder, Precision};
-use tarrl_tensor::{
-    BatchNorm, Conv, Device, Key, Norm, Recording, Replayed, Tensor, pull_back, value_and_grad,
-};
+use tarrl_tensor::{BatchNorm, CapturedFn, Conv, Device, Key, Norm, Recording, Tensor, value_and_grad, vjp};
 
 use crate::sheet::Sheet;
 use crate::trainer;
@@ -191,14 +189,14 @@ fn replays(gpu: &Gpu, precision: Precision, limits: &Limits) -> Vec<Row> {
     let device = gpu.device();
     let x = uniform(&device, &[IMAGES, 32, 32, 3], Key::new(8));
     let encoder = Encoder::new(&encoder_config(Arch::ResNet18Cifar), &device, Key::new(2));
-    let frozen = encoder.with_precision(precision).frozen();
+    let frozen = encoder.with_precision(precision).inference();
     let slope = |inputs: &[Tensor]| {
         let (value, slope) = value_and_grad(&inputs[0], |x| frozen.forward(x).square().sum_all());
         vec![value, slope]
     };
     let workload = Workload { activity: Activity::InputGrad, arch: Arch::ResNet18Cifar };
     let flops = Step::in_precision(workload, IMAGES, &device, precision).flops() as f64;
-    let mut replayed = Replayed::new(slope);
+    let mut replayed = CapturedFn::new(slope);
     let timed = |how: &str, f: &mut dyn FnMut() -> Vec<Tensor>| {
         for _ in 0..3 {
             drop(f());
@@ -225,11 +223,11 @@ fn kernels(gpu: &Gpu, limits: &Limits) -> Vec<Row> {
     let draw = |name: &str, shape: &[usize]| uniform(&device, shape, Key::new(9).fold(name)).add_scalar(-0.5);
     let shape = [BATCH, 32, 32, 64];
     let bytes = 4.0 * shape.iter().product::<usize>() as f64;
-    let x = draw("x", &shape).tracked();
+    let x = draw("x", &shape).requires_grad();
     let plain = x.detach();
     let other = draw("other", &shape);
-    let (weight, bias) = (draw("weight", &[64]).tracked(), draw("bias", &[64]).tracked());
-    let taps = draw("taps", &[3, 3, 64, 64]).tracked();
+    let (weight, bias) = (draw("weight", &[64]).requires_grad(), draw("bias", &[64]).requires_grad());
+    let taps = draw("taps", &[3, 3, 64, 64]).requires_grad();
     let frozen = taps.detach();
     let norm = Norm { eps: 1e-5, relu: true };
     let BatchNorm { y: normed, .. } = x.batch_norm(&weight, &bias, norm);
@@ -252,13 +250,11 @@ fn kernels(gpu: &Gpu, limits: &Limits) -> Vec<Row> {
         memory("sum of rows", 1.0, &|| plain.reshape([BATCH, 65536]).sum(1)),
         memory("sum of columns", 1.0, &|| plain.reshape([BATCH * 1024, 64]).sum(0)),
         memory("batch norm and ReLU", 3.0, &|| plain.batch_norm(&weight, &bias, norm).y),
-        memory("its adjoint", 5.0, &|| pull_back(&normed, &other, &[&x], Recording::Off).remove(0)),
+        memory("its adjoint", 5.0, &|| vjp(&normed, &other, &[&x], Recording::Off).remove(0)),
         product("convolution 3×3, 64 channels", &|| plain.conv2d(&frozen, conv)),
-        product("its adjoint in the input", &|| {
-            pull_back(&by_input, &other, &[&x], Recording::Off).remove(0)
-        }),
+        product("its adjoint in the input", &|| vjp(&by_input, &other, &[&x], Recording::Off).remove(0)),
         product("its adjoint in the weights", &|| {
-            pull_back(&by_weight, &other, &[&taps], Recording::Off).remove(0)
+            vjp(&by_weight, &other, &[&taps], Recording::Off).remove(0)
         }),
     ]
 }

@@ -7,7 +7,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 use tarrl_benches::uniform;
-use tarrl_tensor::{Array, Conv, DType, Device, Key, Pool, Replayed, Tensor, Transpose, grad};
+use tarrl_tensor::{Array, CapturedFn, Conv, DType, Device, Key, Pool, Tensor, Transpose, grad};
 
 /// Calls of each function; the second captures.
 const CALLS: usize = 6;
@@ -57,7 +57,7 @@ fn attack(device: &Device, dtype: DType) -> bool {
     let step = |inputs: &[Tensor]| {
         runs.set(runs.get() + 1);
         let [u, center, labels] = inputs else { unreachable!("three inputs") };
-        let point = u.tracked();
+        let point = u.requires_grad();
         let map = point.cast(dtype).conv2d(&taps, Conv { stride: 1, pad: 1, groups: 1 });
         let map = map.channel_affine(&scale, &shift, true);
         let features = map.max_pool(Pool { window: 4, stride: 4, pad: 0 }).reshape([u.shape()[0], 32]);
@@ -73,7 +73,7 @@ fn attack(device: &Device, dtype: DType) -> bool {
             .clamp(0.0, 1.0);
         [u, center, Tensor::new(device, [3], &[call as u32 % 5, 1, 4])]
     };
-    let mut replayed = Replayed::new(step);
+    let mut replayed = CapturedFn::new(step);
     let found: Vec<_> = (0..CALLS).map(|call| replayed.call(&inputs(call))).collect();
     let captured = runs.get() == RUNS;
     // A step of zero would make every check pass.
@@ -88,7 +88,7 @@ fn two_signatures(device: &Device) -> bool {
         vec![x[0].matmul_with(&x[0], Transpose::RIGHT).softmax(), x[0].clone()]
     };
     let inputs = |call: usize| [uniform(device, &[4 + call % 2, 7], Key::new(9).fold(call))];
-    let mut replayed = Replayed::new(gram);
+    let mut replayed = CapturedFn::new(gram);
     let found: Vec<_> = (0..2 * CALLS).map(|call| replayed.call(&inputs(call))).collect();
     runs.get() == 2 * RUNS && (0..2 * CALLS).all(|call| same_bits(&found[call], &gram(&inputs(call))))
 }
@@ -96,7 +96,7 @@ fn two_signatures(device: &Device) -> bool {
 /// Whether the function runs at every call, and once more at the second, with the right results.
 fn never_captured(device: &Device, f: &dyn Fn(&Tensor) -> Tensor) -> bool {
     let runs = Cell::new(0);
-    let mut replayed = Replayed::new(|x: &[Tensor]| {
+    let mut replayed = CapturedFn::new(|x: &[Tensor]| {
         runs.set(runs.get() + 1);
         vec![f(&x[0])]
     });
@@ -108,7 +108,7 @@ fn never_captured(device: &Device, f: &dyn Fn(&Tensor) -> Tensor) -> bool {
 /// A panic in one of the runs leaves the device as it was, and the function as if it had never been called.
 fn panicking(device: &Device, at: usize) -> bool {
     let runs = Cell::new(0);
-    let mut replayed = Replayed::new(|x: &[Tensor]| {
+    let mut replayed = CapturedFn::new(|x: &[Tensor]| {
         runs.set(runs.get() + 1);
         let y = x[0].exp();
         assert!(runs.get() != at, "as expected");
@@ -116,7 +116,7 @@ fn panicking(device: &Device, at: usize) -> bool {
     });
     let x = uniform(device, &[5], Key::new(11));
     let calls = if at == 1 { 1 } else { 2 };
-    let call = |replayed: &mut Replayed<_>| {
+    let call = |replayed: &mut CapturedFn<_>| {
         panic::catch_unwind(AssertUnwindSafe(|| replayed.call(std::slice::from_ref(&x))))
     };
     let first: Vec<bool> = (0..calls).map(|_| call(&mut replayed).is_ok()).collect();
@@ -128,7 +128,7 @@ fn panicking(device: &Device, at: usize) -> bool {
 /// A label out of range in a replay is told when a result is read, and no more after that.
 fn fault(device: &Device) -> bool {
     let logits = uniform(device, &[2, 3], Key::new(12));
-    let mut replayed = Replayed::new(|labels: &[Tensor]| vec![logits.cross_entropy(labels[0].array())]);
+    let mut replayed = CapturedFn::new(|labels: &[Tensor]| vec![logits.cross_entropy(labels[0].array())]);
     let mut read = |labels: [u32; 2]| {
         let labels = Tensor::new(device, [2], &labels);
         panic::catch_unwind(AssertUnwindSafe(|| replayed.call(&[labels])[0].array().to_f64())).is_ok()
@@ -141,7 +141,7 @@ fn fault(device: &Device) -> bool {
 fn weights_stay(device: &Device) -> bool {
     let draw = |name: &str| uniform(device, &[6], Key::new(13).fold(name));
     let weights = RefCell::new(draw("weights"));
-    let mut replayed = Replayed::new(|x: &[Tensor]| vec![&x[0] * &*weights.borrow()]);
+    let mut replayed = CapturedFn::new(|x: &[Tensor]| vec![&x[0] * &*weights.borrow()]);
     let x = draw("x");
     let before: Vec<_> = (0..2).map(|_| replayed.call(std::slice::from_ref(&x))).collect();
     weights.replace(draw("others"));
@@ -163,7 +163,7 @@ fn threads(device: &Device) -> bool {
             right
         });
         let here = (1..20).all(|n| {
-            let mut replayed = Replayed::new(|x: &[Tensor]| vec![x[0].exp().square().sum_all()]);
+            let mut replayed = CapturedFn::new(|x: &[Tensor]| vec![x[0].exp().square().sum_all()]);
             let x = uniform(device, &[40 * n], Key::new(14));
             let expected = [x.exp().square().sum_all()];
             (0..3).all(|_| same_bits(&replayed.call(std::slice::from_ref(&x)), &expected))

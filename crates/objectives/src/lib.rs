@@ -11,7 +11,7 @@
 //! use tarrl_objectives::nt_xent;
 //! use tarrl_tensor::{Tensor, cpu, grad};
 //!
-//! let z = Tensor::new(&cpu(), [2, 2], &[1.0f64, 0.0, 0.0, 1.0]).tracked(); // (n, d)
+//! let z = Tensor::new(&cpu(), [2, 2], &[1.0f64, 0.0, 0.0, 1.0]).requires_grad(); // (n, d)
 //! let loss = nt_xent(&z, &z.detach(), 0.5);
 //! assert!((loss.item() - (2.0 * (-2.0f64).exp()).ln_1p()).abs() < 1e-12); // ln(1 + 2e⁻²)
 //! assert_eq!(grad(&loss, &[&z]).remove(0).shape()[..], [2, 2]);

@@ -110,9 +110,9 @@ mod tests {
     #[test]
     fn keys_are_normalized_constants() {
         let mut queue = Queue::new(&cpu(), Key::new(1), [2, 2]);
-        queue.push(&Tensor::new(&cpu(), [1, 2], &[3.0f32, 4.0]).tracked());
+        queue.push(&Tensor::new(&cpu(), [1, 2], &[3.0f32, 4.0]).requires_grad());
         assert_eq!(queue.rows().slice(0, 0, 1).to_vec::<f32>(), [0.6, 0.8]);
-        assert!(!queue.rows().is_tracked());
+        assert!(!queue.rows().tracks_grad());
     }
 
     #[test]

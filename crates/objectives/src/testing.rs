@@ -38,7 +38,7 @@ pub(crate) fn assert_golden(loss: Loss<'_>, at: &[Tensor], golden: f64) {
 #[track_caller]
 pub(crate) fn assert_golden_gradient(loss: Loss<'_>, at: &[Tensor], row: &[f64], norm: Option<f64>) {
     let mut moving = at.to_vec();
-    moving[0] = moving[0].tracked();
+    moving[0] = moving[0].requires_grad();
     let found = grad(&loss(&moving), &[&moving[0]]).remove(0).to_vec::<f64>();
     for (found, golden) in found.iter().zip(row) {
         assert!((found - golden).abs() < 1e-9, "{found} but {golden}");
@@ -49,7 +49,7 @@ pub(crate) fn assert_golden_gradient(loss: Loss<'_>, at: &[Tensor], row: &[f64],
 
 /// The gradients in all tensors.
 pub(crate) fn gradients(loss: Loss<'_>, at: &[Tensor]) -> Vec<Tensor> {
-    let at: Vec<Tensor> = at.iter().map(Tensor::tracked).collect();
+    let at: Vec<Tensor> = at.iter().map(Tensor::requires_grad).collect();
     grad(&loss(&at), &at.iter().collect::<Vec<_>>())
 }
 

@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use serde_json::{Value, json};
-//! use tarrl_study::jobs::{Display, Graph, Job, Plan, Runs, Setting, Spec, Stage, execute};
+//! use tarrl_study::jobs::{Display, Graph, Job, Plan, Runs, RunEnvironment, Spec, Stage, execute};
 //!
 //! # let out = std::env::temp_dir().join(format!("tarrl-study-doc-{}", std::process::id()));
 //! let spec = Spec {
@@ -25,7 +25,7 @@
 //! let lock = runs.open()?;
 //! let plan = Plan::new(&graph, &runs);
 //! let display = Display::lines(&plan, Box::new(std::io::sink()));
-//! let setting = Setting { provenance: Value::Null, device: tarrl_tensor::cpu() };
+//! let setting = RunEnvironment { provenance: Value::Null, device: tarrl_tensor::cpu() };
 //! let results = execute(&plan, &runs, &lock, &setting, None, &display).into_result()?;
 //! assert_eq!(results[&key].output, 42);
 //! # std::fs::remove_dir_all(&out)?;

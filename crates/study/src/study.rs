@@ -11,7 +11,7 @@ use tarrl_train::Method;
 
 use crate::jobs::{Graph, Key};
 use crate::profile::Sweep;
-use crate::stages::{self, Lab};
+use crate::stages::{self, StudyContext};
 use crate::tables::Table;
 
 /// The jobs of a study, and which of them each table shows.
@@ -66,7 +66,7 @@ impl Study {
     ///
     /// # Errors
     /// Fails if a dataset or a method that the profile names is missing or faulty.
-    pub fn new(lab: &Arc<Lab>, methods: &Path) -> anyhow::Result<Self> {
+    pub fn new(lab: &Arc<StudyContext>, methods: &Path) -> anyhow::Result<Self> {
         let profile = &lab.profile;
         let manifest = lab.catalog.manifest(&profile.dataset)?;
         let mut graph = Graph::default();
@@ -119,7 +119,7 @@ fn jobs<'a>(rows: impl IntoIterator<Item = &'a Row>, of: impl Fn(&RowJobs) -> Ve
 
 /// A study while its jobs are laid out; a job that several tables show is there once.
 struct Layout<'a> {
-    lab: &'a Arc<Lab>,
+    lab: &'a Arc<StudyContext>,
     methods: &'a Path,
     manifest: Manifest,
     data: Key,

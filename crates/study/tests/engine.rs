@@ -9,8 +9,8 @@ use std::time::Instant;
 use anyhow::bail;
 use serde_json::{Value, json};
 use tarrl_study::jobs::{
-    Display, Graph, Job, JobContext, JobFolder, Key, Outcome, Plan, Runs, Setting, Spec, Stage, State,
-    TimeIsUp, execute,
+    Display, Graph, Job, JobContext, JobFolder, Key, Plan, RunEnvironment, RunSummary, Runs, Spec, Stage,
+    State, TimeIsUp, execute,
 };
 
 type Journal = Arc<Mutex<Vec<String>>>;
@@ -61,17 +61,17 @@ impl Write for Screen {
 }
 
 /// Runs the graph in `out` and returns what came of it and what was shown.
-fn run(graph: &Graph, out: &Path) -> (Outcome, String) {
+fn run(graph: &Graph, out: &Path) -> (RunSummary, String) {
     run_until(graph, out, None)
 }
 
-fn run_until(graph: &Graph, out: &Path, deadline: Option<Instant>) -> (Outcome, String) {
+fn run_until(graph: &Graph, out: &Path, deadline: Option<Instant>) -> (RunSummary, String) {
     let runs = Runs::new(out, "p");
     let lock = runs.open().unwrap();
     let plan = Plan::new(graph, &runs);
     let screen = Screen::default();
     let display = Display::lines(&plan, Box::new(screen.clone()));
-    let setting = Setting { provenance: json!({"version": "test"}), device: tarrl_tensor::cpu() };
+    let setting = RunEnvironment { provenance: json!({"version": "test"}), device: tarrl_tensor::cpu() };
     let outcome = execute(&plan, &runs, &lock, &setting, deadline, &display);
     let shown = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
     (outcome, shown)

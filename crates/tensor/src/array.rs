@@ -58,7 +58,7 @@ impl Array {
     }
 
     /// As [`new`](Array::new), for numbers that follow from shapes and settings alone, such as the places of a diagonal: a
-    /// device brings them from the host once, and work that reads them can be captured ([`Replayed`](crate::Replayed)).
+    /// device brings them from the host once, and work that reads them can be captured ([`CapturedFn`](crate::CapturedFn)).
     ///
     /// # Panics
     /// As [`new`](Array::new).

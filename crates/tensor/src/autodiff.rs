@@ -1,7 +1,7 @@
 //! Reverse mode: gradients with respect to chosen tensors, and gradients of gradients.
 
 use crate::array::Array;
-use crate::graph::{Node, history};
+use crate::graph::{Node, topological_order};
 use crate::tensor::Tensor;
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -16,15 +16,15 @@ use std::sync::Arc;
 /// If `y` has more than one element.
 #[track_caller]
 pub fn grad(y: &Tensor, wrt: &[&Tensor]) -> Vec<Tensor> {
-    pull_back(y, &one(y), wrt, Recording::Off)
+    vjp(y, &one(y), wrt, Recording::Off)
 }
 
 /// As [`grad`], of a value that nobody needs any more: what its record holds is freed on the way, so that the gradients
 /// come into the room of the activations. Drop what else of the record you hold (embeddings, parts of the loss) before.
 #[track_caller]
-pub fn grad_once(y: Tensor, wrt: &[&Tensor]) -> Vec<Tensor> {
+pub fn backward(y: Tensor, wrt: &[&Tensor]) -> Vec<Tensor> {
     let dy = one(&y);
-    let nodes = history(&y);
+    let nodes = topological_order(&y);
     drop(y);
     walk(nodes, &dy, wrt, Recording::Off)
 }
@@ -32,7 +32,7 @@ pub fn grad_once(y: Tensor, wrt: &[&Tensor]) -> Vec<Tensor> {
 /// As [`grad`], with results that can be differentiated again.
 #[track_caller]
 pub fn grad_recorded(y: &Tensor, wrt: &[&Tensor]) -> Vec<Tensor> {
-    pull_back(y, &one(y), wrt, Recording::On)
+    vjp(y, &one(y), wrt, Recording::On)
 }
 
 /// The value of `f` at `x` and its gradient there.
@@ -46,10 +46,10 @@ pub fn grad_recorded(y: &Tensor, wrt: &[&Tensor]) -> Vec<Tensor> {
 /// ```
 #[track_caller]
 pub fn value_and_grad(x: &Tensor, f: impl Fn(&Tensor) -> Tensor) -> (Tensor, Tensor) {
-    let x = x.detach().tracked();
+    let x = x.detach().requires_grad();
     let y = f(&x);
     let value = y.detach();
-    (value, grad_once(y, &[&x]).remove(0))
+    (value, backward(y, &[&x]).remove(0))
 }
 
 /// Whether a pull-back is itself recorded.
@@ -66,9 +66,9 @@ pub enum Recording {
 /// # Panics
 /// If `dy` has not the shape of `y`.
 #[track_caller]
-pub fn pull_back(y: &Tensor, dy: &Tensor, wrt: &[&Tensor], recording: Recording) -> Vec<Tensor> {
-    assert_eq!(y.shape(), dy.shape(), "pull_back: output {:?} but gradient {:?}", y.shape(), dy.shape());
-    walk(history(y), dy, wrt, recording)
+pub fn vjp(y: &Tensor, dy: &Tensor, wrt: &[&Tensor], recording: Recording) -> Vec<Tensor> {
+    assert_eq!(y.shape(), dy.shape(), "vjp: output {:?} but gradient {:?}", y.shape(), dy.shape());
+    walk(topological_order(y), dy, wrt, recording)
 }
 
 /// The backward pass over a history, whose nodes it lets go as soon as they are done.
@@ -223,7 +223,7 @@ fn operands<'a>(
     node: &'a Arc<Node>,
     place: &'a impl Fn(&Arc<Node>) -> Option<usize>,
 ) -> impl Iterator<Item = Option<usize>> + 'a {
-    node.edges().iter().map(move |edge| edge.tracked().and_then(place))
+    node.edges().iter().map(move |edge| edge.node().and_then(place))
 }
 
 #[track_caller]
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn derivatives_nest_to_the_third() {
-        let x = scalar(1.5).tracked();
+        let x = scalar(1.5).requires_grad();
         let y = x.powf(4.0);
         let d1 = grad_recorded(&y, &[&x]).remove(0);
         let d2 = grad_recorded(&d1, &[&x]).remove(0);
@@ -251,13 +251,13 @@ mod tests {
         assert!((d1.item() - 4.0 * 1.5f64.powi(3)).abs() < 1e-12);
         assert!((d2.item() - 12.0 * 1.5f64.powi(2)).abs() < 1e-12);
         assert!((d3.item() - 24.0 * 1.5).abs() < 1e-12);
-        assert!(!d3.is_tracked());
+        assert!(!d3.tracks_grad());
     }
 
     #[test]
     fn tracking_a_tracked_value_keeps_its_history() {
-        let x = scalar(2.0).tracked();
-        let inner = x.square().tracked();
+        let x = scalar(2.0).requires_grad();
+        let inner = x.square().requires_grad();
         let y = inner.square();
         let d_inner = grad_recorded(&y, &[&inner]).remove(0); // 2x²
         assert_eq!(d_inner.item(), 8.0);
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn independent_tensors_have_zero_gradient() {
-        let (x, z) = (scalar(2.0).tracked(), scalar(3.0).tracked());
+        let (x, z) = (scalar(2.0).requires_grad(), scalar(3.0).requires_grad());
         let y = x.square();
         assert_eq!(grad(&y, &[&z, &x]).iter().map(Tensor::item).collect::<Vec<_>>(), [0.0, 4.0]);
         assert_eq!(grad(&scalar(1.0), &[&x]).remove(0).item(), 0.0);
@@ -278,7 +278,7 @@ mod tests {
         use std::sync::atomic::{AtomicUsize, Ordering};
         let calls = Arc::new(AtomicUsize::new(0));
         let seen = calls.clone();
-        let (x, w) = (scalar(2.0).tracked(), scalar(5.0).tracked());
+        let (x, w) = (scalar(2.0).requires_grad(), scalar(5.0).requires_grad());
         let product = &x * &w;
         let y =
             Tensor::record(crate::Op::Custom("probe"), product.array().clone(), &[&product, &w], move |p| {
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_gradient_through_a_shared_value_is_summed_once() {
-        let x = scalar(3.0).tracked();
+        let x = scalar(3.0).requires_grad();
         let s = &x + &x;
         let y = &s * &s; // 4x²
         assert_eq!(grad(&y, &[&x]).remove(0).item(), 24.0);
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_gradient_taken_once_is_the_same_and_frees_on_the_way() {
-        let x = scalar(1.5).tracked();
+        let x = scalar(1.5).requires_grad();
         let witness = Arc::new(());
         let (alive, seen) = (Arc::downgrade(&witness), Arc::new(std::sync::Mutex::new(Vec::new())));
         let probe = |input: &Tensor, held: Option<Arc<()>>| {
@@ -320,7 +320,7 @@ mod tests {
         let y = probe(&probe(&x.square(), None), Some(witness)).powf(3.0);
         let whole = grad(&y, &[&x]).remove(0).item();
         seen.lock().unwrap().clear();
-        let once = grad_once(y, &[&x]).remove(0).item();
+        let once = backward(y, &[&x]).remove(0).item();
         assert_eq!((whole, once), (6.0 * 1.5f64.powi(5), whole));
         // The later op had its witness; when the earlier one was reached, nothing of the later one was left.
         assert_eq!(*seen.lock().unwrap(), [(true, 1), (false, 0)]);
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_long_chain_drops_without_recursion() {
-        let mut x = scalar(0.0).tracked();
+        let mut x = scalar(0.0).requires_grad();
         for _ in 0..300_000 {
             x = x.add_scalar(1.0);
         }

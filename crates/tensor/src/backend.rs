@@ -1,8 +1,8 @@
 //! What a device can do: few, coarse kernels behind an object-safe trait. No differentiation in here.
 
 use crate::array::{Array, Buffer, DType, HostSlice, HostVec};
+use crate::captured::Captured;
 use crate::key::Key;
-use crate::replay::Captured;
 use crate::shape::{Shape, Split};
 use crate::update::{Rule, Update, Updated};
 use crate::views::Painting;

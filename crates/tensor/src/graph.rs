@@ -63,7 +63,7 @@ impl Node {
         vjp: Option<Vjp>,
     ) -> Arc<Self> {
         let edges: Vec<Edge> = inputs.iter().map(|t| t.edge()).collect();
-        let depth = edges.iter().filter_map(Edge::tracked).map(|n| n.depth + 1).max().unwrap_or(0);
+        let depth = edges.iter().filter_map(Edge::node).map(|n| n.depth + 1).max().unwrap_or(0);
         let output = keep_output.then(|| y.clone());
         Arc::new(Node { op, edges, shape: *y.shape(), dtype: y.dtype(), depth, output, vjp })
     }
@@ -79,7 +79,7 @@ impl Node {
 
 impl Edge {
     /// The node of a tracked operand.
-    pub fn tracked(&self) -> Option<&Arc<Node>> {
+    pub fn node(&self) -> Option<&Arc<Node>> {
         match self {
             Edge::Tracked(node) => Some(node),
             Edge::Constant(_) => None,
@@ -89,13 +89,13 @@ impl Edge {
 
 /// The recorded history of `y`, every node after its operands and `y`'s own node last.
 /// Empty if `y` is not tracked. The order is the same in every run.
-pub fn history(y: &Tensor) -> Vec<Arc<Node>> {
+pub fn topological_order(y: &Tensor) -> Vec<Arc<Node>> {
     let mut seen = HashSet::new();
     let mut nodes = Vec::new();
     let mut stack: Vec<Arc<Node>> = y.node().cloned().into_iter().collect();
     while let Some(node) = stack.pop() {
         if seen.insert(Arc::as_ptr(&node)) {
-            stack.extend(node.edges.iter().filter_map(Edge::tracked).cloned());
+            stack.extend(node.edges.iter().filter_map(Edge::node).cloned());
             nodes.push(node);
         }
     }

@@ -52,8 +52,8 @@ impl Tensor {
     ///
     /// Of a value that is tracked already, the result is a variable that still depends on its history,
     /// so that derivatives nest.
-    pub fn tracked(&self) -> Self {
-        if self.is_tracked() {
+    pub fn requires_grad(&self) -> Self {
+        if self.tracks_grad() {
             return Tensor::record(Op::Identity, self.array.clone(), &[self], |p| {
                 vec![p.need(0, || p.dy().clone())]
             });
@@ -92,7 +92,7 @@ impl Tensor {
     }
 
     fn record_with(op: Op, y: Array, inputs: &[&Tensor], keep_output: bool, vjp: Vjp) -> Self {
-        let tracked = inputs.iter().any(|t| t.is_tracked());
+        let tracked = inputs.iter().any(|t| t.tracks_grad());
         let node = tracked.then(|| Node::new(op, &y, inputs, keep_output, Some(vjp)));
         Tensor { array: y, node }
     }
@@ -112,7 +112,7 @@ impl Tensor {
     }
 
     /// Whether this value depends on a tracked input.
-    pub fn is_tracked(&self) -> bool {
+    pub fn tracks_grad(&self) -> bool {
         self.node.is_some()
     }
 
@@ -185,6 +185,6 @@ impl From<Array> for Tensor {
 
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}{}", self.array, if self.is_tracked() { ", tracked" } else { "" })
+        write!(f, "{:?}{}", self.array, if self.tracks_grad() { ", tracked" } else { "" })
     }
 }

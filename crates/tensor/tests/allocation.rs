@@ -53,7 +53,7 @@ fn a_step_allocates_nothing_large_after_warm_up() {
             .map(|w| &w * 0.05);
         let (ones, zeros) = (|c| full(&device, c, 1.0), |c| full(&device, c, 0.0));
         let mut step = || {
-            let tracked = weights.each_ref().map(Tensor::tracked);
+            let tracked = weights.each_ref().map(Tensor::requires_grad);
             let mut h = x.clone();
             for (i, w) in tracked.iter().enumerate() {
                 let c = w.shape()[3];

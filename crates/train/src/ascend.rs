@@ -59,7 +59,7 @@ mod tests {
         assert!((found[0] - found[2]).abs() > 0.2 - 1e-6, "{found:?}");
         // The box ends at 1, where the second row may go by 0.02 only.
         assert!((found[1] - 0.4).abs() < 1e-6 && (found[3] - 1.0).abs() < 1e-6, "{found:?}");
-        assert!(!u.is_tracked());
+        assert!(!u.tracks_grad());
     }
 
     #[test]

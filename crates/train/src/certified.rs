@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::fraction;
 use tarrl_bound::{Anchor, Divergence};
-use tarrl_encoders::{Encoder, IntervalDisplacement, Linear, Pass};
+use tarrl_encoders::{Encoder, ForwardContext, IntervalDisplacement, Linear};
 use tarrl_tensor::{Array, Tensor};
 
 /// `λ · E D(f(x), f(x) + |Δ|)`, or the worst case of a contrast between images or of telling clusters apart, where `|Δ|`
@@ -85,7 +85,13 @@ impl Certified {
     /// # Panics
     /// As [`Encoder::interval_displacement`].
     #[track_caller]
-    pub fn value(&self, encoder: &Encoder, x: &Tensor, epsilon_scale: f64, pass: &mut Pass) -> Tensor {
+    pub fn value(
+        &self,
+        encoder: &Encoder,
+        x: &Tensor,
+        epsilon_scale: f64,
+        pass: &mut ForwardContext,
+    ) -> Tensor {
         let found = self.intervals(encoder, x, epsilon_scale, pass);
         match &self.contrast {
             Some(contrast) => contrast.value(&found),
@@ -100,7 +106,7 @@ impl Certified {
         encoder: &Encoder,
         x: &Tensor,
         epsilon_scale: f64,
-        pass: &mut Pass,
+        pass: &mut ForwardContext,
     ) -> IntervalDisplacement {
         encoder.interval_displacement(x, self.epsilon * epsilon_scale, pass)
     }
@@ -190,7 +196,7 @@ impl Contrast {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tarrl_encoders::{EncoderConfig, LinearBias, Role, Site};
+    use tarrl_encoders::{EncoderConfig, LinearBias, ParamBuilder, Role};
     use tarrl_tensor::{DType, Key, Random, cpu};
 
     /// The term is above what any point of the ball reaches, as `Divergence` measures both.
@@ -201,15 +207,15 @@ mod tests {
         let encoder = Encoder::new(&EncoderConfig { width: 0.125, ..EncoderConfig::default() }, &device, key);
         let keys: Vec<Key> = (0..6usize).map(|i| key.fold(i)).collect();
         let x = Tensor::random(&device, Random::Uniform, &keys, &[8, 8, 1], DType::F32);
-        let z = encoder.forward(&x, &mut Pass::eval());
+        let z = encoder.forward(&x, &mut ForwardContext::eval());
         for divergence in [Divergence::L2, Divergence::SquaredL2, Divergence::RelativeL2] {
             let certified = Certified { divergence, ..Certified::default() };
-            let bound = certified.value(&encoder, &x, 0.3, &mut Pass::eval()).item();
+            let bound = certified.value(&encoder, &x, 0.3, &mut ForwardContext::eval()).item();
             for trial in 0..20usize {
                 let keys: Vec<Key> = keys.iter().map(|key| key.fold(trial)).collect();
                 let noise = Tensor::random(&device, Random::Uniform, &keys, &[8, 8, 1], DType::F32);
                 let u = (&x + &noise.add_scalar(-0.5).sign().mul_scalar(0.03)).clamp(0.0, 1.0);
-                let moved = divergence.mean(&z, &encoder.forward(&u, &mut Pass::eval())).item();
+                let moved = divergence.mean(&z, &encoder.forward(&u, &mut ForwardContext::eval())).item();
                 assert!(moved > 0.0 && moved <= bound, "{divergence:?}: {moved} {bound}");
             }
         }
@@ -247,7 +253,7 @@ mod tests {
             center: tensor([-0.2, 0.1, 0.0, 0.0]),
             radius: tensor([0.3, 0.5, 0.0, 0.7]),
         };
-        let mut head = Linear::new(&Site::new(&device, Key::new(1)), [2, 2], LinearBias::With);
+        let mut head = Linear::new(&ParamBuilder::new(&device, Key::new(1)), [2, 2], LinearBias::With);
         head.visit_mut(&mut |_, role, value| {
             *value = match role {
                 Role::Bias => Tensor::new(&device, [2], &[0.1f32, -0.1]),
@@ -271,14 +277,14 @@ mod tests {
         let x = Tensor::random(&device, Random::Uniform, &keys, &[8, 8, 1], DType::F32);
         let contrast = Contrast { temperature: 0.5, group: 3 };
         let certified = Certified { contrast: Some(contrast), ..Certified::default() };
-        let bound = certified.value(&encoder, &x, 0.3, &mut Pass::eval()).item();
-        let clean = encoder.forward(&x, &mut Pass::eval());
-        let still = certified.value(&encoder, &x, 0.0, &mut Pass::eval()).item();
+        let bound = certified.value(&encoder, &x, 0.3, &mut ForwardContext::eval()).item();
+        let clean = encoder.forward(&x, &mut ForwardContext::eval());
+        let still = certified.value(&encoder, &x, 0.0, &mut ForwardContext::eval()).item();
         for trial in 0..20usize {
             let keys: Vec<Key> = keys.iter().map(|key| key.fold(trial)).collect();
             let noise = Tensor::random(&device, Random::Uniform, &keys, &[8, 8, 1], DType::F32);
             let u = (&x + &noise.add_scalar(-0.5).sign().mul_scalar(0.03)).clamp(0.0, 1.0);
-            let center = &encoder.forward(&u, &mut Pass::eval()) - &clean;
+            let center = &encoder.forward(&u, &mut ForwardContext::eval()) - &clean;
             let radius = center.zeros_like();
             let at = contrast.value(&IntervalDisplacement { clean: clean.clone(), center, radius }).item();
             assert!(at <= bound && at != still, "{at} {bound}");

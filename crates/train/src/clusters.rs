@@ -1,7 +1,7 @@
 //! Classes that nobody named: k-means on the representations of a teacher.
 
 use tarrl_data::Dataset;
-use tarrl_encoders::Frozen;
+use tarrl_encoders::InferenceEncoder;
 use tarrl_tensor::{Array, Device, Key, Tensor, Transpose};
 
 /// Turns of Lloyd's algorithm at most; it ends earlier when no sample changes its cluster.
@@ -12,7 +12,7 @@ const BATCH: usize = 256;
 
 /// For each number of `sets` the cluster of every image of `data`, by unit representations of the `teacher`.
 pub(crate) fn clusters(
-    teacher: &Frozen,
+    teacher: &InferenceEncoder,
     data: &Dataset,
     device: &Device,
     sets: &[usize],

@@ -3,8 +3,8 @@
 use crate::optimizer::Parameter;
 use crate::train_config::TrainConfig;
 use tarrl_encoders::{
-    Encoder, EncoderConfig, Linear, LinearBias, Module, Pass, Predictor, PredictorConfig, Projector,
-    ProjectorConfig, Role, Site,
+    Encoder, EncoderConfig, ForwardContext, Linear, LinearBias, Module, ParamBuilder, Predictor,
+    PredictorConfig, Projector, ProjectorConfig, Role,
 };
 use tarrl_tensor::{Device, Key, Tensor};
 
@@ -65,7 +65,7 @@ impl Model {
         });
         let projector = (method.compares_embeddings())
             .then(|| Projector::new(&projector, dim, device, key.fold("projector")));
-        let site = Site::new(device, key.fold("classifier")).at("classifier");
+        let site = ParamBuilder::new(device, key.fold("classifier")).at("classifier");
         let linear = |(i, &k): (usize, &usize)| {
             Classifier(Linear::new(&site.at(&i.to_string()), [dim, k], LinearBias::With))
         };
@@ -87,7 +87,7 @@ impl Model {
 
     /// Images `(n, h, w, c)` through everything.
     #[track_caller]
-    pub(crate) fn embed(&self, x: &Tensor, pass: &mut Pass) -> Embedded {
+    pub(crate) fn embed(&self, x: &Tensor, pass: &mut ForwardContext) -> Embedded {
         self.heads.embed(self.encoder.forward(x, pass), pass)
     }
 }
@@ -95,7 +95,7 @@ impl Model {
 impl Heads {
     /// Representations `(n, d)` through the heads that the objective looks at.
     #[track_caller]
-    pub(crate) fn embed(&self, h: Tensor, pass: &mut Pass) -> Embedded {
+    pub(crate) fn embed(&self, h: Tensor, pass: &mut ForwardContext) -> Embedded {
         let Some(projector) = &self.projector else {
             let online = self.classifiers.first().map(|classifier| classifier.logits(&h));
             return Embedded { h, online, target: None };

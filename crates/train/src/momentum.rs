@@ -1,7 +1,7 @@
 //! The slow copy of the networks that views are compared with.
 
 use crate::model::{Embedded, Heads, Model};
-use tarrl_encoders::{BATCH_NORM_MOMENTUM, Buffers, Ema, Module, Pass, detach, ema};
+use tarrl_encoders::{BATCH_NORM_MOMENTUM, Buffers, Ema, ForwardContext, Module, detach, ema};
 use tarrl_tensor::Tensor;
 
 /// Encoder and projector that follow the trained ones (Grill et al. 2020; He et al. 2020): constants.
@@ -20,9 +20,9 @@ impl Slow {
         Slow(copy)
     }
 
-    /// What it says of images `(n, h, w, c)`, with the pass whose statistics it [absorbs](Slow::absorb).
-    pub(crate) fn embed(&self, x: &Tensor) -> (Embedded, Pass) {
-        let mut pass = Pass::train();
+    /// What it says of images `(n, h, w, c)`, with the pass whose statistics it [absorbs](Slow::update_running_stats).
+    pub(crate) fn embed(&self, x: &Tensor) -> (Embedded, ForwardContext) {
+        let mut pass = ForwardContext::train();
         (self.0.embed(x, &mut pass), pass)
     }
 
@@ -31,8 +31,8 @@ impl Slow {
         ema(&mut self.0, model, &Ema { momentum: m, buffers: Buffers::Own });
     }
 
-    pub(crate) fn absorb(&mut self, pass: &Pass) {
-        self.0.absorb(pass, BATCH_NORM_MOMENTUM);
+    pub(crate) fn update_running_stats(&mut self, pass: &ForwardContext) {
+        self.0.update_running_stats(pass, BATCH_NORM_MOMENTUM);
     }
 
     pub(crate) fn module(&self) -> &dyn Module {

@@ -1,7 +1,7 @@
 //! What representations are good for, watched while they are learned.
 
 use tarrl_data::Dataset;
-use tarrl_encoders::Frozen;
+use tarrl_encoders::InferenceEncoder;
 use tarrl_tensor::{Array, Device, Key, Tensor, Transpose};
 
 /// Images that know their class, and images that are asked for it.
@@ -45,7 +45,7 @@ impl Monitor {
     }
 
     /// The share of the queries in `[0, 1]` whose nearest neighbors in the bank, by cosine, vote for their class.
-    pub(crate) fn knn(&self, encoder: &Frozen) -> f64 {
+    pub(crate) fn knn(&self, encoder: &InferenceEncoder) -> f64 {
         let unit = |parts: &[Tensor]| {
             let parts: Vec<Tensor> = parts.iter().map(|x| encoder.forward(x).detach()).collect();
             Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0).l2_normalize(1e-12)

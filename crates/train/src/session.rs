@@ -21,14 +21,15 @@ use tarrl_bound::Observation;
 use tarrl_data::Batch;
 use tarrl_encoders::checkpoint::{Metadata, save_encoder};
 use tarrl_encoders::{
-    Branch, Encoder, Frozen, Norms, detach, parameters, set_buffers, set_parameters, track,
+    BatchNormMode, BnBranch, Encoder, InferenceEncoder, detach, parameters, set_buffers, set_parameters,
+    track,
 };
 use tarrl_tensor::{Array, Key, Tensor};
 
 /// A training under way.
 pub(crate) struct Session<'a> {
     training: &'a Pretraining<'a>,
-    teacher: Option<Frozen>,
+    teacher: Option<InferenceEncoder>,
     /// For each set the cluster of every image of the dataset.
     clusters: Vec<Vec<u32>>,
     monitor: Monitor,
@@ -101,7 +102,7 @@ impl<'a> Session<'a> {
         }
         let seen = Seen::of(run.rewind(state.step)?);
         let steps_per_epoch = (data.len() / config.batch) as u64;
-        let teacher = training.teacher.map(Encoder::frozen);
+        let teacher = training.teacher.map(Encoder::inference);
         let sets = config.method.clusters();
         let clusters = match &teacher {
             Some(teacher) if !sets.is_empty() => {
@@ -285,7 +286,7 @@ impl<'a> Session<'a> {
     }
 
     /// The statistics that heads see the encoder with.
-    fn kept(&self) -> Branch {
+    fn kept(&self) -> BnBranch {
         self.training.config.method.network.keeps.unwrap_or_default()
     }
 
@@ -365,7 +366,7 @@ impl<'a> Session<'a> {
         let mut model = self.state.model;
         detach(&mut model);
         // Of two sets of batch norm one is left, so that nobody has to know later that there were two.
-        if self.training.config.method.network.batch_norm == Norms::Dual {
+        if self.training.config.method.network.batch_norm == BatchNormMode::Dual {
             model.encoder = model.encoder.only(kept);
         }
         let config = self.training.config;

@@ -6,7 +6,7 @@ use common::images;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tarrl_encoders::checkpoint::load_encoder;
-use tarrl_encoders::{Branch, Encoder, EncoderConfig, Module, Norms, ProjectorConfig};
+use tarrl_encoders::{BatchNormMode, BnBranch, Encoder, EncoderConfig, Module, ProjectorConfig};
 use tarrl_tensor::{Cpu, Device, Key};
 use tarrl_train::{EpochRecord, Finish, Method, Options, Pretraining, Record, TrainConfig};
 
@@ -70,7 +70,7 @@ fn trains_and_goes_on(name: &str, config: &TrainConfig) {
     // What is left is an encoder with one set of statistics that anybody can read.
     let device = Cpu::default().open();
     let kept = load_encoder(&whole.path().join("encoder.safetensors"), &device).unwrap();
-    assert_eq!((kept.dim(), kept.config().norm), (16, Norms::Single), "{name}");
+    assert_eq!((kept.dim(), kept.config().norm), (16, BatchNormMode::Single), "{name}");
 }
 
 #[test]
@@ -107,13 +107,13 @@ fn parts_without_a_file_train_and_go_on_to_the_same_bits() {
 /// An encoder at rest with the two sets of statistics answers differently; the file decides which one is left.
 #[test]
 fn the_kept_statistics_are_those_that_the_file_names() {
-    let method = |keeps: Branch| {
+    let method = |keeps: BnBranch| {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/methods");
         let mut method = Method::read(&Path::new(folder).join("acl.toml")).unwrap();
         method.network.keeps = Some(keeps);
         config(method)
     };
-    let [clean, adversarial] = [Branch::Clean, Branch::Adversarial].map(|keeps| {
+    let [clean, adversarial] = [BnBranch::Clean, BnBranch::Adversarial].map(|keeps| {
         let folder = tempfile::tempdir().unwrap();
         let Finish::Trained(trained) = run(&method(keeps), folder.path(), 1, Options::default()) else {
             panic!("nothing stopped it")

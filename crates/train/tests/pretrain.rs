@@ -168,7 +168,7 @@ fn robustness(encoder: &Encoder) -> f64 {
     let indices: Vec<usize> = (0..data.len()).collect();
     // The encoder lives on a device of its own; the CPU reads the memory of any CPU device.
     let x = Tensor::from(Array::from_ndarray(&device, &data.batch(&indices)));
-    let frozen = encoder.frozen();
+    let frozen = encoder.inference();
     let z = frozen.forward(&x);
     let away = |u: &Tensor, _: &[usize]| Divergence::L2.inner(&z, &frozen.forward(u));
     let attack = Pgd { steps: 10, step_size: 0.025, include_clean: false, ..Pgd::default() };

@@ -1,8 +1,8 @@
 //! APGD (Croce & Hein 2020; for l1 Croce & Hein 2021): gradient ascent that sets its own step.
 
+use crate::driver::{AttackDriver, StepResult};
 use crate::outcome::Outcome;
 use crate::problem::Problem;
-use crate::search::{Search, Seen};
 use crate::suite::cell::Cell;
 use crate::suite::climb::Climb;
 use crate::suite::mode::Mode;
@@ -40,12 +40,12 @@ impl Default for Apgd {
 /// passes more. Samples leave at success if the limits of the problem say so.
 ///
 /// ```
-/// use tarrl_attacks::{Apgd, Evaluation, Limits, Problem, Threat, Visit, apgd};
+/// use tarrl_attacks::{Apgd, Evaluation, Limits, Problem, Threat, Query, apgd};
 /// use tarrl_tensor::{Key, Tensor, cpu};
 ///
 /// let x = Tensor::new(&cpu(), [1, 2], &[0.5f32, 0.5]); // (n, d)
 /// let w = Tensor::new(&cpu(), [2, 1], &[1.0f32, -2.0]);
-/// let rise = |u: &Tensor, _: Visit<'_>| Evaluation::of(u.matmul(&w).reshape([1]));
+/// let rise = |u: &Tensor, _: Query<'_>| Evaluation::of(u.matmul(&w).reshape([1]));
 /// let ball = Threat::l2(0.1).around(&x);
 /// let problem = Problem::new(ball, &rise, &[Key::new(7)], Limits::default());
 /// let found = apgd(&problem, &Apgd { steps: 40, ..Apgd::default() });
@@ -57,7 +57,7 @@ impl Default for Apgd {
 #[track_caller]
 pub fn apgd(problem: &Problem<'_>, config: &Apgd) -> Outcome {
     config.check(problem.ball.threat().norm);
-    let mut search = Search::new(problem);
+    let mut search = AttackDriver::new(problem);
     search.stage().attack = "apgd".to_owned();
     for restart in 0..config.restarts {
         search.reopen();
@@ -88,7 +88,7 @@ pub(crate) fn noise(norm: Norm, width: usize, key: Key) -> Vec<f64> {
     (0..width).map(|_| draw()).collect()
 }
 
-fn ascend_all(search: &mut Search<'_>, config: &Apgd, restart: usize) {
+fn ascend_all(search: &mut AttackDriver<'_>, config: &Apgd, restart: usize) {
     let ball = search.ball().clone();
     let (threat, width) = (*ball.threat(), ball.width());
     let centers = ball.center().array().cast(tarrl_tensor::DType::F32).to_vec::<f32>();
@@ -103,13 +103,16 @@ fn ascend_all(search: &mut Search<'_>, config: &Apgd, restart: usize) {
         search.stage().step = climbs[0].1.taken;
         let points = stack(climbs.iter().map(|(_, climb)| climb.point()), ball.center());
         // All climbs take the same steps, so that they want gradients together.
-        let seen =
-            if climbs[0].1.wants_gradient() { search.look_back(&points) } else { search.look(&points) };
+        let seen = if climbs[0].1.wants_gradient() {
+            search.evaluate_with_grad(&points)
+        } else {
+            search.evaluate(&points)
+        };
         climbs = advance(climbs, &seen);
     }
 }
 
-fn advance(climbs: Vec<(Cell, Climb)>, seen: &Seen) -> Vec<(Cell, Climb)> {
+fn advance(climbs: Vec<(Cell, Climb)>, seen: &StepResult) -> Vec<(Cell, Climb)> {
     let left = seen.left.clone().unwrap_or_else(|| (0..climbs.len()).collect());
     let gradients = seen.gradient.as_ref().map(|g| g.array().cast(tarrl_tensor::DType::F32).to_vec::<f32>());
     let mut climbs: Vec<Option<(Cell, Climb)>> = climbs.into_iter().map(Some).collect();

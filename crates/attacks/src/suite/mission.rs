@@ -1,7 +1,7 @@
 //! What happens to one sample in a suite: attack after attack, class after class, restart after restart.
 
 use crate::label::ranks_of;
-use crate::outcome::{Flags, Origin, Verdict};
+use crate::outcome::{AttackStatus, Flags, Origin};
 use crate::suite::apgd::noise;
 use crate::suite::bits;
 use crate::suite::cell::Cell;
@@ -9,7 +9,7 @@ use crate::suite::climb::Climb;
 use crate::suite::fab::Walk;
 use crate::suite::home::Home;
 use crate::suite::mode::Mode;
-use crate::suite::plan::{Leave, Part, RunConfig};
+use crate::suite::plan::{AttackSpec, EarlyExit, RunConfig};
 use crate::suite::score::{Score, difference, judge};
 use crate::suite::square::{Extents, Squares};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use tarrl_tensor::Key;
 
 /// What all missions of a run share, and what is this sample's.
 pub(crate) struct Orders<'a> {
-    pub(crate) parts: &'a [Part],
+    pub(crate) parts: &'a [AttackSpec],
     pub(crate) config: &'a RunConfig,
     pub(crate) extents: Extents,
     pub(crate) cell: &'a Cell,
@@ -34,7 +34,7 @@ pub(crate) struct Mission {
     restart: usize,
     /// The other classes by descending clean logit.
     rivals: Vec<u32>,
-    search: Search,
+    search: AttackDriver,
     /// What the sample has told of all classes that targeted FAB aims at, while that runs.
     home: Option<Home>,
     /// The distance of FAB's nearest point, for the restarts of the paper.
@@ -54,7 +54,7 @@ pub(crate) struct Mission {
 
 /// The search of the moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-enum Search {
+enum AttackDriver {
     /// The sample itself has still to be seen.
     Clean,
     Climb(Climb, Score),
@@ -80,7 +80,7 @@ impl Mission {
             target: 0,
             restart: 0,
             rivals: Vec::new(),
-            search: Search::Clean,
+            search: AttackDriver::Clean,
             home: None,
             nearest: f64::INFINITY,
             done: false,
@@ -97,18 +97,18 @@ impl Mission {
     /// Where to look.
     pub(crate) fn point<'a>(&'a self, cell: &'a Cell) -> &'a [f32] {
         match &self.search {
-            Search::Clean => &cell.x,
-            Search::Climb(climb, _) => climb.point(),
-            Search::Walk(walk) => walk.point(),
-            Search::Squares(squares) => squares.point(),
+            AttackDriver::Clean => &cell.x,
+            AttackDriver::Climb(climb, _) => climb.point(),
+            AttackDriver::Walk(walk) => walk.point(),
+            AttackDriver::Squares(squares) => squares.point(),
         }
     }
 
     pub(crate) fn wish(&self) -> Wish {
         match &self.search {
-            Search::Climb(climb, _) if climb.wants_gradient() => Wish::Gradient,
-            Search::Walk(walk) if walk.beyond => Wish::Perhaps,
-            Search::Walk(_) => Wish::Gradient,
+            AttackDriver::Climb(climb, _) if climb.wants_gradient() => Wish::Gradient,
+            AttackDriver::Walk(walk) if walk.beyond => Wish::Perhaps,
+            AttackDriver::Walk(_) => Wish::Gradient,
             _ => Wish::Logits,
         }
     }
@@ -118,7 +118,7 @@ impl Mission {
         self.forward += orders.config.draws;
         let verdict = self.judge_all(orders, z);
         if orders.cell.contains(point) {
-            let before = Verdict { success: self.success, margin: self.margin };
+            let before = AttackStatus { success: self.success, margin: self.margin };
             if verdict.success && self.origin.is_none() {
                 self.origin = Some(self.origin(orders));
             }
@@ -128,24 +128,24 @@ impl Mission {
             }
         }
         let lingers = match orders.config.leave {
-            Leave::AtOnce => false,
-            Leave::AfterRun => matches!(self.search, Search::Climb(..) | Search::Walk(_)),
-            Leave::Never => true,
+            EarlyExit::AtOnce => false,
+            EarlyExit::AfterRun => matches!(self.search, AttackDriver::Climb(..) | AttackDriver::Walk(_)),
+            EarlyExit::Never => true,
         };
         self.done |= self.success && !lingers;
         !self.done
     }
 
     /// The last draw's verdict, or that of the median draw: success in most of them.
-    fn judge_all(&self, orders: &Orders<'_>, z: &[Vec<f64>]) -> Verdict {
-        let mut verdicts: Vec<Verdict> = z.iter().map(|z| judge(z, orders.label as usize)).collect();
+    fn judge_all(&self, orders: &Orders<'_>, z: &[Vec<f64>]) -> AttackStatus {
+        let mut verdicts: Vec<AttackStatus> = z.iter().map(|z| judge(z, orders.label as usize)).collect();
         if orders.mode(self.part) == Mode::Paper {
             verdicts.sort_by_key(|v| !v.success);
             let middle = verdicts.len() / 2;
-            let same = |v: &&Verdict| v.success == verdicts[middle].success;
+            let same = |v: &&AttackStatus| v.success == verdicts[middle].success;
             let margins = verdicts.iter().filter(same).map(|v| v.margin);
             let margin = margins.clone().sum::<f64>() / margins.count() as f64;
-            return Verdict { success: verdicts[middle].success, margin };
+            return AttackStatus { success: verdicts[middle].success, margin };
         }
         verdicts[verdicts.len() - 1]
     }
@@ -153,23 +153,24 @@ impl Mission {
     /// The gradients in the logits `z` (k) that the search wants pulled back to the point.
     pub(crate) fn cotangents(&self, orders: &Orders<'_>, z: &[f64]) -> Vec<Vec<f64>> {
         match &self.search {
-            Search::Climb(climb, score) if climb.wants_gradient() => {
+            AttackDriver::Climb(climb, score) if climb.wants_gradient() => {
                 vec![score.rate(z, orders.label as usize).1]
             }
-            Search::Walk(_) if self.is_at_home(orders) => {
+            AttackDriver::Walk(_) if self.is_at_home(orders) => {
                 let targets = orders.parts[self.part].targets(z.len()).unwrap_or(0);
                 let aims = self.rivals[..targets].iter();
                 aims.map(|&t| difference(z, t as usize, orders.label as usize).1).collect()
             }
-            Search::Walk(walk) => walk.cotangents(z),
+            AttackDriver::Walk(walk) => walk.cotangents(z),
             _ => Vec::new(),
         }
     }
 
     /// Whether targeted FAB sets out from the sample: it does for each class, and one look serves them all.
     fn is_at_home(&self, orders: &Orders<'_>) -> bool {
-        let aims = orders.parts.get(self.part).is_some_and(|part| matches!(part, Part::FabTargeted { .. }));
-        let begins = matches!(&self.search, Search::Walk(walk) if walk.begins()) && self.restart == 0;
+        let aims =
+            orders.parts.get(self.part).is_some_and(|part| matches!(part, AttackSpec::FabTargeted { .. }));
+        let begins = matches!(&self.search, AttackDriver::Walk(walk) if walk.begins()) && self.restart == 0;
         aims && begins && orders.config.draws == 1
     }
 
@@ -215,11 +216,11 @@ impl Mission {
         let (cell, label) = (orders.cell, orders.label as usize);
         let last = &z[z.len() - 1];
         match &mut self.search {
-            Search::Clean => {
+            AttackDriver::Clean => {
                 self.rivals = ranks_of(last).into_iter().filter(|&class| class != orders.label).collect();
                 false
             }
-            Search::Climb(climb, score) => {
+            AttackDriver::Climb(climb, score) => {
                 let score = *score;
                 let value = |z: &Vec<f64>| score.rate(z, label).0;
                 let value = if orders.mode(self.part) == Mode::Reference {
@@ -230,12 +231,12 @@ impl Mission {
                 self.flags.nan_value |= value.is_nan();
                 climb.advance(cell, value, gradients.first().map_or(&[], |g| &g[..]))
             }
-            Search::Walk(walk) => {
+            AttackDriver::Walk(walk) => {
                 let go_on = walk.advance(cell, last, gradients);
                 self.nearest = self.nearest.min(walk.nearest);
                 go_on
             }
-            Search::Squares(squares) => {
+            AttackDriver::Squares(squares) => {
                 let key = self_key(orders, self.part, self.target, self.restart);
                 squares.advance(cell, judge(last, label).margin, key, orders.config.draws == 1)
             }
@@ -244,12 +245,12 @@ impl Mission {
 
     /// The next search, if there is one.
     fn next(&mut self, orders: &Orders<'_>) {
-        if self.success && orders.config.leave != Leave::Never {
+        if self.success && orders.config.leave != EarlyExit::Never {
             self.done = true;
             return;
         }
         let classes = self.rivals.len() + 1;
-        if !matches!(self.search, Search::Clean) {
+        if !matches!(self.search, AttackDriver::Clean) {
             self.restart += 1;
         }
         loop {
@@ -271,37 +272,39 @@ impl Mission {
         self.search = self.begin(orders, &orders.parts[self.part]);
     }
 
-    fn begin(&self, orders: &Orders<'_>, part: &Part) -> Search {
+    fn begin(&self, orders: &Orders<'_>, part: &AttackSpec) -> AttackDriver {
         let cell = orders.cell;
         let key = self_key(orders, self.part, self.target, self.restart);
         let noise = || noise(cell.norm, cell.width(), key);
         let target = part.targets(self.rivals.len() + 1).map(|_| self.rivals[self.target]);
         match part {
-            Part::Apgd { loss, config } => {
-                Search::Climb(Climb::new(cell, config, &noise()), Score::Label(*loss))
+            AttackSpec::Apgd { loss, config } => {
+                AttackDriver::Climb(Climb::new(cell, config, &noise()), Score::Label(*loss))
             }
-            Part::ApgdTargeted { loss, config, .. } => {
+            AttackSpec::ApgdTargeted { loss, config, .. } => {
                 let score = Score::Target(*loss, self.rivals[self.target]);
-                Search::Climb(Climb::new(cell, config, &noise()), score)
+                AttackDriver::Climb(Climb::new(cell, config, &noise()), score)
             }
-            Part::Fab { config } | Part::FabTargeted { config, .. } => {
+            AttackSpec::Fab { config } | AttackSpec::FabTargeted { config, .. } => {
                 let walk = Walk::new(cell, config, orders.label, target);
-                Search::Walk(if self.restart == 0 {
+                AttackDriver::Walk(if self.restart == 0 {
                     walk
                 } else {
                     walk.restart(cell, &noise(), self.nearest)
                 })
             }
-            Part::Square { config } => Search::Squares(Squares::new(cell, config, orders.extents, key)),
+            AttackSpec::Square { config } => {
+                AttackDriver::Squares(Squares::new(cell, config, orders.extents, key))
+            }
         }
     }
 
     fn origin(&self, orders: &Orders<'_>) -> Origin {
         let step = match &self.search {
-            Search::Clean => return Origin { attack: "clean".to_owned(), ..Origin::default() },
-            Search::Climb(climb, _) => climb.taken,
-            Search::Walk(walk) => walk.taken,
-            Search::Squares(squares) => squares.taken,
+            AttackDriver::Clean => return Origin { attack: "clean".to_owned(), ..Origin::default() },
+            AttackDriver::Climb(climb, _) => climb.taken,
+            AttackDriver::Walk(walk) => walk.taken,
+            AttackDriver::Squares(squares) => squares.taken,
         };
         let part = &orders.parts[self.part];
         let target = part.targets(self.rivals.len() + 1).map(|_| self.rivals[self.target]);
@@ -322,9 +325,9 @@ impl Orders<'_> {
     /// The mode of a part.
     pub(crate) fn mode(&self, part: usize) -> Mode {
         match &self.parts[part] {
-            Part::Apgd { config, .. } | Part::ApgdTargeted { config, .. } => config.mode,
-            Part::Fab { config } | Part::FabTargeted { config, .. } => config.mode,
-            Part::Square { config } => config.mode,
+            AttackSpec::Apgd { config, .. } | AttackSpec::ApgdTargeted { config, .. } => config.mode,
+            AttackSpec::Fab { config } | AttackSpec::FabTargeted { config, .. } => config.mode,
+            AttackSpec::Square { config } => config.mode,
         }
     }
 }

@@ -23,6 +23,6 @@ pub use apgd::{Apgd, apgd};
 pub use checkpoints::checkpoints;
 pub use fab::Fab;
 pub use mode::Mode;
-pub use plan::{AutoAttack, Leave, Part, RunConfig, Version};
+pub use plan::{AttackSpec, AutoAttack, EarlyExit, RunConfig, Version};
 pub use run::{Progress, SuiteOutcome, SuiteRun, SuiteState, auto_attack};
 pub use square::Square;

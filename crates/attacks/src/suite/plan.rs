@@ -13,7 +13,7 @@ use std::str::FromStr;
 /// One attack of a suite. A sample that one of them breaks is spared the rest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "attack", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Part {
+pub enum AttackSpec {
     /// APGD on a loss of the label.
     Apgd {
         /// What it ascends.
@@ -37,7 +37,7 @@ pub enum Part {
     },
     /// FAB towards other classes, one after the other.
     FabTargeted {
-        /// How many classes, as for [`Part::ApgdTargeted`].
+        /// How many classes, as for [`AttackSpec::ApgdTargeted`].
         targets: usize,
         /// How.
         config: Fab,
@@ -49,26 +49,26 @@ pub enum Part {
     },
 }
 
-impl Part {
+impl AttackSpec {
     /// Its name in AutoAttack: `apgd-ce`, `apgd-dlr`, `apgd-t`, `fab`, `fab-t`, `square`.
     pub fn name(&self) -> &'static str {
         match self {
-            Part::Apgd { loss: LabelLoss::CrossEntropy, .. } => "apgd-ce",
-            Part::Apgd { loss: LabelLoss::Margin, .. } => "apgd-margin",
-            Part::Apgd { loss: LabelLoss::Dlr, .. } => "apgd-dlr",
-            Part::ApgdTargeted { loss: TargetLoss::Dlr, .. } => "apgd-t",
-            Part::ApgdTargeted { loss: TargetLoss::CrossEntropy, .. } => "apgd-t-ce",
-            Part::ApgdTargeted { loss: TargetLoss::Margin, .. } => "apgd-t-margin",
-            Part::Fab { .. } => "fab",
-            Part::FabTargeted { .. } => "fab-t",
-            Part::Square { .. } => "square",
+            AttackSpec::Apgd { loss: LabelLoss::CrossEntropy, .. } => "apgd-ce",
+            AttackSpec::Apgd { loss: LabelLoss::Margin, .. } => "apgd-margin",
+            AttackSpec::Apgd { loss: LabelLoss::Dlr, .. } => "apgd-dlr",
+            AttackSpec::ApgdTargeted { loss: TargetLoss::Dlr, .. } => "apgd-t",
+            AttackSpec::ApgdTargeted { loss: TargetLoss::CrossEntropy, .. } => "apgd-t-ce",
+            AttackSpec::ApgdTargeted { loss: TargetLoss::Margin, .. } => "apgd-t-margin",
+            AttackSpec::Fab { .. } => "fab",
+            AttackSpec::FabTargeted { .. } => "fab-t",
+            AttackSpec::Square { .. } => "square",
         }
     }
 
     /// The classes that it aims at one after the other, of `classes`; `None` if it does not aim.
     pub(crate) fn targets(&self, classes: usize) -> Option<usize> {
         match self {
-            Part::ApgdTargeted { targets, .. } | Part::FabTargeted { targets, .. } => {
+            AttackSpec::ApgdTargeted { targets, .. } | AttackSpec::FabTargeted { targets, .. } => {
                 Some((*targets).min(classes - 1))
             }
             _ => None,
@@ -78,9 +78,9 @@ impl Part {
     /// Runs for each class aimed at.
     pub(crate) fn restarts(&self) -> usize {
         match self {
-            Part::Apgd { config, .. } | Part::ApgdTargeted { config, .. } => config.restarts,
-            Part::Fab { config } | Part::FabTargeted { config, .. } => config.restarts,
-            Part::Square { config } => config.restarts,
+            AttackSpec::Apgd { config, .. } | AttackSpec::ApgdTargeted { config, .. } => config.restarts,
+            AttackSpec::Fab { config } | AttackSpec::FabTargeted { config, .. } => config.restarts,
+            AttackSpec::Square { config } => config.restarts,
         }
     }
 }
@@ -142,7 +142,7 @@ pub struct RunConfig {
     /// Samples in flight at a time.
     pub batch: usize,
     /// When a broken sample leaves.
-    pub leave: Leave,
+    pub leave: EarlyExit,
     /// Draws of a random model at each look, one after the other, 20 in `rand`; 1 says that a point has
     /// one answer, so that nobody looks at it again.
     pub draws: u32,
@@ -154,7 +154,7 @@ pub struct RunConfig {
 /// When a broken sample leaves. The later, the more passes are spent on it; its point of least margin is returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Leave {
+pub enum EarlyExit {
     /// At once.
     #[default]
     AtOnce,
@@ -166,7 +166,7 @@ pub enum Leave {
 
 impl Default for RunConfig {
     fn default() -> Self {
-        RunConfig { batch: 256, leave: Leave::AtOnce, draws: 1, budget: None }
+        RunConfig { batch: 256, leave: EarlyExit::AtOnce, draws: 1, budget: None }
     }
 }
 
@@ -187,30 +187,31 @@ impl AutoAttack {
 
     /// The attacks in their order. In l1 the standard version has five restarts of APGD and five targets,
     /// all begun wide.
-    pub fn parts(&self, norm: Norm) -> Vec<Part> {
+    pub fn parts(&self, norm: Norm) -> Vec<AttackSpec> {
         let sparse = norm == Norm::L1;
         let wide_start = sparse && self.version == Version::Standard;
         let apgd = Apgd { steps: self.steps, mode: self.mode, wide_start, ..Apgd::default() };
         let many = Apgd { restarts: 5, ..apgd };
         let fab = Fab { steps: self.steps, mode: self.mode, ..Fab::default() };
-        let label = |loss, config| Part::Apgd { loss, config };
-        let towards = |targets| Part::ApgdTargeted { loss: TargetLoss::Dlr, targets, config: apgd };
-        let square =
-            Part::Square { config: Square { queries: self.queries, mode: self.mode, ..Square::default() } };
+        let label = |loss, config| AttackSpec::Apgd { loss, config };
+        let towards = |targets| AttackSpec::ApgdTargeted { loss: TargetLoss::Dlr, targets, config: apgd };
+        let square = AttackSpec::Square {
+            config: Square { queries: self.queries, mode: self.mode, ..Square::default() },
+        };
         match self.version {
             Version::Standard => vec![
                 label(LabelLoss::CrossEntropy, if sparse { many } else { apgd }),
                 towards(if sparse { 5 } else { 9 }),
-                Part::FabTargeted { targets: 9, config: fab },
+                AttackSpec::FabTargeted { targets: 9, config: fab },
                 square,
             ],
             Version::Plus => vec![
                 label(LabelLoss::CrossEntropy, many),
                 label(LabelLoss::Dlr, many),
-                Part::Fab { config: Fab { restarts: 5, ..fab } },
+                AttackSpec::Fab { config: Fab { restarts: 5, ..fab } },
                 square,
                 towards(9),
-                Part::FabTargeted { targets: 9, config: fab },
+                AttackSpec::FabTargeted { targets: 9, config: fab },
             ],
             Version::Rand => vec![label(LabelLoss::CrossEntropy, apgd), label(LabelLoss::Dlr, apgd)],
         }

@@ -4,17 +4,17 @@
 use crate::ball::Ball;
 use crate::eot::{Confirmation, Eot};
 use crate::outcome::{Flags, Origin};
-use crate::problem::Visit;
+use crate::problem::Query;
 use crate::state::StateError;
 use crate::suite::apgd::{stack, stack_in};
 use crate::suite::cell::Cell;
 use crate::suite::mission::{Mission, Orders, Wish};
-use crate::suite::plan::{AutoAttack, Part, RunConfig};
+use crate::suite::plan::{AttackSpec, AutoAttack, RunConfig};
 use crate::suite::score::judge;
 use crate::suite::square::Extents;
 use crate::threat::Threat;
 use serde::{Deserialize, Serialize};
-use tarrl_tensor::{DType, Key, Recording, Tensor, pull_back};
+use tarrl_tensor::{DType, Key, Recording, Tensor, vjp};
 
 /// AutoAttack on the samples of `x` `(n, h, w, c)` or `(n, d)`: `logits` of points `(m, …)` to `(m, k)`, one
 /// label below `k` and one key for each sample.
@@ -95,7 +95,7 @@ pub struct Progress {
 /// that batches stay full to the end. Given a model whose rows do not depend on each other, a sample's
 /// result depends on itself and its key alone.
 pub struct SuiteRun {
-    parts: Vec<Part>,
+    parts: Vec<AttackSpec>,
     config: RunConfig,
     ball: Ball,
     centers: Vec<f32>,
@@ -116,7 +116,7 @@ pub struct SuiteRun {
 pub struct SuiteState {
     /// The fingerprint of the samples.
     problem: u64,
-    parts: Vec<Part>,
+    parts: Vec<AttackSpec>,
     config: RunConfig,
     missions: Vec<Mission>,
 }
@@ -135,7 +135,7 @@ impl SuiteRun {
     /// If there are not as many labels and keys as samples, a batch or the number of draws is zero, the norm
     /// is l0, levels are asked for, or samples are neither images nor vectors.
     #[track_caller]
-    pub fn new(ball: Ball, labels: &[u32], keys: &[Key], parts: Vec<Part>, config: RunConfig) -> Self {
+    pub fn new(ball: Ball, labels: &[u32], keys: &[Key], parts: Vec<AttackSpec>, config: RunConfig) -> Self {
         let n = ball.len();
         assert!(
             labels.len() == n && keys.len() == n,
@@ -177,14 +177,14 @@ impl SuiteRun {
         ball: Ball,
         labels: &[u32],
         keys: &[Key],
-        parts: Vec<Part>,
+        parts: Vec<AttackSpec>,
         config: RunConfig,
         state: &SuiteState,
     ) -> Result<Self, StateError> {
         let mut run = SuiteRun::new(ball, labels, keys, parts, config);
         let config = RunConfig { batch: config.batch, ..state.config };
         if state.parts != run.parts || config != run.config {
-            let said = |parts: &[Part], config: &RunConfig| format!("{parts:?} with {config:?}");
+            let said = |parts: &[AttackSpec], config: &RunConfig| format!("{parts:?} with {config:?}");
             let (found, wanted) = (said(&state.parts, &state.config), said(&run.parts, &run.config));
             return Err(StateError::OtherConfig { found, wanted });
         }
@@ -226,7 +226,7 @@ impl SuiteRun {
     /// # Panics
     /// If `logits` answers in another shape than `(m, k)` with `k` of at least 2, or a label is not below `k`.
     #[track_caller]
-    pub fn round(&mut self, logits: &dyn Fn(&Tensor, Visit<'_>) -> Tensor) -> bool {
+    pub fn round(&mut self, logits: &dyn Fn(&Tensor, Query<'_>) -> Tensor) -> bool {
         self.take_off();
         let wishes: Vec<Wish> = self.flying.iter().map(|(row, _)| self.missions[*row].wish()).collect();
         for wish in [Wish::Gradient, Wish::Perhaps, Wish::Logits] {
@@ -246,7 +246,7 @@ impl SuiteRun {
     /// # Panics
     /// As [`round`](SuiteRun::round), and if there are no draws or the share is not in (0, 1].
     #[track_caller]
-    pub fn confirm(&self, logits: &dyn Fn(&Tensor, Visit<'_>) -> Tensor, eot: &Eot) -> Vec<Confirmation> {
+    pub fn confirm(&self, logits: &dyn Fn(&Tensor, Query<'_>) -> Tensor, eot: &Eot) -> Vec<Confirmation> {
         eot.check();
         let rows: Vec<usize> = (0..self.missions.len()).collect();
         let mut found = Vec::with_capacity(rows.len());
@@ -255,7 +255,7 @@ impl SuiteRun {
             let mut answers: Vec<Answer> = rows.iter().map(|_| Answer::default()).collect();
             for draw in 0..eot.draws {
                 let passes: Vec<u32> = rows.iter().map(|&row| self.missions[row].forward + draw).collect();
-                self.read(&logits(&points, Visit { rows, passes: &passes }), &mut answers, rows);
+                self.read(&logits(&points, Query { rows, passes: &passes }), &mut answers, rows);
             }
             for (answer, &row) in answers.iter().zip(rows) {
                 let draws: Vec<_> = answer.z.iter().map(|z| judge(z, self.labels[row] as usize)).collect();
@@ -302,7 +302,7 @@ impl SuiteRun {
     }
 
     #[track_caller]
-    fn visit(&mut self, group: &[usize], wish: Wish, logits: &dyn Fn(&Tensor, Visit<'_>) -> Tensor) {
+    fn visit(&mut self, group: &[usize], wish: Wish, logits: &dyn Fn(&Tensor, Query<'_>) -> Tensor) {
         let flying = &self.flying;
         let rows: Vec<usize> = group.iter().map(|&i| flying[i].0).collect();
         let points: Vec<Vec<f32>> =
@@ -311,9 +311,9 @@ impl SuiteRun {
         let batch = stack_in(&mut room, points.iter().map(|p| &p[..]), self.ball.center());
         let mut answers: Vec<Answer> = group.iter().map(|_| Answer::default()).collect();
         for draw in 0..self.config.draws {
-            let tracked = if wish == Wish::Logits { batch.clone() } else { batch.tracked() };
+            let tracked = if wish == Wish::Logits { batch.clone() } else { batch.requires_grad() };
             let passes: Vec<u32> = rows.iter().map(|&row| self.missions[row].forward + draw).collect();
-            let z = logits(&tracked, Visit { rows: &rows, passes: &passes });
+            let z = logits(&tracked, Query { rows: &rows, passes: &passes });
             self.read(&z, &mut answers, &rows);
             // The draws of a random model are all needed for a verdict, and their graphs are not kept.
             if self.config.draws == 1 {
@@ -397,7 +397,7 @@ impl SuiteRun {
             let slopes: Vec<f64> =
                 wanted.iter().flat_map(|slopes| slopes.get(number).unwrap_or(&zero)).copied().collect();
             let slopes = Tensor::new(z.device(), *z.shape(), &slopes).cast(z.dtype());
-            let gradient = pull_back(z, &slopes, &[point], Recording::Off).remove(0);
+            let gradient = vjp(z, &slopes, &[point], Recording::Off).remove(0);
             gradient.cast(DType::F32).array().read_into(room);
             for ((answer, slopes), gradient) in answers.iter_mut().zip(&wanted).zip(room.chunks(width)) {
                 if number >= slopes.len() {
@@ -435,7 +435,7 @@ struct Answer {
 }
 
 fn orders<'a>(
-    parts: &'a [Part],
+    parts: &'a [AttackSpec],
     config: &'a RunConfig,
     extents: Extents,
     cell: &'a Cell,

@@ -2,7 +2,7 @@
 //! parts of a suite, with different losses and targets, share a batch.
 
 use crate::label::{DLR_FLOOR, LabelLoss, TargetLoss, ranks_of};
-use crate::outcome::Verdict;
+use crate::outcome::AttackStatus;
 use serde::{Deserialize, Serialize};
 
 /// What an ascent of one sample ascends.
@@ -48,7 +48,7 @@ pub(crate) fn difference(z: &[f64], a: usize, b: usize) -> (f64, Vec<f64>) {
 
 /// Whether logits `z` are a mistake on label `y`, and their margin: the first largest logit wins, NaN is
 /// a mistake.
-pub(crate) fn judge(z: &[f64], y: usize) -> Verdict {
+pub(crate) fn judge(z: &[f64], y: usize) -> AttackStatus {
     crate::classifier::verdict(z, y)
 }
 
@@ -102,7 +102,7 @@ mod tests {
         #[test]
         fn as_on_tensors(z in proptest::collection::vec(-4.0f64..4.0, 2..7), kind in 0usize..6) {
             let y = 1;
-            let point = Tensor::new(&cpu(), [1, z.len()], &z).tracked();
+            let point = Tensor::new(&cpu(), [1, z.len()], &z).requires_grad();
             let (value, score) = match kind {
                 0..3 => (LABEL[kind].of(&point, &[y]), Score::Label(LABEL[kind])),
                 _ => (TARGET[kind - 3].of(&point, &[y], &[0]), Score::Target(TARGET[kind - 3], 0)),

@@ -2,7 +2,7 @@
 
 use super::{keys, network, normal, unit};
 use crate::{
-    Evaluation, Flags, LabelLoss, Limits, Norm, Pgd, PgdRun, Problem, Start, Threat, Visit,
+    Evaluation, Flags, LabelLoss, Limits, Norm, Pgd, PgdRun, Problem, Query, Start, Threat,
     attack_classifier, pgd,
 };
 use std::cell::RefCell;
@@ -150,7 +150,7 @@ fn what_is_not_a_number_is_flagged_and_moves_nothing() {
 
 #[test]
 fn a_frozen_model_has_no_weight_gradient() {
-    let w = normal(5, 4, 1, DType::F32).tracked();
+    let w = normal(5, 4, 1, DType::F32).requires_grad();
     let objective = |u: &Tensor, rows: &[usize]| {
         let product = u.matmul(&w);
         let probe = Tensor::record(Op::Custom("probe"), product.array().clone(), &[&product, &w], |p| {
@@ -164,7 +164,7 @@ fn a_frozen_model_has_no_weight_gradient() {
 /// The same of attacks that take gradients of logits, and of the whole suite. Both sides of the product are tracked.
 #[test]
 fn no_attack_asks_for_a_weight_gradient() {
-    let w = normal(5, 6, 3, DType::F32).tracked();
+    let w = normal(5, 6, 3, DType::F32).requires_grad();
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     let logits = |u: &Tensor| {
         let product = u.matmul(&w);
@@ -233,7 +233,7 @@ fn looks_read_at_the_end_are_those_read_at_once() {
     let (n, d) = (5, 4);
     let (x, f) = (unit(8, n, d, DType::F32), network(9, d, 1, DType::F32));
     let trouble = Tensor::new(&cpu(), [n], &[f32::NAN, 0.0, 1.0, 1.0, -1.0]);
-    let evaluate = |u: &Tensor, _: Visit<'_>| {
+    let evaluate = |u: &Tensor, _: Query<'_>| {
         let slope = u.slice(1, 0, 1).reshape([n]);
         // Row 1 has no slope; row 3 has an infinite one where its first coordinate is at its largest.
         let rise = &f(u).reshape([n]) * &trouble;
@@ -260,7 +260,7 @@ fn looks_read_at_the_end_are_those_read_at_once() {
 fn a_start_that_was_drawn_before_is_that_of_the_attack() {
     let (n, d) = (4, 6);
     let (x, f) = (unit(11, n, d, DType::F32), network(12, d, 1, DType::F32));
-    let evaluate = |u: &Tensor, _: Visit<'_>| Evaluation::of(f(u).reshape([n]));
+    let evaluate = |u: &Tensor, _: Query<'_>| Evaluation::of(f(u).reshape([n]));
     for (norm, start) in
         [(Norm::Linf, Start::Random), (Norm::L2, Start::Random), (Norm::Linf, Start::HalfSigns)]
     {

@@ -3,14 +3,14 @@
 use super::{keys, network, unit};
 use crate::{
     CarliniWagner, CarliniWagnerRun, Classifier, DeepFool, DeepFoolRun, HopSkipJump, HopSkipJumpRun, Limits,
-    NearestMistake, Norm, Outcome, StateError, StoredOutcome, Threat,
+    MinimalAdversarial, Norm, Outcome, StateError, StoredOutcome, Threat,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tarrl_tensor::{DType, Tensor};
 
 const N: usize = 6;
 
-fn with_target<R>(norm: Norm, limits: Limits, f: impl FnOnce(&NearestMistake<'_>) -> R) -> R {
+fn with_target<R>(norm: Norm, limits: Limits, f: impl FnOnce(&MinimalAdversarial<'_>) -> R) -> R {
     let (x, z) = (unit(1, N, 10, DType::F32), network(2, 10, 4, DType::F32));
     let logits = |u: &Tensor| z(u);
     let labels: Vec<u32> = z(&x).argmax(1).to_vec();

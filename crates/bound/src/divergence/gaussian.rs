@@ -33,7 +33,7 @@ mod tests {
         let (mu, s) = ([0.0, 1.0, -1.0, 0.5], [1.0, 0.5, 2.0, 1.0]);
         let (nu, t) = ([1.0, 1.0, -1.5, 0.5], [2.0, 0.5, 1.0, 1.5]);
         let log = |v: &[f64; 4]| tensor(&v.map(f64::ln));
-        let moved = tensor(&nu).tracked();
+        let moved = tensor(&nu).requires_grad();
         let found = diagonal_gaussian_kl((&tensor(&mu), &log(&s)), (&moved, &log(&t)));
         for i in 0..2 {
             let at = 2 * i..2 * i + 2;

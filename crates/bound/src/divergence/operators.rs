@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn derivatives_of_the_arcsine_nest() {
-        let x = Tensor::new(&cpu(), [3], &[-0.9, 0.0, 0.6]).tracked();
+        let x = Tensor::new(&cpu(), [3], &[-0.9, 0.0, 0.6]).requires_grad();
         let y = arcsine(&x);
         let first = grad_recorded(&y.sum_all(), &[&x]).remove(0);
         let second = grad(&first.sum_all(), &[&x]).remove(0);
@@ -79,7 +79,7 @@ mod tests {
         let (s, direction, weight) = (symmetric(0.3, 3.0), symmetric(1.0, 0.0), symmetric(1.0, 0.5));
         let value = |s: &Tensor| (&whitening_factor(s).tanh() * &weight).sum_all();
         let slope = |s: &Tensor| {
-            let s = s.tracked();
+            let s = s.requires_grad();
             let first = grad_recorded(&value(&s), &[&s]).remove(0);
             let along = (&first * &direction).sum_all();
             (along.item(), (&grad(&along, &[&s]).remove(0) * &direction).sum_all().item())

@@ -235,8 +235,8 @@ impl LinearHead {
     /// # Panics
     /// As [`additive_bound`](LinearHead::additive_bound).
     #[track_caller]
-    pub fn gap_bound(&self, z: &[f64], label: usize, supports: &[f64]) -> f64 {
-        gap::gap_bound(&self.gaps(z, label), label, supports)
+    pub fn logit_gap_bound(&self, z: &[f64], label: usize, supports: &[f64]) -> f64 {
+        gap::logit_gap_bound(&self.gaps(z, label), label, supports)
     }
 
     pub(crate) fn row(&self, j: usize) -> &[f64] {

@@ -40,7 +40,7 @@ pub trait SoftmaxHead {
 
     /// The largest cross-entropy within `radius` of `z` is at most this: Theorem A2 (docs/theory.md).
     fn radius_bound(&self, z: &[f64], label: usize, radius: f64) -> f64 {
-        gap::gap_bound(&self.gaps(z, label), label, &self.radius_supports(z, label, radius))
+        gap::logit_gap_bound(&self.gaps(z, label), label, &self.radius_supports(z, label, radius))
     }
 
     /// Whether every point within `radius` of `z` is classified as `label`: Theorem B2 (docs/theory.md).

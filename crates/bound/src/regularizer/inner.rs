@@ -2,7 +2,7 @@
 
 use crate::divergence::Measure;
 use tarrl_attacks::{
-    self as attacks, Apgd, Evaluation, Limits, Outcome, Pgd, PgdRun, Threat, Visit, apgd, pgd,
+    self as attacks, Apgd, Evaluation, Limits, Outcome, Pgd, PgdRun, Query, Threat, apgd, pgd,
 };
 use tarrl_tensor::{Key, Tensor};
 
@@ -13,12 +13,12 @@ use tarrl_tensor::{Key, Tensor};
 /// surrogate answers with values that are themselves functions of the encoder's parameters. Another attack:
 ///
 /// ```
-/// use tarrl_bound::{Maximizer, Maximum, Problem, Regularizer, RegularizerConfig, TermInput};
+/// use tarrl_bound::{InnerMaximizer, Maximum, Problem, Regularizer, RegularizerConfig, TermInput};
 /// use tarrl_tensor::{Key, Tensor, cpu};
 ///
 /// /// The better of two random points.
 /// struct Guess;
-/// impl Maximizer for Guess {
+/// impl InnerMaximizer for Guess {
 ///     fn maximize(&self, problem: &Problem<'_>) -> Maximum {
 ///         let ball = problem.threat.around(problem.x);
 ///         let at = |name: &str| ball.start(&problem.keys.iter().map(|k| k.fold(name)).collect::<Vec<_>>());
@@ -29,16 +29,16 @@ use tarrl_tensor::{Key, Tensor};
 ///     }
 /// }
 ///
-/// let w = Tensor::new(&cpu(), [2, 2], &[1.0, 0.5, -0.5, 1.0]).tracked();
+/// let w = Tensor::new(&cpu(), [2, 2], &[1.0, 0.5, -0.5, 1.0]).requires_grad();
 /// let encoder = |x: &Tensor| x.matmul(&w);
 /// let x = Tensor::new(&cpu(), [1, 2], &[0.5, 0.5]);
 /// let input =
 ///     TermInput { frozen: &encoder, trained: &encoder, x: &x, epsilon_scale: 1.0, keys: &[Key::new(1)] };
 /// let term = Regularizer::new(RegularizerConfig::default())?.term_with(&Guess, &input);
-/// assert!(term.value.item() > 0.0 && term.value.is_tracked());
+/// assert!(term.value.item() > 0.0 && term.value.tracks_grad());
 /// # Ok::<(), tarrl_bound::RegularizerError>(())
 /// ```
-pub trait Maximizer {
+pub trait InnerMaximizer {
     /// Finds or bounds the maximum for each sample.
     fn maximize(&self, problem: &Problem<'_>) -> Maximum;
 }
@@ -63,7 +63,7 @@ pub struct Problem<'a> {
     pub adaptive: bool,
 }
 
-/// What a [`Maximizer`] found.
+/// What a [`InnerMaximizer`] found.
 #[derive(Clone, Debug)]
 pub enum Maximum {
     /// Points of the balls.
@@ -93,7 +93,7 @@ pub enum Maximum {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attack;
 
-impl Maximizer for Attack {
+impl InnerMaximizer for Attack {
     #[track_caller]
     fn maximize(&self, problem: &Problem<'_>) -> Maximum {
         let found = problem.attack();
@@ -113,7 +113,7 @@ pub struct AttackFrom<'a> {
     pub start: &'a Tensor,
 }
 
-impl Maximizer for AttackFrom<'_> {
+impl InnerMaximizer for AttackFrom<'_> {
     /// # Panics
     /// If the configuration names APGD, which draws as it goes.
     #[track_caller]
@@ -121,7 +121,7 @@ impl Maximizer for AttackFrom<'_> {
         assert!(!problem.adaptive, "AttackFrom: APGD draws its own points; use Attack");
         let x = problem.x.detach();
         let objective = problem.objective();
-        let evaluate = |u: &Tensor, visit: Visit<'_>| Evaluation::of(objective(u, visit.rows));
+        let evaluate = |u: &Tensor, visit: Query<'_>| Evaluation::of(objective(u, visit.rows));
         let ball = problem.threat.around_known(&x);
         let attack = attacks::Problem::new(ball, &evaluate, problem.keys, Limits::default());
         let mut run = PgdRun::from(problem.pgd, &attack, self.start);
@@ -150,7 +150,7 @@ impl Problem<'_> {
         if !self.adaptive {
             return pgd(&x, &objective, &self.threat, &self.pgd, self.keys);
         }
-        let evaluate = |u: &Tensor, visit: Visit<'_>| Evaluation::of(objective(u, visit.rows));
+        let evaluate = |u: &Tensor, visit: Query<'_>| Evaluation::of(objective(u, visit.rows));
         let attack = attacks::Problem::new(self.threat.around(&x), &evaluate, self.keys, Limits::default());
         let Pgd { steps, restarts, .. } = self.pgd;
         apgd(&attack, &Apgd { steps, restarts, ..Apgd::default() })

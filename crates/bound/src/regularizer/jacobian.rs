@@ -1,7 +1,7 @@
 //! The displacement to first order, without any attack.
 
-use super::inner::{Maximizer, Maximum, Problem};
-use tarrl_tensor::{Random, Recording, Tensor, pull_back};
+use super::inner::{InnerMaximizer, Maximum, Problem};
+use tarrl_tensor::{Random, Recording, Tensor, vjp};
 
 /// `ε ‖J‖_F` in the place of the largest displacement, with `J` the Jacobian of the representation, put through
 /// the reference of the divergence (its own scale, or the control of scale), at the anchor: Theorem G5
@@ -20,18 +20,18 @@ pub struct Jacobian {
     pub directions: usize,
 }
 
-impl Maximizer for Jacobian {
+impl InnerMaximizer for Jacobian {
     #[track_caller]
     fn maximize(&self, problem: &Problem<'_>) -> Maximum {
         assert!(self.directions > 0, "Jacobian: no directions");
-        let x = problem.x.detach().tracked();
+        let x = problem.x.detach().requires_grad();
         let z = (problem.trained)(&x); // (n, d)
         let &[n, d] = &z.shape()[..] else { panic!("Jacobian: representations of shape {:?}", z.shape()) };
         let reference = problem.measure.reference(&z);
         let pulled = (0..self.directions).map(|direction| {
             let keys: Vec<_> = problem.keys.iter().map(|k| k.fold("jacobian").fold(direction)).collect();
             let v = Tensor::random(z.device(), Random::Normal, &keys, &[d], z.dtype());
-            let pulled = pull_back(&z, &reference.cotangent(&z, &v), &[&x], Recording::On).remove(0);
+            let pulled = vjp(&z, &reference.cotangent(&z, &v), &[&x], Recording::On).remove(0);
             pulled.reshape([n, pulled.shape().len() / n])
         });
         // All directions as one long row, so that the length is a norm, whose slope at zero is zero.

@@ -7,7 +7,7 @@ mod noise;
 mod observe;
 
 pub use config::{Anchor, InnerConfig, InnerKind, RegularizerConfig, RegularizerError};
-pub use inner::{Attack, AttackFrom, Maximizer, Maximum, Problem};
+pub use inner::{Attack, AttackFrom, InnerMaximizer, Maximum, Problem};
 pub use jacobian::Jacobian;
 pub use noise::{trace_under_noise, with_noise};
 pub use observe::{Finding, Observation};
@@ -108,7 +108,7 @@ impl Regularizer {
     /// # Panics
     /// As [`term`](Regularizer::term) and as the maximizer does.
     #[track_caller]
-    pub fn term_with(&self, maximizer: &dyn Maximizer, input: &TermInput<'_>) -> Term {
+    pub fn term_with(&self, maximizer: &dyn InnerMaximizer, input: &TermInput<'_>) -> Term {
         let n = input.x.shape()[0] as u64;
         match maximizer.maximize(&self.problem(input)) {
             Maximum::Points { points, forward, backward } => {

@@ -1,6 +1,6 @@
 //! Three classes in the plane, worked by hand.
 
-use crate::{BoundReport, Chain, LinearHead, LpNorm, Sample};
+use crate::{BoundChain, BoundReport, LinearHead, LpNorm, Sample};
 
 const CLEAN: [f64; 2] = [1.0, 0.5];
 const DELTA: [f64; 2] = [-0.3, 0.4];
@@ -53,7 +53,7 @@ fn bounds_in_three_norms() {
         let supports = head.supports(0, norm, radius);
         close(head.additive_bound(&CLEAN, 0, &supports), additive);
         close(head.odds_bound(&CLEAN, 0, &supports), odds);
-        close(head.gap_bound(&CLEAN, 0, &supports), gap);
+        close(head.logit_gap_bound(&CLEAN, 0, &supports), gap);
     }
 }
 
@@ -74,7 +74,7 @@ fn constants_of_the_head() {
 fn the_chain_of_a_sample_and_its_report() {
     let attacked = attacked();
     let sample = Sample { clean: &CLEAN, attacked: &attacked, label: 0, radius: 0.5 };
-    let chain = Chain::of(&head(), &sample);
+    let chain = BoundChain::of(&head(), &sample);
     let golden = [
         0.5549569196419907,
         0.9034079934425583,
@@ -89,7 +89,7 @@ fn the_chain_of_a_sample_and_its_report() {
     assert!(chain.holds());
 
     // A radius below the displacement of the attacked point is raised to it.
-    assert_eq!(Chain::of(&head(), &Sample { radius: 0.1, ..sample }), chain);
+    assert_eq!(BoundChain::of(&head(), &Sample { radius: 0.1, ..sample }), chain);
 
     let still = Sample { attacked: &CLEAN, radius: 0.0, ..sample };
     let report = BoundReport::of(&head(), &[sample, still]);
@@ -110,17 +110,18 @@ fn garbage_never_looks_like_a_bound() {
         Sample { clean: &nan, ..sample },
         Sample { radius: f64::NAN, ..sample },
     ] {
-        assert!(!Chain::of(&head(), &broken).holds(), "{broken:?}");
+        assert!(!BoundChain::of(&head(), &broken).holds(), "{broken:?}");
         assert_eq!(BoundReport::of(&head(), &[sample, broken]).violations, 1);
     }
 }
 
 #[test]
 fn a_chain_out_of_order_is_seen() {
-    let right = Chain { clean: 0.1, attacked: 0.2, gap: 0.3, odds: 0.4, label_additive: 0.5, additive: 0.6 };
+    let right =
+        BoundChain { clean: 0.1, attacked: 0.2, gap: 0.3, odds: 0.4, label_additive: 0.5, additive: 0.6 };
     assert!(right.holds());
-    assert!(!Chain { attacked: 0.31, ..right }.holds());
-    assert!(!Chain { odds: 0.29, ..right }.holds());
+    assert!(!BoundChain { attacked: 0.31, ..right }.holds());
+    assert!(!BoundChain { odds: 0.29, ..right }.holds());
 }
 
 #[test]

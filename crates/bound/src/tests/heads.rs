@@ -127,7 +127,7 @@ fn holds(head: &dyn SoftmaxHead, z: &[f64], moved: &[f64]) -> Result<(), Violati
         for j in 0..gaps.len() {
             at_most("a gap", after[j], gaps[j] + supports[j])?;
         }
-        at_most("the gap bound", head.loss(moved, label), gap::gap_bound(&gaps, label, &supports))?;
+        at_most("the gap bound", head.loss(moved, label), gap::logit_gap_bound(&gaps, label, &supports))?;
         if gap::is_certified(&gaps, label, &supports) {
             let kept = after.iter().enumerate().all(|(j, &m)| j == label || m <= 0.0);
             if !kept {

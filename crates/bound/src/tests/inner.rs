@@ -4,9 +4,9 @@ use super::{keys, normal, thousand};
 use crate::check::at_most;
 use crate::check::strategies::normals;
 use crate::{
-    AttackFrom, Divergence, InnerConfig, InnerKind, LinearHead, LpNorm, Maximizer, Maximum, Measure, Problem,
-    Regularizer, RegularizerConfig, Scale, TaskConstant, TermInput, Whitening, pair_distance, spread,
-    stochastic, total_deviation,
+    AttackFrom, Divergence, InnerConfig, InnerKind, InnerMaximizer, LinearHead, LpNorm, Maximum, Measure,
+    Problem, Regularizer, RegularizerConfig, Scale, TaskConstant, TermInput, Whitening, pair_distance,
+    spread, stochastic, total_deviation,
 };
 use proptest::prelude::*;
 use tarrl_attacks::Norm;
@@ -66,7 +66,7 @@ fn references_by_hand() {
 #[test]
 fn the_default_term_is_spelled_out() {
     let x = images(6, 8).cast(DType::F32);
-    let w = normal(2, 8, 5).cast(DType::F32).tracked();
+    let w = normal(2, 8, 5).cast(DType::F32).requires_grad();
     let encoder = |u: &Tensor| u.matmul(&w).tanh();
     let frozen = |u: &Tensor| u.matmul(&w.detach()).tanh();
     let regularizer = Regularizer::new(RegularizerConfig::default()).unwrap();
@@ -90,7 +90,7 @@ fn the_default_term_is_spelled_out() {
 #[test]
 fn a_start_drawn_before_changes_nothing() {
     let x = images(6, 8).cast(DType::F32);
-    let w = normal(2, 8, 5).cast(DType::F32).tracked();
+    let w = normal(2, 8, 5).cast(DType::F32).requires_grad();
     let encoder = |u: &Tensor| u.matmul(&w).tanh();
     let frozen = |u: &Tensor| u.matmul(&w.detach()).tanh();
     for restarts in [1, 2] {
@@ -112,7 +112,7 @@ fn a_start_drawn_before_changes_nothing() {
 #[test]
 fn everything_composes() {
     let x = images(6, 8);
-    let (first, second) = (normal(9, 8, 12), normal(10, 12, 5).tracked());
+    let (first, second) = (normal(9, 8, 12), normal(10, 12, 5).requires_grad());
     let trained = |u: &Tensor| u.add_scalar(-0.5).matmul(&first).tanh().matmul(&second);
     let frozen = |u: &Tensor| u.add_scalar(-0.5).matmul(&first).tanh().matmul(&second.detach());
     let mut seen = 0;
@@ -150,7 +150,7 @@ fn everything_composes() {
 /// For `f(x) = x W` the squared term is `ε² ‖W‖_F²`, over many directions.
 #[test]
 fn the_jacobian_of_a_linear_encoder() {
-    let (x, w) = (images(4, 5), normal(3, 5, 3).tracked());
+    let (x, w) = (images(4, 5), normal(3, 5, 3).requires_grad());
     let encoder = |u: &Tensor| u.matmul(&w);
     let inner =
         InnerConfig { steps: Some(2000), ..config(Divergence::L2, Scale::None, InnerKind::Jacobian).inner };
@@ -312,7 +312,7 @@ proptest! {
 /// A bound in the place of an attack: the product of spectral norms, differentiable through the weight.
 struct Product<'a>(&'a Tensor);
 
-impl Maximizer for Product<'_> {
+impl InnerMaximizer for Product<'_> {
     fn maximize(&self, problem: &Problem<'_>) -> Maximum {
         let z = (problem.trained)(problem.x);
         let n = z.shape()[0];
@@ -324,7 +324,7 @@ impl Maximizer for Product<'_> {
 
 #[test]
 fn a_bound_can_be_plugged_in() {
-    let (x, w) = (images(4, 5), normal(3, 5, 3).tracked());
+    let (x, w) = (images(4, 5), normal(3, 5, 3).requires_grad());
     let encoder = |u: &Tensor| u.matmul(&w);
     let inner = InnerConfig { norm: Norm::L2, epsilon: 0.1, ..InnerConfig::default() };
     for (divergence, scale) in measures() {

@@ -53,7 +53,7 @@ fn divergences_by_hand() {
 
 #[test]
 fn a_collapsed_batch_gives_no_nan() {
-    let z = Tensor::full(&cpu(), [3, 2], DType::F64, 0.5).tracked();
+    let z = Tensor::full(&cpu(), [3, 2], DType::F64, 0.5).requires_grad();
     for divergence in ALL {
         let value = divergence.mean(&z, &z);
         assert_eq!(value.item(), 0.0, "{divergence:?}");
@@ -85,7 +85,7 @@ proptest! {
     fn gradients_are_central_differences(seed in any::<u64>(), which in 0usize..10) {
         let divergence = ALL[which];
         let (z, moved) = (normal(seed, 4, 3), normal(!seed, 4, 3));
-        let (a, b) = (z.tracked(), moved.tracked());
+        let (a, b) = (z.requires_grad(), moved.requires_grad());
         let found = grad(&divergence.mean(&a, &b), &[&a, &b]);
         for side in 0..2 {
             for (i, g) in found[side].to_vec::<f64>().into_iter().enumerate() {
@@ -105,10 +105,10 @@ proptest! {
 /// For f(x) = x W the term at x' = x + δ has the gradient 2 δᵀδ W: x' is a constant.
 #[test]
 fn the_attacked_point_is_a_constant() {
-    let (x, w) = (matrix(1, 3, &[0.4, 0.5, 0.6]), normal(1, 3, 2).tracked());
+    let (x, w) = (matrix(1, 3, &[0.4, 0.5, 0.6]), normal(1, 3, 2).requires_grad());
     let term = regularizer(Divergence::SquaredL2, InnerConfig { epsilon: 0.1, ..InnerConfig::default() });
     let attacked = term.attack(&|u| u.matmul(&w), &x, 1.0, &keys(2, 1));
-    assert!(!attacked.is_tracked());
+    assert!(!attacked.tracks_grad());
     let delta = &attacked - &x;
     let found = grad(&term.value(&x.matmul(&w), &attacked.matmul(&w)), &[&w]).remove(0).to_vec::<f64>();
     let closed = delta.t().matmul(&delta.matmul(&w.detach())).mul_scalar(2.0).to_vec::<f64>();
@@ -131,7 +131,7 @@ fn the_gradient_is_that_of_the_maximum() {
     };
     let inner = InnerConfig { epsilon, steps: Some(30), step_size: Some(0.02), ..InnerConfig::default() };
     let term = regularizer(Divergence::SquaredL2, inner);
-    let tracked = w.tracked();
+    let tracked = w.requires_grad();
     let encoder = |u: &Tensor| u.matmul(&tracked);
     // Corners are local maxima; of some starts, one leads to the best.
     let most = maximum(&w.to_vec::<f64>());
@@ -156,7 +156,7 @@ fn the_gradient_is_that_of_the_maximum() {
 /// it would be −1½ and training would raise the term.
 #[test]
 fn the_clean_branch_is_differentiated() {
-    let w = matrix(1, 1, &[1.0]).tracked();
+    let w = matrix(1, 1, &[1.0]).requires_grad();
     let term = regularizer(Divergence::SquaredL2, InnerConfig::default());
     let (x, attacked) = (matrix(1, 1, &[-2.0]), matrix(1, 1, &[-1.5]));
     let slope = |clean: &Tensor| grad(&term.value(clean, &attacked.matmul(&w)), &[&w]).remove(0).item();
@@ -168,7 +168,7 @@ fn the_clean_branch_is_differentiated() {
 fn what_is_ascended_has_a_dead_start() {
     let (x, w) = (normal(6, 4, 5), normal(7, 5, 3));
     for divergence in ALL {
-        let u = x.tracked();
+        let u = x.requires_grad();
         let z = x.matmul(&w);
         let value = divergence.inner(&z, &u.matmul(&w));
         assert_eq!(value.to_vec::<f64>(), [0.0; 4]);

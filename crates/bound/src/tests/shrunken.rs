@@ -56,7 +56,7 @@ fn linear() -> Vec<Tight> {
             let supports = move |head: &LinearHead, share: f64| head.supports(0, norm, share * radius);
             let h = head.clone();
             all.push(tight(format!("A2 gap, {norm:?}, {bias}"), after, move |s| {
-                h.gap_bound(&[0.0; 3], 0, &supports(&h, s))
+                h.logit_gap_bound(&[0.0; 3], 0, &supports(&h, s))
             }));
             let h = head.clone();
             all.push(tight(format!("A2 odds, {norm:?}, {bias}"), after, move |s| {
@@ -233,7 +233,7 @@ fn displacements() -> Vec<Tight> {
     let moved = [0.0, 1.5, -1.0];
     let after = gap::loss(&moved, 0);
     all.push(tight("A2, all gaps at once", after, move |s| {
-        gap::gap_bound(&gaps, 0, &[0.0, s * 0.5, s * 1.0])
+        gap::logit_gap_bound(&gaps, 0, &[0.0, s * 0.5, s * 1.0])
     }));
     all
 }

@@ -55,7 +55,7 @@ proptest! {
         let after = head.loss(&moved, label);
         for norm in LpNorm::ALL {
             let supports = head.supports(label, norm, norm.distance(&moved, &z));
-            let (gap, odds) = (head.gap_bound(&z, label, &supports), head.odds_bound(&z, label, &supports));
+            let (gap, odds) = (head.logit_gap_bound(&z, label, &supports), head.odds_bound(&z, label, &supports));
             at_most("A2: gap", after, gap)?;
             at_most("A2: odds", gap, odds)?;
             at_most("A2: additive", odds, head.additive_bound(&z, label, &supports))?;
@@ -182,7 +182,7 @@ fn whitened_square(s: &[[f64; 2]; 2], delta: &[f64; 2]) -> f64 {
 fn well_classified_points_cost_little() {
     let head = LinearHead::new(2, 1, vec![0.0, 1.0], vec![0.0, -10.0]);
     let clean = head.loss(&[0.0], 0);
-    let cost = head.gap_bound(&[0.0], 0, &[0.0, 1.0]) - clean;
+    let cost = head.logit_gap_bound(&[0.0], 0, &[0.0, 1.0]) - clean;
     assert!(cost > 7.7e-5 && cost < 7.9e-5, "{cost:e}"); // e⁻⁹ − e⁻¹⁰
     assert_eq!(head.additive_bound(&[0.0], 0, &[0.0, 1.0]), clean + 1.0);
 }

@@ -1,7 +1,7 @@
 //! The dyadic example, whose numbers are exact fractions found by hand, and the published values of the sets.
 
 use super::device;
-use crate::form::{LinearForm, Parts, box_and_ball};
+use crate::zonotope::{Parts, Zonotope, box_and_ball};
 use crate::{CertifyConfig, Effort, Evidence, Network, Slopes, certify};
 use tarrl_attacks::Threat;
 use tarrl_bound::{LinearHead, LpNorm};
@@ -94,11 +94,11 @@ fn a_head_on_the_dyadic_example() {
     let found = run(Effort::Full, Threat::linf(0.25));
     let head = LinearHead::new(2, 1, vec![0.0, 1.0], vec![0.0, 0.0]);
     let s = found.support(&[-1.0], Evidence::All);
-    let loss = head.gap_bound(&found.representation(), 1, &[s, 0.0]);
+    let loss = head.logit_gap_bound(&found.representation(), 1, &[s, 0.0]);
     above(loss, 0.38687100611489994);
     assert!(-1.375 + s < 0.0);
     let radius = head.gap_norms(1, LpNorm::L2)[0] * found.upper[0];
-    above(head.gap_bound(&found.representation(), 1, &[radius, 0.0]), (1.0 + (-0.375f64).exp()).ln());
+    above(head.logit_gap_bound(&found.representation(), 1, &[radius, 0.0]), (1.0 + (-0.375f64).exp()).ln());
 }
 
 /// In the Euclidean ball of ¼ every first-layer unit moves by √2/4.
@@ -131,9 +131,9 @@ fn golden_values_of_sets() {
     let found = parts(square()).radius(&device());
     // The spectral norm is taken with a part in 10⁹ to spare.
     assert!((2.0..2.0 + 1e-8).contains(&found), "{found}");
-    above(LinearForm::new(parts(square()), 9, &device()).support(&[1.0, 0.0]), 2.0);
+    above(Zonotope::new(parts(square()), 9, &device()).support(&[1.0, 0.0]), 2.0);
     // Of the ellipsoid around both: √(2√2 · √2) = 2, in every direction, where the zonotope has √2 in (1, 1)/√2.
-    above(LinearForm::new(parts(square()), 0, &device()).support(&[1.0, 0.0]), 2.0);
+    above(Zonotope::new(parts(square()), 0, &device()).support(&[1.0, 0.0]), 2.0);
     let (lower, upper) = ([-0.5; 2], [0.5; 2]);
     above(box_and_ball(&[3.0, 1.0], &lower, &upper, 0.6), 1.83166247903554);
     above(box_and_ball(&[3.0, 1.0], &lower, &upper, 9.0), 2.0);

@@ -55,7 +55,7 @@ fn forms_without_a_rule_are_refused_with_the_reason() {
     assert!(mixed.contains("samples"), "{mixed}");
     let product = refusal(&|x: &Tensor| x * x);
     assert!(product.contains("`mul`") && product.contains("constant"), "{product}");
-    let learned = refusal(&|x: &Tensor| x + &Tensor::full(x.device(), [6], x.dtype(), 1.0).tracked());
+    let learned = refusal(&|x: &Tensor| x + &Tensor::full(x.device(), [6], x.dtype(), 1.0).requires_grad());
     assert!(learned.contains("does not come from the input"), "{learned}");
     let own = refusal(&|x: &Tensor| x + &x.detach());
     assert!(own.contains("differs between samples"), "{own}");

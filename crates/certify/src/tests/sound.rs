@@ -245,7 +245,7 @@ fn one_certificate_serves_every_head() {
                 })
                 .collect();
             let z = certificate.representation();
-            let bound = head.gap_bound(&z, label, &supports);
+            let bound = head.logit_gap_bound(&z, label, &supports);
             let gaps = head.gaps(&z, label);
             let safe = (0..k).all(|j| j == label || gaps[j] + supports[j] < 0.0);
             certified += usize::from(safe);

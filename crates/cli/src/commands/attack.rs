@@ -170,7 +170,7 @@ impl Attack {
                 x.shape()[3]
             );
         }
-        let encoder = encoder.frozen();
+        let encoder = encoder.inference();
         let classifier = head::Classifier::new(&head, &device);
         let encode = |u: &tarrl_tensor::Tensor| encoder.forward(u);
         let classify = |z: &tarrl_tensor::Tensor| classifier.logits(z);

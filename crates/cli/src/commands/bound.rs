@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use tarrl_bound::{KnnHead, LinearHead, RegressionHead};
 use tarrl_certify::{Certificate, Certificates, CertifiedChain, HeadReport};
 use tarrl_data::{Catalog, Dataset};
-use tarrl_encoders::Frozen;
+use tarrl_encoders::InferenceEncoder;
 use tarrl_eval::{Interval, ProbeConfig, features, linear_probe};
 use tarrl_tensor::Key;
 
@@ -115,7 +115,7 @@ impl Report {
         Ok(catalog.load(&self.images.dataset)?.train)
     }
 
-    fn fitted(&self, encoder: &Frozen, chosen: &Chosen) -> anyhow::Result<LinearHead> {
+    fn fitted(&self, encoder: &InferenceEncoder, chosen: &Chosen) -> anyhow::Result<LinearHead> {
         let train = self.train()?;
         let labels = labels(&train.labels);
         let train_features = features(&|x| encoder.forward(x), &train, chosen.pixels.device(), BATCH);
@@ -127,7 +127,7 @@ impl Report {
     fn neighbors(
         &self,
         certificates: &Certificates,
-        encoder: &Frozen,
+        encoder: &InferenceEncoder,
         chosen: &Chosen,
         k: usize,
     ) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use tarrl_attacks::{Norm, Threat};
 use tarrl_certify::{About, Certificates, CertifyConfig, Network, Slopes, certify};
 use tarrl_data::Catalog;
-use tarrl_encoders::{Frozen, checkpoint::load_encoder};
+use tarrl_encoders::{InferenceEncoder, checkpoint::load_encoder};
 use tarrl_eval::pixels;
 use tarrl_tensor::{Arithmetic, Cpu, Key, Tensor};
 
@@ -163,15 +163,15 @@ impl Images {
 }
 
 /// The encoder of a checkpoint, at rest, and the hash of its file.
-pub(crate) fn open(path: &Path) -> anyhow::Result<(Frozen, String)> {
+pub(crate) fn open(path: &Path) -> anyhow::Result<(InferenceEncoder, String)> {
     let bytes =
         std::fs::read(path).with_context(|| format!("cannot read {}; check the path", path.display()))?;
     let device = Cpu { arithmetic: Arithmetic::Direct, ..Cpu::default() }.open();
-    Ok((load_encoder(path, &device)?.frozen(), blake3::hash(&bytes).to_hex().to_string()))
+    Ok((load_encoder(path, &device)?.inference(), blake3::hash(&bytes).to_hex().to_string()))
 }
 
 /// `(n)`: the displacement, in f64, that an attack without a task reaches.
-fn reached(encoder: &Frozen, network: &Network, x: &Tensor, threat: &Threat) -> Vec<f64> {
+fn reached(encoder: &InferenceEncoder, network: &Network, x: &Tensor, threat: &Threat) -> Vec<f64> {
     let attack = displacement_attack(20, 3);
     let end = displaced(&|x| encoder.forward(x), x, threat, &attack, Key::new(0).fold("certify"));
     let [end, clean] = [&end, x].map(|x| network.forward(x).array().to_f64());
@@ -179,6 +179,6 @@ fn reached(encoder: &Frozen, network: &Network, x: &Tensor, threat: &Threat) -> 
 }
 
 /// The network that certificates of an encoder speak of.
-pub(crate) fn network(encoder: &Frozen, pixels: &Tensor) -> anyhow::Result<Network> {
+pub(crate) fn network(encoder: &InferenceEncoder, pixels: &Tensor) -> anyhow::Result<Network> {
     Ok(Network::read(&|x| encoder.forward(x), &pixels.slice(0, 0, 1))?)
 }

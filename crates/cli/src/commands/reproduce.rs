@@ -11,9 +11,9 @@ use tarrl_report::write;
 use crate::device::DeviceName;
 use crate::workspace_root;
 use tarrl_study::artifacts::Results;
-use tarrl_study::jobs::{Display, Plan, Runs, Setting, count, execute};
+use tarrl_study::jobs::{Display, Plan, RunEnvironment, Runs, count, execute};
 use tarrl_study::profile::Profile;
-use tarrl_study::stages::Lab;
+use tarrl_study::stages::StudyContext;
 use tarrl_study::study::Study;
 use tarrl_study::tables::Table;
 use tarrl_study::{machine, published};
@@ -96,7 +96,7 @@ impl Reproduce {
         let title = profile.title.clone();
         let catalog = Catalog::new(&self.datasets, &self.data);
         let device = self.device.open(self.threads.map_or(0, usize::from))?;
-        let mut lab = Lab::new(profile, catalog, device);
+        let mut lab = StudyContext::new(profile, catalog, device);
         lab.published = published::read(&self.experiments)?;
         lab.deadline =
             self.time_limit.map(|minutes| Instant::now() + Duration::from_secs_f64(60.0 * minutes));
@@ -121,7 +121,7 @@ impl Reproduce {
         eprintln!("{}, {done} done already, in {}", count(plan.jobs.len()), runs.root().display());
         let display = Display::stderr(&plan);
         let provenance = machine::provenance_on(workspace_root(), &lab.device);
-        let setting = Setting { provenance, device: lab.device.clone() };
+        let setting = RunEnvironment { provenance, device: lab.device.clone() };
         let outcome = execute(&plan, &runs, &lock, &setting, lab.deadline, &display);
         drop(display);
         let finished = outcome.into_result()?;

@@ -1,16 +1,16 @@
 //! One set of batch norm or two.
 
 use super::{Activation, BatchNorm};
-use crate::config::Norms;
+use crate::config::BatchNormMode;
+use crate::forward_context::{BnBranch, ForwardContext};
 use crate::module::Role;
-use crate::pass::{Branch, Pass};
-use crate::site::Site;
+use crate::param_builder::ParamBuilder;
 use tarrl_tensor::Tensor;
 
 /// What the names of the two sets have beside the name of the layer.
 const LIST: &str = "bn_list";
 
-/// The batch norm of one place: a single one, called as the layer, or one for each [`Branch`], called
+/// The batch norm of one place: a single one, called as the layer, or one for each [`BnBranch`], called
 /// `layer.bn_list.0` (clean) and `layer.bn_list.1` (adversarial) as in the code of ACL.
 #[derive(Clone, Debug)]
 pub struct BranchNorm {
@@ -19,19 +19,19 @@ pub struct BranchNorm {
 
 impl BranchNorm {
     /// γ = 1 and β = 0 in every set.
-    pub fn new(site: &Site, channels: usize, norms: Norms) -> Self {
+    pub fn new(site: &ParamBuilder, channels: usize, norms: BatchNormMode) -> Self {
         BranchNorm::of(site, norms, |site| BatchNorm::new(site, channels))
     }
 
     /// Without γ and β in any set.
-    pub fn plain(site: &Site, channels: usize, norms: Norms) -> Self {
+    pub fn plain(site: &ParamBuilder, channels: usize, norms: BatchNormMode) -> Self {
         BranchNorm::of(site, norms, |site| BatchNorm::plain(site, channels))
     }
 
-    fn of(site: &Site, norms: Norms, norm: impl Fn(&Site) -> BatchNorm) -> Self {
+    fn of(site: &ParamBuilder, norms: BatchNormMode, norm: impl Fn(&ParamBuilder) -> BatchNorm) -> Self {
         let sets = match norms {
-            Norms::Single => vec![norm(site)],
-            Norms::Dual => (0..2).map(|set| norm(&site.at(&format!("{LIST}.{set}")))).collect(),
+            BatchNormMode::Single => vec![norm(site)],
+            BatchNormMode::Dual => (0..2).map(|set| norm(&site.at(&format!("{LIST}.{set}")))).collect(),
         };
         BranchNorm { sets }
     }
@@ -41,26 +41,26 @@ impl BranchNorm {
     /// # Panics
     /// In training, if there is only one value per channel: it has no variance.
     #[track_caller]
-    pub fn forward(&self, x: &Tensor, activation: Activation, pass: &mut Pass) -> Tensor {
+    pub fn forward(&self, x: &Tensor, activation: Activation, pass: &mut ForwardContext) -> Tensor {
         self.at(pass.at()).forward(x, activation, pass)
     }
 
     /// `max(forward(x) + skip, 0)`
     #[track_caller]
-    pub(crate) fn forward_add_relu(&self, x: &Tensor, skip: &Tensor, pass: &mut Pass) -> Tensor {
+    pub(crate) fn forward_add_relu(&self, x: &Tensor, skip: &Tensor, pass: &mut ForwardContext) -> Tensor {
         self.at(pass.at()).forward_add_relu(x, skip, pass)
     }
 
     /// The set of a branch; the only one, if there is one.
-    pub fn at(&self, branch: Branch) -> &BatchNorm {
+    pub fn at(&self, branch: BnBranch) -> &BatchNorm {
         match branch {
-            Branch::Clean => &self.sets[0],
-            Branch::Adversarial => self.sets.last().expect("there is a set"),
+            BnBranch::Clean => &self.sets[0],
+            BnBranch::Adversarial => self.sets.last().expect("there is a set"),
         }
     }
 
     /// The set of a branch as the only one, under the name of the layer.
-    pub(crate) fn only(&self, branch: Branch) -> Self {
+    pub(crate) fn only(&self, branch: BnBranch) -> Self {
         let norm = self.at(branch);
         let name = norm.name().split_once(&format!(".{LIST}.")).map_or(norm.name(), |(layer, _)| layer);
         BranchNorm { sets: vec![norm.renamed(name)] }

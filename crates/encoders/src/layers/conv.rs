@@ -1,7 +1,7 @@
 //! Convolution.
 
 use crate::module::Role;
-use crate::site::Site;
+use crate::param_builder::ParamBuilder;
 use std::sync::Arc;
 use tarrl_tensor::{Conv, Tensor};
 
@@ -29,7 +29,7 @@ pub struct ConvConfig {
 
 impl Conv2d {
     /// Weights from N(0, 2 / (kernel²·outputs)), the fan-out rule of He et al. (2015), eq. 14.
-    pub fn new(site: &Site, config: ConvConfig) -> Self {
+    pub fn new(site: &ParamBuilder, config: ConvConfig) -> Self {
         let ConvConfig { inputs, outputs, kernel, stride } = config;
         let deviation = (2.0 / (kernel * kernel * outputs) as f64).sqrt() as f32;
         let weight = site.normal("weight", &[kernel, kernel, inputs, outputs], deviation);
@@ -38,7 +38,7 @@ impl Conv2d {
     }
 
     /// With a bias; both from U(−1/√fan, 1/√fan) with `fan = kernel²·inputs`, PyTorch's default.
-    pub fn with_bias(site: &Site, config: ConvConfig) -> Self {
+    pub fn with_bias(site: &ParamBuilder, config: ConvConfig) -> Self {
         let ConvConfig { inputs, outputs, kernel, .. } = config;
         let limit = (1.0 / (kernel * kernel * inputs) as f64).sqrt() as f32;
         let weight = site.uniform("weight", &[kernel, kernel, inputs, outputs], limit);
@@ -47,7 +47,7 @@ impl Conv2d {
     }
 
     /// Square patches that do not overlap, `kernel` wide, with a bias as [`with_bias`](Conv2d::with_bias).
-    pub fn patches(site: &Site, [inputs, outputs, kernel]: [usize; 3]) -> Self {
+    pub fn patches(site: &ParamBuilder, [inputs, outputs, kernel]: [usize; 3]) -> Self {
         let config = ConvConfig { inputs, outputs, kernel, stride: kernel };
         let conv = Conv { stride: kernel, pad: 0, groups: 1 };
         Conv2d { conv, ..Conv2d::with_bias(site, config) }

@@ -1,7 +1,7 @@
 //! Layer normalization.
 
 use crate::module::Role;
-use crate::site::Site;
+use crate::param_builder::ParamBuilder;
 use std::sync::Arc;
 use tarrl_tensor::Tensor;
 
@@ -18,7 +18,7 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     /// γ = 1, β = 0.
-    pub fn new(site: &Site, extent: usize) -> Self {
+    pub fn new(site: &ParamBuilder, extent: usize) -> Self {
         LayerNorm { name: site.name().into(), weight: site.full(extent, 1.0), bias: site.full(extent, 0.0) }
     }
 

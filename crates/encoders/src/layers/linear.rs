@@ -1,7 +1,7 @@
 //! Linear maps.
 
 use crate::module::Role;
-use crate::site::Site;
+use crate::param_builder::ParamBuilder;
 use std::sync::Arc;
 use tarrl_tensor::{Tensor, Transpose};
 
@@ -24,7 +24,7 @@ pub enum LinearBias {
 
 impl Linear {
     /// Weights and bias from U(−1/√inputs, 1/√inputs).
-    pub fn new(site: &Site, [inputs, outputs]: [usize; 2], bias: LinearBias) -> Self {
+    pub fn new(site: &ParamBuilder, [inputs, outputs]: [usize; 2], bias: LinearBias) -> Self {
         let limit = (1.0 / (inputs as f64).sqrt()) as f32;
         let weight = site.uniform("weight", &[outputs, inputs], limit);
         let bias = (bias == LinearBias::With).then(|| site.uniform("bias", &[outputs], limit));

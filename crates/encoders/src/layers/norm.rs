@@ -1,8 +1,8 @@
 //! Batch normalization, its running statistics explicit.
 
+use crate::forward_context::{BatchStatistics, ForwardContext};
 use crate::module::Role;
-use crate::pass::{BatchStatistics, Pass};
-use crate::site::Site;
+use crate::param_builder::ParamBuilder;
 use std::sync::Arc;
 use tarrl_tensor::{BatchNorm as Normed, Norm, Tensor};
 
@@ -15,7 +15,7 @@ pub const BATCH_NORM_MOMENTUM: f64 = 0.1;
 /// `γ·(x − mean) / √(variance + eps) + β` for each channel (Ioffe & Szegedy 2015).
 ///
 /// In training, mean and biased variance of the batch; else the running ones, which only
-/// [`Module::absorb`](crate::Module::absorb) changes.
+/// [`Module::update_running_stats`](crate::Module::update_running_stats) changes.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
     name: Arc<str>,
@@ -45,13 +45,13 @@ pub(crate) struct Affine {
 
 impl BatchNorm {
     /// γ = 1, β = 0, running mean 0 and variance 1.
-    pub fn new(site: &Site, channels: usize) -> Self {
+    pub fn new(site: &ParamBuilder, channels: usize) -> Self {
         let scale = Some([site.full(channels, 1.0), site.full(channels, 0.0)]);
         BatchNorm { scale, ..BatchNorm::plain(site, channels) }
     }
 
     /// Without γ and β.
-    pub fn plain(site: &Site, channels: usize) -> Self {
+    pub fn plain(site: &ParamBuilder, channels: usize) -> Self {
         BatchNorm {
             name: site.name().into(),
             scale: None,
@@ -66,7 +66,7 @@ impl BatchNorm {
     /// # Panics
     /// In training, if there is only one value per channel: it has no variance.
     #[track_caller]
-    pub fn forward(&self, x: &Tensor, activation: Activation, pass: &mut Pass) -> Tensor {
+    pub fn forward(&self, x: &Tensor, activation: Activation, pass: &mut ForwardContext) -> Tensor {
         let relu = activation == Activation::Relu;
         if !pass.is_train() {
             let Affine { scale, shift } = self.affine();
@@ -78,7 +78,7 @@ impl BatchNorm {
 
     /// `max(forward(x) + skip, 0)`: the end of a residual block.
     #[track_caller]
-    pub(crate) fn forward_add_relu(&self, x: &Tensor, skip: &Tensor, pass: &mut Pass) -> Tensor {
+    pub(crate) fn forward_add_relu(&self, x: &Tensor, skip: &Tensor, pass: &mut ForwardContext) -> Tensor {
         if !pass.is_train() {
             return self.forward(x, Activation::None, pass).add_relu(skip);
         }
@@ -88,7 +88,7 @@ impl BatchNorm {
 
     /// Leaves the statistics of a batch with the pass.
     #[track_caller]
-    fn collect(&self, out: Normed, pass: &mut Pass) -> Tensor {
+    fn collect(&self, out: Normed, pass: &mut ForwardContext) -> Tensor {
         let Normed { y, mean, variance } = out;
         let count = y.array().len() / mean.len();
         assert!(
@@ -131,7 +131,7 @@ impl BatchNorm {
     /// The map that [`forward`](BatchNorm::forward) applies to `x` `(…, c)` before the activation; in training a
     /// differentiable function of `x`, whose statistics the pass collects.
     #[track_caller]
-    pub(crate) fn affine_at(&self, x: &Tensor, pass: &mut Pass) -> Affine {
+    pub(crate) fn affine_at(&self, x: &Tensor, pass: &mut ForwardContext) -> Affine {
         if !pass.is_train() {
             return self.affine();
         }

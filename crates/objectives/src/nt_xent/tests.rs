@@ -45,7 +45,7 @@ fn wrong_variants_do_not_appear() {
 #[test]
 fn golden_gradient() {
     let (z1, z2) = views();
-    let z1 = z1.tracked();
+    let z1 = z1.requires_grad();
     let d = grad(&nt_xent(&z1, &z2, 0.5), &[&z1]).remove(0).to_vec::<f64>();
     for (found, golden) in d.iter().zip([-0.051488532, 0.025744266, -0.061533432]) {
         assert!((found - golden).abs() < 1e-9, "{d:?}");
@@ -59,7 +59,7 @@ fn golden_gradient() {
 #[test]
 fn autodiff_is_the_closed_form() {
     let (n, d, temperature) = (5, 4, 0.3);
-    let (z1, z2) = (rows(1, n, d, DType::F64).tracked(), rows(2, n, d, DType::F64).tracked());
+    let (z1, z2) = (rows(1, n, d, DType::F64).requires_grad(), rows(2, n, d, DType::F64).requires_grad());
     let found = grad(&nt_xent(&z1, &z2, temperature), &[&z1, &z2]);
     let found: Vec<f64> = found.iter().flat_map(|g| g.to_vec::<f64>()).collect();
     let closed = closed_form(&[z1.to_vec::<f64>(), z2.to_vec::<f64>()].concat(), d, temperature);
@@ -72,7 +72,7 @@ fn autodiff_is_the_closed_form() {
 fn autodiff_is_the_central_difference() {
     let (z1, z2) = views();
     for temperature in [1.0, 0.1] {
-        let (a, b) = (z1.tracked(), z2.tracked());
+        let (a, b) = (z1.requires_grad(), z2.requires_grad());
         let exact = grad(&nt_xent(&a, &b, temperature), &[&a, &b]);
         for (which, exact) in exact.iter().enumerate() {
             for (i, g) in exact.to_vec::<f64>().into_iter().enumerate() {
@@ -104,7 +104,7 @@ fn cold_temperatures_stay_finite_and_right() {
     let (n, d, temperature) = (16, 8, 0.01);
     let (z1, z2) = (rows(3, n, d, DType::F64), rows(4, n, d, DType::F64));
     let wide = nt_xent(&z1, &z2, temperature).item();
-    let (a, b) = (z1.cast(DType::F32).tracked(), z2.cast(DType::F32).tracked());
+    let (a, b) = (z1.cast(DType::F32).requires_grad(), z2.cast(DType::F32).requires_grad());
     let loss = nt_xent(&a, &b, temperature);
     // |S| ≤ 100 with the rounding of a product of eight terms: 100 · 8 · 6e-8.
     assert!((loss.item() - wide).abs() < 5e-5 && wide > 1.0, "{} but {wide}", loss.item());
@@ -157,7 +157,7 @@ proptest! {
     /// Scale invariance in its other form: the gradient of a row is orthogonal to it.
     #[test]
     fn gradients_are_orthogonal_to_their_rows(seed in any::<u64>(), n in 1usize..9, d in 1usize..7) {
-        let z1 = rows(seed, n, d, DType::F64).tracked();
+        let z1 = rows(seed, n, d, DType::F64).requires_grad();
         let loss = nt_xent(&z1, &rows(!seed, n, d, DType::F64), 0.2);
         let along = (&grad(&loss, &[&z1]).remove(0) * &z1.detach()).sum(1);
         prop_assert!(along.to_vec::<f64>().iter().all(|a| a.abs() < 1e-12), "{along:?}");

@@ -137,7 +137,7 @@ fn the_choice_calls_the_function() {
 #[test]
 fn every_objective_computes_with_what_it_needs_and_reaches_every_view() {
     let device = cpu();
-    let views = [normal(1, 8, 4), normal(2, 8, 4)].map(|z| z.cast(DType::F32).tracked());
+    let views = [normal(1, 8, 4), normal(2, 8, 4)].map(|z| z.cast(DType::F32).requires_grad());
     let targets = [normal(3, 8, 4), normal(4, 8, 4)].map(|z| z.cast(DType::F32));
     let y = labels(&[0, 1, 2, 3, 0, 1, 2, 3]);
     for mut objective in all() {

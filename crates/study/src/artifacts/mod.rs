@@ -18,14 +18,14 @@ use tarrl_eval::Interval;
 use tarrl_report::{Estimate, Job, Provenance, Report};
 
 use crate::jobs::{Finished, Key};
-use crate::stages::{Lab, autoattack};
+use crate::stages::{StudyContext, autoattack};
 use crate::study::{Row, Study};
 use crate::tables::Table;
 
 /// Everything that tables and figures read.
 pub struct Results<'a> {
     /// Profile, datasets and device.
-    pub lab: &'a Lab,
+    pub lab: &'a StudyContext,
     /// The jobs.
     pub study: &'a Study,
     /// The folder with the files of methods.
@@ -155,7 +155,7 @@ fn estimate(interval: Interval, scale: f64) -> Estimate {
 }
 
 /// What the intervals of a report are over.
-fn interval_note(lab: &Lab) -> String {
+fn interval_note(lab: &StudyContext) -> String {
     match lab.profile.seeds {
         1 => "One seed: ± is half of a 95 % interval over the test images, and says nothing about another training.".into(),
         n => format!("Mean ± half of a 95 % interval over {n} seeds (Student's t)."),

@@ -181,7 +181,7 @@ impl Tally {
         self.jobs - self.open.len()
     }
 
-    /// Part of the estimated cost that is behind us: unlike the expected time, it never runs backwards.
+    /// AttackSpec of the estimated cost that is behind us: unlike the expected time, it never runs backwards.
     fn fraction(&self) -> f64 {
         let open: f64 = self.open.iter().map(|(_, seconds)| seconds).sum();
         let running = self.open.first().map_or(0.0, |(_, seconds)| seconds * self.fraction);

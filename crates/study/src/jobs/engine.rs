@@ -20,7 +20,7 @@ use crate::message::message;
 
 /// What came of a run.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct RunSummary {
     /// Results of all finished jobs, those of earlier runs included.
     pub finished: BTreeMap<Key, Finished>,
     /// How many jobs ran to their end this time.
@@ -35,7 +35,7 @@ pub struct Outcome {
 
 /// Where a run is made, for its manifests.
 #[derive(Debug)]
-pub struct Setting {
+pub struct RunEnvironment {
     /// Versions and machine.
     pub provenance: Value,
     /// Whose memory is measured.
@@ -76,11 +76,11 @@ pub fn execute(
     plan: &Plan<'_>,
     runs: &Runs,
     _lock: &Lock,
-    setting: &Setting,
+    setting: &RunEnvironment,
     deadline: Option<Instant>,
     display: &Display,
-) -> Outcome {
-    let mut outcome = Outcome::default();
+) -> RunSummary {
+    let mut outcome = RunSummary::default();
     for PlannedJob { job, state } in &plan.jobs {
         let (spec, folder) = (job.spec(), runs.job(job.key()));
         let finished = |manifest: Manifest| Finished {
@@ -134,7 +134,7 @@ pub fn execute(
     outcome
 }
 
-impl Outcome {
+impl RunSummary {
     /// Everything that is finished, or the message that ends the run.
     ///
     /// # Errors
@@ -149,7 +149,7 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for RunSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Failure { job, folder, cause } in &self.failures {
             writeln!(f, "job failed: {job}\n  cause:  {cause}\n  folder: {}", folder.display())?;
@@ -179,7 +179,7 @@ fn run_job(
     state: &State,
     folder: &JobFolder,
     finished: &BTreeMap<Key, Finished>,
-    setting: &Setting,
+    setting: &RunEnvironment,
     display: &Display,
 ) -> anyhow::Result<Manifest> {
     let (spec, resumed) = (job.spec(), *state == State::Interrupted);

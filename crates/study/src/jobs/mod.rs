@@ -17,7 +17,7 @@ mod plan;
 
 pub use context::{Finished, JobContext};
 pub use display::Display;
-pub use engine::{Failure, Outcome, Setting, TimeIsUp, count, execute};
+pub use engine::{Failure, RunEnvironment, RunSummary, TimeIsUp, count, execute};
 pub use folder::{JobFolder, Runs, State};
 pub use graph::{Graph, Job, Spec, Stage};
 pub use key::Key;

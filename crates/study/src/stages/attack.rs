@@ -11,7 +11,7 @@ use tarrl_eval::{RobustConfig, robust_curve};
 use tarrl_tensor::Key as Random;
 
 use super::head::{self, BATCH};
-use super::{Lab, labels, pretrain};
+use super::{StudyContext, labels, pretrain};
 use crate::jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "attack", version: 1 };
@@ -65,7 +65,7 @@ pub struct Example {
 }
 
 /// A job that attacks the classifier made of the encoder of `pretrain` and the head of `head`.
-pub fn job(lab: &Arc<Lab>, [pretrain, head]: [Key; 2], name: &str, seed: u64) -> Job {
+pub fn job(lab: &Arc<StudyContext>, [pretrain, head]: [Key; 2], name: &str, seed: u64) -> Job {
     let radii = radii(lab);
     let config = config(lab);
     let test = lab.profile.subset.test.unwrap_or(10_000);
@@ -113,7 +113,7 @@ pub fn job(lab: &Arc<Lab>, [pretrain, head]: [Key; 2], name: &str, seed: u64) ->
 }
 
 /// The radii of the tables and of the curve together, rising.
-pub fn radii(lab: &Lab) -> Vec<f64> {
+pub fn radii(lab: &StudyContext) -> Vec<f64> {
     let attack = &lab.profile.attack;
     let mut radii: Vec<f64> = attack.epsilons.iter().chain(&attack.curve).map(|e| e.value()).collect();
     radii.sort_by(f64::total_cmp);
@@ -122,7 +122,7 @@ pub fn radii(lab: &Lab) -> Vec<f64> {
 }
 
 /// The attack at the first radius of the tables; at others its step is scaled with the radius.
-fn config(lab: &Lab) -> RobustConfig {
+fn config(lab: &StudyContext) -> RobustConfig {
     let attack = &lab.profile.attack;
     let epsilon = attack.epsilons[0].value();
     let pgd = Pgd {

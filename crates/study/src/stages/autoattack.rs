@@ -5,13 +5,13 @@ use std::sync::Arc;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tarrl_attacks::{AutoAttack, Ball, Part, Progress, RunConfig, SuiteOutcome, SuiteRun, Threat};
+use tarrl_attacks::{AttackSpec, AutoAttack, Ball, Progress, RunConfig, SuiteOutcome, SuiteRun, Threat};
 use tarrl_data::Dataset;
 use tarrl_encoders::Arch;
 use tarrl_tensor::{Array, Key as Random, Tensor};
 
 use super::attack::Level;
-use super::{Lab, head, labels, pretrain};
+use super::{StudyContext, head, labels, pretrain};
 use crate::jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "autoattack", version: 1 };
@@ -29,7 +29,7 @@ pub struct Output {
 
 /// A job that runs the standard version of AutoAttack on `images` test images, balanced over the classes, and the
 /// classifier made of the encoder of `pretrain` and the head of `head`.
-pub fn job(lab: &Arc<Lab>, [pretrain, head]: [Key; 2], images: usize, name: &str, seed: u64) -> Job {
+pub fn job(lab: &Arc<StudyContext>, [pretrain, head]: [Key; 2], images: usize, name: &str, seed: u64) -> Job {
     let attack = AutoAttack::default();
     let radii: Vec<f64> = lab.profile.attack.epsilons.iter().map(|e| e.value()).collect();
     let spec = Spec {
@@ -90,7 +90,7 @@ pub fn job(lab: &Arc<Lab>, [pretrain, head]: [Key; 2], images: usize, name: &str
 /// Which attacks run, and how.
 pub struct Setup {
     /// The attacks in their order.
-    pub parts: Vec<Part>,
+    pub parts: Vec<AttackSpec>,
     /// How they run.
     pub config: RunConfig,
 }

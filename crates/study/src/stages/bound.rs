@@ -8,10 +8,10 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_attacks::{LabelLoss, Pgd, Start, Threat, attack_classifier, pgd};
-use tarrl_bound::{Chain, Sample, squared_bound};
+use tarrl_bound::{BoundChain, Sample, squared_bound};
 use tarrl_certify::{Certificates, Network};
 use tarrl_data::Manifest;
-use tarrl_encoders::Frozen;
+use tarrl_encoders::InferenceEncoder;
 use tarrl_eval::{Interval, features};
 use tarrl_tensor::{Key as Random, Tensor};
 
@@ -20,7 +20,7 @@ use super::certify::{
     Level as Certified, NO_CLAIM, Output as CertifyOutput, below, distances, hash_of, sample,
 };
 use super::head::{BATCH, Classifier};
-use super::{Lab, pretrain};
+use super::{StudyContext, pretrain};
 use crate::jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "bound", version: 2 };
@@ -87,7 +87,13 @@ pub struct Mean {
 }
 
 /// A job that measures the bound on the encoder of `pretrain`, with the certificates of `certify`.
-pub fn job(lab: &Arc<Lab>, [pretrain, certify]: [Key; 2], manifest: &Manifest, name: &str, seed: u64) -> Job {
+pub fn job(
+    lab: &Arc<StudyContext>,
+    [pretrain, certify]: [Key; 2],
+    manifest: &Manifest,
+    name: &str,
+    seed: u64,
+) -> Job {
     let plans = plans(manifest);
     let n = lab.profile.bound.samples;
     let radii = lab.profile.bound_epsilons();
@@ -141,7 +147,7 @@ pub fn job(lab: &Arc<Lab>, [pretrain, certify]: [Key; 2], manifest: &Manifest, n
 /// One encoder with its heads.
 struct Study<'a> {
     network: Network,
-    encoder: &'a Frozen,
+    encoder: &'a InferenceEncoder,
     x: &'a Tensor,
     tasks: &'a [Fitted],
     steps: usize,
@@ -244,9 +250,12 @@ fn judge(
                 let rows: Vec<Vec<f64>> = ends.iter().map(|end| row(end)).collect();
                 let worst = rows.iter().max_by(|a, b| head.loss(a, label).total_cmp(&head.loss(b, label)));
                 let attacked = worst.cloned().unwrap_or_else(|| row(clean));
-                Chain::of(head, &Sample { clean: &row(clean), attacked: &attacked, label, radius: radii[i] })
+                BoundChain::of(
+                    head,
+                    &Sample { clean: &row(clean), attacked: &attacked, label, radius: radii[i] },
+                )
             };
-            let chains: Vec<Chain> = labels.iter().enumerate().map(chain).collect();
+            let chains: Vec<BoundChain> = labels.iter().enumerate().map(chain).collect();
             let broken = report.violations() + chains.iter().filter(|chain| !chain.holds()).count();
             if broken > 0 {
                 bail!(

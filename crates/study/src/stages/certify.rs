@@ -11,7 +11,7 @@ use tarrl_data::Dataset;
 use tarrl_encoders::Arch;
 use tarrl_tensor::{Key as Random, Tensor};
 
-use super::{Lab, pretrain};
+use super::{StudyContext, pretrain};
 use crate::jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "certify", version: 1 };
@@ -61,7 +61,7 @@ pub fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// A job that certifies the encoder of `pretrain` on the samples of the bound.
-pub fn job(lab: &Arc<Lab>, pretrain: Key, name: &str, seed: u64) -> Job {
+pub fn job(lab: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> Job {
     let configs = configs(lab);
     let attack = displacement_attack(lab.profile.attack.steps, lab.profile.attack.restarts);
     let spec = Spec {
@@ -117,7 +117,7 @@ pub fn job(lab: &Arc<Lab>, pretrain: Key, name: &str, seed: u64) -> Job {
 }
 
 /// A guess for the plan, on two cores: a row is substituted for every unit that can change its sign.
-fn seconds_per_sample(lab: &Lab) -> f64 {
+fn seconds_per_sample(lab: &StudyContext) -> f64 {
     match lab.profile.encoder.arch {
         Arch::ConvFlat => 0.05 * lab.profile.encoder.width.powi(2),
         _ => 1.6 * lab.profile.encoder.width.powi(2),
@@ -128,14 +128,14 @@ fn seconds_per_sample(lab: &Lab) -> f64 {
 ///
 /// # Errors
 /// Fails if there are too few images.
-pub fn sample(lab: &Lab) -> anyhow::Result<Dataset> {
+pub fn sample(lab: &StudyContext) -> anyhow::Result<Dataset> {
     let test = lab.images()?.test;
     let n = lab.profile.bound.samples.min(test.len());
     Ok(test.balanced_subset(n / test.classes.len(), Random::new(0).fold("bound"))?)
 }
 
 /// What is certified at each radius.
-pub fn configs(lab: &Lab) -> Vec<CertifyConfig> {
+pub fn configs(lab: &StudyContext) -> Vec<CertifyConfig> {
     let radii = lab.profile.bound_epsilons();
     radii
         .iter()

@@ -11,7 +11,7 @@ use tarrl_encoders::checkpoint::{Metadata, Stored, Tensors, Values, load_tensors
 use tarrl_eval::{Diagnostics, Knn, ProbeConfig, diagnose, features, linear_probe};
 use tarrl_tensor::{DType, Device, Key as Random, Tensor};
 
-use super::{Lab, labels};
+use super::{StudyContext, labels};
 use crate::jobs::{Finished, Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "head", version: 2 };
@@ -61,7 +61,7 @@ impl Weights {
 }
 
 /// A job that fits the head of the encoder that `pretrain` leaves.
-pub fn job(lab: &Arc<Lab>, pretrain: Key, name: &str, seed: u64) -> Job {
+pub fn job(lab: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> Job {
     let spec = Spec {
         name: name.to_owned(),
         stage: STAGE,

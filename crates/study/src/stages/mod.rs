@@ -19,14 +19,14 @@ use std::time::Instant;
 
 use anyhow::Context;
 use tarrl_data::{Catalog, Dataset, Splits};
-use tarrl_encoders::{Frozen, checkpoint::load_encoder};
+use tarrl_encoders::{InferenceEncoder, checkpoint::load_encoder};
 use tarrl_tensor::{Device, Key, Tensor};
 
 use crate::profile::Profile;
 use crate::published::Figures;
 
 /// What all stages of a study share: its profile, where its data lies, and the device.
-pub struct Lab {
+pub struct StudyContext {
     /// The size of the study.
     pub profile: Profile,
     /// Where datasets are.
@@ -49,7 +49,7 @@ pub struct Images {
     pub test: Arc<Dataset>,
 }
 
-impl Lab {
+impl StudyContext {
     /// The shared parts of a study.
     pub fn new(profile: Profile, catalog: Catalog, device: Device) -> Self {
         Self { profile, catalog, device, published: Vec::new(), deadline: None, images: OnceLock::new() }
@@ -80,8 +80,8 @@ impl Lab {
     ///
     /// # Errors
     /// Fails if the file is missing or damaged.
-    pub fn encoder(&self, folder: &Path) -> anyhow::Result<Frozen> {
-        Ok(load_encoder(&folder.join(pretrain::ENCODER), &self.device)?.frozen())
+    pub fn encoder(&self, folder: &Path) -> anyhow::Result<InferenceEncoder> {
+        Ok(load_encoder(&folder.join(pretrain::ENCODER), &self.device)?.inference())
     }
 
     /// All images of a dataset as pixels in [0, 1]: `(n, h, w, c)`.

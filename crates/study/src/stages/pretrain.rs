@@ -11,7 +11,7 @@ use tarrl_encoders::{Arch, EncoderConfig};
 use tarrl_tensor::Device;
 use tarrl_train::{EpochRecord, Event, Finish, Method, Options, Pretraining, TrainConfig, TrainError};
 
-use super::Lab;
+use super::StudyContext;
 use crate::jobs::{Job, Key, Spec, Stage, TimeIsUp};
 
 const STAGE: Stage = Stage { kind: "pretrain", version: 1 };
@@ -29,7 +29,7 @@ pub struct Output {
 /// A job that trains an encoder by `method`, whose title is no part of the key. `inputs` are the data and, if the method
 /// has a teacher, the job that trains that.
 pub fn job(
-    lab: &Arc<Lab>,
+    lab: &Arc<StudyContext>,
     inputs: Vec<Key>,
     manifest: &Manifest,
     method: &Method,
@@ -116,7 +116,7 @@ fn located(error: TrainError, profile: &Path) -> anyhow::Error {
     if profiled { error.context(format!("[pretrain] of {}", profile.display())) } else { error }
 }
 
-fn train_config(lab: &Lab, manifest: &Manifest, method: &Method, seed: u64) -> TrainConfig {
+fn train_config(lab: &StudyContext, manifest: &Manifest, method: &Method, seed: u64) -> TrainConfig {
     let (encoder, pretrain) = (lab.profile.encoder, &lab.profile.pretrain);
     TrainConfig {
         encoder: EncoderConfig {

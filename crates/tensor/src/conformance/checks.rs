@@ -3,10 +3,10 @@
 use super::Report;
 use super::case::{Case, Host, rounded, upload};
 use crate::array::{Array, DType};
-use crate::autodiff::{Recording, grad, grad_recorded, pull_back};
+use crate::autodiff::{Recording, grad, grad_recorded, vjp};
 use crate::backend::Device;
 use crate::cpu::{Arithmetic, Cpu};
-use crate::graph::history;
+use crate::graph::topological_order;
 use crate::key::Key;
 use crate::tensor::Tensor;
 
@@ -71,10 +71,10 @@ impl Check<'_> {
     fn adjoint_identity(&mut self, dtype: DType) {
         for &i in &self.case.linear_in {
             let mut inputs = self.case.tensors(self.device, dtype);
-            inputs[i] = inputs[i].tracked();
+            inputs[i] = inputs[i].requires_grad();
             let y = (self.case.op)(&inputs);
             let g = self.weight(&y, self.device, dtype);
-            let pulled = pull_back(&y, &g, &[&inputs[i]], Recording::Off).remove(0);
+            let pulled = vjp(&y, &g, &[&inputs[i]], Recording::Off).remove(0);
             let dot = |a: &Tensor, b: &Tensor| -> (f64, f64) {
                 let terms = a.array().to_f64().into_iter().zip(b.array().to_f64()).map(|(a, b)| a * b);
                 terms.fold((0.0, 0.0), |(sum, size), t| (sum + t, size + t.abs()))
@@ -107,7 +107,7 @@ impl Check<'_> {
     /// The gradient of a weighted gradient against central differences of the gradient.
     fn second_order(&mut self) {
         let numeric = self.differences(|inputs| {
-            let inputs: Vec<Tensor> = inputs.iter().map(Tensor::tracked).collect();
+            let inputs: Vec<Tensor> = inputs.iter().map(Tensor::requires_grad).collect();
             self.weighted_gradient(&inputs).item()
         });
         let inputs = self.tracked(self.device, DType::F64, DType::F64);
@@ -137,13 +137,16 @@ impl Check<'_> {
         let inputs = self.tracked(device, drawn, dtype);
         let y = (self.case.op)(&inputs);
         let wrt: Vec<&Tensor> = self.varying().into_iter().map(|i| &inputs[i]).collect();
-        pull_back(&y, &self.weight(&y, device, drawn), &wrt, Recording::Off)
+        vjp(&y, &self.weight(&y, device, drawn), &wrt, Recording::Off)
     }
 
     fn tracked(&self, device: &Device, drawn: DType, dtype: DType) -> Vec<Tensor> {
         let hosts = self.case.hosts(drawn);
         let tensors = hosts.iter().map(|x| upload(device, x, dtype));
-        tensors.zip(&self.case.inputs).map(|(t, input)| if input.varies { t.tracked() } else { t }).collect()
+        tensors
+            .zip(&self.case.inputs)
+            .map(|(t, input)| if input.varies { t.requires_grad() } else { t })
+            .collect()
     }
 
     fn varying(&self) -> Vec<usize> {
@@ -191,7 +194,7 @@ impl Check<'_> {
     }
 
     fn cover(&mut self, y: &Tensor) {
-        self.report.covered.extend(history(y).iter().map(|node| node.op().name()));
+        self.report.covered.extend(topological_order(y).iter().map(|node| node.op().name()));
     }
 
     fn compare(&mut self, what: &str, found: &[f64], expected: &[f64], tolerance: f64) {

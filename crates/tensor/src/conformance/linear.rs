@@ -1,7 +1,7 @@
 //! Matrix products, convolutions and pooling.
 
 use super::case::{Case, Host, Input, build, wide};
-use crate::autodiff::{Recording, pull_back};
+use crate::autodiff::{Recording, vjp};
 use crate::backend::{Conv, Pool, Transpose};
 use crate::tensor::Tensor;
 
@@ -97,9 +97,9 @@ fn convolution([h, w]: [usize; 2], ci: usize, k: usize, co: usize, conv: Conv) -
             .terms(terms),
         Case::new("conv2d_input", [Input::unit(y), Input::unit(weight)])
             .op(move |t| {
-                let zero = Tensor::full(t[0].device(), x, t[0].dtype(), 0.0).tracked();
+                let zero = Tensor::full(t[0].device(), x, t[0].dtype(), 0.0).requires_grad();
                 let y = zero.conv2d(&t[1], conv);
-                pull_back(&y, &t[0], &[&zero], Recording::On).remove(0)
+                vjp(&y, &t[0], &[&zero], Recording::On).remove(0)
             })
             .reference(move |t| {
                 let mut dx = Host::zeros(&x[..]);
@@ -110,9 +110,9 @@ fn convolution([h, w]: [usize; 2], ci: usize, k: usize, co: usize, conv: Conv) -
             .terms(terms),
         Case::new("conv2d_weight", [Input::unit(x), Input::unit(y)])
             .op(move |t| {
-                let zero = Tensor::full(t[0].device(), weight, t[0].dtype(), 0.0).tracked();
+                let zero = Tensor::full(t[0].device(), weight, t[0].dtype(), 0.0).requires_grad();
                 let y = t[0].conv2d(&zero, conv);
-                pull_back(&y, &t[1], &[&zero], Recording::On).remove(0)
+                vjp(&y, &t[1], &[&zero], Recording::On).remove(0)
             })
             .reference(move |t| {
                 let mut dw = Host::zeros(&weight[..]);
@@ -238,8 +238,8 @@ fn pooling(pool: Pool) -> [Case; 3] {
             .terms(36),
         Case::new("avg_pool_adjoint", [Input::unit(y)])
             .op(move |t| {
-                let zero = Tensor::full(t[0].device(), x, t[0].dtype(), 0.0).tracked();
-                pull_back(&zero.avg_pool(pool), &t[0], &[&zero], Recording::On).remove(0)
+                let zero = Tensor::full(t[0].device(), x, t[0].dtype(), 0.0).requires_grad();
+                vjp(&zero.avg_pool(pool), &t[0], &[&zero], Recording::On).remove(0)
             })
             .reference(move |t| {
                 let mut dx = Host::zeros(&x[..]);

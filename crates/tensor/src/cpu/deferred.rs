@@ -200,7 +200,7 @@ pub(super) fn mapped<E: Pooled>(x: &Array) -> Mapped<'_, E> {
 #[cfg(test)]
 mod tests {
     use crate::backend::Conv;
-    use crate::{Cpu, DType, Device, Key, Random, Recording, Tensor, pull_back};
+    use crate::{Cpu, DType, Device, Key, Random, Recording, Tensor, vjp};
 
     /// Images, kernel and stride for every way in which a convolution reads its input.
     const SHAPES: [([usize; 4], [usize; 4], usize); 8] = [
@@ -228,7 +228,7 @@ mod tests {
                     normal(&device, Key::new(i as u64).fold(name), shape, dtype)
                 };
                 let (scale, shift) = (draw(&[x[3]], "scale"), draw(&[x[3]], "shift"));
-                let (x, w) = (draw(&x, "x"), draw(&w, "w").tracked());
+                let (x, w) = (draw(&x, "x"), draw(&w, "w").requires_grad());
                 let conv = Conv { stride, pad: w.shape()[0] / 2, groups: 1 };
                 for relu in [false, true] {
                     let affine = || x.channel_affine(&scale, &shift, relu);
@@ -236,7 +236,7 @@ mod tests {
                     let results = |map: &dyn Fn() -> Tensor| {
                         let y = map().conv2d(&w, conv);
                         let dy = draw(y.shape(), "dy");
-                        let dw = pull_back(&y, &dy, &[&w], Recording::Off).remove(0);
+                        let dw = vjp(&y, &dy, &[&w], Recording::Off).remove(0);
                         let sums =
                             [map().add_relu(&x), x.add_relu(&map()), map().add_relu(&map()), x.mask(&map())];
                         [&[y, dw][..], &sums].concat().iter().map(|t| t.array().to_f64()).collect::<Vec<_>>()
@@ -259,7 +259,7 @@ mod tests {
                 let draw = |shape: &[usize], name: &str| {
                     normal(&device, Key::new(i as u64).fold(name), shape, dtype)
                 };
-                let (x, w) = (draw(&x, "x").tracked(), draw(&w, "w").tracked());
+                let (x, w) = (draw(&x, "x").requires_grad(), draw(&w, "w").requires_grad());
                 let y = x.conv2d(&w, Conv { stride, pad: w.shape()[0] / 2, groups: 1 });
                 let (dy, z) = (draw(y.shape(), "dy"), draw(y.shape(), "z"));
                 let c = y.shape()[3];
@@ -272,7 +272,7 @@ mod tests {
                     let wanted: Vec<f64> = values.into_iter().zip(gates).map(keep).collect();
                     let written = Tensor::new(&device, *dy.shape(), &wanted).cast(dtype);
                     let results = |dy: &dyn Fn() -> Tensor| {
-                        let adjoints = pull_back(&y, &dy(), &[&x, &w], Recording::Off);
+                        let adjoints = vjp(&y, &dy(), &[&x, &w], Recording::Off);
                         let sums = [&dy() + &z, dy().add_relu(&z), z.mask(&dy()), dy()];
                         [adjoints, sums.into()]
                             .concat()

@@ -2,7 +2,7 @@
 
 use super::wrap;
 use crate::array::{Array, DType};
-use crate::autodiff::{Recording, Saved, pull_back};
+use crate::autodiff::{Recording, Saved, vjp};
 use crate::backend::{Contrasted, Transpose};
 use crate::op::Op;
 use crate::tensor::Tensor;
@@ -36,7 +36,7 @@ impl Tensor {
                 (wrap(self, [m], self.dtype(), losses), Way::One { exponentials, sums })
             }
             None => {
-                let z = self.detach().tracked();
+                let z = self.detach().requires_grad();
                 let y = composite(&z, partners);
                 (y.array().clone(), Way::Parts { z, y })
             }
@@ -45,12 +45,12 @@ impl Tensor {
         Tensor::record(Op::Contrast, losses, &[self, &partners], move |p| {
             let (z, dy) = (p.get(&rows), p.dy());
             let dz = match &way {
-                _ if p.is_recorded() => pull_back(&composite(&z, &of), dy, &[&z], Recording::On).remove(0),
+                _ if p.is_recorded() => vjp(&composite(&z, &of), dy, &[&z], Recording::On).remove(0),
                 Way::One { exponentials, sums } => {
                     let dz = z.device().contrast_adjoint(z.array(), &of, [exponentials, sums], dy.array());
                     wrap(&z, [m, k], z.dtype(), dz).into()
                 }
-                Way::Parts { z, y } => pull_back(y, dy, &[z], Recording::Off).remove(0),
+                Way::Parts { z, y } => vjp(y, dy, &[z], Recording::Off).remove(0),
             };
             vec![Some(dz), None]
         })
@@ -88,7 +88,7 @@ mod tests {
     ) -> (bool, Vec<f64>) {
         let device = Cpu { threads, ..Cpu::default() }.open();
         let z = Tensor::random(&device, Random::Normal, &[Key::new(5)], &[m, k], dtype);
-        let z = z.reshape([m, k]).mul_scalar(scale).tracked();
+        let z = z.reshape([m, k]).mul_scalar(scale).requires_grad();
         // Neighbors in the first half, distant ones in the second.
         let half = (m / 4 * 2) as u32;
         let rest = m as u32 - half;
@@ -132,7 +132,7 @@ mod tests {
         let device = crate::cpu();
         let of = |dtype: DType| {
             let z = Tensor::new(&device, [4, 2], &[5.0f64, 0.1, 5.0, -0.1, -5.0, 0.2, -5.0, 0.3]).cast(dtype);
-            let z = z.tracked();
+            let z = z.requires_grad();
             let y = z.contrast(&Array::new(&device, [4], &[1u32, 0, 3, 2]));
             [y.array().to_f64(), grad(&y.sum_all(), &[&z]).remove(0).array().to_f64()].concat()
         };

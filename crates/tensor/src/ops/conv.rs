@@ -18,7 +18,7 @@ impl Tensor {
         });
         let y = self.device().conv2d(self.array(), w.array(), &shape);
         // Only the weights' adjoint reads the images.
-        let (sx, sw) = (w.is_tracked().then(|| Saved::new(self)), Saved::new(w));
+        let (sx, sw) = (w.tracks_grad().then(|| Saved::new(self)), Saved::new(w));
         Tensor::record(Op::Conv2d(conv), wrap(self, shape.output(), self.dtype(), y), &[self, w], move |p| {
             vec![
                 p.need(0, || conv2d_input(p.dy(), &p.get(&sw), shape)),
@@ -57,7 +57,7 @@ impl Tensor {
             assert_eq!(skip.shape()[..], shape.output()[..], "{op}: skip");
         }
         let y = composed(self, [w, bias], skip, &shape, relu);
-        let (sx, sw) = (w.is_tracked().then(|| Saved::new(self)), Saved::new(w));
+        let (sx, sw) = (w.tracks_grad().then(|| Saved::new(self)), Saved::new(w));
         let adds = skip.is_some();
         let vjp = move |p: &Pullback<'_>| {
             let dy = if relu { p.masked(&p.y().detach()) } else { p.dy().clone() };

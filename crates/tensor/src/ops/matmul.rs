@@ -46,7 +46,7 @@ impl Tensor {
         );
         let y = self.device().linear(self.array(), w.array(), bias.array(), [n, m, k]);
         let y = wrap(self, [n, m], self.dtype(), y);
-        if !self.is_tracked() && !w.is_tracked() && bias.is_tracked() {
+        if !self.tracks_grad() && !w.tracks_grad() && bias.tracks_grad() {
             // The product would be a constant of the sum's record, so it has to be there.
             return &self.matmul_with(w, Transpose::RIGHT) + bias;
         }
@@ -130,8 +130,9 @@ mod tests {
         };
         let operands = [plain(&[5, 3], 0.7), plain(&[4, 3], 1.3), plain(&[4], 2.1)];
         for tracked in 1..8 {
-            let [x, w, b] = [0, 1, 2]
-                .map(|i| if tracked >> i & 1 == 1 { operands[i].tracked() } else { operands[i].clone() });
+            let [x, w, b] = [0, 1, 2].map(|i| {
+                if tracked >> i & 1 == 1 { operands[i].requires_grad() } else { operands[i].clone() }
+            });
             let bits = |y: Tensor| -> Vec<u32> {
                 let gradients = grad(&y.square().sum_all(), &[&x, &w, &b]);
                 [&y].into_iter().chain(&gradients).flat_map(|t| t.to_vec::<f32>()).map(f32::to_bits).collect()

@@ -213,8 +213,8 @@ mod tests {
     #[test]
     fn the_end_of_a_block_is_its_parts() {
         let device = cpu();
-        let [x, skip] = ["x", "skip"].map(|name| draw(&device, name, &[1040, 17]).tracked());
-        let [w, b] = ["w", "b"].map(|name| draw(&device, name, &[17]).tracked());
+        let [x, skip] = ["x", "skip"].map(|name| draw(&device, name, &[1040, 17]).requires_grad());
+        let [w, b] = ["w", "b"].map(|name| draw(&device, name, &[17]).requires_grad());
         let bits = |y: &Tensor| -> Vec<u32> {
             // A gradient of one term, and one of two.
             let losses = [y.square().sum_all(), (&y.square() + &y.mul_scalar(3.0)).sum_all()];

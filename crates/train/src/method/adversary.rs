@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::Start;
 use tarrl_bound::{InnerConfig, InnerKind};
-use tarrl_encoders::Branch;
+use tarrl_encoders::BnBranch;
 
 /// An attack on the views of a batch, whose results the objective sees. All numbers of [`attack`](Adversary::attack)
 /// mean what they mean in a regularizer, so that methods can be compared at equal cost and radius.
@@ -28,7 +28,7 @@ pub struct Adversary {
     /// [`Strength`](super::Strength), or epoch by epoch, the factors become `clean_weight·(1 − w)` and `weight·(1 + w)`.
     pub shift: f64,
     /// The statistics that batch norm sees attacked views with; `"adversarial"` needs dual batch norm.
-    pub branch: Branch,
+    pub branch: BnBranch,
     /// The network that is attacked.
     pub mode: Mode,
     /// Threat model and steps.
@@ -109,7 +109,7 @@ impl Default for Adversary {
             weight: None,
             clean_weight: 1.0,
             shift: 0.0,
-            branch: Branch::default(),
+            branch: BnBranch::default(),
             mode: Mode::default(),
             attack: InnerConfig::default(),
         }

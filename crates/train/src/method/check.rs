@@ -2,7 +2,7 @@
 
 use super::{Adversary, Attacked, Enters, Method};
 use crate::certified::Certified;
-use tarrl_encoders::{Branch, Norms, ProjectorConfig};
+use tarrl_encoders::{BatchNormMode, BnBranch, ProjectorConfig};
 use tarrl_objectives::Objective;
 
 /// The first reason why the parts make no sense together, with the remedy.
@@ -21,7 +21,7 @@ pub(super) fn check(method: &Method) -> Result<(), String> {
     networks(method)?;
     teacher(method)?;
     method.adversary.as_ref().map_or(Ok(()), |adversary| attack(method, adversary))?;
-    if method.adversary.is_none() && method.network.batch_norm == Norms::Dual {
+    if method.adversary.is_none() && method.network.batch_norm == BatchNormMode::Dual {
         return unused_branch("there is no `[adversary]`");
     }
     let Some(invariance) = &method.invariance else { return Ok(()) };
@@ -138,8 +138,8 @@ fn attack(method: &Method, adversary: &Adversary) -> Result<(), String> {
         return Err("adversary.attacks = \"both\" moves two views, but `views` names one".into());
     }
     match (method.network.batch_norm, adversary.branch) {
-        (Norms::Dual, Branch::Clean) => return unused_branch("adversary.branch is \"clean\""),
-        (Norms::Single, Branch::Adversarial) => {
+        (BatchNormMode::Dual, BnBranch::Clean) => return unused_branch("adversary.branch is \"clean\""),
+        (BatchNormMode::Single, BnBranch::Adversarial) => {
             return Err(
                 "adversary.branch = \"adversarial\" needs statistics of its own; add network.batch_norm = \
                         \"dual\", or use branch = \"clean\""
@@ -150,7 +150,7 @@ fn attack(method: &Method, adversary: &Adversary) -> Result<(), String> {
     }
     let all_attacked = adversary.enters == Enters::Replace
         && (adversary.attacks == Attacked::Both && method.views.len() == 2 || method.views.len() == 1);
-    if method.network.batch_norm == Norms::Dual && all_attacked && method.regularizer.is_none() {
+    if method.network.batch_norm == BatchNormMode::Dual && all_attacked && method.regularizer.is_none() {
         return Err(
             "dual batch norm has a clean branch that no view goes through, because all are attacked; use \
                     batch_norm = \"single\""

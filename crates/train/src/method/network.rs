@@ -1,7 +1,7 @@
 //! The networks beside encoder and projector, as a method file names them.
 
 use serde::{Deserialize, Serialize};
-use tarrl_encoders::{Branch, Norms, PredictorConfig};
+use tarrl_encoders::{BatchNormMode, BnBranch, PredictorConfig};
 
 /// What stands around the encoder, apart from the projector. In a file: `[network]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -15,10 +15,10 @@ pub struct NetworkConfig {
     pub momentum: Option<MomentumConfig>,
     /// The sets of batch norm everywhere, in place of what encoder and heads say.
     #[serde(skip_serializing_if = "is_single")]
-    pub batch_norm: Norms,
+    pub batch_norm: BatchNormMode,
     /// The set that heads and attacks see after training; only with dual batch norm.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub keeps: Option<Branch>,
+    pub keeps: Option<BnBranch>,
 }
 
 /// `θ ← m θ + (1 − m) θ_online` after every step, with m rising from `start` to `end` on a cosine
@@ -64,7 +64,7 @@ impl NetworkConfig {
                 }
             }
         }
-        if self.keeps.is_some() && self.batch_norm == Norms::Single {
+        if self.keeps.is_some() && self.batch_norm == BatchNormMode::Single {
             return Err("network.keeps chooses one of two sets of statistics, but batch_norm is \"single\"; remove it".into());
         }
         Ok(())
@@ -75,6 +75,6 @@ pub(super) fn is_plain(network: &NetworkConfig) -> bool {
     *network == NetworkConfig::default()
 }
 
-fn is_single(norms: &Norms) -> bool {
-    *norms == Norms::Single
+fn is_single(norms: &BatchNormMode) -> bool {
+    *norms == BatchNormMode::Single
 }

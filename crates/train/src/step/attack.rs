@@ -4,7 +4,7 @@ use super::{Side, StepOutput, Work, compare};
 use crate::ascend::ascend;
 use crate::method::{Adversary, Against, Ascends, Mode, Plan};
 use crate::model::{Embedded, Model};
-use tarrl_encoders::{Branch, Pass, detach};
+use tarrl_encoders::{BnBranch, ForwardContext, detach};
 use tarrl_tensor::Tensor;
 
 /// The images of the plan that are attacked, moved: constants, each `(n, h, w, c)`.
@@ -56,14 +56,14 @@ fn others(adversary: &Adversary, plan: &Plan) -> Vec<usize> {
 }
 
 /// The networks as they are attacked, constants only.
-fn network(model: &Model, mode: Mode, branch: Branch) -> Box<dyn Fn(&Tensor) -> Embedded> {
+fn network(model: &Model, mode: Mode, branch: BnBranch) -> Box<dyn Fn(&Tensor) -> Embedded> {
     let mut still = model.clone();
     detach(&mut still);
     match mode {
-        Mode::Train => Box::new(move |u| still.embed(u, &mut Pass::train().branch(branch))),
+        Mode::Train => Box::new(move |u| still.embed(u, &mut ForwardContext::train().branch(branch))),
         Mode::Eval => {
             let (frozen, heads) = (still.encoder.frozen_branch(branch), still.heads);
-            Box::new(move |u| heads.embed(frozen.forward(u), &mut Pass::eval().branch(branch)))
+            Box::new(move |u| heads.embed(frozen.forward(u), &mut ForwardContext::eval().branch(branch)))
         }
     }
 }

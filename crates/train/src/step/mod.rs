@@ -19,9 +19,11 @@ pub(crate) use numbers::Numbers;
 use numbers::Values;
 pub(crate) use repeat::Repeated;
 pub(crate) use starts::Starts;
-use tarrl_encoders::{BATCH_NORM_MOMENTUM, Branch, Frozen, Module, Pass, buffers, parameters};
+use tarrl_encoders::{
+    BATCH_NORM_MOMENTUM, BnBranch, ForwardContext, InferenceEncoder, Module, buffers, parameters,
+};
 use tarrl_objectives as objectives;
-use tarrl_tensor::{Array, Key, Tensor, grad_once};
+use tarrl_tensor::{Array, Key, Tensor, backward};
 use terms::{Row, Term, terms};
 
 /// The networks of a training.
@@ -32,7 +34,7 @@ pub(crate) struct Networks<'a> {
     /// What follows it.
     pub(crate) slow: Option<&'a Slow>,
     /// What it learns from.
-    pub(crate) teacher: Option<&'a Frozen>,
+    pub(crate) teacher: Option<&'a InferenceEncoder>,
 }
 
 /// What a step works on.
@@ -91,11 +93,11 @@ pub(crate) struct StepOutput {
 #[derive(Clone, Default)]
 struct Passes {
     /// By the encoder, in one of its branches.
-    encoder: Vec<(Branch, Pass)>,
+    encoder: Vec<(BnBranch, ForwardContext)>,
     /// By the heads.
-    heads: Vec<Pass>,
+    heads: Vec<ForwardContext>,
     /// By the momentum network.
-    slow: Option<Pass>,
+    slow: Option<ForwardContext>,
 }
 
 impl StepOutput {
@@ -151,23 +153,23 @@ pub(crate) fn step(net: &Networks<'_>, method: &Method, input: &StepInput<'_>) -
         values.certified = Some(regularize::certify(&work, term, &input.views[anchor], &mut output));
     }
     output.values = Values::of(values, &output);
-    absorb(net, &mut output);
+    update_running_stats(net, &mut output);
     output
 }
 
 /// Running statistics after the passes of the step.
-fn absorb(net: &Networks<'_>, output: &mut StepOutput) {
+fn update_running_stats(net: &Networks<'_>, output: &mut StepOutput) {
     let passes = std::mem::take(&mut output.passes);
     let mut model = net.model.clone();
     for (_, pass) in &passes.encoder {
-        model.encoder.absorb(pass, BATCH_NORM_MOMENTUM);
+        model.encoder.update_running_stats(pass, BATCH_NORM_MOMENTUM);
     }
     for pass in &passes.heads {
-        model.heads.absorb(pass, BATCH_NORM_MOMENTUM);
+        model.heads.update_running_stats(pass, BATCH_NORM_MOMENTUM);
     }
     output.buffers = buffers(&model);
     if let Some((mut slow, pass)) = net.slow.cloned().zip(passes.slow) {
-        slow.absorb(&pass);
+        slow.update_running_stats(&pass);
         output.slow_buffers = buffers(slow.module());
     }
 }
@@ -222,7 +224,7 @@ fn forward(work: &Work<'_>, rows: &[Row<'_>], output: &mut StepOutput) -> Vec<Si
     for group in [0, 1] {
         let places: Vec<usize> = (0..rows.len()).filter(|&i| rows[i].group == group).collect();
         let Some(&first) = places.first() else { continue };
-        let mut pass = Pass::train().branch(rows[first].branch);
+        let mut pass = ForwardContext::train().branch(rows[first].branch);
         let embedded = work.net.model.embed(&together(places.iter().map(|&i| rows[i].image)), &mut pass);
         for (part, &place) in places.iter().enumerate() {
             sides[place] = Some(work.side(&embedded, part, rows[place].source));
@@ -262,7 +264,7 @@ fn slow_targets(work: &Work<'_>, output: &mut StepOutput) -> Vec<Option<Tensor>>
 /// recording.
 fn add_gradient(model: &Model, value: Tensor, output: &mut StepOutput) -> Tensor {
     let (trained, constant) = (parameters(model), value.detach());
-    accumulate(grad_once(value, &trained.iter().collect::<Vec<_>>()), 1.0, &mut output.gradients);
+    accumulate(backward(value, &trained.iter().collect::<Vec<_>>()), 1.0, &mut output.gradients);
     constant
 }
 

@@ -5,8 +5,8 @@ use crate::certified::{Certified, worst_cross_entropy};
 use crate::model::Model;
 use std::cell::RefCell;
 use tarrl_bound::{AttackFrom, Regularizer, TermInput};
-use tarrl_encoders::{Branch, Pass, parameters};
-use tarrl_tensor::{Tensor, grad_once};
+use tarrl_encoders::{BnBranch, ForwardContext, parameters};
+use tarrl_tensor::{Tensor, backward};
 
 /// R; the gradient of λ R is added. x' is found on the encoder at rest, then x and x' are seen in training together.
 pub(super) fn regularize(
@@ -16,9 +16,9 @@ pub(super) fn regularize(
     output: &mut StepOutput,
 ) -> Tensor {
     let (model, input) = (work.net.model, work.input);
-    let frozen = model.encoder.frozen();
+    let frozen = model.encoder.inference();
     // The closure is called where nothing else can write to the pass.
-    let pass = RefCell::new(Pass::train());
+    let pass = RefCell::new(ForwardContext::train());
     let wanted = TermInput {
         frozen: &|u| frozen.forward(u),
         trained: &|u| model.encoder.forward(u, &mut pass.borrow_mut()),
@@ -42,7 +42,7 @@ pub(super) fn regularize(
 /// images, which the bounds of the finished encoder are computed with.
 pub(super) fn certify(work: &Work<'_>, term: &Certified, anchor: &Tensor, output: &mut StepOutput) -> Tensor {
     let (model, input) = (work.net.model, work.input);
-    let mut pass = Pass::train();
+    let mut pass = ForwardContext::train();
     let value = if term.clusters.is_empty() {
         let value = term.value(&model.encoder, anchor, input.certified_scale, &mut pass);
         add(model, value, term.weight, output)
@@ -72,13 +72,13 @@ pub(super) fn certify(work: &Work<'_>, term: &Certified, anchor: &Tensor, output
 /// the term, a constant.
 fn add(model: &Model, term: Tensor, weight: f64, output: &mut StepOutput) -> Tensor {
     let (trained, constant) = (parameters(&model.encoder), term.detach());
-    let gradients = grad_once(term, &trained.iter().collect::<Vec<_>>());
+    let gradients = backward(term, &trained.iter().collect::<Vec<_>>());
     accumulate(gradients, weight, &mut output.gradients);
     constant
 }
 
 /// The running statistics of the normal branch are those of `pass` and of no other.
-fn rest_on(pass: Pass, output: &mut StepOutput) {
-    output.passes.encoder.retain(|(branch, _)| *branch != Branch::Clean);
-    output.passes.encoder.push((Branch::Clean, pass));
+fn rest_on(pass: ForwardContext, output: &mut StepOutput) {
+    output.passes.encoder.retain(|(branch, _)| *branch != BnBranch::Clean);
+    output.passes.encoder.push((BnBranch::Clean, pass));
 }

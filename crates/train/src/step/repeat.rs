@@ -7,8 +7,8 @@ use crate::model::Model;
 use crate::momentum::Slow;
 use std::cell::RefCell;
 use std::rc::Rc;
-use tarrl_encoders::{Frozen, Module, track};
-use tarrl_tensor::{Array, DType, Key, Replayed, Tensor, cpu};
+use tarrl_encoders::{InferenceEncoder, Module, track};
+use tarrl_tensor::{Array, CapturedFn, DType, Key, Tensor, cpu};
 
 /// The steps of one training.
 ///
@@ -17,7 +17,7 @@ use tarrl_tensor::{Array, DType, Key, Replayed, Tensor, cpu};
 /// as it is. So does one that brings something from the host after it has begun, as an objective that draws, a maximizer
 /// that draws as it goes, or one with a memory do.
 pub(crate) struct Repeated<'a> {
-    replayed: Replayed<Function<'a>>,
+    replayed: CapturedFn<Function<'a>>,
     beside: Rc<RefCell<Option<Beside<'a>>>>,
     found: Rc<RefCell<Option<StepOutput>>>,
     /// What a step finds, with nothing in the places of its arrays.
@@ -33,7 +33,7 @@ struct Beside<'a> {
     method: &'a Method,
     model: Model,
     slow: Option<Slow>,
-    teacher: Option<Frozen>,
+    teacher: Option<InferenceEncoder>,
     starts: Starts,
     views: usize,
     clusters: usize,
@@ -72,7 +72,7 @@ impl<'a> Repeated<'a> {
             }
         });
         Repeated {
-            replayed: Replayed::new(replayed),
+            replayed: CapturedFn::new(replayed),
             beside,
             found,
             form: StepOutput::default(),

@@ -2,7 +2,7 @@
 
 use super::Work;
 use crate::method::{Against, Enters};
-use tarrl_encoders::Branch;
+use tarrl_encoders::BnBranch;
 use tarrl_tensor::Tensor;
 
 /// A part of the loss that is computed and differentiated by itself.
@@ -21,7 +21,7 @@ pub(super) struct Row<'a> {
     /// `(n, h, w, c)`
     pub(super) image: &'a Tensor,
     /// The statistics that it sees and leaves.
-    pub(super) branch: Branch,
+    pub(super) branch: BnBranch,
     /// The place in the plan of the view that it was made of.
     pub(super) source: usize,
     /// Rows of one group share a pass.
@@ -34,7 +34,8 @@ pub(super) fn terms<'a>(work: &'a Work<'_>, attacked: &'a [Tensor]) -> Vec<Term<
     if method.objective.is_none() {
         return Vec::new();
     }
-    let normal = |source: usize| Row { image: &input.views[source], branch: Branch::Clean, source, group: 0 };
+    let normal =
+        |source: usize| Row { image: &input.views[source], branch: BnBranch::Clean, source, group: 0 };
     let mut rows: Vec<Row<'a>> = (0..plan.views).map(normal).collect();
     let all: Vec<usize> = (0..plan.views).collect();
     let Some(adversary) = &method.adversary else { return vec![Term::new(rows, vec![(all, 1.0)])] };

@@ -2,8 +2,8 @@
 
 use super::NORMS;
 use crate::label::{LabelLoss, TargetLoss};
-use crate::problem::{Evaluation, Limits, Problem, Visit};
-use crate::suite::{Apgd, Fab, Mode, Part, RunConfig, Square, SuiteOutcome, SuiteRun, apgd};
+use crate::problem::{Evaluation, Limits, Problem, Query};
+use crate::suite::{Apgd, AttackSpec, Fab, Mode, RunConfig, Square, SuiteOutcome, SuiteRun, apgd};
 use crate::threat::{Norm, Threat};
 use tarrl_tensor::{Key, Tensor, cpu};
 
@@ -43,7 +43,7 @@ impl Linear {
         z.chunks(2).map(|z| (z[0] - z[1]).abs() / dual).collect()
     }
 
-    fn attack(&self, threat: &Threat, radii: &[f64], part: Part) -> SuiteOutcome {
+    fn attack(&self, threat: &Threat, radii: &[f64], part: AttackSpec) -> SuiteOutcome {
         let (x, labels, keys) = self.samples();
         let ball = threat.around_each(&x, radii);
         let mut run = SuiteRun::new(ball, &labels, &keys, vec![part], RunConfig::default());
@@ -64,12 +64,12 @@ fn the_distance_decides() {
             let config = Apgd { mode, restarts: 2, ..Apgd::default() };
             let fab = Fab { mode, ..Fab::default() };
             let parts = [
-                Part::Apgd { loss: LabelLoss::CrossEntropy, config },
-                Part::Apgd { loss: LabelLoss::Dlr, config },
-                Part::Apgd { loss: LabelLoss::Margin, config: Apgd { wide_start: true, ..config } },
-                Part::ApgdTargeted { loss: TargetLoss::Dlr, targets: 9, config },
-                Part::Fab { config: fab },
-                Part::FabTargeted { targets: 1, config: fab },
+                AttackSpec::Apgd { loss: LabelLoss::CrossEntropy, config },
+                AttackSpec::Apgd { loss: LabelLoss::Dlr, config },
+                AttackSpec::Apgd { loss: LabelLoss::Margin, config: Apgd { wide_start: true, ..config } },
+                AttackSpec::ApgdTargeted { loss: TargetLoss::Dlr, targets: 9, config },
+                AttackSpec::Fab { config: fab },
+                AttackSpec::FabTargeted { targets: 1, config: fab },
             ];
             for part in parts {
                 let radii = |factor: f64| distances.iter().map(|d| factor * d).collect::<Vec<_>>();
@@ -94,7 +94,7 @@ fn square_comes_near() {
     let (x, ..) = linear.samples();
     for (norm, factor) in [(Norm::Linf, 1.5), (Norm::L2, 2.0), (Norm::L1, 10.0)] {
         for mode in [Mode::Reference, Mode::Paper] {
-            let part = Part::Square { config: Square { queries: 3000, mode, ..Square::default() } };
+            let part = AttackSpec::Square { config: Square { queries: 3000, mode, ..Square::default() } };
             let distances = linear.distances(&x, norm);
             let threat = Threat::new(norm, 1.0);
             let radii: Vec<f64> = distances.iter().map(|d| factor * d).collect();
@@ -115,7 +115,7 @@ fn a_linear_encoder_is_moved_by_its_largest_singular_value() {
     let a = [3.0 * c, -s, 0.0, 3.0 * s, c, 0.0, 0.0, 0.0, 0.5];
     let a = Tensor::new(&cpu(), [3, 3], &a.map(|v| v as f32));
     let x = Tensor::new(&cpu(), [4, 3], &[0.5f32; 12]);
-    let moved = |u: &Tensor, visit: Visit<'_>| {
+    let moved = |u: &Tensor, visit: Query<'_>| {
         let m = visit.rows.len();
         let shift =
             u.add_scalar(-0.5).matmul_with(&a, tarrl_tensor::Transpose { b: true, ..Default::default() });

@@ -3,7 +3,7 @@
 use super::{Network, samples, threat};
 use crate::suite::{AutoAttack, SuiteRun, Version};
 use crate::threat::Norm;
-use crate::{Eot, Visit};
+use crate::{Eot, Query};
 use std::cell::RefCell;
 use std::collections::HashSet;
 use tarrl_tensor::{Key, Tensor};
@@ -18,7 +18,7 @@ fn luck_is_not_confirmed() {
     let ball = threat(Norm::Linf).around(&x);
     let mut run = SuiteRun::new(ball, &labels, &keys, config.parts(Norm::Linf), config.run);
     let told = RefCell::new(HashSet::new());
-    let model = |u: &Tensor, visit: Visit<'_>| {
+    let model = |u: &Tensor, visit: Query<'_>| {
         let row = |(&row, &pass): (&usize, &u32)| {
             assert!(told.borrow_mut().insert((row, pass)), "draw {pass} of sample {row} comes twice");
             let luck = Key::new(5).fold(row).fold(u64::from(pass)).stream().uniform(0.0, 1.0) < 0.3;

@@ -2,7 +2,7 @@
 
 use super::{NORMS, Network, samples, threat};
 use crate::suite::square::{Extents, Square, Squares};
-use crate::suite::{AutoAttack, Leave, Mode, RunConfig, SuiteOutcome, SuiteRun, Version, auto_attack};
+use crate::suite::{AutoAttack, EarlyExit, Mode, RunConfig, SuiteOutcome, SuiteRun, Version, auto_attack};
 use crate::threat::{Norm, Threat};
 use std::cell::Cell;
 use tarrl_tensor::{Key, Tensor, cpu};
@@ -228,7 +228,7 @@ fn leaving_saves_and_changes_nothing() {
                 AutoAttack { steps: 20, queries: 30, mode: Mode::Paper, run, ..AutoAttack::default() };
             auto_attack(&logits, &x, &labels, &threat(norm), &config, &keys)
         };
-        let [short, long, longest] = [Leave::AtOnce, Leave::AfterRun, Leave::Never].map(attack);
+        let [short, long, longest] = [EarlyExit::AtOnce, EarlyExit::AfterRun, EarlyExit::Never].map(attack);
         assert!(
             short.success.contains(&true) && short.success.contains(&false),
             "{norm}: {:?}",

@@ -2,7 +2,7 @@
 
 use super::{NORMS, Network, samples, threat};
 use crate::ball::row_index;
-use crate::suite::{AutoAttack, Leave, Mode, RunConfig, SuiteOutcome, SuiteRun, SuiteState, Version};
+use crate::suite::{AutoAttack, EarlyExit, Mode, RunConfig, SuiteOutcome, SuiteRun, SuiteState, Version};
 use crate::threat::{Norm, Threat};
 use tarrl_tensor::{Key, Tensor};
 
@@ -11,7 +11,7 @@ const SMALL: AutoAttack = AutoAttack {
     mode: Mode::Reference,
     steps: 12,
     queries: 25,
-    run: RunConfig { batch: 256, leave: Leave::AtOnce, draws: 1, budget: None },
+    run: RunConfig { batch: 256, leave: EarlyExit::AtOnce, draws: 1, budget: None },
 };
 
 fn run(
@@ -59,7 +59,7 @@ fn batch_size_and_order() {
 fn a_resumed_run_ends_with_the_same_bits() {
     let network = Network::new(4);
     let (x, labels, keys) = samples(&network, 8);
-    let logits = |u: &Tensor, _: crate::Visit<'_>| network.logits(u);
+    let logits = |u: &Tensor, _: crate::Query<'_>| network.logits(u);
     for norm in NORMS {
         let ball = threat(norm).around(&x);
         let parts = AutoAttack { version: Version::Plus, ..SMALL }.parts(norm);
@@ -108,7 +108,7 @@ fn dlr_knows_no_scale() {
     let config = crate::Apgd { steps: 30, ..crate::Apgd::default() };
     for norm in NORMS {
         let attack = |scale: f64, shift: f64| {
-            let parts = vec![crate::Part::Apgd { loss: crate::LabelLoss::Dlr, config }];
+            let parts = vec![crate::AttackSpec::Apgd { loss: crate::LabelLoss::Dlr, config }];
             let mut run = SuiteRun::new(threat(norm).around(&x), &labels, &keys, parts, RunConfig::default());
             while run.round(&|u, _| network.logits(u).mul_scalar(scale).add_scalar(shift)) {}
             run.finish()

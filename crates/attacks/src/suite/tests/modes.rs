@@ -155,7 +155,7 @@ fn random_models_are_judged_by_the_last_draw_or_by_most() {
         config.run.draws = 3;
         let ball = threat(Norm::Linf).around(&x);
         let mut run = SuiteRun::new(ball, &labels, &keys, config.parts(Norm::Linf), config.run);
-        let logits = |u: &Tensor, visit: crate::Visit<'_>| {
+        let logits = |u: &Tensor, visit: crate::Query<'_>| {
             let row = |(&row, &pass): (&usize, &u32)| {
                 let said = if lost(pass % 3) { (labels[row] + 1) % 3 } else { labels[row] };
                 (0..3).map(move |class| f64::from(u8::from(class == said)))

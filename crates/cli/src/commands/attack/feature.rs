@@ -1,7 +1,7 @@
 //! Attacks on representations, which are told no label; the head says afterwards what became of the image.
 
 use tarrl_attacks::represent::{Distance, away, instance_wise, towards};
-use tarrl_attacks::{Apgd, Evaluation, Limits, Origin, Problem, Visit, apgd, verdicts};
+use tarrl_attacks::{Apgd, Evaluation, Limits, Origin, Problem, Query, apgd, verdicts};
 use tarrl_tensor::{Array, Tensor};
 
 use super::work::{Row, Work, of_outcome};
@@ -53,7 +53,7 @@ impl Goal {
         of: std::ops::Range<usize>,
     ) -> Vec<Row> {
         let ball = work.ball.keep(&of.clone().collect::<Vec<_>>());
-        let evaluate = |u: &Tensor, visit: Visit<'_>| {
+        let evaluate = |u: &Tensor, visit: Query<'_>| {
             let z = (work.encode)(u);
             let rows: Vec<usize> = visit.rows.iter().map(|row| of.start + row).collect();
             let labels: Vec<u32> = rows.iter().map(|&row| work.labels[row]).collect();

@@ -4,7 +4,7 @@ use super::feature::Goal;
 use clap::ValueEnum;
 use tarrl_attacks::represent::Distance;
 use tarrl_attacks::{
-    Apgd, AutoAttack, CarliniWagner, DeepFool, Fab, HopSkipJump, LabelLoss, Norm, Part, Pgd, RunConfig,
+    Apgd, AttackSpec, AutoAttack, CarliniWagner, DeepFool, Fab, HopSkipJump, LabelLoss, Norm, Pgd, RunConfig,
     Square, Version,
 };
 
@@ -55,7 +55,7 @@ pub(super) enum Kind {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Plan {
     /// Attack after attack, sample by sample.
-    Suite(Vec<Part>, RunConfig),
+    Suite(Vec<AttackSpec>, RunConfig),
     /// One attack, batch by batch.
     Batches(Single),
 }
@@ -87,12 +87,14 @@ impl Kind {
             Kind::Autoattack => version(Version::Standard),
             Kind::AutoattackPlus => version(Version::Plus),
             Kind::AutoattackRand => version(Version::Rand),
-            Kind::ApgdCe => part(Part::Apgd { loss: LabelLoss::CrossEntropy, config: apgd }),
-            Kind::ApgdDlr => part(Part::Apgd { loss: LabelLoss::Dlr, config: apgd }),
-            Kind::ApgdT => part(Part::ApgdTargeted { loss: Default::default(), targets: 9, config: apgd }),
-            Kind::Fab => part(Part::Fab { config: Fab::default() }),
-            Kind::FabT => part(Part::FabTargeted { targets: 9, config: Fab::default() }),
-            Kind::Square => part(Part::Square { config: Square::default() }),
+            Kind::ApgdCe => part(AttackSpec::Apgd { loss: LabelLoss::CrossEntropy, config: apgd }),
+            Kind::ApgdDlr => part(AttackSpec::Apgd { loss: LabelLoss::Dlr, config: apgd }),
+            Kind::ApgdT => {
+                part(AttackSpec::ApgdTargeted { loss: Default::default(), targets: 9, config: apgd })
+            }
+            Kind::Fab => part(AttackSpec::Fab { config: Fab::default() }),
+            Kind::FabT => part(AttackSpec::FabTargeted { targets: 9, config: Fab::default() }),
+            Kind::Square => part(AttackSpec::Square { config: Square::default() }),
             Kind::Fgsm => Plan::Batches(Single::Pgd(Pgd { early_stop: true, ..Pgd::single_step(epsilon) })),
             Kind::Pgd => Plan::Batches(Single::Pgd(pgd(norm, epsilon))),
             Kind::Cw => Plan::Batches(Single::CarliniWagner(CarliniWagner::default())),
@@ -131,7 +133,7 @@ impl Plan {
     /// Whether masked gradients could mislead it about the accuracy.
     pub(super) fn sees_gradients_and_labels(&self) -> bool {
         match self {
-            Plan::Suite(parts, _) => !parts.iter().all(|part| matches!(part, Part::Square { .. })),
+            Plan::Suite(parts, _) => !parts.iter().all(|part| matches!(part, AttackSpec::Square { .. })),
             Plan::Batches(single) => !matches!(single, Single::HopSkipJump(_) | Single::Feature(..)),
         }
     }
@@ -139,7 +141,7 @@ impl Plan {
     /// What can break an image, in their order.
     pub(super) fn names(&self) -> Vec<&'static str> {
         match self {
-            Plan::Suite(parts, _) => parts.iter().map(Part::name).collect(),
+            Plan::Suite(parts, _) => parts.iter().map(AttackSpec::name).collect(),
             Plan::Batches(Single::Pgd(_)) => vec!["pgd"],
             Plan::Batches(Single::CarliniWagner(_)) => vec!["cw"],
             Plan::Batches(Single::DeepFool(_)) => vec!["deepfool"],

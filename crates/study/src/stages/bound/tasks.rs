@@ -6,7 +6,7 @@ use tarrl_data::{Dataset, Grouping, Manifest, Task};
 use tarrl_eval::{Lbfgs, ProbeConfig, linear_probe, ridge};
 use tarrl_tensor::{Key as Random, Tensor};
 
-use crate::stages::{Lab, labels};
+use crate::stages::{StudyContext, labels};
 
 /// Numbers of groups of the random groupings, and how many there are of each.
 const RANDOM: [(usize, usize); 4] = [(2, 6), (3, 4), (4, 4), (5, 4)];
@@ -94,7 +94,7 @@ impl Plan {
     /// Fits the head on representations `features (n, d)` of the images `train`, and says what is right for `sample`.
     pub(super) fn fit(
         &self,
-        lab: &Lab,
+        lab: &StudyContext,
         train: &Dataset,
         sample: &Dataset,
         features: &Tensor,

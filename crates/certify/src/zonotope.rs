@@ -12,7 +12,7 @@ use tarrl_tensor::Device;
 /// Unlike a radius it bounds a displacement in the direction in which a head looks, and it is stored
 /// before that head exists.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LinearForm {
+pub struct Zonotope {
     /// `b (d)`
     pub(crate) offset: Vec<f64>,
     /// `s (d)`: a box for roundings.
@@ -38,7 +38,7 @@ pub(crate) struct Parts {
     pub(crate) ball: Vec<Vec<f64>>,
 }
 
-impl LinearForm {
+impl Zonotope {
     /// Keeps the `most` longest generators in f32; an ellipsoid takes the others, a box all roundings.
     pub(crate) fn new(mut parts: Parts, most: usize, device: &Device) -> Self {
         let d = parts.offset.len();
@@ -62,7 +62,7 @@ impl LinearForm {
         let (terms, rows) = (order.len() + 4, parts.ball.len());
         let spread = parts.spread.iter().zip(lost);
         let spread = spread.map(|(s, l)| above(*s, terms) + above(above(l, rows).sqrt(), 2)).collect();
-        LinearForm::from_stored(parts.offset, spread, generators, rest, ball)
+        Zonotope::from_stored(parts.offset, spread, generators, rest, ball)
     }
 
     /// The form of stored parts.
@@ -89,7 +89,7 @@ impl LinearForm {
         let terms = generators.len() / d.max(1) + 4;
         let reach =
             reach.iter().zip(square).map(|(r, s)| above(*r + above(s, terms).sqrt(), terms)).collect();
-        LinearForm { offset, spread, generators, rest, ball, reach }
+        Zonotope { offset, spread, generators, rest, ball, reach }
     }
 
     /// Generators and rows of the ball.
@@ -109,7 +109,7 @@ impl LinearForm {
     #[track_caller]
     pub fn support(&self, v: &[f64]) -> f64 {
         let d = self.offset.len();
-        assert_eq!(v.len(), d, "LinearForm: a direction of {} on {d} features", v.len());
+        assert_eq!(v.len(), d, "Zonotope: a direction of {} on {d} features", v.len());
         let dot = |g: &[f32]| g.iter().zip(v).map(|(g, v)| f64::from(*g) * v).sum::<f64>();
         let (mut sum, mut size) = (0.0, 0.0);
         for (i, v) in v.iter().enumerate() {

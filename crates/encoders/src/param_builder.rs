@@ -9,22 +9,22 @@ use tarrl_tensor::{Array, DType, Device, Key, Tensor};
 ///
 /// Values depend on the seed and the name alone, so adding a layer does not change the others.
 #[derive(Clone, Debug)]
-pub struct Site {
+pub struct ParamBuilder {
     device: Device,
     key: Key,
     name: String,
 }
 
-impl Site {
+impl ParamBuilder {
     /// The root of a network, without a name.
     pub fn new(device: &Device, key: Key) -> Self {
-        Site { device: device.clone(), key, name: String::new() }
+        ParamBuilder { device: device.clone(), key, name: String::new() }
     }
 
     /// The place under this one called `part`.
     pub fn at(&self, part: &str) -> Self {
         let name = if self.name.is_empty() { part.to_string() } else { format!("{}.{part}", self.name) };
-        Site { name, ..self.clone() }
+        ParamBuilder { name, ..self.clone() }
     }
 
     /// The dotted name.

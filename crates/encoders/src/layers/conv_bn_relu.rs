@@ -1,58 +1,72 @@
 //! Map, batch norm and activation: the unit that encoders are built from.
 
 use super::{Activation, BranchNorm, Conv2d, ConvConfig, Linear, LinearBias, Map};
-use crate::config::Norms;
+use crate::config::BatchNormMode;
+use crate::forward_context::{BnBranch, ForwardContext};
 use crate::module::Role;
-use crate::pass::{Branch, Pass};
-use crate::site::Site;
+use crate::param_builder::ParamBuilder;
 use tarrl_tensor::Tensor;
 
 /// A convolution, a matrix or nothing; then a batch norm or nothing; then an activation.
 #[derive(Clone, Debug)]
-pub struct Unit {
+pub struct ConvBnRelu {
     pub(crate) map: Map,
     pub(crate) norm: Option<BranchNorm>,
     pub(crate) activation: Activation,
 }
 
-impl Unit {
+impl ConvBnRelu {
     /// The convolution stands at the first site, without bias, and the batch norm at the second.
-    pub fn conv([conv, norm]: [&Site; 2], config: ConvConfig, norms: Norms, activation: Activation) -> Self {
+    pub fn conv(
+        [conv, norm]: [&ParamBuilder; 2],
+        config: ConvConfig,
+        norms: BatchNormMode,
+        activation: Activation,
+    ) -> Self {
         let map = Map::Conv(Conv2d::new(conv, config));
-        Unit { map, norm: Some(BranchNorm::new(norm, config.outputs, norms)), activation }
+        ConvBnRelu { map, norm: Some(BranchNorm::new(norm, config.outputs, norms)), activation }
     }
 
-    /// As [`conv`](Unit::conv), of a convolution with a bias.
-    pub fn biased(sites: [&Site; 2], config: ConvConfig, norms: Norms, activation: Activation) -> Self {
+    /// As [`conv`](ConvBnRelu::conv), of a convolution with a bias.
+    pub fn biased(
+        sites: [&ParamBuilder; 2],
+        config: ConvConfig,
+        norms: BatchNormMode,
+        activation: Activation,
+    ) -> Self {
         let map = Map::Conv(Conv2d::with_bias(sites[0], config));
-        Unit { map, ..Unit::conv(sites, config, norms, activation) }
+        ConvBnRelu { map, ..ConvBnRelu::conv(sites, config, norms, activation) }
     }
 
     /// A convolution without bias, and nothing after it.
-    pub fn bare(site: &Site, config: ConvConfig) -> Self {
-        Unit { map: Map::Conv(Conv2d::new(site, config)), norm: None, activation: Activation::None }
+    pub fn bare(site: &ParamBuilder, config: ConvConfig) -> Self {
+        ConvBnRelu { map: Map::Conv(Conv2d::new(site, config)), norm: None, activation: Activation::None }
     }
 
     /// A batch norm of `(…, channels)` and its activation, and nothing before it.
-    pub fn norm(site: &Site, channels: usize, norms: Norms, activation: Activation) -> Self {
-        Unit { map: Map::Identity, norm: Some(BranchNorm::new(site, channels, norms)), activation }
+    pub fn norm(site: &ParamBuilder, channels: usize, norms: BatchNormMode, activation: Activation) -> Self {
+        ConvBnRelu { map: Map::Identity, norm: Some(BranchNorm::new(site, channels, norms)), activation }
     }
 
     /// The matrix `(outputs, inputs)` stands at the first site, without bias, and the batch norm at the second.
-    pub fn linear([linear, norm]: [&Site; 2], [inputs, outputs]: [usize; 2], norms: Norms) -> Self {
+    pub fn linear(
+        [linear, norm]: [&ParamBuilder; 2],
+        [inputs, outputs]: [usize; 2],
+        norms: BatchNormMode,
+    ) -> Self {
         let map = Map::Linear(Linear::new(linear, [inputs, outputs], LinearBias::Without));
-        Unit { map, norm: Some(BranchNorm::new(norm, outputs, norms)), activation: Activation::Relu }
+        ConvBnRelu { map, norm: Some(BranchNorm::new(norm, outputs, norms)), activation: Activation::Relu }
     }
 
     /// The matrix `(outputs, inputs)` without bias, and nothing after it.
-    pub fn matrix(site: &Site, [inputs, outputs]: [usize; 2]) -> Self {
+    pub fn matrix(site: &ParamBuilder, [inputs, outputs]: [usize; 2]) -> Self {
         let map = Map::Linear(Linear::new(site, [inputs, outputs], LinearBias::Without));
-        Unit { map, norm: None, activation: Activation::None }
+        ConvBnRelu { map, norm: None, activation: Activation::None }
     }
 
     /// The unit's map, normalization and activation of `x`.
     #[track_caller]
-    pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
+    pub fn forward(&self, x: &Tensor, pass: &mut ForwardContext) -> Tensor {
         let y = self.map.forward(x);
         match (&self.norm, self.activation) {
             (Some(norm), activation) => norm.forward(&y, activation, pass),
@@ -64,7 +78,7 @@ impl Unit {
     /// `max(forward(x) + skip, 0)` of a unit that ends without activation, in one pass over memory where it normalizes
     /// with the statistics of the batch.
     #[track_caller]
-    pub(crate) fn forward_add_relu(&self, x: &Tensor, skip: &Tensor, pass: &mut Pass) -> Tensor {
+    pub(crate) fn forward_add_relu(&self, x: &Tensor, skip: &Tensor, pass: &mut ForwardContext) -> Tensor {
         match (&self.norm, self.activation) {
             (Some(norm), Activation::None) => norm.forward_add_relu(&self.map.forward(x), skip, pass),
             _ => self.forward(x, pass).add_relu(skip),
@@ -72,8 +86,8 @@ impl Unit {
     }
 
     /// The unit with the batch norm of one branch alone.
-    pub(crate) fn only(&self, branch: Branch) -> Self {
-        Unit { norm: self.norm.as_ref().map(|norm| norm.only(branch)), ..self.clone() }
+    pub(crate) fn only(&self, branch: BnBranch) -> Self {
+        ConvBnRelu { norm: self.norm.as_ref().map(|norm| norm.only(branch)), ..self.clone() }
     }
 
     /// Calls `f` with every tensor.

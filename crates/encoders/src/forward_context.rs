@@ -7,21 +7,21 @@ use tarrl_tensor::{Array, DType, Tensor};
 /// One way through a network, and what batch norm has seen on it.
 ///
 /// In training the layers normalize with the statistics of the batch and leave them here; nothing in
-/// the network changes until [`Module::absorb`](crate::Module::absorb). One pass may lead through several
+/// the network changes until [`Module::update_running_stats`](crate::Module::update_running_stats). One pass may lead through several
 /// networks, encoder and projector, if their layers have different names.
 #[derive(Clone, Debug)]
-pub struct Pass {
+pub struct ForwardContext {
     mode: Mode,
-    branch: Branch,
+    branch: BnBranch,
     statistics: Vec<BatchStatistics>,
 }
 
-/// Which set of batch norms a pass goes through, where a network has two ([`Norms::Dual`](crate::Norms::Dual)): scales,
+/// Which set of batch norms a pass goes through, where a network has two ([`BatchNormMode::Dual`](crate::BatchNormMode::Dual)): scales,
 /// shifts and running statistics of its own for clean images and for attacked ones (Xie et al. 2020). Networks with one
 /// set do not distinguish.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Branch {
+pub enum BnBranch {
     /// The first set, `bn_list.0`, called `normal` in the code of ACL.
     #[default]
     Clean,
@@ -48,24 +48,24 @@ pub struct BatchStatistics {
     pub count: usize,
 }
 
-impl Pass {
+impl ForwardContext {
     /// Normalize with running statistics: the result of an image does not depend on the others.
     pub fn eval() -> Self {
-        Pass { mode: Mode::Eval, branch: Branch::Clean, statistics: Vec::new() }
+        ForwardContext { mode: Mode::Eval, branch: BnBranch::Clean, statistics: Vec::new() }
     }
 
     /// Normalize with the statistics of the batch, and collect them.
     pub fn train() -> Self {
-        Pass { mode: Mode::Train, branch: Branch::Clean, statistics: Vec::new() }
+        ForwardContext { mode: Mode::Train, branch: BnBranch::Clean, statistics: Vec::new() }
     }
 
     /// The same way through the batch norms of this branch; without a word it is the clean one.
-    pub fn branch(self, branch: Branch) -> Self {
-        Pass { branch, ..self }
+    pub fn branch(self, branch: BnBranch) -> Self {
+        ForwardContext { branch, ..self }
     }
 
     /// The branch that it goes through.
-    pub(crate) fn at(&self) -> Branch {
+    pub(crate) fn at(&self) -> BnBranch {
         self.branch
     }
 

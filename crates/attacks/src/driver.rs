@@ -1,8 +1,8 @@
 //! The engine: looks at points for the samples that still take part, counts, keeps the best.
 
 use crate::ball::{Ball, row_index};
-use crate::outcome::{Flags, Origin, Outcome, Verdict};
-use crate::problem::{Evaluation, Problem, Visit};
+use crate::outcome::{AttackStatus, Flags, Origin, Outcome};
+use crate::problem::{Evaluation, Problem, Query};
 use crate::state::{SearchState, StateError, StoredOutcome};
 use crate::unread::Unread;
 use serde::{Deserialize, Serialize};
@@ -10,12 +10,12 @@ use tarrl_tensor::{Key, Tensor, grad};
 
 /// An attack in progress on a [`Problem`].
 ///
-/// An attack is a loop: make points `(m, …)` for the samples [`rows`](Search::rows), look at them, drop its
-/// own state of the samples that have left ([`Seen::keep`]), move. The search counts the passes of
+/// An attack is a loop: make points `(m, …)` for the samples [`rows`](AttackDriver::rows), look at them, drop its
+/// own state of the samples that have left ([`StepResult::keep`]), move. The search counts the passes of
 /// each sample, keeps the points of largest value and of least margin, and notes where a sample was
 /// broken. Points off the levels of the threat model are snapped to them before anybody looks; the
 /// gradient is taken there and passed through.
-pub struct Search<'a> {
+pub struct AttackDriver<'a> {
     problem: &'a Problem<'a>,
     pub(crate) outcome: Outcome,
     /// The positions in the problem of the samples that take part.
@@ -40,11 +40,11 @@ pub struct Stage {
 
 /// What a look showed, of the samples that go on.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct StepResult {
     /// `(m)`: values; NaN is minus infinity.
     pub value: Vec<f64>,
     /// `(m)`: verdicts, empty if the evaluation does not judge.
-    pub verdict: Vec<Verdict>,
+    pub verdict: Vec<AttackStatus>,
     /// `(m, …)`: the gradient of the values, rows that are not finite set to zero; if it was asked for
     /// and somebody goes on.
     pub gradient: Option<Tensor>,
@@ -52,7 +52,7 @@ pub struct Seen {
     pub left: Option<Vec<usize>>,
 }
 
-impl Seen {
+impl StepResult {
     /// The rows of a tensor `(m, …)` that belong to the samples that go on.
     pub fn keep(&self, all: &Tensor) -> Tensor {
         match &self.left {
@@ -70,11 +70,11 @@ impl Seen {
     }
 }
 
-impl<'a> Search<'a> {
+impl<'a> AttackDriver<'a> {
     /// Nothing seen yet. Samples whose budget does not allow one look take no part.
     pub fn new(problem: &'a Problem<'a>) -> Self {
         let outcome = Outcome::new(problem.ball.center());
-        let mut search = Search {
+        let mut search = AttackDriver {
             problem,
             outcome,
             rows: (0..problem.len()).collect(),
@@ -124,7 +124,7 @@ impl<'a> Search<'a> {
         self.outcome.best
     }
 
-    /// All of it, to be written down and gone on from by [`resume`](Search::resume).
+    /// All of it, to be written down and gone on from by [`resume`](AttackDriver::resume).
     pub fn state(&self) -> SearchState {
         let mut outcome = self.outcome.clone();
         self.unread.clone().read(&mut outcome);
@@ -146,7 +146,7 @@ impl<'a> Search<'a> {
         }
         let outcome = state.outcome.on(problem.ball.center().device());
         let (rows, stage) = (state.rows.clone(), state.stage.clone());
-        Ok(Search {
+        Ok(AttackDriver {
             problem,
             outcome,
             ball: problem.ball.keep(&rows),
@@ -166,9 +166,9 @@ impl<'a> Search<'a> {
     /// # Panics
     /// If there are not as many points as samples take part, or the evaluation has another shape than `(m)`.
     #[track_caller]
-    pub fn look(&mut self, u: &Tensor) -> Seen {
+    pub fn evaluate(&mut self, u: &Tensor) -> StepResult {
         let point = self.ball.snap(u).detach();
-        let seen = self.evaluate(&point);
+        let seen = self.call_problem(&point);
         let left = self.enter(&point, &seen, 1);
         self.settle(&seen, left, None)
     }
@@ -176,25 +176,25 @@ impl<'a> Search<'a> {
     /// The same for the last points of an attack: nobody leaves for want of budget.
     ///
     /// # Panics
-    /// As [`look`](Search::look).
+    /// As [`evaluate`](AttackDriver::evaluate).
     #[track_caller]
-    pub fn look_last(&mut self, u: &Tensor) -> Seen {
+    pub fn evaluate_last(&mut self, u: &Tensor) -> StepResult {
         let point = self.ball.snap(u).detach();
-        let seen = self.evaluate(&point);
+        let seen = self.call_problem(&point);
         let left = self.enter(&point, &seen, 0);
         self.settle(&seen, left, None)
     }
 
     /// The same for attacks that take gradients of their own: the evaluation sees tracked points, and
     /// those stay who can afford `next` passes more. Backward passes are left to
-    /// [`count`](Search::count).
+    /// [`count`](AttackDriver::count).
     ///
     /// # Panics
-    /// As [`look`](Search::look).
+    /// As [`evaluate`](AttackDriver::evaluate).
     #[track_caller]
-    pub fn look_open(&mut self, u: &Tensor, next: u32) -> Seen {
-        let point = self.ball.snap(u).detach().tracked();
-        let seen = self.evaluate(&point);
+    pub fn evaluate_open(&mut self, u: &Tensor, next: u32) -> StepResult {
+        let point = self.ball.snap(u).detach().requires_grad();
+        let seen = self.call_problem(&point);
         let left = self.enter(&point, &seen, next);
         self.settle(&seen, left, None)
     }
@@ -206,26 +206,26 @@ impl<'a> Search<'a> {
     /// uses; it is not counted.)
     ///
     /// # Panics
-    /// As [`look`](Search::look).
+    /// As [`evaluate`](AttackDriver::evaluate).
     #[track_caller]
-    pub fn look_back(&mut self, u: &Tensor) -> Seen {
-        let point = self.ball.snap(u).detach().tracked();
-        let seen = self.evaluate(&point);
+    pub fn evaluate_with_grad(&mut self, u: &Tensor) -> StepResult {
+        let point = self.ball.snap(u).detach().requires_grad();
+        let seen = self.call_problem(&point);
         let left = self.enter(&point, &seen, 2);
         let gradient = (!left.is_empty()).then(|| grad(&seen.value.sum_all(), &[&point]).remove(0));
         self.settle(&seen, left, gradient)
     }
 
-    /// As [`look_back`](Search::look_back), for attacks that do not ask for values: where nobody judges and nobody can
-    /// leave, none is read before [`finish`](Search::finish), so that the host need not wait for a device.
+    /// As [`evaluate_with_grad`](AttackDriver::evaluate_with_grad), for attacks that do not ask for values: where nobody judges and nobody can
+    /// leave, none is read before [`finish`](AttackDriver::finish), so that the host need not wait for a device.
     #[track_caller]
-    pub(crate) fn glance_back(&mut self, u: &Tensor) -> Seen {
-        let point = self.ball.snap(u).detach().tracked();
-        let seen = self.evaluate(&point);
+    pub(crate) fn glance_back(&mut self, u: &Tensor) -> StepResult {
+        let point = self.ball.snap(u).detach().requires_grad();
+        let seen = self.call_problem(&point);
         let gradient = || grad(&seen.value.sum_all(), &[&point]).remove(0);
         if self.is_free(&seen) {
             let gradient = self.glance(&point, &seen, Some(gradient()));
-            return Seen { value: Vec::new(), verdict: Vec::new(), gradient, left: None };
+            return StepResult { value: Vec::new(), verdict: Vec::new(), gradient, left: None };
         }
         let left = self.enter(&point, &seen, 2);
         let gradient = (!left.is_empty()).then(gradient);
@@ -236,7 +236,7 @@ impl<'a> Search<'a> {
     #[track_caller]
     pub(crate) fn glance_end(&mut self, u: &Tensor, last: bool) {
         let point = self.ball.snap(u).detach();
-        let seen = self.evaluate(&point);
+        let seen = self.call_problem(&point);
         if self.is_free(&seen) {
             self.glance(&point, &seen, None);
             return;
@@ -282,7 +282,7 @@ impl<'a> Search<'a> {
     }
 
     /// Of the samples that take part, only those at these positions of the problem go on; the others can be
-    /// brought back by [`reopen`](Search::reopen).
+    /// brought back by [`reopen`](AttackDriver::reopen).
     pub fn only(&mut self, rows: &[usize]) {
         self.retain((0..self.rows.len()).filter(|&i| rows.contains(&self.rows[i])).collect());
     }
@@ -301,11 +301,11 @@ impl<'a> Search<'a> {
     }
 
     #[track_caller]
-    fn evaluate(&self, u: &Tensor) -> Evaluation {
+    fn call_problem(&self, u: &Tensor) -> Evaluation {
         let problem = self.problem;
         let rows: Vec<usize> = self.rows.iter().map(|&row| problem.rows()[row]).collect();
         let passes: Vec<u32> = self.rows.iter().map(|&row| self.outcome.forward[row]).collect();
-        let seen = (problem.evaluate)(u, Visit { rows: &rows, passes: &passes });
+        let seen = (problem.evaluate)(u, Query { rows: &rows, passes: &passes });
         let m = rows.len();
         assert!(
             seen.value.shape()[..] == [m] && seen.verdict.as_ref().is_none_or(|v| v.len() == m),
@@ -345,8 +345,8 @@ impl<'a> Search<'a> {
     }
 
     /// Drops who leaves, checks and counts gradients of who stays.
-    fn settle(&mut self, seen: &Evaluation, left: Vec<usize>, gradient: Option<Tensor>) -> Seen {
-        let mut kept = Seen { value: Vec::new(), verdict: Vec::new(), gradient: None, left: None };
+    fn settle(&mut self, seen: &Evaluation, left: Vec<usize>, gradient: Option<Tensor>) -> StepResult {
+        let mut kept = StepResult { value: Vec::new(), verdict: Vec::new(), gradient: None, left: None };
         if left.len() < self.rows.len() {
             kept.left = Some(left.clone());
         }

@@ -7,7 +7,7 @@ use crate::tensor::Tensor;
 use std::fmt;
 use std::sync::Arc;
 
-/// Signatures of which a [`Replayed`] keeps the work; the one that was not called for longest goes first.
+/// Signatures of which a [`CapturedFn`] keeps the work; the one that was not called for longest goes first.
 const KEPT: usize = 8;
 
 /// Work of a device that was recorded and can be queued again as a whole.
@@ -28,16 +28,16 @@ pub trait Captured: Send {
 /// from there, is never captured. It computes on the thread that calls it.
 ///
 /// ```
-/// use tarrl_tensor::{Replayed, Tensor, cpu, grad};
+/// use tarrl_tensor::{CapturedFn, Tensor, cpu, grad};
 ///
-/// let mut slope = Replayed::new(|inputs: &[Tensor]| {
-///     let x = inputs[0].tracked();
+/// let mut slope = CapturedFn::new(|inputs: &[Tensor]| {
+///     let x = inputs[0].requires_grad();
 ///     grad(&x.square().sum_all(), &[&x])
 /// });
 /// let x = Tensor::new(&cpu(), [2], &[1.0f32, -3.0]);
 /// assert_eq!(slope.call(&[x]).remove(0).to_vec::<f32>(), [2.0, -6.0]);
 /// ```
-pub struct Replayed<F> {
+pub struct CapturedFn<F> {
     f: F,
     /// The one called last comes last.
     known: Vec<Known>,
@@ -56,10 +56,10 @@ enum State {
     Plain,
 }
 
-impl<F: Fn(&[Tensor]) -> Vec<Tensor>> Replayed<F> {
+impl<F: Fn(&[Tensor]) -> Vec<Tensor>> CapturedFn<F> {
     /// Nothing captured yet.
     pub fn new(f: F) -> Self {
-        Replayed { f, known: Vec::new() }
+        CapturedFn { f, known: Vec::new() }
     }
 
     /// The function's results, as constants.
@@ -68,7 +68,7 @@ impl<F: Fn(&[Tensor]) -> Vec<Tensor>> Replayed<F> {
     /// If an input is tracked: no gradient would pass.
     #[track_caller]
     pub fn call(&mut self, inputs: &[Tensor]) -> Vec<Tensor> {
-        assert!(inputs.iter().all(|x| !x.is_tracked()), "Replayed::call: an input is tracked (detach it)");
+        assert!(inputs.iter().all(|x| !x.tracks_grad()), "CapturedFn::call: an input is tracked (detach it)");
         let arrays: Vec<Array> = inputs.iter().map(|x| x.array().clone()).collect();
         let Some(device) = inputs.first().map(|x| x.device().clone()) else {
             return constants(self.run(&[]));
@@ -111,10 +111,10 @@ impl<F: Fn(&[Tensor]) -> Vec<Tensor>> Replayed<F> {
     }
 }
 
-impl<F> fmt::Debug for Replayed<F> {
+impl<F> fmt::Debug for CapturedFn<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let captured = self.known.iter().filter(|known| matches!(known.state, State::Captured(_)));
-        write!(f, "Replayed ({} signatures, {} captured)", self.known.len(), captured.count())
+        write!(f, "CapturedFn ({} signatures, {} captured)", self.known.len(), captured.count())
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn without_graphs_the_function_runs_once_a_call() {
         let runs = Cell::new(0);
-        let mut doubled = Replayed::new(|x: &[Tensor]| {
+        let mut doubled = CapturedFn::new(|x: &[Tensor]| {
             runs.set(runs.get() + 1);
             vec![&x[0] + &x[0]]
         });
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn few_signatures_are_kept() {
-        let mut same = Replayed::new(|x: &[Tensor]| x.to_vec());
+        let mut same = CapturedFn::new(|x: &[Tensor]| x.to_vec());
         for n in 1..3 * KEPT {
             same.call(&[Tensor::full(&cpu(), [n], DType::F32, 1.0)]);
         }
@@ -153,14 +153,14 @@ mod tests {
 
     #[test]
     fn results_are_constants() {
-        let mut f = Replayed::new(|x: &[Tensor]| vec![x[0].tracked().square()]);
-        assert!(!f.call(&[Tensor::full(&cpu(), [2], DType::F64, 3.0)])[0].is_tracked());
+        let mut f = CapturedFn::new(|x: &[Tensor]| vec![x[0].requires_grad().square()]);
+        assert!(!f.call(&[Tensor::full(&cpu(), [2], DType::F64, 3.0)])[0].tracks_grad());
     }
 
     #[test]
     #[should_panic(expected = "an input is tracked")]
     fn tracked_inputs_are_refused() {
-        Replayed::new(|x: &[Tensor]| x.to_vec())
-            .call(&[Tensor::full(&cpu(), [2], DType::F64, 3.0).tracked()]);
+        CapturedFn::new(|x: &[Tensor]| x.to_vec())
+            .call(&[Tensor::full(&cpu(), [2], DType::F64, 3.0).requires_grad()]);
     }
 }

@@ -3,8 +3,8 @@
 use crate::backbone::Backbone;
 use crate::config::EncoderConfig;
 use crate::encoder::normalize;
-use crate::layers::{Activation, Affine, Map, Unit};
-use crate::pass::Branch;
+use crate::forward_context::BnBranch;
+use crate::layers::{Activation, Affine, ConvBnRelu, Map};
 use crate::precision::Precision;
 use crate::walk::Walk;
 use tarrl_tensor::{Array, Conv, DType, Op, Tensor, Transpose};
@@ -14,21 +14,21 @@ use tarrl_tensor::{Array, Conv, DType, Op, Tensor, Transpose};
 /// Differentiable in its input alone, so an attack through it computes no gradient of a weight. It
 /// equals [`Encoder::forward`](crate::Encoder::forward) in inference up to rounding.
 #[derive(Clone, Debug)]
-pub struct Frozen {
+pub struct InferenceEncoder {
     config: EncoderConfig,
     backbone: Backbone<Folded>,
     precision: Precision,
 }
 
-impl Frozen {
+impl InferenceEncoder {
     pub(crate) fn new(
         config: &EncoderConfig,
-        backbone: &Backbone<Unit>,
-        branch: Branch,
+        backbone: &Backbone<ConvBnRelu>,
+        branch: BnBranch,
         precision: Precision,
     ) -> Self {
         let backbone = backbone.map(|unit| Folded::new(unit, branch, precision));
-        Frozen { config: config.clone(), backbone, precision }
+        InferenceEncoder { config: config.clone(), backbone, precision }
     }
 
     /// From images `(n, h, w, c)` with pixels in `[0, 1]` to representations `(n, d)`.
@@ -82,7 +82,7 @@ enum FoldedMap {
 }
 
 impl Folded {
-    fn new(unit: &Unit, branch: Branch, precision: Precision) -> Self {
+    fn new(unit: &ConvBnRelu, branch: BnBranch, precision: Precision) -> Self {
         let affine = unit.norm.as_ref().map(|norm| norm.at(branch).affine());
         let affine = affine.map(|Affine { scale, shift }| [scale.detach(), shift.detach()]);
         let scale = affine.as_ref().map(|[scale, _]| scale);
