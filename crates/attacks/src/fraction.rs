@@ -5,20 +5,38 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 
+/// Why a text is not a fraction.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FractionError {
+    /// Neither a number nor a quotient of two numbers.
+    #[error("{0:?} is not a number; write one like 0.03 or a fraction like \"8/255\"")]
+    NotANumber(String),
+    /// A quotient with denominator zero.
+    #[error("{0:?} divides by zero; write a number like 0.03 or a fraction like \"8/255\"")]
+    DividesByZero(String),
+    /// NaN or infinite.
+    #[error("{0:?} is not finite; write a number like 0.03 or a fraction like \"8/255\"")]
+    NotFinite(String),
+}
+
 /// The value of `"8/255"` or `"0.03"`.
 ///
 /// # Errors
-/// A sentence that names the text, if it is neither a number nor a quotient of two, or not finite.
-pub fn parse(text: &str) -> Result<f64, String> {
-    let number = |part: &str| part.trim().parse::<f64>();
+/// If the text is neither a number nor a quotient of two, or not finite; the message repeats the text.
+pub fn parse(text: &str) -> Result<f64, FractionError> {
+    let number =
+        |part: &str| part.trim().parse::<f64>().map_err(|_| FractionError::NotANumber(text.to_owned()));
     let value = match text.split_once('/') {
-        Some((above, below)) => number(above).and_then(|a| number(below).map(|b| a / b)),
-        None => number(text),
+        Some((above, below)) => {
+            let (above, below) = (number(above)?, number(below)?);
+            if below == 0.0 {
+                return Err(FractionError::DividesByZero(text.to_owned()));
+            }
+            above / below
+        }
+        None => number(text)?,
     };
-    match value {
-        Ok(value) if value.is_finite() => Ok(value),
-        _ => Err(format!("{text:?} is no number; write one like 0.03 or a fraction like \"8/255\"")),
-    }
+    if value.is_finite() { Ok(value) } else { Err(FractionError::NotFinite(text.to_owned())) }
 }
 
 /// Writes the number.
@@ -71,7 +89,11 @@ impl de::Visitor<'_> for Reader {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<f64, E> {
-        Ok(value)
+        if value.is_finite() {
+            Ok(value)
+        } else {
+            Err(E::custom(FractionError::NotFinite(value.to_string())))
+        }
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<f64, E> {
@@ -105,10 +127,15 @@ mod tests {
         assert_eq!(read("epsilon = '8/255'"), Ok(File { epsilon: 8.0 / 255.0, step: None }));
         assert_eq!(read("epsilon = 1\nstep = ' 2 / 255 '").unwrap().step, Some(2.0 / 255.0));
         assert_eq!(read("epsilon = 0.1\nstep = 0.025").unwrap().step, Some(0.025));
-        for wrong in ["'8/0'", "'eight'", "'1/2/3'", "true", "'0/0'"] {
+        for wrong in
+            ["'8/0'", "'eight'", "'1/2/3'", "true", "'0/0'", "'nan'", "nan", "'inf'", "'8/'", "'1/inf/'"]
+        {
             let message = read(&format!("epsilon = {wrong}")).unwrap_err();
             assert!(message.contains("8/255"), "{message}");
         }
+        assert_eq!(parse("1/0"), Err(FractionError::DividesByZero("1/0".to_owned())));
+        assert_eq!(parse("nan"), Err(FractionError::NotFinite("nan".to_owned())));
+        assert_eq!(parse("eight"), Err(FractionError::NotANumber("eight".to_owned())));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::outcome::Outcome;
 use crate::problem::{Evaluate, Evaluation, Limits, Problem, Query};
 use crate::run::PgdRun;
-use crate::threat::Threat;
+use crate::threat::{Norm, Threat};
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Key, Tensor};
 
@@ -75,6 +75,25 @@ impl Default for Pgd {
 }
 
 impl Pgd {
+    /// PGD as it is usually evaluated: `steps` steps of [`usual_step`](Pgd::usual_step) from one random point, beside
+    /// the clean input.
+    ///
+    /// ```
+    /// use tarrl_attacks::{Pgd, Threat};
+    ///
+    /// let pgd = Pgd::usual(&Threat::linf(8.0 / 255.0), 20);
+    /// assert_eq!((pgd.steps, pgd.step_size), (20, 2.5 * (8.0 / 255.0) / 20.0));
+    /// ```
+    pub fn usual(threat: &Threat, steps: usize) -> Self {
+        Pgd { steps, step_size: Pgd::usual_step(threat, steps), ..Pgd::default() }
+    }
+
+    /// The length 2.5 ε / `steps` (Madry et al. 2018): all steps together reach two and a half times as far as the
+    /// ball. In l0 it is 1: each step changes one coordinate more.
+    pub fn usual_step(threat: &Threat, steps: usize) -> f64 {
+        if threat.norm == Norm::L0 { 1.0 } else { 2.5 * threat.epsilon / steps as f64 }
+    }
+
     /// One step of length `epsilon` from the input: FGSM (Goodfellow et al. 2015).
     pub fn single_step(epsilon: f64) -> Self {
         Pgd { steps: 1, step_size: epsilon, start: Start::Clean, ..Pgd::default() }

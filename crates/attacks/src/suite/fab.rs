@@ -22,7 +22,7 @@ pub struct Fab {
     /// η: how far beyond the linearized boundary a step goes; at least 1.
     pub overshoot: f64,
     /// β: the share of its displacement that a point beyond the boundary keeps.
-    pub vjp: f64,
+    pub pull_back: f64,
     /// Which starts and which floor of slopes.
     pub mode: Mode,
 }
@@ -30,7 +30,14 @@ pub struct Fab {
 /// The parameters of the paper and of AutoAttack.
 impl Default for Fab {
     fn default() -> Self {
-        Fab { steps: 100, restarts: 1, alpha_max: 0.1, overshoot: 1.05, vjp: 0.9, mode: Mode::Reference }
+        Fab {
+            steps: 100,
+            restarts: 1,
+            alpha_max: 0.1,
+            overshoot: 1.05,
+            pull_back: 0.9,
+            mode: Mode::Reference,
+        }
     }
 }
 
@@ -123,7 +130,7 @@ impl Walk {
         }
         if crossed {
             self.nearest = self.nearest.min(cell.distance(&self.u));
-            let keep = self.config.vjp as f32;
+            let keep = self.config.pull_back as f32;
             self.u.iter_mut().zip(&cell.x).for_each(|(u, &x)| *u = x + (*u - x) * keep);
             self.stepped = false;
             return (self.taken as usize) < self.config.steps;

@@ -285,7 +285,7 @@ pub(super) fn norm(text: &str) -> Result<Norm, String> {
 }
 
 fn epsilon(text: &str) -> Result<f64, String> {
-    let value = tarrl_attacks::fraction::parse(text)?;
+    let value = tarrl_attacks::fraction::parse(text).map_err(|error| error.to_string())?;
     if value >= 0.0 { Ok(value) } else { Err(format!("a radius is not negative, but this is {value}")) }
 }
 
