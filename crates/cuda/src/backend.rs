@@ -6,13 +6,15 @@ use crate::cudnn;
 use crate::gpu::Gpu;
 use crate::memory::{Block, read};
 use crate::tables::Tables;
-use crate::{layout, matmul, norm, paint, pointwise, pool, random, reduce, softmax, update};
+use crate::{augment, layout, matmul, norm, optimizer, pointwise, pool, random, reduce, softmax};
 use std::fmt;
 use std::sync::Arc;
+use tarrl_tensor::extensions::{
+    AugmentBackend, AugmentBatch, OptimizerBackend, ParamUpdate, UpdateRule, UpdatedParam,
+};
 use tarrl_tensor::{
     Array, Backend, BatchNormSaved, BatchNormed, Binary, Buffer, Captured, ConvShape, DType, Extreme,
-    HostSlice, HostVec, Key, Norm, Painting, PoolShape, Product, Random, Rule, Shape, Split, Strided,
-    Transpose, Unary, Update, Updated,
+    HostSlice, HostVec, Key, Norm, PoolShape, Product, Random, Shape, Split, Strided, Transpose, Unary,
 };
 
 pub(crate) struct CudaBackend(pub(crate) Arc<Gpu>, pub(crate) Tables);
@@ -37,18 +39,6 @@ impl Backend for CudaBackend {
 
     fn reset_peak_memory(&self) {
         self.0.reset_peak_memory();
-    }
-
-    fn update(&self, rule: Rule, parameters: &[Update<'_>]) -> Option<Vec<Updated>> {
-        update::update(&self.0, rule, parameters)
-    }
-
-    fn paint(&self, painting: &Painting<'_>) -> Option<Buffer> {
-        Some(Arc::new(paint::paint(&self.0, painting)))
-    }
-
-    fn paints(&self) -> bool {
-        true
     }
 
     fn upload(&self, data: HostSlice<'_>) -> Buffer {
@@ -238,6 +228,26 @@ impl Backend for CudaBackend {
     fn capture(&self, inputs: &[Array], run: &dyn Fn(&[Array]) -> Vec<Array>) -> Option<Box<dyn Captured>> {
         let graph = self.0.graphs.then(|| capture(&self.0, inputs, run)).flatten();
         graph.map(|graph| Box::new(graph) as Box<dyn Captured>)
+    }
+
+    fn augment(&self) -> Option<&dyn AugmentBackend> {
+        Some(self)
+    }
+
+    fn optimizer(&self) -> Option<&dyn OptimizerBackend> {
+        Some(self)
+    }
+}
+
+impl AugmentBackend for CudaBackend {
+    fn apply(&self, batch: &AugmentBatch<'_>) -> Buffer {
+        Arc::new(augment::apply(&self.0, batch))
+    }
+}
+
+impl OptimizerBackend for CudaBackend {
+    fn update(&self, rule: UpdateRule, parameters: &[ParamUpdate<'_>]) -> Option<Vec<UpdatedParam>> {
+        optimizer::update(&self.0, rule, parameters)
     }
 }
 

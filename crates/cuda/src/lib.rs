@@ -27,6 +27,7 @@
 //!   speed, and nothing about races between warps, because its threads run one after the other from barrier to barrier.
 
 mod absent;
+mod augment;
 mod backend;
 mod cache;
 mod capture;
@@ -43,7 +44,7 @@ mod lt;
 mod matmul;
 mod memory;
 mod norm;
-mod paint;
+mod optimizer;
 mod pointwise;
 mod pool;
 pub mod programs;
@@ -51,7 +52,6 @@ mod random;
 mod reduce;
 mod softmax;
 mod tables;
-mod update;
 mod upload;
 
 pub use absent::Absent;

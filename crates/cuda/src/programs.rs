@@ -239,12 +239,12 @@ const FILES: &[File] = &[
     file!("pool", &[BF16, STORED], REALS, &["sum_pool", "sum_pool_adjoint", "max_pool"]),
     file!("random", &[BF16, STORED], REALS, &["uniform", "normal"]),
     file!(
-        "update",
+        "optimizer",
         &[MATH, BLOCK],
         &[Element::F32, Element::F64],
         &["update_sgd", "update_adam", "update_squares", "update_lars"]
     ),
-    file!("paint", &[BLOCK], &[Element::Named], &["paint"]),
+    file!("augment", &[BLOCK], &[Element::Named], &["augment"]),
 ];
 
 /// Every program, in the order of the files.

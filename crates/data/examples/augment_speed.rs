@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::io::{self, Write};
 use std::time::Instant;
 
-use tarrl_data::augment::{Draw, Painter, View};
+use tarrl_data::augment::{Augmenter, SampledTransform, View};
 use tarrl_data::view_key;
 use tarrl_tensor::Key;
 
@@ -18,13 +18,14 @@ fn main() -> io::Result<()> {
         let mut stream = Key::new(0).stream();
         let images: Vec<u8> = (0..256 * size).map(|_| stream.below(256) as u8).collect();
         let recipe = View::Strong.recipe(shape);
-        let (mut painter, mut out) = (Painter::new(shape), vec![0.0; 256 * size]);
+        let (mut augmenter, mut out) = (Augmenter::new(shape), vec![0.0; 256 * size]);
         let rounds = 200;
         let began = Instant::now();
         for round in 0..rounds {
             for (i, (image, out)) in images.chunks_exact(size).zip(out.chunks_exact_mut(size)).enumerate() {
-                let draw = Draw::new(&recipe, shape, view_key(Key::new(1), (round, i, 0)));
-                painter.paint(image, &draw, out);
+                let transform =
+                    SampledTransform::sample(&recipe, shape, view_key(Key::new(1), (round, i, 0)));
+                augmenter.apply(image, &transform, out);
             }
             black_box(&out);
         }

@@ -106,7 +106,7 @@ impl Dataset {
         Ok(self.subset(&kept))
     }
 
-    /// `per_class` images of every class drawn without replacement, in their present order.
+    /// `per_class` images of every class sampled without replacement, in their present order.
     ///
     /// # Errors
     /// If a class has fewer.
@@ -225,9 +225,9 @@ mod tests {
     #[test]
     fn balanced_subsets_follow_the_key() {
         let d = numbered((0..200).map(|i| i % 2).collect(), 2);
-        let draw = |seed| ids(&d.balanced_subset(10, Key::new(seed)).unwrap());
-        assert_eq!(draw(1), draw(1));
-        assert_ne!(draw(1), draw(2));
+        let subset = |seed| ids(&d.balanced_subset(10, Key::new(seed)).unwrap());
+        assert_eq!(subset(1), subset(1));
+        assert_ne!(subset(1), subset(2));
     }
 
     #[test]

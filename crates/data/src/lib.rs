@@ -3,20 +3,20 @@
 //! An encoder is trained on pairs of views of the same image and never sees a label:
 //!
 //! ```text
-//! view(x; seed, epoch, index, v) = paint(x, draw(recipe_v; seed, epoch, index, v))
+//! view(x; seed, epoch, index, v) = apply(sample(recipe_v; seed, epoch, index, v), x)
 //! ```
 //!
-//! All chance is in `draw`, which depends on nothing but the five things named; so the batches are the
+//! All randomness is in `sample`, which depends on nothing but the five arguments named; so the batches are the
 //! same for any number of threads, and a run that is resumed goes on with the batches it would have
-//! had. Images rest as bytes `(n, h, w, c)` and become `f32` in [0, 1]; nothing here subtracts a mean,
+//! had. Images are stored as bytes `(n, h, w, c)` and become `f32` in [0, 1]; nothing here subtracts a mean,
 //! because attacks and the bound count in pixels.
 //!
 //! - [`Catalog`] finds, verifies, downloads, imports and loads datasets by name. A [`Manifest`] states
 //!   the size and SHA-256 of every file. The readers [`idx`], [`cifar`] and [`folder`] work alone too.
 //! - [`Dataset`] holds labeled images; [`Grouping`] and [`Task`] make other questions out of its
 //!   classes.
-//! - [`augment`] describes ([`augment::Recipe`]), draws ([`augment::Draw`]) and applies
-//!   ([`augment::Painter`]) augmentations.
+//! - [`augment`] describes ([`augment::Recipe`]), samples ([`augment::SampledTransform`]) and applies
+//!   ([`augment::Augmenter`]) augmentations.
 //! - [`Loader`] delivers batches of views from other threads.
 //!
 //! ```

@@ -11,7 +11,7 @@ use ndarray::Array4;
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Array, Device, Key};
 
-use crate::augment::{Brushes, Recipe, View};
+use crate::augment::{DeviceTransforms, Recipe, View};
 use crate::dataset::Dataset;
 use crate::error::{Result, setting};
 
@@ -38,7 +38,7 @@ pub struct LoaderConfig {
     pub threads: usize,
     /// Batches that each thread prepares ahead, at least one.
     pub prefetch: usize,
-    /// Whether batches carry bytes and draws for a device that paints by itself, wherever a recipe allows it.
+    /// Whether batches carry bytes and sampled transforms for a device that augments, wherever a recipe allows it.
     #[serde(skip)]
     pub bytes: bool,
 }
@@ -86,36 +86,37 @@ pub struct Batch {
     pub step: usize,
     /// Place in the dataset of each image `(b)`.
     pub indices: Vec<usize>,
-    /// The views, each `(b, h, w, c)` in [0, 1]; empty where [`on`](Batch::on) has it painted.
+    /// The views, each `(b, h, w, c)` in [0, 1]; empty where [`on`](Batch::on) computes it on the device.
     pub views: Vec<Array4<f32>>,
-    raw: Option<Raw>,
-    home: Sender<Vec<Array4<f32>>>,
+    bytes: Option<DeviceViews>,
+    /// Takes the arrays back for a later batch.
+    recycle: Sender<Vec<Array4<f32>>>,
 }
 
-/// What a device needs to paint views.
+/// What a device needs to compute the views.
 #[derive(Debug)]
-struct Raw {
+struct DeviceViews {
     shape: (usize, usize, usize),
     images: Vec<u8>,
-    /// One for each view, `None` where the host has painted it.
-    brushes: Vec<Option<Brushes>>,
+    /// One for each view, `None` where the host has computed it.
+    transforms: Vec<Option<DeviceTransforms>>,
 }
 
 impl Batch {
-    /// The views on `device`: painted there from bytes, or brought there, and the same pixels either way.
+    /// The views on `device`: computed there from bytes, or copied there, and the same pixels either way.
     ///
     /// # Panics
-    /// If the loader was told to deliver [bytes](LoaderConfig::bytes) and the device does not paint.
+    /// If the loader was told to deliver [bytes](LoaderConfig::bytes) and the device does not augment.
     #[track_caller]
     pub fn on(&self, device: &Device) -> Vec<Array> {
-        let painted = |view: usize| {
-            let raw = self.raw.as_ref()?;
-            let brushes = raw.brushes[view].as_ref()?;
-            let painted = brushes.paint(device, &raw.images, raw.shape);
-            Some(painted.unwrap_or_else(|| panic!("Batch::on: {} does not paint bytes", device.name())))
+        let computed = |view: usize| {
+            let bytes = self.bytes.as_ref()?;
+            let transforms = bytes.transforms[view].as_ref()?;
+            let computed = transforms.apply(device, &bytes.images, bytes.shape);
+            Some(computed.unwrap_or_else(|| panic!("Batch::on: {} does not augment bytes", device.name())))
         };
         let view = |(i, view): (usize, &Array4<f32>)| {
-            painted(i).unwrap_or_else(|| Array::from_ndarray(device, view))
+            computed(i).unwrap_or_else(|| Array::from_ndarray(device, view))
         };
         self.views.iter().enumerate().map(view).collect()
     }
@@ -124,7 +125,7 @@ impl Batch {
 impl Drop for Batch {
     fn drop(&mut self) {
         // Where the loader is gone, nobody needs the arrays.
-        let _ = self.home.send(std::mem::take(&mut self.views));
+        let _ = self.recycle.send(std::mem::take(&mut self.views));
     }
 }
 
@@ -221,7 +222,7 @@ impl LoaderConfig {
         };
         if self.threads == 0 || self.prefetch == 0 {
             let name = format!("threads = {}, prefetch = {}", self.threads, self.prefetch);
-            return fault(name, "somebody must prepare the batches".into(), "give at least 1");
+            return fault(name, "at least one thread has to prepare the batches".into(), "give at least 1");
         }
         if self.views.is_empty() {
             return fault(
@@ -254,7 +255,7 @@ impl LoaderConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::augment::{Draw, Painter};
+    use crate::augment::{Augmenter, SampledTransform};
     use std::time::{Duration, Instant};
 
     fn data(n: usize) -> Arc<Dataset> {
@@ -324,9 +325,10 @@ mod tests {
         let data = data(22);
         assert_eq!(views[2], data.batch(indices));
         let recipe = View::Strong.recipe((8, 8, 1));
-        let draw = Draw::new(&recipe, (8, 8, 1), view_key(Key::new(1), (*epoch, indices[3], 0)));
+        let transform =
+            SampledTransform::sample(&recipe, (8, 8, 1), view_key(Key::new(1), (*epoch, indices[3], 0)));
         let mut out = vec![0.0; 64];
-        Painter::new((8, 8, 1)).paint(data.image(indices[3]).as_slice().unwrap(), &draw, &mut out);
+        Augmenter::new((8, 8, 1)).apply(data.image(indices[3]).as_slice().unwrap(), &transform, &mut out);
         assert_eq!(views[0].outer_iter().nth(3).unwrap().as_slice().unwrap(), out);
     }
 
@@ -342,7 +344,7 @@ mod tests {
         let config = LoaderConfig { epochs: 50, drop_last: true, ..config(1) };
         let loader = Loader::new(data(22), Key::new(1), &config).unwrap();
         let places: std::collections::HashSet<usize> = loader.map(|b| b.views[0].as_ptr() as usize).collect();
-        // Two wait in the queue, one is being delivered, one painted, one read by this loop.
+        // Two wait in the queue, one is being delivered, one computed, one read by this loop.
         assert!(places.len() <= 5, "{} different arrays", places.len());
     }
 

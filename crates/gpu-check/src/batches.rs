@@ -1,4 +1,4 @@
-//! What a GPU does for whole batches: views painted from bytes, and steps of optimizers over all parameters.
+//! What a GPU does for whole batches: augmentation of bytes and optimizer updates of all parameters, compared with the host.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub(super) fn views(device: &Device) -> Vec<(&'static str, Tensor)> {
         ("solarize", Recipe { solarize: 0.5, ..Recipe::default() }),
         ("the strong view", View::Strong.recipe((32, 32, 3))),
         ("all of it", Recipe { blur, solarize: 0.3, grayscale: 0.3, ..View::Strong.recipe((32, 32, 3)) }),
-        ("a high-pass, which the host paints", View::HighFrequency.recipe((32, 32, 3))),
+        ("a high-pass, which the host computes", View::HighFrequency.recipe((32, 32, 3))),
     ];
     let mut found = Vec::new();
     // One plane of a size that no lane of a sum divides, and colors.
@@ -48,7 +48,7 @@ pub(super) fn views(device: &Device) -> Vec<(&'static str, Tensor)> {
         let config = LoaderConfig {
             batch: IMAGES,
             views: fits.iter().map(|(_, recipe)| View::Custom(recipe.clone())).collect(),
-            bytes: device.paints(),
+            bytes: device.augment().is_some(),
             ..LoaderConfig::default()
         };
         let batch = Loader::new(data, Key::new(12), &config)

@@ -154,7 +154,7 @@ fn loading(gpu: &Gpu) -> anyhow::Result<[f64; 2]> {
         batch: BATCH,
         epochs: BEFORE + STEPS,
         threads: 4,
-        bytes: device.paints(),
+        bytes: device.augment().is_some(),
         ..LoaderConfig::default()
     };
     let workload = Workload { activity: Activity::SslStep, arch: Arch::ResNet18Cifar };
@@ -178,7 +178,7 @@ fn loading(gpu: &Gpu) -> anyhow::Result<[f64; 2]> {
     let loaded = timed(&mut || {
         let batch = loader.next().context("the loader ended too early")?;
         let views: Vec<Tensor> = batch.on(&device).into_iter().map(Tensor::from).collect();
-        Ok(<[Tensor; 2]>::try_from(views).expect("the loader paints two views"))
+        Ok(<[Tensor; 2]>::try_from(views).expect("the loader gives two views"))
     })?;
     Ok([resident, loaded])
 }

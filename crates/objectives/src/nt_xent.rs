@@ -23,7 +23,7 @@ pub fn nt_xent(z1: &Tensor, z2: &Tensor, temperature: f64) -> Tensor {
     let z = rows::unit(&Tensor::concat(&[z1, z2], 0)); // (2n, d)
     // The temperature goes half into each factor of a similarity.
     let z = z.mul_scalar(temperature.powf(-0.5));
-    z.contrast(&other_view(&z, n)).mean_all()
+    z.nt_xent(&other_view(&z, n)).mean_all()
 }
 
 /// `(2n)`: for each row the position of the same sample's other view.

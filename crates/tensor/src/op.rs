@@ -89,7 +89,7 @@ pub enum Op {
     /// `(logits, labels)`: the cross-entropy of each row.
     CrossEntropy,
     /// `(rows, partners)`: the cross-entropy of each row's similarities to all others.
-    Contrast,
+    NtXent,
     /// A change of the element type.
     Cast(DType),
     /// An op recorded outside this crate.
@@ -152,7 +152,7 @@ impl Op {
         "softmax",
         "log_softmax",
         "cross_entropy",
-        "contrast",
+        "nt_xent",
         "cast",
     ];
 
@@ -218,7 +218,7 @@ impl Op {
             Op::Softmax => "softmax",
             Op::LogSoftmax => "log_softmax",
             Op::CrossEntropy => "cross_entropy",
-            Op::Contrast => "contrast",
+            Op::NtXent => "nt_xent",
             Op::Cast(_) => "cast",
             Op::Custom(name) => name,
         }

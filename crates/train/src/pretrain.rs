@@ -150,7 +150,7 @@ impl Pretraining<'_> {
             epochs: until.unwrap_or(*epochs),
             start: (epoch, (step % per_epoch) as usize),
             threads: self.options.loader_threads.max(1),
-            bytes: self.device.paints(),
+            bytes: self.device.augment().is_some(),
             ..LoaderConfig::default()
         };
         Ok(Loader::new(self.data.clone(), Key::new(self.config.seed).fold("data"), &config)?)

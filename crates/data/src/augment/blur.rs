@@ -1,6 +1,6 @@
 //! Gaussian blur of planes, one axis after the other, the border mirrored about the edge pixel.
 
-use super::draw::Gaussian;
+use super::sampled::Gaussian;
 
 /// Blurs each plane `(height, width)`; `spare` is room that grows as needed.
 ///

@@ -1,18 +1,18 @@
 //! Operations on color, on the planes `(c, h·w)` of one image in [0, 1].
 
-use super::draw::{ColorDraw, ColorOp};
+use super::sampled::{ColorOp, SampledJitter};
 
 /// Weights of red, green and blue in gray, as torch's tensor transforms have them.
 const GRAY: [f32; 3] = [0.2989, 0.587, 0.114];
 
 /// Applies the four changes in their order; on one plane only brightness and contrast.
-pub(super) fn jitter(planes: &mut [f32], channels: usize, draw: &ColorDraw) {
-    for op in draw.order {
+pub(super) fn jitter(planes: &mut [f32], channels: usize, sampled: &SampledJitter) {
+    for op in sampled.order {
         match op {
-            ColorOp::Brightness => brightness(planes, draw.brightness),
-            ColorOp::Contrast => contrast(planes, channels, draw.contrast),
-            ColorOp::Saturation if channels == 3 => saturation(planes, draw.saturation),
-            ColorOp::Hue if channels == 3 => hue(planes, draw.hue),
+            ColorOp::Brightness => brightness(planes, sampled.brightness),
+            ColorOp::Contrast => contrast(planes, channels, sampled.contrast),
+            ColorOp::Saturation if channels == 3 => saturation(planes, sampled.saturation),
+            ColorOp::Hue if channels == 3 => hue(planes, sampled.hue),
             ColorOp::Saturation | ColorOp::Hue => {}
         }
     }
@@ -174,12 +174,15 @@ mod tests {
 
     #[test]
     fn the_order_matters_and_gray_images_skip_color() {
-        let draw = |order| ColorDraw { order, brightness: 2.0, contrast: 0.5, saturation: 3.0, hue: 0.3 };
+        let sampled =
+            |order| SampledJitter { order, brightness: 2.0, contrast: 0.5, saturation: 3.0, hue: 0.3 };
         use ColorOp::*;
         // Brightness first: (.3, .9) → (.6, 1) → .4 + (.3, .5); contrast first: (.45, .75) → (.9, 1).
-        let first = after(vec![0.3, 0.9], |p| jitter(p, 1, &draw([Brightness, Hue, Contrast, Saturation])));
+        let first =
+            after(vec![0.3, 0.9], |p| jitter(p, 1, &sampled([Brightness, Hue, Contrast, Saturation])));
         assert!(close(&first, &[0.7, 0.9]), "{first:?}");
-        let second = after(vec![0.3, 0.9], |p| jitter(p, 1, &draw([Contrast, Saturation, Brightness, Hue])));
+        let second =
+            after(vec![0.3, 0.9], |p| jitter(p, 1, &sampled([Contrast, Saturation, Brightness, Hue])));
         assert!(close(&second, &[0.9, 1.0]), "{second:?}");
     }
 
@@ -226,8 +229,8 @@ mod tests {
             let mut order = [ColorOp::Brightness, ColorOp::Contrast, ColorOp::Saturation, ColorOp::Hue];
             tarrl_tensor::Key::new(seed).stream().shuffle(&mut order);
             let [brightness, contrast, saturation] = factors;
-            let draw = ColorDraw { order, brightness, contrast, saturation, hue: turn };
-            let found = after(pixels, |p| jitter(p, 3, &draw));
+            let sampled = SampledJitter { order, brightness, contrast, saturation, hue: turn };
+            let found = after(pixels, |p| jitter(p, 3, &sampled));
             prop_assert!(found.iter().all(|x| (0.0..=1.0).contains(x)), "{:?}", found);
         }
     }

@@ -1,7 +1,7 @@
 //! Bicubic enlargement of the window of an image.
 
-use super::draw::Window;
 use super::resample::{self, Taps};
+use super::sampled::Window;
 
 /// The parameter of the cubic, Pillow's.
 const A: f64 = -0.5;

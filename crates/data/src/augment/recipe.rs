@@ -182,7 +182,7 @@ impl View {
 impl Recipe {
     /// The recipe at a strength between 0 (nothing but the mirror image happens) and 1 (as written), for annealed schedules:
     /// reaches, probabilities and the missing area shrink in proportion (Luo et al. 2023, DynACL). Mirror images, ratios of
-    /// windows and what is not drawn stay.
+    /// windows and what is not random stay.
     ///
     /// # Panics
     /// If `strength` is outside [0, 1].
@@ -295,7 +295,7 @@ fn demand(fits: bool, name: &str, value: impl std::fmt::Debug, wanted: &str) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::draw::Draw;
+    use super::super::sampled::SampledTransform;
     use super::*;
     use tarrl_tensor::Key;
 
@@ -366,13 +366,16 @@ mod tests {
             let strong = View::Strong.recipe(shape);
             assert_eq!(strong.at_strength(1.0), strong);
             let none = strong.at_strength(0.0);
-            // All of the area at another ratio does not fit, so that what is drawn is the whole image.
+            // All of the area at another ratio does not fit, so that the sampled window is the whole image.
             assert_eq!(none.crop, Crop::Resized { scale: [1.0, 1.0], ratio: usual_ratio() });
             for seed in 0..50u64 {
-                let draw = Draw::new(&none, shape, Key::new(seed));
+                let transform = SampledTransform::sample(&none, shape, Key::new(seed));
                 assert_eq!(
-                    draw,
-                    Draw { flip: draw.flip, ..Draw::new(&Recipe::default(), shape, Key::new(0)) }
+                    transform,
+                    SampledTransform {
+                        flip: transform.flip,
+                        ..SampledTransform::sample(&Recipe::default(), shape, Key::new(0))
+                    }
                 );
             }
             assert_eq!(none.flip, 0.5);

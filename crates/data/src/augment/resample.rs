@@ -1,6 +1,6 @@
 //! From bytes to numbers in [0, 1]: the window of an image, mirrored or not, in the image's size.
 
-use super::draw::Window;
+use super::sampled::Window;
 
 /// Room that resampling needs, kept between images.
 #[derive(Debug, Default)]

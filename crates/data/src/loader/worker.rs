@@ -1,4 +1,4 @@
-//! One thread of the loader: which images a batch holds and what is done to them.
+//! A loader thread: chooses the images of a batch, samples their transforms and applies them.
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, channel};
@@ -6,8 +6,8 @@ use std::sync::mpsc::{SyncSender, channel};
 use ndarray::Array4;
 use tarrl_tensor::Key;
 
-use super::{Batch, Raw};
-use crate::augment::{Brushes, Draw, Painter, Recipe};
+use super::{Batch, DeviceViews};
+use crate::augment::{Augmenter, DeviceTransforms, Recipe, SampledTransform};
 use crate::dataset::Dataset;
 
 /// The key of one view of one image in one epoch: no two ever share it.
@@ -36,10 +36,10 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Prepares the given steps of the run until nobody wants them any more.
+    /// Prepares the given steps of the run until the loader is dropped.
     pub(super) fn run(self, steps: impl Iterator<Item = usize>, deliver: SyncSender<Batch>) {
-        let (home, returned) = channel();
-        let mut painter = Painter::new(self.data.shape());
+        let (recycle, returned) = channel();
+        let mut augmenter = Augmenter::new(self.data.shape());
         let mut order = (usize::MAX, Vec::new());
         for global in steps {
             let (epoch, step) = (global / self.steps_per_epoch, global % self.steps_per_epoch);
@@ -49,9 +49,9 @@ impl Worker {
             let first = step * self.batch;
             let indices = order.1[first..self.data.len().min(first + self.batch)].to_vec();
             let mut views = returned.try_recv().unwrap_or_default();
-            self.fill(epoch, &indices, &mut painter, &mut views);
-            let raw = self.bytes.then(|| self.raw(epoch, &indices));
-            if deliver.send(Batch { epoch, step, indices, views, raw, home: home.clone() }).is_err() {
+            self.fill(epoch, &indices, &mut augmenter, &mut views);
+            let bytes = self.bytes.then(|| self.device_views(epoch, &indices));
+            if deliver.send(Batch { epoch, step, indices, views, bytes, recycle: recycle.clone() }).is_err() {
                 return;
             }
         }
@@ -65,29 +65,31 @@ impl Worker {
         }
     }
 
-    /// The bytes of the images, and what a device is to do with them.
-    fn raw(&self, epoch: usize, indices: &[usize]) -> Raw {
+    /// The bytes of the images, and their transforms for a device.
+    fn device_views(&self, epoch: usize, indices: &[usize]) -> DeviceViews {
         let shape = self.data.shape();
         let size = shape.0 * shape.1 * shape.2;
         let all = self.data.images.as_slice().expect("Dataset keeps standard layout");
         let images = indices.iter().flat_map(|&index| &all[index * size..][..size]).copied().collect();
-        let brushes = |(view, recipe): (usize, &Recipe)| {
-            Brushes::suit(recipe).then(|| {
-                let draw = |&index| Draw::new(recipe, shape, view_key(self.key, (epoch, index, view)));
-                Brushes::new(&indices.iter().map(draw).collect::<Vec<_>>())
+        let transforms = |(view, recipe): (usize, &Recipe)| {
+            DeviceTransforms::supports(recipe).then(|| {
+                let transform = |&index| {
+                    SampledTransform::sample(recipe, shape, view_key(self.key, (epoch, index, view)))
+                };
+                DeviceTransforms::new(&indices.iter().map(transform).collect::<Vec<_>>())
             })
         };
-        Raw { shape, images, brushes: self.recipes.iter().enumerate().map(brushes).collect() }
+        DeviceViews { shape, images, transforms: self.recipes.iter().enumerate().map(transforms).collect() }
     }
 
-    /// Paints every view of the images that no device paints, into the arrays at hand where they have the right shape.
-    fn fill(&self, epoch: usize, indices: &[usize], painter: &mut Painter, views: &mut Vec<Array4<f32>>) {
+    /// Computes every view that the device does not, into the recycled arrays where they have the right shape.
+    fn fill(&self, epoch: usize, indices: &[usize], augmenter: &mut Augmenter, views: &mut Vec<Array4<f32>>) {
         let (h, w, c) = self.data.shape();
         let (shape, size) = ((indices.len(), h, w, c), h * w * c);
         let images = self.data.images.as_slice().expect("Dataset keeps standard layout");
         views.resize_with(self.recipes.len(), Default::default);
         for (view, (recipe, array)) in self.recipes.iter().zip(views.iter_mut()).enumerate() {
-            if self.bytes && Brushes::suit(recipe) {
+            if self.bytes && DeviceTransforms::supports(recipe) {
                 continue;
             }
             if array.dim() != shape {
@@ -95,8 +97,9 @@ impl Worker {
             }
             let pixels = array.as_slice_mut().expect("a new array has standard layout");
             for (&index, out) in indices.iter().zip(pixels.chunks_exact_mut(size)) {
-                let draw = Draw::new(recipe, (h, w, c), view_key(self.key, (epoch, index, view)));
-                painter.paint(&images[index * size..][..size], &draw, out);
+                let transform =
+                    SampledTransform::sample(recipe, (h, w, c), view_key(self.key, (epoch, index, view)));
+                augmenter.apply(&images[index * size..][..size], &transform, out);
             }
         }
     }

@@ -103,10 +103,10 @@ pub fn job(
     })
 }
 
-/// Threads beside those of the device: where that paints the views, the cores of the host have nothing else to do.
+/// Threads beside those of the device: where that augments the views, the cores of the host have nothing else to do.
 fn loader_threads(device: &Device) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if device.paints() { cores.min(4) } else { 1 }
+    if device.augment().is_some() { cores.min(4) } else { 1 }
 }
 
 /// The error, with the file that its remedy speaks of.

@@ -23,7 +23,7 @@ pub(super) fn cases() -> Vec<Case> {
             })
             .terms(5),
         Case::new("contrast", [Input::unit([6, 3])])
-            .op(|x| x[0].contrast(&Array::new(x[0].device(), [6], &PARTNERS)))
+            .op(|x| x[0].nt_xent(&Array::new(x[0].device(), [6], &PARTNERS)))
             .reference(|x| {
                 build(&[6], |i| {
                     let dot = |j: usize| (0..3).map(|c| x[0][[i[0], c]] * x[0][[j, c]]).sum::<f64>();

@@ -1,6 +1,5 @@
 //! The CPU backend.
 
-mod contrast;
 mod conv;
 mod deferred;
 mod exp;
@@ -10,6 +9,7 @@ mod limits;
 mod matmul;
 mod memory;
 mod norm;
+mod nt_xent;
 mod pointwise;
 mod pool;
 mod random;
@@ -25,9 +25,10 @@ pub use limits::Limits;
 
 use crate::array::{Array, Buffer, DType, HostSlice, HostVec};
 use crate::backend::{
-    Backend, BatchNormSaved, BatchNormed, Binary, Contrasted, ConvShape, Device, Extreme, Norm, PoolShape,
-    Product, Random, Strided, Unary,
+    Backend, BatchNormSaved, BatchNormed, Binary, ConvShape, Device, Extreme, Norm, PoolShape, Product,
+    Random, Strided, Unary,
 };
+use crate::extensions::{NtXentBackend, NtXentForward};
 use crate::key::Key;
 use crate::shape::{Shape, Split};
 use deferred::{Affine, Deferred, mapped, source};
@@ -434,18 +435,23 @@ impl Backend for CpuBackend {
         })
     }
 
-    fn contrast(&self, z: &Array, partners: &Array) -> Option<Contrasted> {
-        floats!("contrast", z, R => {
-            let [losses, exponentials, sums] = contrast::contrast::<R>(&self.env(), read(z), read(partners))?;
+    fn nt_xent(&self) -> Option<&dyn NtXentBackend> {
+        Some(self)
+    }
+}
+
+impl NtXentBackend for CpuBackend {
+    fn forward(&self, z: &Array, partners: &Array) -> Option<NtXentForward> {
+        floats!("nt_xent", z, R => {
+            let [losses, exponentials, sums] = nt_xent::forward::<R>(&self.env(), read(z), read(partners))?;
             let [losses, exponentials, sums] = [losses, exponentials, sums].map(Block::finish);
-            Some(Contrasted { losses, exponentials, sums })
+            Some(NtXentForward { losses, exponentials, sums })
         })
     }
 
-    fn contrast_adjoint(&self, z: &Array, partners: &Array, saved: [&Array; 2], dy: &Array) -> Buffer {
-        floats!("contrast_adjoint", z, R => {
-            let saved = saved.map(read);
-            contrast::contrast_adjoint::<R>(&self.env(), read(z), read(partners), saved, read(dy)).finish()
+    fn adjoint(&self, z: &Array, partners: &Array, saved: [&Array; 2], dy: &Array) -> Buffer {
+        floats!("nt_xent_adjoint", z, R => {
+            nt_xent::adjoint::<R>(&self.env(), read(z), read(partners), saved.map(read), read(dy)).finish()
         })
     }
 }

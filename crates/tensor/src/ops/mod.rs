@@ -1,11 +1,11 @@
 //! The ops: forward and adjoint next to each other, adjoints written in ops.
 
-mod contrast;
 mod conv;
 mod index;
 mod layout;
 mod matmul;
 mod norm;
+mod nt_xent;
 mod pointwise;
 mod pool;
 mod reduce;

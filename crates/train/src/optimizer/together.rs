@@ -1,7 +1,8 @@
 //! All parameters in one call of the device, where it offers that.
 
 use super::{LarsForm, OptimizerConfig, Slot};
-use tarrl_tensor::{Array, LarsRatio, Rule, Tensor, Update};
+use tarrl_tensor::extensions::{LarsRatio, ParamUpdate, UpdateRule};
+use tarrl_tensor::{Array, Tensor};
 
 /// The moved parameters, or `None` on a device without such a call.
 pub(super) fn step(
@@ -13,12 +14,15 @@ pub(super) fn step(
 ) -> Option<Vec<Tensor>> {
     let (rule, decay) = match config {
         OptimizerConfig::Sgd(c) => {
-            (Rule::Sgd { lr, momentum: c.momentum, nesterov: c.nesterov }, c.weight_decay)
+            (UpdateRule::Sgd { lr, momentum: c.momentum, nesterov: c.nesterov }, c.weight_decay)
         }
         OptimizerConfig::AdamW(c) => {
             let [first, second] = c.betas;
             let [c1, c2] = c.betas.map(|beta| 1.0 - beta.powf(steps as f64));
-            (Rule::Adam { first, second, eps: c.eps, lr, rate: lr / c1, scale: 1.0 / c2 }, c.weight_decay)
+            (
+                UpdateRule::Adam { first, second, eps: c.eps, lr, rate: lr / c1, scale: 1.0 / c2 },
+                c.weight_decay,
+            )
         }
         OptimizerConfig::Lars(c) => {
             let ratio = match c.form {
@@ -26,14 +30,14 @@ pub(super) fn step(
                 LarsForm::Apex => LarsRatio::Apex,
                 LarsForm::Official => LarsRatio::Official,
             };
-            (Rule::Lars { lr, momentum: c.momentum, trust: c.trust, ratio }, c.weight_decay)
+            (UpdateRule::Lars { lr, momentum: c.momentum, trust: c.trust, ratio }, c.weight_decay)
         }
     };
     let memory: Vec<Vec<Array>> =
         slots.iter().map(|slot| slot.memory.iter().map(|m| m.array().clone()).collect()).collect();
-    let parameters: Vec<Update<'_>> = (slots.iter().zip(&memory))
+    let parameters: Vec<ParamUpdate<'_>> = (slots.iter().zip(&memory))
         .zip(values.iter().zip(gradients))
-        .map(|((slot, memory), (p, g))| Update {
+        .map(|((slot, memory), (p, g))| ParamUpdate {
             value: p.array(),
             gradient: g.array(),
             memory,
@@ -42,7 +46,7 @@ pub(super) fn step(
         })
         .collect();
     let device = values.first()?.device().clone();
-    let updated = device.update(rule, &parameters)?;
+    let updated = device.optimizer()?.update(rule, &parameters)?;
     let mut moved = Vec::with_capacity(values.len());
     for ((slot, p), new) in slots.iter_mut().zip(values).zip(updated) {
         let wrap = |buffer| Tensor::from(Array::wrap(&device, *p.array().shape(), p.array().dtype(), buffer));

@@ -1,7 +1,7 @@
-// Random views of images given as bytes, one block for each image, in the order of operations and of sums that the host
-// has, so that both paint the same pixels.
+// Augmentation of images given as bytes, one block for each image, in the order of operations and of sums that the host
+// has, so that both give the same pixels.
 
-struct Brush {
+struct Transform {
     int top, left, height, width;
     u32 flip, gray, blur, solarize;
     u32 op[4];
@@ -37,16 +37,16 @@ FN Tap tap(u32 at, u32 from, u32 to) {
 }
 
 // The pixel (y, x) of the window, channel `ch`.
-FN float seen(const unsigned char* image, Brush brush, u32 h, u32 w, u32 c, u32 y, u32 x, u32 ch) {
-    if (brush.flip) x = w - 1 - x;
-    if (brush.height == (int)h && brush.width == (int)w) {
-        int row = (int)y + brush.top, column = (int)x + brush.left;
+FN float seen(const unsigned char* image, Transform transform, u32 h, u32 w, u32 c, u32 y, u32 x, u32 ch) {
+    if (transform.flip) x = w - 1 - x;
+    if (transform.height == (int)h && transform.width == (int)w) {
+        int row = (int)y + transform.top, column = (int)x + transform.left;
         bool inside = row >= 0 && row < (int)h && column >= 0 && column < (int)w;
         return inside ? (float)image[((u32)row * w + (u32)column) * c + ch] / 255.0f : 0.0f;
     }
-    Tap down = tap(y, (u32)brush.height, h), across = tap(x, (u32)brush.width, w);
-    const unsigned char* upper = image + ((u32)brush.top + down.first) * w * c + (u32)brush.left * c + ch;
-    const unsigned char* lower = image + ((u32)brush.top + down.second) * w * c + (u32)brush.left * c + ch;
+    Tap down = tap(y, (u32)transform.height, h), across = tap(x, (u32)transform.width, w);
+    const unsigned char* upper = image + ((u32)transform.top + down.first) * w * c + (u32)transform.left * c + ch;
+    const unsigned char* lower = image + ((u32)transform.top + down.second) * w * c + (u32)transform.left * c + ch;
     float a = (float)upper[across.first * c], b = (float)lower[across.first * c];
     float left = a + down.weight * (b - a);
     a = (float)upper[across.second * c], b = (float)lower[across.second * c];
@@ -109,20 +109,20 @@ FN u32 mirrored(u32 at, u32 radius, u32 length) {
 }
 
 // `views` and `spare` (which only blurs need) are (n, h, w, c).
-KERNEL(paint)(const unsigned char* images, const Brush* brushes, const float* weights, u32 kernel, float* views,
+KERNEL(augment)(const unsigned char* images, const Transform* transforms, const float* weights, u32 kernel, float* views,
               float* spare, u32 h, u32 w, u32 c) {
     __shared__ float lanes[3][LANES];
-    Brush brush = brushes[blockIdx.x];
+    Transform transform = transforms[blockIdx.x];
     u32 n = h * w, size = n * c;
     const unsigned char* image = images + (size_t)blockIdx.x * size;
     float* view = views + (size_t)blockIdx.x * size;
     for (u32 i = threadIdx.x; i < size; i += blockDim.x) {
-        view[i] = seen(image, brush, h, w, c, i / c / w, i / c % w, i % c);
+        view[i] = seen(image, transform, h, w, c, i / c / w, i / c % w, i % c);
     }
     __syncthreads();
     for (u32 o = 0; o < 4; o++) {
-        u32 op = brushes[blockIdx.x].op[o];
-        float by = brushes[blockIdx.x].by[o], offset = 0.0f;
+        u32 op = transforms[blockIdx.x].op[o];
+        float by = transforms[blockIdx.x].by[o], offset = 0.0f;
         if (op == KEEP || by == (op == HUE ? 0.0f : 1.0f)) continue;
         if (op == CONTRAST) offset = (1.0f - by) * mean_gray(view, n, c, lanes);
         for (u32 p = threadIdx.x; p < n; p += blockDim.x) {
@@ -141,7 +141,7 @@ KERNEL(paint)(const unsigned char* images, const Brush* brushes, const float* we
         }
         __syncthreads();
     }
-    if (brush.gray && c == 3) {
+    if (transform.gray && c == 3) {
         for (u32 p = threadIdx.x; p < n; p += blockDim.x) {
             float* pixel = view + (size_t)p * c;
             float y = gray_of(pixel[0], pixel[1], pixel[2]);
@@ -149,7 +149,7 @@ KERNEL(paint)(const unsigned char* images, const Brush* brushes, const float* we
         }
         __syncthreads();
     }
-    if (brush.blur) {
+    if (transform.blur) {
         const float* own = weights + (size_t)blockIdx.x * kernel;
         float* half = spare + (size_t)blockIdx.x * size;
         u32 radius = kernel / 2;
@@ -168,7 +168,7 @@ KERNEL(paint)(const unsigned char* images, const Brush* brushes, const float* we
         }
         __syncthreads();
     }
-    if (brush.solarize) {
+    if (transform.solarize) {
         for (u32 i = threadIdx.x; i < size; i += blockDim.x) view[i] = view[i] >= 0.5f ? 1.0f - view[i] : view[i];
     }
 }

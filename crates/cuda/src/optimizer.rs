@@ -1,24 +1,28 @@
-//! Steps of an optimizer for all parameters in one launch.
+//! Optimizer updates of all parameters in one launch (LARS: two): the launches of `kernels/optimizer.cu`.
 
 use crate::gpu::Gpu;
 use crate::memory::{Block, read};
 use crate::pointwise::like;
 use crate::programs::Element;
 use std::sync::Arc;
-use tarrl_tensor::{LarsRatio, Rule, Update, Updated};
+use tarrl_tensor::extensions::{LarsRatio, ParamUpdate, UpdateRule, UpdatedParam};
 
 /// Elements of a parameter that one block moves: eight for each thread.
 const CHUNK: usize = 8 * crate::launch::THREADS;
 
-pub(crate) fn update(gpu: &Arc<Gpu>, rule: Rule, parameters: &[Update<'_>]) -> Option<Vec<Updated>> {
+pub(crate) fn update(
+    gpu: &Arc<Gpu>,
+    rule: UpdateRule,
+    parameters: &[ParamUpdate<'_>],
+) -> Option<Vec<UpdatedParam>> {
     let dtype = parameters.first()?.value.dtype();
     if parameters.iter().any(|p| p.value.dtype() != dtype) {
         return None;
     }
     let (kernel, memories) = match rule {
-        Rule::Sgd { .. } => ("update_sgd", 1),
-        Rule::Lars { .. } => ("update_lars", 1),
-        Rule::Adam { .. } => ("update_adam", 2),
+        UpdateRule::Sgd { .. } => ("update_sgd", 1),
+        UpdateRule::Lars { .. } => ("update_lars", 1),
+        UpdateRule::Adam { .. } => ("update_adam", 2),
     };
     let (mut slots, mut chunks, mut moved) = (Vec::new(), Vec::new(), Vec::new());
     for (number, p) in parameters.iter().enumerate() {
@@ -40,7 +44,7 @@ pub(crate) fn update(gpu: &Arc<Gpu>, rule: Rule, parameters: &[Update<'_>]) -> O
             chunks.extend([number as u32, start as u32, (start + CHUNK).min(len) as u32]);
         }
         let memory = memory.into_iter().map(|block| Arc::new(block) as _).collect();
-        moved.push(Updated { value: Arc::new(value), memory });
+        moved.push(UpdatedParam { value: Arc::new(value), memory });
     }
     let slots = gpu.expect(kernel, Block::upload(gpu, &slots));
     let blocks = chunks.len() / 3;
@@ -49,17 +53,17 @@ pub(crate) fn update(gpu: &Arc<Gpu>, rule: Rule, parameters: &[Update<'_>]) -> O
     let element = Element::real(kernel, dtype);
     let launch = |kernel| gpu.launch(kernel, element).arg(&slots).arg(&chunks);
     match rule {
-        Rule::Sgd { lr, momentum, nesterov } => {
+        UpdateRule::Sgd { lr, momentum, nesterov } => {
             launch(kernel).arg(lr).arg(momentum).arg(nesterov).run([blocks, 1], threads);
         }
-        Rule::Lars { lr, momentum, trust, ratio } => {
+        UpdateRule::Lars { lr, momentum, trust, ratio } => {
             let [official, clipped] = [LarsRatio::Official, LarsRatio::Clipped].map(|form| ratio == form);
             let pieces = gpu.block(kernel, 16 * blocks);
             launch("update_squares").arg(official).arg(&pieces).run([blocks, 1], threads);
             let launch = launch(kernel).arg(&pieces).arg(lr).arg(momentum).arg(trust);
             launch.arg(official).arg(clipped).run([blocks, 1], threads);
         }
-        Rule::Adam { first, second, eps, lr, rate, scale } => {
+        UpdateRule::Adam { first, second, eps, lr, rate, scale } => {
             let launch = launch(kernel).arg(first).arg(second).arg(eps).arg(lr).arg(rate).arg(scale);
             launch.run([blocks, 1], threads);
         }

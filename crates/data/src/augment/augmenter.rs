@@ -1,15 +1,15 @@
-//! Applying a draw to an image.
+//! The augmenter: applies a sampled transform to an image on the host.
 
 use super::cubic::Cubic;
-use super::draw::Draw;
 use super::high_pass::{Waves, high_pass};
 use super::recipe::Interpolation;
 use super::resample::{Taps, resample};
+use super::sampled::SampledTransform;
 use super::{blur, color, cubic};
 
 /// Turns bytes of one image into pixels of one view, image after image in the same working memory.
 #[derive(Debug)]
-pub struct Painter {
+pub struct Augmenter {
     shape: (usize, usize, usize),
     taps: Taps,
     cubic: Cubic,
@@ -18,58 +18,61 @@ pub struct Painter {
     spare: Vec<f32>,
 }
 
-impl Painter {
-    /// A painter of images `(h, w, c)`, c = 1 or 3.
+impl Augmenter {
+    /// An augmenter of images `(h, w, c)`, c = 1 or 3.
     ///
     /// # Panics
     /// If there is no pixel or another number of channels.
     #[track_caller]
-    pub fn new(shape: (usize, usize, usize)) -> Painter {
+    pub fn new(shape: (usize, usize, usize)) -> Augmenter {
         let (height, width, channels) = shape;
-        assert!(height * width > 0 && [1, 3].contains(&channels), "Painter::new: images of shape {shape:?}");
+        assert!(
+            height * width > 0 && [1, 3].contains(&channels),
+            "Augmenter::new: images of shape {shape:?}"
+        );
         let planes = vec![0.0; height * width * channels];
         let (taps, cubic, waves) = (Taps::default(), Cubic::default(), Waves::default());
-        Painter { shape, taps, cubic, waves, planes, spare: Vec::new() }
+        Augmenter { shape, taps, cubic, waves, planes, spare: Vec::new() }
     }
 
-    /// Writes the view of `image` that `draw` describes to `out`, both `(h, w, c)` in row-major order;
+    /// Writes the view of `image` that `transform` describes to `out`, both `(h, w, c)` in row-major order;
     /// pixels are in [0, 1], but for a high-pass.
     ///
     /// # Panics
-    /// If a slice has another length than h·w·c, or the draw does not suit the shape.
+    /// If a slice has another length than h·w·c, or the transform does not suit the shape.
     #[track_caller]
-    pub fn paint(&mut self, image: &[u8], draw: &Draw, out: &mut [f32]) {
+    pub fn apply(&mut self, image: &[u8], transform: &SampledTransform, out: &mut [f32]) {
         let (height, width, channels) = self.shape;
         assert!(
             image.len() == self.planes.len() && out.len() == self.planes.len(),
-            "Painter::paint: an image of {} bytes into {} pixels of shape {:?}",
+            "Augmenter::apply: an image of {} bytes into {} pixels of shape {:?}",
             image.len(),
             out.len(),
             self.shape
         );
         // One plane is already in the order of the result.
         let planes = if channels == 1 { &mut out[..] } else { &mut self.planes[..] };
-        let seen = (draw.window, draw.flip);
-        match draw.interpolation {
+        let seen = (transform.window, transform.flip);
+        match transform.interpolation {
             Interpolation::Bilinear => resample(image, self.shape, seen, &mut self.taps, planes),
             Interpolation::Bicubic => {
                 cubic::resample(image, self.shape, seen, (&mut self.cubic, &mut self.taps), planes)
             }
         }
-        if let Some(change) = &draw.jitter {
+        if let Some(change) = &transform.jitter {
             color::jitter(planes, channels, change);
         }
-        if draw.grayscale && channels == 3 {
+        if transform.grayscale && channels == 3 {
             color::grayscale(planes);
         }
-        if let Some(gaussian) = draw.blur {
+        if let Some(gaussian) = transform.blur {
             blur::blur(planes, (height, width), gaussian, &mut self.spare);
         }
-        if draw.solarize {
+        if transform.solarize {
             color::solarize(planes);
         }
-        if draw.high_pass > 0 {
-            high_pass(planes, (height, width), draw.high_pass, &mut self.waves);
+        if transform.high_pass > 0 {
+            high_pass(planes, (height, width), transform.high_pass, &mut self.waves);
         }
         if channels == 3 {
             let (r, rest) = self.planes.split_at(height * width);
@@ -83,15 +86,15 @@ impl Painter {
 
 #[cfg(test)]
 mod tests {
-    use super::super::draw::{Gaussian, Window};
     use super::super::recipe::{Blur, Recipe, View};
+    use super::super::sampled::{Gaussian, Window};
     use super::*;
     use proptest::prelude::*;
     use tarrl_tensor::Key;
 
-    fn plain((height, width, _): (usize, usize, usize)) -> Draw {
+    fn plain((height, width, _): (usize, usize, usize)) -> SampledTransform {
         let window = Window::whole(height, width);
-        Draw {
+        SampledTransform {
             window,
             flip: false,
             jitter: None,
@@ -108,9 +111,9 @@ mod tests {
         (0..height * width * channels).map(|_| stream.below(256) as u8).collect()
     }
 
-    fn view(shape: (usize, usize, usize), image: &[u8], draw: &Draw) -> Vec<f32> {
+    fn view(shape: (usize, usize, usize), image: &[u8], transform: &SampledTransform) -> Vec<f32> {
         let mut out = vec![f32::NAN; image.len()];
-        Painter::new(shape).paint(image, draw, &mut out);
+        Augmenter::new(shape).apply(image, transform, &mut out);
         out
     }
 
@@ -118,10 +121,10 @@ mod tests {
     fn the_clean_view_is_the_image_itself() {
         for shape in [(28, 28, 1), (5, 7, 3)] {
             let image = noise(shape, 1);
-            let draw = Draw::new(&View::Clean.recipe(shape), shape, Key::new(0));
-            assert_eq!(draw, plain(shape));
+            let transform = SampledTransform::sample(&View::Clean.recipe(shape), shape, Key::new(0));
+            assert_eq!(transform, plain(shape));
             let want: Vec<f32> = image.iter().map(|&b| f32::from(b) / 255.0).collect();
-            assert_eq!(view(shape, &image, &draw), want);
+            assert_eq!(view(shape, &image, &transform), want);
         }
     }
 
@@ -131,7 +134,7 @@ mod tests {
         let image = noise(shape, 2);
         let mirrored: Vec<u8> =
             image.chunks(18).flat_map(|row| row.chunks(3).rev().flatten().copied()).collect();
-        let flip = Draw { flip: true, ..plain(shape) };
+        let flip = SampledTransform { flip: true, ..plain(shape) };
         assert_eq!(view(shape, &image, &flip), view(shape, &mirrored, &plain(shape)));
         assert_eq!(view(shape, &mirrored, &flip), view(shape, &image, &plain(shape)));
     }
@@ -141,8 +144,8 @@ mod tests {
         let shape = (3, 3, 3);
         let image = noise(shape, 3);
         let gaussian = Gaussian { sigma: 1.0, kernel: 3 };
-        let all = Draw { grayscale: true, blur: Some(gaussian), solarize: true, ..plain(shape) };
-        let without = view(shape, &image, &Draw { solarize: false, ..all });
+        let all = SampledTransform { grayscale: true, blur: Some(gaussian), solarize: true, ..plain(shape) };
+        let without = view(shape, &image, &SampledTransform { solarize: false, ..all });
         let want: Vec<f32> = without.iter().map(|&x| if x >= 0.5 { 1.0 - x } else { x }).collect();
         assert_eq!(view(shape, &image, &all), want);
         assert!(want.chunks(3).all(|p| p[0] == p[1] && p[1] == p[2]));
@@ -154,7 +157,7 @@ mod tests {
     fn high_frequencies_have_mean_zero_in_every_plane() {
         let shape = (16, 16, 3);
         let image = noise(shape, 4);
-        let all = Draw { solarize: true, high_pass: 4, ..plain(shape) };
+        let all = SampledTransform { solarize: true, high_pass: 4, ..plain(shape) };
         let view = view(shape, &image, &all);
         for c in 0..3 {
             let mean: f32 = view.iter().skip(c).step_by(3).sum::<f32>() / 256.0;
@@ -166,11 +169,11 @@ mod tests {
     #[test]
     #[should_panic(expected = "an image of 784 bytes into 783 pixels")]
     fn a_short_output_is_a_bug() {
-        Painter::new((28, 28, 1)).paint(&[0; 784], &plain((28, 28, 1)), &mut [0.0; 783]);
+        Augmenter::new((28, 28, 1)).apply(&[0; 784], &plain((28, 28, 1)), &mut [0.0; 783]);
     }
 
     proptest! {
-        /// Whatever is drawn, pixels stay in [0, 1], and what was painted before leaves no trace.
+        /// Whatever is sampled, pixels stay in [0, 1], and earlier images leave no trace in the working memory.
         #[test]
         fn views_are_in_range_and_repeatable(seed: u64, color: bool) {
             let shape = if color { (32, 32, 3) } else { (28, 28, 1) };
@@ -179,14 +182,14 @@ mod tests {
             let interpolation =
                 if seed.is_multiple_of(2) { Interpolation::Bicubic } else { Interpolation::Bilinear };
             let recipe = Recipe { blur, solarize: 0.3, interpolation, ..strong };
-            let mut painter = Painter::new(shape);
+            let mut augmenter = Augmenter::new(shape);
             let mut out = vec![0.0; shape.0 * shape.1 * shape.2];
             for i in 0..3u64 {
                 let image = noise(shape, seed ^ i);
-                let draw = Draw::new(&recipe, shape, Key::new(seed).fold(i));
-                painter.paint(&image, &draw, &mut out);
+                let transform = SampledTransform::sample(&recipe, shape, Key::new(seed).fold(i));
+                augmenter.apply(&image, &transform, &mut out);
                 prop_assert!(out.iter().all(|x| (0.0..=1.0 + f32::EPSILON).contains(x)));
-                prop_assert_eq!(&out, &view(shape, &image, &draw));
+                prop_assert_eq!(&out, &view(shape, &image, &transform));
             }
         }
     }

@@ -1,9 +1,10 @@
-//! Contrast of rows that come in pairs.
+//! NT-Xent (Chen et al. 2020): the contrastive cross-entropy of rows that come in pairs.
 
 use super::wrap;
 use crate::array::{Array, DType};
 use crate::autodiff::{Recording, Saved, vjp};
-use crate::backend::{Contrasted, Transpose};
+use crate::backend::Transpose;
+use crate::extensions::NtXentForward;
 use crate::op::Op;
 use crate::tensor::Tensor;
 
@@ -11,46 +12,52 @@ use crate::tensor::Tensor;
 const OUT: f64 = -1e30;
 
 impl Tensor {
-    /// Of `(m, k)`: the cross-entropy of each row of `self·selfᵀ`, its own entry left out, against its partner: `(m)`, in
-    /// nats. `partners` is a U32 vector: rows are each other's in pairs.
+    /// Of rows `(m, k)`, scaled by `τ^-½`: the cross-entropy of each row of `self·selfᵀ`, its own entry left out, against its partner: `(m)`, in
+    /// nats. `partners` `(m)` in U32 pairs the rows: `partners[partners[i]] = i`.
     ///
-    /// A device that computes it by itself does so as long as `|z_i|² ≤ 36` for all rows; otherwise it is computed op by
-    /// op.
+    /// A device with the extension computes it in one kernel as long as `|z_i|² ≤ 36` for all rows; otherwise it is a
+    /// product and a cross-entropy.
     ///
     /// # Panics
     /// If the shapes do not fit, or (where the device computes it) two rows are not each other's.
     #[track_caller]
-    pub fn contrast(&self, partners: &Array) -> Tensor {
-        let &[m, k] = &self.shape()[..] else { panic!("contrast: rows of {:?}", self.shape()) };
+    pub fn nt_xent(&self, partners: &Array) -> Tensor {
+        let &[m, k] = &self.shape()[..] else { panic!("nt_xent: rows of {:?}", self.shape()) };
         assert!(
             m > 1 && k > 0 && partners.dtype() == DType::U32 && partners.shape()[..] == [m],
-            "contrast: rows {:?}, partners {:?}{:?}",
+            "nt_xent: rows {:?}, partners {:?}{:?}",
             self.shape(),
             partners.dtype(),
             partners.shape()
         );
-        let (losses, way) = match self.device().contrast(self.array(), partners) {
-            Some(Contrasted { losses, exponentials, sums }) => {
-                let exponentials = wrap(self, [m, m], self.dtype(), exponentials);
-                let sums = wrap(self, [2, m], self.dtype(), sums);
-                (wrap(self, [m], self.dtype(), losses), Way::One { exponentials, sums })
-            }
-            None => {
-                let z = self.detach().requires_grad();
-                let y = composite(&z, partners);
-                (y.array().clone(), Way::Parts { z, y })
-            }
-        };
+        let (losses, saved) =
+            match self.device().nt_xent().and_then(|kernel| kernel.forward(self.array(), partners)) {
+                Some(NtXentForward { losses, exponentials, sums }) => {
+                    let exponentials = wrap(self, [m, m], self.dtype(), exponentials);
+                    let sums = wrap(self, [2, m], self.dtype(), sums);
+                    (wrap(self, [m], self.dtype(), losses), SavedForward::Fused { exponentials, sums })
+                }
+                None => {
+                    let z = self.detach().requires_grad();
+                    let y = composite(&z, partners);
+                    (y.array().clone(), SavedForward::Composite { z, y })
+                }
+            };
         let (rows, of, partners) = (Saved::new(self), partners.clone(), Tensor::from(partners.clone()));
-        Tensor::record(Op::Contrast, losses, &[self, &partners], move |p| {
+        Tensor::record(Op::NtXent, losses, &[self, &partners], move |p| {
             let (z, dy) = (p.get(&rows), p.dy());
-            let dz = match &way {
+            let dz = match &saved {
                 _ if p.is_recorded() => vjp(&composite(&z, &of), dy, &[&z], Recording::On).remove(0),
-                Way::One { exponentials, sums } => {
-                    let dz = z.device().contrast_adjoint(z.array(), &of, [exponentials, sums], dy.array());
+                SavedForward::Fused { exponentials, sums } => {
+                    let dz = z.device().nt_xent().expect("the forward pass used it").adjoint(
+                        z.array(),
+                        &of,
+                        [exponentials, sums],
+                        dy.array(),
+                    );
                     wrap(&z, [m, k], z.dtype(), dz).into()
                 }
-                Way::Parts { z, y } => vjp(y, dy, &[z], Recording::Off).remove(0),
+                SavedForward::Composite { z, y } => vjp(y, dy, &[z], Recording::Off).remove(0),
             };
             vec![Some(dz), None]
         })
@@ -58,9 +65,9 @@ impl Tensor {
 }
 
 /// How the losses were computed, and what their adjoint needs of it.
-enum Way {
-    One { exponentials: Array, sums: Array },
-    Parts { z: Tensor, y: Tensor },
+enum SavedForward {
+    Fused { exponentials: Array, sums: Array },
+    Composite { z: Tensor, y: Tensor },
 }
 
 #[track_caller]
@@ -97,7 +104,7 @@ mod tests {
         let y = f(&z, &partners);
         let weights = Tensor::random(&device, Random::Uniform, &[Key::new(6)], &[m], dtype).reshape([m]);
         let dz = grad(&(&y * &weights).sum_all(), &[&z]).remove(0);
-        let one = device.contrast(z.array(), &partners).is_some();
+        let one = device.nt_xent().is_some_and(|kernel| kernel.forward(z.array(), &partners).is_some());
         (one, [y.array().to_f64(), dz.array().to_f64()].concat())
     }
 
@@ -106,14 +113,14 @@ mod tests {
     #[test]
     fn bands_are_their_parts_for_any_threads() {
         for shape in [[150, 7], [600, 5]] {
-            let (is_one, one) = losses(1, DType::F64, shape, 0.8, Tensor::contrast);
+            let (is_one, one) = losses(1, DType::F64, shape, 0.8, Tensor::nt_xent);
             assert!(is_one);
             let (_, parts) = losses(1, DType::F64, shape, 0.8, composite);
             for (i, (got, want)) in one.iter().zip(&parts).enumerate() {
                 // Exponents up to 72, and sums of 600 terms.
                 assert!((got - want).abs() < 1e-12, "{shape:?} [{i}] {got} {want}");
             }
-            let of = |threads| losses(threads, DType::F32, shape, 0.8, Tensor::contrast).1;
+            let of = |threads| losses(threads, DType::F32, shape, 0.8, Tensor::nt_xent).1;
             assert!(of(1) == of(2) && of(1) == of(3));
         }
     }
@@ -121,7 +128,7 @@ mod tests {
     /// Rows too long for one common exponent take the other way.
     #[test]
     fn long_rows_are_the_parts() {
-        let (is_one, long) = losses(2, DType::F32, [64, 7], 9.0, Tensor::contrast);
+        let (is_one, long) = losses(2, DType::F32, [64, 7], 9.0, Tensor::nt_xent);
         assert!(!is_one && long.iter().all(|v| v.is_finite()));
         assert_eq!(long, losses(2, DType::F32, [64, 7], 9.0, composite).1);
     }
@@ -133,7 +140,7 @@ mod tests {
         let of = |dtype: DType| {
             let z = Tensor::new(&device, [4, 2], &[5.0f64, 0.1, 5.0, -0.1, -5.0, 0.2, -5.0, 0.3]).cast(dtype);
             let z = z.requires_grad();
-            let y = z.contrast(&Array::new(&device, [4], &[1u32, 0, 3, 2]));
+            let y = z.nt_xent(&Array::new(&device, [4], &[1u32, 0, 3, 2]));
             [y.array().to_f64(), grad(&y.sum_all(), &[&z]).remove(0).array().to_f64()].concat()
         };
         let (narrow, wide) = (of(DType::F32), of(DType::F64));
@@ -148,6 +155,6 @@ mod tests {
     #[should_panic(expected = "row 0 of 4 has the partner 1")]
     fn partners_that_are_not_pairs_are_refused() {
         let z = Tensor::full(&crate::cpu(), [4, 2], DType::F32, 0.5);
-        z.contrast(&Array::new(z.device(), [4], &[1u32, 2, 3, 0]));
+        z.nt_xent(&Array::new(z.device(), [4], &[1u32, 2, 3, 0]));
     }
 }

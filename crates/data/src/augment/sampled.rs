@@ -1,31 +1,31 @@
-//! Drawing the parameters of one augmentation.
+//! Sampled transforms: the random parameters of one augmentation of one image.
 
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Key, Stream};
 
 use super::recipe::{Crop, Interpolation, Jitter, Recipe};
 
-/// Everything that was decided about one view of one image, most of it by chance. The same draw on the
-/// same image gives the same pixels.
+/// The parameters of one view of one image, sampled from a [`Recipe`]. The same transform of the same image gives the same
+/// pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Draw {
-    /// The part of the image that is seen.
+pub struct SampledTransform {
+    /// The crop.
     pub window: Window,
-    /// Whether it is mirrored.
+    /// Whether it is flipped horizontally.
     pub flip: bool,
-    /// The changes of color, if any.
-    pub jitter: Option<ColorDraw>,
-    /// Whether all color is lost.
+    /// The color jitter, if any.
+    pub jitter: Option<SampledJitter>,
+    /// Whether it is converted to grayscale.
     pub grayscale: bool,
     /// The blur, if any.
     pub blur: Option<Gaussian>,
-    /// Whether bright pixels are inverted.
+    /// Whether pixels of at least ½ are inverted.
     pub solarize: bool,
-    /// How the window is enlarged.
+    /// How the window is resampled.
     #[serde(default)]
     pub interpolation: Interpolation,
-    /// Which frequencies are taken away; 0 for none.
+    /// The radius below which frequencies are removed; 0 for none.
     #[serde(default)]
     pub high_pass: usize,
 }
@@ -59,10 +59,10 @@ pub enum ColorOp {
     Hue,
 }
 
-/// The changes of color of one view.
+/// The color jitter of one view.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ColorDraw {
+pub struct SampledJitter {
     /// The order in which they are applied.
     pub order: [ColorOp; 4],
     /// Factor of brightness, 1 for none.
@@ -85,12 +85,16 @@ pub struct Gaussian {
     pub kernel: usize,
 }
 
-impl Draw {
-    /// Draws the parameters for an image `(h, w, c)`.
+impl SampledTransform {
+    /// Samples the parameters for an image `(h, w, c)`.
     ///
-    /// Each part draws from its own child of `key`, so that changing the recipe of one part leaves
-    /// the draws of all others as they were.
-    pub fn new(recipe: &Recipe, (height, width, channels): (usize, usize, usize), key: Key) -> Draw {
+    /// Each part has its own child of `key`, so that changing the recipe of one part leaves the samples of all others as they
+    /// were.
+    pub fn sample(
+        recipe: &Recipe,
+        (height, width, channels): (usize, usize, usize),
+        key: Key,
+    ) -> SampledTransform {
         let happens = |name: &str, p: f64| p > 0.0 && key.fold(name).stream().chance(p);
         let color = channels == 3;
         let window = match recipe.crop {
@@ -109,11 +113,11 @@ impl Draw {
             let sigma = key.fold("sigma").stream().uniform(lo, hi) as f32;
             Gaussian { sigma, kernel: recipe.blur.kernel }
         });
-        Draw {
+        SampledTransform {
             window,
             flip: happens("flip", recipe.flip),
             jitter: happens("jitter", recipe.jitter.probability)
-                .then(|| ColorDraw::new(&recipe.jitter, &mut key.fold("colour").stream())),
+                .then(|| SampledJitter::new(&recipe.jitter, &mut key.fold("colour").stream())),
             grayscale: color && happens("grayscale", recipe.grayscale),
             blur,
             solarize: happens("solarize", recipe.solarize),
@@ -161,14 +165,14 @@ impl Window {
     }
 }
 
-impl ColorDraw {
-    fn new(jitter: &Jitter, stream: &mut Stream) -> ColorDraw {
+impl SampledJitter {
+    fn new(jitter: &Jitter, stream: &mut Stream) -> SampledJitter {
         let mut order = [ColorOp::Brightness, ColorOp::Contrast, ColorOp::Saturation, ColorOp::Hue];
         stream.shuffle(&mut order);
         let mut factor = |reach: f64| stream.uniform((1.0 - reach).max(0.0), 1.0 + reach) as f32;
         let (brightness, contrast, saturation) =
             (factor(jitter.brightness), factor(jitter.contrast), factor(jitter.saturation));
-        ColorDraw {
+        SampledJitter {
             order,
             brightness,
             contrast,
@@ -186,8 +190,8 @@ mod tests {
 
     const COLOR: (usize, usize, usize) = (32, 32, 3);
 
-    fn draws(recipe: &Recipe, n: u64) -> Vec<Draw> {
-        (0..n).map(|i| Draw::new(recipe, COLOR, Key::new(5).fold(i))).collect()
+    fn samples(recipe: &Recipe, n: u64) -> Vec<SampledTransform> {
+        (0..n).map(|i| SampledTransform::sample(recipe, COLOR, Key::new(5).fold(i))).collect()
     }
 
     /// Largest distance between the empirical distribution and the uniform one on [lo, hi].
@@ -208,13 +212,13 @@ mod tests {
     #[test]
     fn kept_area_of_resized_crops() {
         // Mean kept share on 32×32: .490 for scale .08–1, .550 for .2–1 (known to three digits); the
-        // share has standard deviation below .27, so five standard errors of 40,000 draws are .007.
+        // share has standard deviation below .27, so five standard errors of 40,000 samples are .007.
         for (smallest, mean) in [(0.08, 0.490), (0.2, 0.550)] {
-            let all = draws(&crop([smallest, 1.0]), 40_000);
+            let all = samples(&crop([smallest, 1.0]), 40_000);
             let kept = all.iter().map(|d| f64::from(d.window.height * d.window.width) / 1024.0);
             let found = kept.sum::<f64>() / all.len() as f64;
             assert!((found - mean).abs() < 0.0075, "{found} instead of {mean}");
-            // The whole image comes in .2 % of the draws: 80 ± 5·9.
+            // The whole image comes in .2 % of the samples: 80 ± 5·9.
             let whole = all.iter().filter(|d| d.window == Window::whole(32, 32)).count();
             assert!((35..=125).contains(&whole), "{whole}");
         }
@@ -222,8 +226,8 @@ mod tests {
 
     #[test]
     fn windows_lie_inside_and_everywhere() {
-        let all = draws(&crop([0.08, 1.0]), 20_000);
-        let inside = |d: &Draw| {
+        let all = samples(&crop([0.08, 1.0]), 20_000);
+        let inside = |d: &SampledTransform| {
             let w = d.window;
             w.top >= 0 && w.left >= 0 && w.top as u32 + w.height <= 32 && w.left as u32 + w.width <= 32
         };
@@ -249,7 +253,7 @@ mod tests {
     fn padded_crops_shift_uniformly() {
         let recipe = Recipe { crop: Crop::Padded { pixels: 1 }, ..Recipe::default() };
         let mut counts = HashMap::new();
-        for d in draws(&recipe, 9_000) {
+        for d in samples(&recipe, 9_000) {
             *counts.entry((d.window.top, d.window.left)).or_insert(0i32) += 1;
         }
         // Nine shifts; standard error √(9000·1/9·8/9) = 30, five of them.
@@ -260,10 +264,10 @@ mod tests {
     fn factors_are_uniform_and_orders_equally_likely() {
         let jitter = Jitter { probability: 1.0, brightness: 0.4, contrast: 1.5, saturation: 0.2, hue: 0.1 };
         let n = 48_000;
-        let all = draws(&Recipe { jitter, ..Recipe::default() }, n);
-        let colors: Vec<ColorDraw> = all.iter().map(|d| d.jitter.unwrap()).collect();
+        let all = samples(&Recipe { jitter, ..Recipe::default() }, n);
+        let colors: Vec<SampledJitter> = all.iter().map(|d| d.jitter.unwrap()).collect();
         // The Kolmogorov–Smirnov distance exceeds 2.0/√n with probability 7e-4.
-        type Part = fn(&ColorDraw) -> f32;
+        type Part = fn(&SampledJitter) -> f32;
         let parts: [(Part, f64, f64); 4] = [
             (|c| c.brightness, 0.6, 1.4),
             (|c| c.contrast, 0.0, 2.5),
@@ -291,8 +295,8 @@ mod tests {
             ..Recipe::default()
         };
         let n = 20_000;
-        let all = draws(&recipe, n);
-        type Event = fn(&Draw) -> bool;
+        let all = samples(&recipe, n);
+        type Event = fn(&SampledTransform) -> bool;
         let events: [(Event, f64); 5] = [
             (|d| d.flip, 0.5),
             (|d| d.grayscale, 0.2),
@@ -313,16 +317,16 @@ mod tests {
     fn changing_one_part_leaves_the_others() {
         let strong = View::Strong.recipe(COLOR);
         let blurred = Recipe { blur: Blur { probability: 1.0, ..Blur::default() }, ..strong.clone() };
-        for (a, b) in draws(&strong, 50).into_iter().zip(draws(&blurred, 50)) {
-            assert_eq!(a, Draw { blur: None, ..b });
+        for (a, b) in samples(&strong, 50).into_iter().zip(samples(&blurred, 50)) {
+            assert_eq!(a, SampledTransform { blur: None, ..b });
         }
     }
 
     #[test]
     fn a_draw_survives_being_written_down() {
-        for draw in draws(&View::Strong.recipe(COLOR), 20) {
-            let text = toml::to_string(&draw).unwrap();
-            assert_eq!(toml::from_str::<Draw>(&text).unwrap(), draw, "{text}");
+        for transform in samples(&View::Strong.recipe(COLOR), 20) {
+            let text = toml::to_string(&transform).unwrap();
+            assert_eq!(toml::from_str::<SampledTransform>(&text).unwrap(), transform, "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Contrast of rows that come in pairs: their similarities, the cross-entropy of the partner, and its adjoint.
+//! NT-Xent of rows that come in pairs: their similarities, the cross-entropy of the partner, and its adjoint.
 
 use super::matmul::{Product, matmul, on_one_thread};
 use super::memory::Block;
@@ -21,7 +21,7 @@ const SPREAD: f64 = 72.0;
 ///
 /// One `t` for all rows, the largest `|z_i|²`, keeps the exponentials as symmetric as the similarities, so that the adjoint
 /// takes no other. `None` if they might then be too small: no similarity is below `−t`.
-pub(super) fn contrast<R: Real + ComplexField>(
+pub(super) fn forward<R: Real + ComplexField>(
     env: &Env<'_>,
     z: &[R],
     partners: &[u32],
@@ -31,7 +31,7 @@ pub(super) fn contrast<R: Real + ComplexField>(
     for (i, &partner) in partners.iter().enumerate() {
         let partner = partner as usize;
         let paired = partner < m && partner != i && partners[partner] as usize == i;
-        assert!(paired, "contrast: row {i} of {m} has the partner {partner}, which is not paired with it");
+        assert!(paired, "nt_xent: row {i} of {m} has the partner {partner}, which is not paired with it");
     }
     let mut e = env.memory.block(m * m);
     if symmetric::is_worth(z, z, m) {
@@ -84,7 +84,7 @@ wide! {
 
 /// Its adjoint: `(w_ij + w_ji)·z` with `w_ij = dy_i·e_ij / Σ`, `Σ` the sum of a row and its partner's exponential, and for
 /// the partner minus the sum of the row's others: this does not cancel when the partner has nearly all.
-pub(super) fn contrast_adjoint<R: Real + ComplexField>(
+pub(super) fn adjoint<R: Real + ComplexField>(
     env: &Env<'_>,
     z: &[R],
     partners: &[u32],

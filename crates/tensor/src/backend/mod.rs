@@ -1,11 +1,20 @@
-//! What a device can do: few, coarse kernels behind an object-safe trait. No differentiation in here.
+//! The backend trait: few, coarse kernels of tensors behind an object-safe interface. No differentiation in here.
+
+mod batch_norm;
+mod elementwise;
+mod matmul;
+mod window;
+
+pub use batch_norm::{BatchNormSaved, BatchNormed, Norm};
+pub use elementwise::{Binary, Extreme, Random, Unary};
+pub use matmul::{Product, Strided, Transpose};
+pub use window::{Conv, ConvShape, Pool, PoolShape};
 
 use crate::array::{Array, Buffer, DType, HostSlice, HostVec};
 use crate::captured::Captured;
+use crate::extensions::{AugmentBackend, NtXentBackend, OptimizerBackend};
 use crate::key::Key;
 use crate::shape::{Shape, Split};
-use crate::update::{Rule, Update, Updated};
-use crate::views::Painting;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -113,19 +122,6 @@ pub trait Backend: Debug + Send + Sync {
     fn place(&self, parts: &[(&Array, Shape)], shape: &Shape) -> Buffer;
     /// Rows of the middle axis of `split` by index: `(outer, index.len(), inner)`.
     fn gather(&self, x: &Array, index: &Array, split: Split) -> Buffer;
-    /// One step of an optimizer for all parameters at once, to the bits of one op after the other; `None` where that is no
-    /// faster.
-    fn update(&self, _rule: Rule, _parameters: &[Update<'_>]) -> Option<Vec<Updated>> {
-        None
-    }
-    /// Random views of bytes, `(n, h, w, c)` in F32; `None` where the host paints them.
-    fn paint(&self, _painting: &Painting<'_>) -> Option<Buffer> {
-        None
-    }
-    /// Whether [`paint`](Backend::paint) does anything, so that nobody prepares bytes in vain.
-    fn paints(&self) -> bool {
-        false
-    }
     /// The adjoint of `gather`: adds each row to its place in `(outer, split.extent, inner)`.
     fn scatter_add(&self, x: &Array, index: &Array, split: Split) -> Buffer;
 
@@ -201,16 +197,6 @@ pub trait Backend: Debug + Send + Sync {
     fn cross_entropy(&self, logits: &Array, labels: &Array) -> Buffer;
     /// Its adjoint: `dy_i·(softmax − one-hot)`, with the label's entry as minus the sum of the others.
     fn cross_entropy_adjoint(&self, logits: &Array, labels: &Array, dy: &Array) -> Buffer;
-    /// The cross-entropy of each row of `z·zᵀ`, its own entry left out, against its partner, if the device computes it
-    /// by itself and no exponential might leave the range of numbers.
-    fn contrast(&self, _z: &Array, _partners: &Array) -> Option<Contrasted> {
-        None
-    }
-    /// Its adjoint in `z`, from the exponentials and sums that it gave.
-    fn contrast_adjoint(&self, _z: &Array, _partners: &Array, _saved: [&Array; 2], _dy: &Array) -> Buffer {
-        unreachable!("contrast_adjoint: a device without `contrast`")
-    }
-
     /// Whether [`capture`](Backend::capture) does anything, so that nobody prepares for it in vain.
     fn captures(&self) -> bool {
         false
@@ -219,268 +205,17 @@ pub trait Backend: Debug + Send + Sync {
     fn capture(&self, _: &[Array], _run: &dyn Fn(&[Array]) -> Vec<Array>) -> Option<Box<dyn Captured>> {
         None
     }
-}
 
-/// A law of [`Backend::random`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Random {
-    /// `[0, 1)` with 24 random bits.
-    Uniform,
-    /// Standard normal (Box–Muller, two numbers from two words).
-    Normal,
-}
-
-/// An elementwise function. The derivative of each stands beside its use in `ops::pointwise`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Unary {
-    /// −x
-    Neg,
-    /// eˣ
-    Exp,
-    /// ln x
-    Log,
-    /// √x
-    Sqrt,
-    /// max(x, 0)
-    Relu,
-    /// x·Φ(x), with the exact Φ
-    Gelu,
-    /// x·σ(x)
-    Silu,
-    /// tanh x
-    Tanh,
-    /// 1 / (1 + e⁻ˣ)
-    Sigmoid,
-    /// The error function
-    Erf,
-    /// −1, 0 or 1
-    Sign,
-    /// |x|
-    Abs,
-    /// xᵖ
-    Powf(f64),
-    /// x + c
-    AddScalar(f64),
-    /// c·x
-    MulScalar(f64),
-    /// The nearest value of `[lo, hi]`
-    Clamp(f64, f64),
-}
-
-/// An elementwise function of two operands. Comparisons give 0 or 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Binary {
-    /// a + b
-    Add,
-    /// a − b
-    Sub,
-    /// a·b
-    Mul,
-    /// a / b
-    Div,
-    /// max(a, b)
-    Max,
-    /// min(a, b)
-    Min,
-    /// a > b
-    Greater,
-    /// a ≥ b
-    GreaterEqual,
-    /// a = b
-    Equal,
-    /// a where b > 0, else 0: the adjoint of ReLU
-    Mask,
-}
-
-/// Which end of an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Extreme {
-    /// The largest
-    Max,
-    /// The smallest
-    Min,
-}
-
-/// A batch of matrix products `(m, k) · (k, n)`, each operand stored transposed or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Product {
-    /// Number of products.
-    pub batch: usize,
-    /// Rows of the result.
-    pub m: usize,
-    /// Columns of the result.
-    pub n: usize,
-    /// Terms of each sum.
-    pub k: usize,
-    /// Which operands are stored transposed.
-    pub transpose: Transpose,
-}
-
-/// Which operands of a matrix product are stored transposed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Transpose {
-    /// The left one is stored as `(k, m)`.
-    pub a: bool,
-    /// The right one is stored as `(n, k)`.
-    pub b: bool,
-}
-
-impl Transpose {
-    /// `a · b`
-    pub const NONE: Transpose = Transpose { a: false, b: false };
-    /// `aᵀ · b`
-    pub const LEFT: Transpose = Transpose { a: true, b: false };
-    /// `a · bᵀ`
-    pub const RIGHT: Transpose = Transpose { a: false, b: true };
-}
-
-/// A strided view: the element at index `i` is `offset + Σ iₐ·strides[a]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Strided {
-    /// Position of the first element.
-    pub offset: usize,
-    /// Step of each axis; 0 repeats.
-    pub strides: [usize; crate::shape::MAX_RANK],
-}
-
-/// How a convolution walks: the same stride and padding in both directions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Conv {
-    /// Step between windows.
-    pub stride: usize,
-    /// Zeros added on every side.
-    pub pad: usize,
-    /// Channels are split into this many independent groups.
-    pub groups: usize,
-}
-
-impl Default for Conv {
-    fn default() -> Self {
-        Conv { stride: 1, pad: 0, groups: 1 }
+    /// Augmentation of images on the device, if it has kernels for that.
+    fn augment(&self) -> Option<&dyn AugmentBackend> {
+        None
     }
-}
-
-/// The extents of one convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub struct ConvShape {
-    pub n: usize,
-    pub h: usize,
-    pub w: usize,
-    pub c_in: usize,
-    pub kh: usize,
-    pub kw: usize,
-    pub c_out: usize,
-    pub conv: Conv,
-}
-
-impl ConvShape {
-    /// Height of the result.
-    pub fn out_h(&self) -> usize {
-        (self.h + 2 * self.conv.pad - self.kh) / self.conv.stride + 1
+    /// Optimizer updates of all parameters in one call, if it has kernels for that.
+    fn optimizer(&self) -> Option<&dyn OptimizerBackend> {
+        None
     }
-
-    /// Width of the result.
-    pub fn out_w(&self) -> usize {
-        (self.w + 2 * self.conv.pad - self.kw) / self.conv.stride + 1
+    /// NT-Xent in one kernel, if it has one.
+    fn nt_xent(&self) -> Option<&dyn NtXentBackend> {
+        None
     }
-
-    /// Shape of the result.
-    pub fn output(&self) -> Shape {
-        [self.n, self.out_h(), self.out_w(), self.c_out].into()
-    }
-
-    /// Shape of the input.
-    pub fn input(&self) -> Shape {
-        [self.n, self.h, self.w, self.c_in].into()
-    }
-
-    /// Shape of the weights.
-    pub fn weight(&self) -> Shape {
-        [self.kh, self.kw, self.c_in / self.conv.groups, self.c_out].into()
-    }
-
-    /// Multiply-adds of one forward pass, padding included.
-    pub fn macs(&self) -> usize {
-        self.n * self.out_h() * self.out_w() * self.c_out * self.kh * self.kw * (self.c_in / self.conv.groups)
-    }
-}
-
-/// How a pooling window walks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Pool {
-    /// Extent of the square window.
-    pub window: usize,
-    /// Step between windows.
-    pub stride: usize,
-    /// Padding on every side: zero for averages, never chosen for maxima.
-    pub pad: usize,
-}
-
-/// The extents of one pooling of `(n, h, w, c)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub struct PoolShape {
-    pub n: usize,
-    pub h: usize,
-    pub w: usize,
-    pub c: usize,
-    pub pool: Pool,
-}
-
-impl PoolShape {
-    /// Height of the result.
-    pub fn out_h(&self) -> usize {
-        (self.h + 2 * self.pool.pad - self.pool.window) / self.pool.stride + 1
-    }
-
-    /// Width of the result.
-    pub fn out_w(&self) -> usize {
-        (self.w + 2 * self.pool.pad - self.pool.window) / self.pool.stride + 1
-    }
-
-    /// Shape of the result.
-    pub fn output(&self) -> Shape {
-        [self.n, self.out_h(), self.out_w(), self.c].into()
-    }
-}
-
-/// Constants of a batch normalization.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Norm {
-    /// Added to the variance.
-    pub eps: f64,
-    /// Whether a ReLU follows in the same pass.
-    pub relu: bool,
-}
-
-/// The result of [`Backend::batch_norm`].
-pub struct BatchNormed {
-    /// The normalized rows.
-    pub y: Buffer,
-    /// `(c)`: the mean of each channel.
-    pub mean: Buffer,
-    /// `(c)`: its biased variance.
-    pub variance: Buffer,
-}
-
-/// The result of [`Backend::contrast`].
-pub struct Contrasted {
-    /// `(m)`: the cross-entropies.
-    pub losses: Buffer,
-    /// `(m, m)`: the exponentials of similarities, zero where a row meets itself or its partner.
-    pub exponentials: Buffer,
-    /// `(2, m)`: the exponentials of the partners, and the sums of all others.
-    pub sums: Buffer,
-}
-
-/// What [`Backend::batch_norm_adjoint`] needs of the forward pass.
-#[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)]
-pub struct BatchNormSaved<'a> {
-    pub x: &'a Array,
-    pub weight: &'a Array,
-    pub bias: &'a Array,
-    pub mean: &'a Array,
-    pub variance: &'a Array,
 }
