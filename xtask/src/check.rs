@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::Args;
 
+use crate::root::workspace_root;
 use crate::rules::invariants;
-use crate::workspace_root;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,7 +15,8 @@ Examples:
   cargo xtask check --only rules     only the rules of the workspace, in a moment
 
 The rules of the workspace are: which crate may depend on which; `unsafe` in the backends alone; files and environment
-only where they belong; no hidden state and no hidden randomness; no file over 600 lines.";
+only where they belong; no hidden state and no hidden randomness; no file over 600 lines, no crate over 9,000; no circle
+between files; modules that begin with a sentence; American spelling; no private words; no exports without users.";
 
 /// Check formatting, lints, documentation and the rules of the workspace
 #[derive(Args, Debug)]

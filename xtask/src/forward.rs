@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context;
 
-use crate::workspace_root;
+use crate::root::workspace_root;
 
 /// Runs `tarrl ARGUMENTS` in the caller's folder, with the GPU backend where the arguments ask for a GPU. A first
 /// argument `tarrl` is left out, so that `cargo xtask tarrl --help` is the program's own help.

@@ -2,38 +2,32 @@
 //!
 //! Each rule is a function from text to violations, so that its tests can show that it fails when it should.
 
+mod circles;
 mod code;
 mod edges;
-mod rules;
+mod exports;
+mod first_lines;
+mod imports;
+mod packaging;
+mod restricted;
 mod sources;
+mod spelling;
+mod violation;
+mod vocabulary;
 
-use std::fmt;
 use std::path::Path;
 
+use circles::circles;
 pub(crate) use code::{library_part, mask};
 pub(crate) use edges::{Crate, crates, edges};
-pub(crate) use rules::{forbid_unsafe, length, long_files, words};
-pub(crate) use sources::{Source, read_sources};
-
-/// One breach of a rule.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Violation {
-    /// File or crate.
-    pub(crate) place: String,
-    /// Line, counted from one, where there is one.
-    pub(crate) line: Option<usize>,
-    /// What is wrong, and what to do instead.
-    pub(crate) message: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}: {}", self.place, self.message),
-            None => write!(f, "{}: {}", self.place, self.message),
-        }
-    }
-}
+use exports::unused_exports;
+use first_lines::first_line;
+use packaging::{crate_sizes, foreign_files};
+pub(crate) use restricted::{forbid_unsafe, length, long_files, words};
+pub(crate) use sources::{Source, Text, read_documents, read_sources};
+use spelling::spelling;
+pub(crate) use violation::Violation;
+use vocabulary::vocabulary;
 
 /// What the rules found.
 #[derive(Debug, Default)]
@@ -51,9 +45,23 @@ pub(crate) struct Findings {
 pub(crate) fn invariants(root: &Path, metadata: &serde_json::Value) -> anyhow::Result<Findings> {
     let crates = crates(metadata)?;
     let sources = read_sources(root, &crates)?;
+    let documents = read_documents(root)?;
+    let files = sources.iter().map(|source| Text { path: source.path.clone(), text: source.text.clone() });
+    let texts: Vec<Text> = files.chain(documents.iter().cloned()).collect();
+
     let mut violations = edges(&crates);
     violations.extend(forbid_unsafe(&crates, &sources));
     violations.extend(sources.iter().flat_map(words));
     violations.extend(sources.iter().filter_map(length));
-    Ok(Findings { violations, notes: long_files(&sources) })
+
+    let mut notes = long_files(&sources);
+    let mut remarks = crate_sizes(&crates, &sources);
+    remarks.extend(sources.iter().flat_map(foreign_files));
+    remarks.extend(sources.iter().filter_map(first_line));
+    remarks.extend(circles(&sources));
+    remarks.extend(unused_exports(&crates, &sources, &documents));
+    remarks.extend(texts.iter().flat_map(spelling));
+    remarks.extend(texts.iter().flat_map(vocabulary));
+    notes.extend(remarks.iter().map(Violation::to_string));
+    Ok(Findings { violations, notes })
 }

@@ -1,6 +1,6 @@
-//! Rules about what may stand in a source file.
+//! Words of code that may stand in some places only, `#![forbid(unsafe_code)]`, and the length of files.
 
-use super::{Crate, Source, Violation, library_part, mask};
+use super::{Crate, Source, Violation};
 
 /// Words that may stand in some places only.
 struct Rule {
@@ -71,13 +71,12 @@ const LONG: usize = 400;
 
 /// Finds words that may not stand where they stand. Comments and strings may say anything.
 pub(crate) fn words(source: &Source) -> Vec<Violation> {
-    let masked = mask(&source.text);
     let mut violations = Vec::new();
     for rule in RULES.iter().filter(|rule| !(rule.allowed)(source)) {
         if source.is_test() && !rule.tests_too {
             continue;
         }
-        let code = if rule.tests_too { &masked } else { library_part(&masked) };
+        let code = if rule.tests_too { &source.code } else { source.library_code() };
         for (number, line) in code.lines().enumerate() {
             if let Some(word) = rule.words.iter().find(|word| contains_word(line, word)) {
                 let message = format!("`{word}` {}", rule.reason);
@@ -95,7 +94,7 @@ pub(crate) fn forbid_unsafe(crates: &[Crate], sources: &[Source]) -> Vec<Violati
         for root in &krate.roots {
             let source =
                 sources.iter().find(|source| source.krate == krate.name && root.ends_with(&source.path));
-            if !source.is_some_and(|source| mask(&source.text).contains("#![forbid(unsafe_code)]")) {
+            if !source.is_some_and(|source| source.code.contains("#![forbid(unsafe_code)]")) {
                 let place = source.map_or_else(|| root.display().to_string(), |source| source.path.clone());
                 let message = "has no `#![forbid(unsafe_code)]`; add it below the first comment".to_owned();
                 violations.push(Violation { place, line: None, message });
@@ -141,7 +140,7 @@ mod tests {
 
     fn source(path: &str, text: &str) -> Source {
         let krate = path.trim_start_matches("crates/").split('/').next().unwrap();
-        Source { krate: krate.into(), path: path.into(), text: text.into() }
+        Source::new(krate, path, text.into())
     }
 
     fn breaches(path: &str, text: &str) -> usize {
