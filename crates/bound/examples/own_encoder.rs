@@ -62,13 +62,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             check::displacements(&encode, &x, &Threat::linf(epsilon), &pgd, Key::new(seed))
         };
         let certificate = |epsilon: f64| encoder.certificate(3, &Threat::linf(epsilon));
-        check::vanishes_at_zero(&attack)?;
-        check::vanishes_at_zero(&certificate)?;
+        check::is_zero_at_zero_epsilon(&attack)?;
+        check::is_zero_at_zero_epsilon(&certificate)?;
         // An attack may find less in a larger ball, a certificate may not.
-        check::rises_with_epsilon(&attack, &[0.01, 0.05, 0.2], 0.2)?;
-        check::rises_with_epsilon(&certificate, &[0.01, 0.05, 0.2], 0.0)?;
+        check::is_monotone_in_epsilon(&attack, &[0.01, 0.05, 0.2], 0.2)?;
+        check::is_monotone_in_epsilon(&certificate, &[0.01, 0.05, 0.2], 0.0)?;
         for epsilon in [0.01, 0.1] {
-            check::sandwich_holds(&attack(epsilon), &certificate(epsilon))?;
+            check::attack_is_below_certificate(&attack(epsilon), &certificate(epsilon))?;
         }
         Ok(())
     })?;

@@ -1,4 +1,4 @@
-//! The task-agnostic robustness bound: divergences, regularizer, constants of heads.
+//! Task-agnostic robustness bound: divergences, regularizer, heads and theorems.
 //!
 //! For an encoder `f` trained without labels, every linear softmax head `h` put on it later, and the
 //! ball `B(x)` of radius ε around `x`:
@@ -11,15 +11,17 @@
 //! `R` knows no label and no task, `C` no data. The theorems are stated and proved in `docs/theory.md`; an item
 //! cites the one it computes.
 //!
-//! - Training makes `R` small: a [`Regularizer`] with a [`Divergence`], a [`Scale`] that keeps the encoder
-//!   from shrinking instead, and an inner maximizer, of which a [`InnerMaximizer`] of your own may be one. An
-//!   [`Observation`] says by name when it shrinks all the same.
-//! - Trained heads have constants and bounds, in f64: [`LinearHead`], [`NormalisedHead`], [`MlpHead`] (section A
+//! - Training makes `R` small: a [`Regularizer`] with a [`Divergence`], a [`Scale`] against solutions that only shrink the
+//!   representation, and an [`InnerMaximizer`], built in or your own. [`RepresentationStats`] reports collapse as a
+//!   [`CollapseFinding`].
+//! - Trained heads have constants and bounds, in f64: [`LinearHead`], [`NormalizedHead`], [`MlpHead`] (section A
 //!   and B of the theory, through [`SoftmaxHead`] and [`gap`]), [`RegressionHead`], [`KnnHead`]. A
-//!   [`BoundReport`] sets the bounds beside the loss that an attack reached.
-//! - For random representations any head and any bounded loss is covered: [`stochastic`] (section C).
+//!   [`BoundReport`] compares the bounds with the loss that an attack reached.
+//! - For stochastic representations any head and any bounded loss is covered: [`stochastic`] (section C).
 //! - [`confidence`] goes from a sample to the population (section D).
-//! - [`check`] points the theorems at an encoder of your own; with the feature `proptest` come strategies.
+//! - [`check`] tests the theorems on your own encoder; the feature `proptest` adds strategies for random instances.
+//!
+//! What docs/theory.md proves is public, whether or not the study uses it.
 //!
 //! ```
 //! use tarrl_bound::{LinearHead, LpNorm};
@@ -36,38 +38,26 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
-pub mod confidence;
 mod divergence;
-pub mod gap;
 mod heads;
-pub mod linalg;
-mod lp;
+mod numerics;
 mod regularizer;
-mod report;
-mod stable;
-pub mod stochastic;
-mod whitening;
+pub mod theorems;
 
 #[cfg(test)]
 mod tests;
 
-pub use divergence::{
-    Divergence, Measure, Scale, TaskConstant, diagonal_gaussian_kl, pair_distance, spread, total_deviation,
-};
+pub use divergence::{Divergence, Measure, Scale, TaskConstant, diagonal_gaussian_kl, spread};
 pub use heads::{
-    HeadConstants, KnnHead, LinearHead, MlpHead, NormalisedHead, RegressionHead, ScalarLoss, SoftmaxHead,
+    HeadConstants, KnnHead, LinearHead, MlpHead, NormalizedHead, RegressionHead, ScalarLoss, SoftmaxHead,
     angle, cap_support, chord, mean_squared_bound, squared_bound,
 };
-pub use lp::LpNorm;
+pub use numerics::{LpNorm, linalg};
 pub use regularizer::{
-    Anchor, Attack, AttackFrom, Finding, InnerConfig, InnerKind, InnerMaximizer, Jacobian, Maximum,
-    Observation, Problem, Regularizer, RegularizerConfig, RegularizerError, Term, TermInput,
-    trace_under_noise, with_noise,
+    Anchor, AttackMaximizer, AttackMaximizerFrom, CollapseFinding, InnerConfig, InnerKind, InnerMaximizer,
+    InnerMaximum, InnerProblem, Jacobian, Regularizer, RegularizerConfig, RegularizerError, RegularizerInput,
+    RegularizerTerm, RepresentationStats, trace_under_noise, with_noise,
 };
-pub use report::{BoundChain, BoundReport, Sample};
-pub use whitening::Whitening;
-
-/// The example of the README is compiled with the tests of this crate.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
+pub use theorems::bound_chain::{AttackedSample, BoundChain, BoundReport};
+pub use theorems::whitening::Whitening;
+pub use theorems::{confidence, gap, stochastic};

@@ -6,7 +6,7 @@ use crate::robust::check_inside;
 use crate::statistics::Interval;
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::{LabelLoss, Pgd, Start, Threat, attack_classifier, pgd};
-use tarrl_bound::{BoundChain, BoundReport, LinearHead, LpNorm, Sample, spread};
+use tarrl_bound::{AttackedSample, BoundChain, BoundReport, LinearHead, LpNorm, spread};
 use tarrl_tensor::{DType, Key, Tensor};
 
 /// How [`measure_bound`] and [`displacements`] attack.
@@ -228,14 +228,14 @@ impl Points {
 fn judge(task: &Downstream, batches: &[Points]) -> TaskBound {
     let head = &task.head;
     let radii: Vec<Vec<f64>> = batches.iter().map(Points::radii).collect();
-    let samples: Vec<Sample<'_>> = batches
+    let samples: Vec<AttackedSample<'_>> = batches
         .iter()
         .zip(&radii)
         .flat_map(|(points, radii)| {
             (0..points.n).map(move |i| {
                 let label = task.labels[points.start + i] as usize;
                 let attacked = points.worst(i, head, label);
-                Sample { clean: points.row(0, i), attacked, label, radius: radii[i] }
+                AttackedSample { clean: points.row(0, i), attacked, label, radius: radii[i] }
             })
         })
         .collect();

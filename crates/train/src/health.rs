@@ -1,7 +1,7 @@
 //! Signs that a training goes wrong: numbers that are not finite, and collapse.
 
 use crate::metrics::{StepRecord, WarningRecord};
-use tarrl_bound::Observation;
+use tarrl_bound::RepresentationStats;
 use tarrl_encoders::Module;
 
 /// Below this [`StepRecord::embedding_std`] at the end of an epoch, embeddings are said to collapse.
@@ -37,8 +37,8 @@ pub(crate) fn gradient_norm(model: &dyn Module, squares: &[f64]) -> Result<f64, 
 pub(crate) fn warnings(
     record: &StepRecord,
     projects: bool,
-    now: &Observation,
-    first: &Observation,
+    now: &RepresentationStats,
+    first: &RepresentationStats,
 ) -> Vec<WarningRecord> {
     let alarms = [
         ("embedding-collapse", "embeddings", record.embedding_std, COLLAPSED_EMBEDDINGS),
@@ -74,9 +74,13 @@ mod tests {
     fn alarms_go_off_below_their_thresholds_only() {
         let of = |projects, embedding_std, feature_std, shrunk| {
             let record = StepRecord { embedding_std, feature_std, ..StepRecord::default() };
-            let first =
-                Observation { deviation: 1.0, effective_rank: 4.0, dimensions: 8, ..Observation::default() };
-            let now = Observation { deviation: shrunk, ..first };
+            let first = RepresentationStats {
+                deviation: 1.0,
+                effective_rank: 4.0,
+                dimensions: 8,
+                ..RepresentationStats::default()
+            };
+            let now = RepresentationStats { deviation: shrunk, ..first };
             warnings(&record, projects, &now, &first)
                 .into_iter()
                 .map(|warning| warning.name)

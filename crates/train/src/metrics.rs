@@ -1,7 +1,7 @@
 //! What a training says about itself: lines of JSON, and events for a progress display.
 
 use serde::{Deserialize, Serialize};
-use tarrl_bound::Observation;
+use tarrl_bound::RepresentationStats;
 
 /// A line of `metrics.jsonl`. Lines are in the order of their steps; `step` counts finished steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,7 +80,7 @@ pub struct EpochRecord {
     pub saving: f64,
     /// Size and shape of the representations in the last step, with its R.
     #[serde(default)]
-    pub observation: Observation,
+    pub observation: RepresentationStats,
     /// Mean squared distance of the unit representations of the first two views in the last step, if there are two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alignment: Option<f64>,

@@ -17,7 +17,7 @@ use crate::state::{Identity, State};
 use crate::step::{Networks, Numbers, Repeated, Starts, StepInput, StepOutput, step};
 use crate::train_config::Options;
 use std::time::Instant;
-use tarrl_bound::Observation;
+use tarrl_bound::RepresentationStats;
 use tarrl_data::Batch;
 use tarrl_encoders::checkpoint::{Metadata, save_encoder};
 use tarrl_encoders::{
@@ -77,7 +77,7 @@ struct Seen {
     epoch: Option<EpochRecord>,
     loss: Option<f64>,
     /// At the end of the first epoch.
-    first: Option<Observation>,
+    first: Option<RepresentationStats>,
     /// At the end of the present one, when its last step is done.
     now: Representations,
 }
@@ -85,7 +85,7 @@ struct Seen {
 /// How the representations of a step lie.
 #[derive(Clone, Copy, Default)]
 struct Representations {
-    observation: Observation,
+    observation: RepresentationStats,
     alignment: Option<f64>,
     uniformity: f64,
 }
@@ -264,7 +264,7 @@ impl<'a> Session<'a> {
             let features = found.features.as_ref().expect("every method has a term of its objective");
             let view = |view: usize| features.slice(0, view * n, *n);
             self.seen.now = Representations {
-                observation: Observation::of(regularizer, features),
+                observation: RepresentationStats::of(regularizer, features),
                 alignment: (features.shape()[0] >= 2 * n).then(|| alignment(&view(0), &view(1))),
                 uniformity: uniformity(&view(0)),
             };

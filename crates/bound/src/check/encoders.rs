@@ -1,8 +1,8 @@
-//! Checks of an encoder, a closure from inputs `(n, …)` to representations `(n, d)`.
+//! Checks of encoders: a closure from inputs `(n, …)` to representations `(n, d)`.
 
-use super::{Violation, at_most, equals};
+use super::violation::{Violation, at_most, equals};
 use crate::heads::SoftmaxHead;
-use crate::lp::LpNorm;
+use crate::numerics::LpNorm;
 use tarrl_attacks::{Pgd, Start, Threat, pgd};
 use tarrl_tensor::{DType, Key, Tensor};
 
@@ -53,9 +53,9 @@ pub fn bound_holds(
 /// # Panics
 /// If there are not as many of both.
 #[track_caller]
-pub fn sandwich_holds(attacked: &[f64], certified: &[f64]) -> Result<(), Violation> {
+pub fn attack_is_below_certificate(attacked: &[f64], certified: &[f64]) -> Result<(), Violation> {
     let (n, m) = (attacked.len(), certified.len());
-    assert_eq!(n, m, "sandwich_holds: {n} displacements and {m} certificates");
+    assert_eq!(n, m, "attack_is_below_certificate: {n} displacements and {m} certificates");
     for (i, (&found, &bound)) in attacked.iter().zip(certified).enumerate() {
         let ordered = found <= bound;
         if !ordered {
@@ -66,13 +66,13 @@ pub fn sandwich_holds(attacked: &[f64], certified: &[f64]) -> Result<(), Violati
     Ok(())
 }
 
-/// Whether what `measure` gives for each sample, `(n)`, never falls as ε rises through `epsilons`. A share
-/// `relative` of the smaller value is forgiven: zero for a certificate or an exact maximum; more for an attack,
+/// Whether what `measure` returns for each sample, `(n)`, never decreases as ε increases through `epsilons`. A share
+/// `relative` of the smaller value is tolerated: zero for a certificate or an exact maximum; more for an attack,
 /// which may find less in a larger ball, much less where an encoder saturates.
 ///
 /// # Errors
 /// The first sample and ε for which it is not so.
-pub fn rises_with_epsilon(
+pub fn is_monotone_in_epsilon(
     measure: &dyn Fn(f64) -> Vec<f64>,
     epsilons: &[f64],
     relative: f64,
@@ -94,7 +94,7 @@ pub fn rises_with_epsilon(
 ///
 /// # Errors
 /// The first sample for which it is not so.
-pub fn vanishes_at_zero(measure: &dyn Fn(f64) -> Vec<f64>) -> Result<(), Violation> {
+pub fn is_zero_at_zero_epsilon(measure: &dyn Fn(f64) -> Vec<f64>) -> Result<(), Violation> {
     for (i, r) in measure(0.0).into_iter().enumerate() {
         equals(&format!("R of sample {i} at ε = 0"), r, 0.0, 0.0)?;
     }
@@ -123,7 +123,7 @@ pub fn rows_are_independent(
 
 /// A lower bound of `R_2(x)` for each sample, `(n)`: the displacement that PGD reaches, from a random start as
 /// it must, with the points encoded again and compared in f64. For use as the `measure` of the checks above
-/// and as the lower side of [`sandwich_holds`].
+/// and as the lower side of [`attack_is_below_certificate`].
 ///
 /// # Panics
 /// As [`pgd`].
@@ -139,7 +139,7 @@ pub fn displacements(
     let keys: Vec<Key> = (0..n).map(|i| key.fold(i)).collect();
     let z = encoder(&x.detach()).detach();
     let away = |u: &Tensor, rows: &[usize]| {
-        // Nobody finishes early, so that the rows are always the whole batch.
+        // Without early stopping the rows are always the whole batch.
         debug_assert_eq!(rows.len(), n);
         (&encoder(u) - &z).square().sum(1).reshape([n])
     };

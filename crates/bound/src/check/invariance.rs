@@ -1,9 +1,9 @@
-//! What must not change.
+//! Invariance checks: a common row of a head, an invertible map of the representation.
 
-use super::{Violation, equals};
+use super::violation::{Violation, equals};
 use crate::heads::LinearHead;
-use crate::lp::LpNorm;
-use crate::whitening::Whitening;
+use crate::numerics::LpNorm;
+use crate::theorems::whitening::Whitening;
 
 /// A vector added to all rows of a head changes neither its losses nor its constants: Theorem A3
 /// (docs/theory.md). `common` `(d)` may be some times larger than the rows, not many powers of ten.
@@ -54,7 +54,8 @@ pub fn length_ignores_linear_map(
         "a map of {} numbers on {d} features",
         map.len()
     );
-    let apply = |v: &[f64]| -> Vec<f64> { map.chunks(d).map(|row| crate::heads::dot(row, v)).collect() };
+    let apply =
+        |v: &[f64]| -> Vec<f64> { map.chunks(d).map(|row| crate::numerics::linalg::dot(row, v)).collect() };
     let mapped: Vec<f64> = z.chunks(d).flat_map(apply).collect();
     let length = |z: &[f64], delta: &[f64]| Whitening::of(z, d, 0.0).map_or(f64::NAN, |w| w.length(delta));
     equals("the whitened length", length(&mapped, &apply(delta)), length(z, delta), tolerance)

@@ -1,12 +1,12 @@
-//! Random instances for property tests, as strategies of `proptest`: shapes, inputs, encoders, heads,
-//! perturbations. All are f64, made from a seed by the project's own generator.
+//! Proptest strategies for property tests: shapes, inputs, encoders, heads, perturbations. All are f64, made from a
+//! seed by this project's counter-based generator.
 
-use crate::heads::{LinearHead, MlpHead, NormalisedHead};
+use crate::heads::{LinearHead, MlpHead, NormalizedHead};
 use proptest::prelude::*;
 use tarrl_attacks::{Norm, Threat};
 use tarrl_tensor::{DType, Key, Random, Stream, Tensor, cpu};
 
-/// An encoder that nobody trained: two linear maps with a tanh or ReLU between them.
+/// An untrained encoder: two linear maps with a tanh or ReLU between them.
 #[derive(Clone, Debug)]
 pub struct RandomEncoder {
     /// `(inputs, hidden)`
@@ -78,9 +78,9 @@ pub fn mlp_heads(d: usize) -> impl Strategy<Value = MlpHead> {
 }
 
 /// Linear heads on the normalized representation, with `d` features and a temperature from 0.05 to 1.
-pub fn normalized_heads(d: usize) -> impl Strategy<Value = NormalisedHead> {
+pub fn normalized_heads(d: usize) -> impl Strategy<Value = NormalizedHead> {
     (linear_heads(d), 0.05f64..1.0)
-        .prop_map(|(head, temperature)| NormalisedHead::new(head.with_temperature(temperature)))
+        .prop_map(|(head, temperature)| NormalizedHead::new(head.with_temperature(temperature)))
 }
 
 /// Threat models in the pixel box: either norm, ε over two decades up to 0.3.

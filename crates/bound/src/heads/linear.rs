@@ -1,10 +1,10 @@
-//! A linear softmax head: its loss, its constants and its bounds, in f64 on the host.
+//! Linear softmax heads: loss, constants and bounds, in f64 on the host.
 
-use super::{SoftmaxHead, dot};
-use crate::gap;
-use crate::linalg::spectral_norm;
-use crate::lp::LpNorm;
-use crate::stable::largest;
+use super::softmax::SoftmaxHead;
+use crate::numerics::LpNorm;
+use crate::numerics::linalg::{dot, spectral_norm};
+use crate::numerics::stable::largest;
+use crate::theorems::gap;
 use std::f64::consts::SQRT_2;
 use std::sync::OnceLock;
 use tarrl_tensor::Tensor;
@@ -19,11 +19,11 @@ pub struct LinearHead {
     bias: Vec<f64>,
     k: usize,
     d: usize,
-    /// The constant in each norm, once it was asked for: it takes all pairs of rows.
+    /// The constant in each norm, cached at the first call: it takes all pairs of rows.
     constants: [OnceLock<f64>; 3],
 }
 
-/// The same map; what has been computed of it is no part of it.
+/// Equality of the map; cached constants are not compared.
 impl PartialEq for LinearHead {
     fn eq(&self, other: &Self) -> bool {
         (self.k, self.d, &self.weight, &self.bias) == (other.k, other.d, &other.weight, &other.bias)
@@ -174,8 +174,8 @@ impl LinearHead {
     pub fn spectral_constant(&self) -> f64 {
         let mean: Vec<f64> =
             (0..self.d).map(|c| (0..self.k).map(|j| self.row(j)[c]).sum::<f64>() / self.k as f64).collect();
-        let centerd: Vec<f64> = self.weight.iter().enumerate().map(|(i, w)| w - mean[i % self.d]).collect();
-        SQRT_2 * spectral_norm(&centerd, self.k, self.d)
+        let centered: Vec<f64> = self.weight.iter().enumerate().map(|(i, w)| w - mean[i % self.d]).collect();
+        SQRT_2 * spectral_norm(&centered, self.k, self.d)
     }
 
     /// `2 max_j ‖w_j‖ ≥ C`, in the dual of `norm`.

@@ -1,8 +1,9 @@
-//! A head with one hidden layer.
+//! MLP heads: softmax classifiers with one hidden ReLU layer, and Lipschitz constants of their logit gaps.
 
-use super::{LinearHead, SoftmaxHead, dot};
-use crate::linalg::spectral_norm;
-use crate::lp::LpNorm;
+use super::linear::LinearHead;
+use super::softmax::SoftmaxHead;
+use crate::numerics::LpNorm;
+use crate::numerics::linalg::{dot, spectral_norm};
 
 /// `logits = V₂ relu(V₁ z + c₁) + c₂` under the cross-entropy.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +88,7 @@ impl MlpHead {
         let rows = self.hidden.chunks(self.d.max(1));
         let unit = |(row, c): (&[f64], &f64)| {
             let h = dot(row, z) + c;
-            // `max` would turn what is not a number into a unit at rest.
+            // `f64::max` would turn a NaN into zero.
             if h < 0.0 { 0.0 } else { h }
         };
         rows.zip(&self.hidden_bias).map(unit).collect()

@@ -1,8 +1,10 @@
-//! Heads on unit vectors: what a displacement before the normalization does after it.
+//! Cosine heads: softmax heads on l2-normalized representations, bounded by spherical caps.
 
-use super::{LinearHead, SoftmaxHead, dot};
-use crate::gap;
-use crate::lp::LpNorm;
+use super::linear::LinearHead;
+use super::softmax::SoftmaxHead;
+use crate::numerics::LpNorm;
+use crate::numerics::linalg::dot;
+use crate::theorems::gap;
 use std::f64::consts::PI;
 
 /// Vectors shorter than this are divided by it instead of by their length.
@@ -12,15 +14,15 @@ const FLOOR: f64 = 1e-12;
 ///
 /// With unit rows and temperature τ its constant is at most `2/τ`, known before there is a task.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NormalisedHead {
+pub struct NormalizedHead {
     head: LinearHead,
 }
 
-impl NormalisedHead {
+impl NormalizedHead {
     /// The head on unit vectors; a temperature is divided into `head` with
     /// [`LinearHead::with_temperature`].
     pub fn new(head: LinearHead) -> Self {
-        NormalisedHead { head }
+        NormalizedHead { head }
     }
 
     /// The linear head on unit vectors.
@@ -28,7 +30,7 @@ impl NormalisedHead {
         &self.head
     }
 
-    /// Upper bounds `(k)` of the rise of each gap when `g` moves by at most `radius` and moreover `v_j · g` by
+    /// Upper bounds `(k)` of the increase of each gap when `g` moves by at most `radius` and moreover `v_j · g` by
     /// at most `supports[j]`: Theorem A4b (docs/theory.md), and A4 where that is smaller.
     ///
     /// # Panics
@@ -38,8 +40,8 @@ impl NormalisedHead {
         let length = LpNorm::L2.of(g);
         let unit = unit(g);
         let caps = self.radius_supports(g, label, radius);
-        assert_eq!(supports.len(), caps.len(), "NormalisedHead: {} supports", supports.len());
-        let rise = |j: usize| {
+        assert_eq!(supports.len(), caps.len(), "NormalizedHead: {} supports", supports.len());
+        let increase = |j: usize| {
             let v = self.head.gap_vector(j, label);
             let reach = dot(&v, g) + supports[j];
             // The length of g' lies in [length − radius, length + radius].
@@ -48,7 +50,7 @@ impl NormalisedHead {
             // Below the floor the divisor is not the length; NaN keeps the cap.
             if length - radius >= FLOOR && sharp < caps[j] { sharp.max(0.0) } else { caps[j] }
         };
-        (0..caps.len()).map(rise).collect()
+        (0..caps.len()).map(increase).collect()
     }
 
     /// Whether no point of the ball is classified otherwise, from supports of the vector before its
@@ -61,7 +63,7 @@ impl NormalisedHead {
     pub fn is_certified_by_direction(&self, g: &[f64], label: usize, supports: &[f64]) -> bool {
         assert!(
             self.head.bias().iter().all(|&b| b == self.head.bias()[0]),
-            "NormalisedHead: with a bias the decision depends on the length; use directional_supports"
+            "NormalizedHead: with a bias the decision depends on the length; use directional_supports"
         );
         let products: Vec<f64> =
             (0..self.head.classes()).map(|j| dot(&self.head.gap_vector(j, label), g)).collect();
@@ -69,7 +71,7 @@ impl NormalisedHead {
     }
 }
 
-impl SoftmaxHead for NormalisedHead {
+impl SoftmaxHead for NormalizedHead {
     fn classes(&self) -> usize {
         self.head.classes()
     }
@@ -82,7 +84,7 @@ impl SoftmaxHead for NormalisedHead {
         self.head.gaps(&unit(g), label)
     }
 
-    /// Theorem A4 (docs/theory.md): the rise over a spherical cap.
+    /// Theorem A4 (docs/theory.md): the increase over a spherical cap.
     fn radius_supports(&self, g: &[f64], label: usize, radius: f64) -> Vec<f64> {
         let length = LpNorm::L2.of(g);
         let unit = unit(g);
@@ -128,12 +130,12 @@ pub fn cap_support(v: &[f64], z: &[f64], theta: f64) -> f64 {
     // Half the angle from the two diagonals of the rhombus: accurate for any angle.
     let half = LpNorm::L2.distance(&aim, z).atan2(LpNorm::L2.distance(&aim, &opposite));
     // Differences of cosines as products, which do not cancel.
-    let rise = if 2.0 * half > theta {
+    let increase = if 2.0 * half > theta {
         2.0 * (2.0 * half - 0.5 * theta).sin() * (0.5 * theta).sin()
     } else {
         2.0 * half.sin().powi(2)
     };
-    length * fail_closed(theta, rise)
+    length * fail_closed(theta, increase)
 }
 
 /// `value`, or NaN if what it was computed from is not a number, which comparisons hide.

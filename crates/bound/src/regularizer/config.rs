@@ -1,4 +1,4 @@
-//! A regularizer as method files name it.
+//! Configuration of the regularizer, as method files give it.
 
 use crate::divergence::{Divergence, Scale};
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,7 @@ pub struct InnerConfig {
     pub bounds: Option<(f64, f64)>,
 }
 
-/// What stands for the maximum.
+/// The kind of inner maximizer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InnerKind {
@@ -89,7 +89,7 @@ pub enum InnerKind {
     Pgd,
     /// One step from a random start.
     Fgsm,
-    /// APGD, which finds the lengths of its steps by itself (Croce & Hein 2020).
+    /// APGD, with adaptive step sizes (Croce & Hein 2020).
     Apgd,
     /// The first-order term, by differentiating twice: [`Jacobian`](super::Jacobian).
     Jacobian,
@@ -114,13 +114,13 @@ impl Default for InnerConfig {
 /// Why a [`RegularizerConfig`] was refused.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RegularizerError {
-    /// The inner attack begins at the clean input.
+    /// The inner attack starts at the clean input, where the gradient of a displacement is zero.
     #[error(
         "regularizer: inner.start = \"clean\" would never move, because the gradient of a displacement \
          is exactly zero where nothing is displaced; use start = \"random\""
     )]
-    DeadStart,
-    /// A control of scale on a divergence that has one.
+    ZeroGradientStart,
+    /// A scale control on a divergence that has its own.
     #[error(
         "regularizer: divergence = {divergence:?} has a scale of its own, so that scale = {scale:?} would \
          control it twice; remove scale, or use a plain divergence"
@@ -131,7 +131,7 @@ pub enum RegularizerError {
         /// The control.
         scale: Scale,
     },
-    /// A noise without deviation, or a deviation without noise.
+    /// `scale = "noise"` without `sigma`, or `sigma` without it.
     #[error("regularizer: scale = \"noise\" and sigma go together; give both, or neither")]
     NoiseWithoutSigma,
     /// FGSM with a number of steps.
@@ -174,11 +174,11 @@ impl InnerConfig {
 }
 
 impl RegularizerConfig {
-    /// What is refused, and why.
+    /// Checks every field against its range and the others.
     pub(super) fn check(&self) -> Result<(), RegularizerError> {
         let inner = &self.inner;
         if inner.start == Start::Clean {
-            return Err(RegularizerError::DeadStart);
+            return Err(RegularizerError::ZeroGradientStart);
         }
         match (inner.kind, inner.steps) {
             (InnerKind::Fgsm, Some(steps)) if steps != 1 => return Err(RegularizerError::FgsmSteps(steps)),

@@ -1,6 +1,6 @@
-//! The displacement to first order, without any attack.
+//! Jacobian regularization: the largest displacement to first order, without an attack.
 
-use super::inner::{InnerMaximizer, Maximum, Problem};
+use super::inner_maximizer::{InnerMaximizer, InnerMaximum, InnerProblem};
 use tarrl_tensor::{Random, Recording, Tensor, vjp};
 
 /// `ε ‖J‖_F` in the place of the largest displacement, with `J` the Jacobian of the representation, put through
@@ -12,8 +12,8 @@ use tarrl_tensor::{Random, Recording, Tensor, vjp};
 ///
 /// For an l2 ball it is an upper bound of the displacement to first order, exact for one output and at most `√d`
 /// too large; for an l-infinity ball it is a lower one, the root mean square over the corners. Where the
-/// Jacobian has the Lipschitz constant β the error of the first order is at most `β ε² / 2`; inside a cell of
-/// a ReLU network there is none. Of an l1 divergence it bounds the value through `√d ‖Δ‖₂`.
+/// Jacobian has the Lipschitz constant β the error of the first order is at most `β ε² / 2`; inside a linear
+/// region of a ReLU network there is none. Of an l1 divergence it bounds the value through `√d ‖Δ‖₂`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Jacobian {
     /// Random directions per sample; at least one.
@@ -22,10 +22,10 @@ pub struct Jacobian {
 
 impl InnerMaximizer for Jacobian {
     #[track_caller]
-    fn maximize(&self, problem: &Problem<'_>) -> Maximum {
+    fn maximize(&self, problem: &InnerProblem<'_>) -> InnerMaximum {
         assert!(self.directions > 0, "Jacobian: no directions");
         let x = problem.x.detach().requires_grad();
-        let z = (problem.trained)(&x); // (n, d)
+        let z = (problem.train_encoder)(&x); // (n, d)
         let &[n, d] = &z.shape()[..] else { panic!("Jacobian: representations of shape {:?}", z.shape()) };
         let reference = problem.measure.reference(&z);
         let pulled = (0..self.directions).map(|direction| {
@@ -41,6 +41,6 @@ impl InnerMaximizer for Jacobian {
         let length = rows.norm(1).reshape([n]).mul_scalar(scale);
         let values = problem.measure.of_reference_length(&length, d);
         let passes = self.directions as u64 * n as u64;
-        Maximum::Values { values, z, forward: n as u64, backward: 2 * passes + n as u64 }
+        InnerMaximum::Values { values, z, forward: n as u64, backward: 2 * passes + n as u64 }
     }
 }

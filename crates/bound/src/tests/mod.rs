@@ -1,13 +1,13 @@
-//! Tests of the theorems; those of one file stand in it.
+//! Tests of the theorems of docs/theory.md; unit tests of one file stand in that file.
 
-mod checks;
-mod golden;
-mod heads;
-mod inner;
+mod bound_chain;
+mod encoder_checks;
+mod inner_maximizers;
+mod linear_head;
+mod other_heads;
 mod regularizer;
-mod shrunken;
 mod stochastic;
-mod theorems;
+mod tightness;
 
 use proptest::prelude::ProptestConfig;
 use tarrl_tensor::{DType, Key, Random, Tensor, cpu};

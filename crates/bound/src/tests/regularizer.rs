@@ -1,4 +1,4 @@
-//! The regularizer: what it maximizes, what it differentiates, what it refuses.
+//! The regularizer: its divergences, gradients, attacks and configuration.
 
 use super::{keys, normal};
 use crate::{
@@ -33,7 +33,7 @@ fn matrix(rows: usize, columns: usize, data: &[f64]) -> Tensor {
 }
 
 #[test]
-fn divergences_by_hand() {
+fn divergences_of_a_square_of_four_points() {
     // Four corners of a square around (1, 1): the spread is √2. The first moves by (0.3, 0.4).
     let z = matrix(4, 2, &[0., 0., 2., 0., 0., 2., 2., 2.]);
     let moved = matrix(4, 2, &[0.3, 0.4, 2., 0., 0., 2., 2., 2.]);
@@ -165,7 +165,7 @@ fn the_clean_branch_is_differentiated() {
 }
 
 #[test]
-fn what_is_ascended_has_a_dead_start() {
+fn the_inner_objective_has_zero_gradient_at_the_clean_input() {
     let (x, w) = (normal(6, 4, 5), normal(7, 5, 3));
     for divergence in ALL {
         let u = x.requires_grad();
@@ -180,7 +180,7 @@ fn what_is_ascended_has_a_dead_start() {
 /// Every divergence and every attack: inside the ball, larger than at a random point, dependent on
 /// the key alone.
 #[test]
-fn attacks_find_displacement() {
+fn attacks_increase_every_divergence_inside_the_ball() {
     let (n, d) = (6, 8);
     let x = Tensor::random(&cpu(), Random::Uniform, &keys(8, n), &[d], DType::F32);
     let (first, second) = (normal(9, d, 12).cast(DType::F32), normal(10, 12, 5).cast(DType::F32));
@@ -220,7 +220,7 @@ fn attacks_find_displacement() {
 
 /// The same starts with fixed steps and with APGD's end elsewhere; a length for steps that find their own is refused.
 #[test]
-fn apgd_takes_steps_of_its_own() {
+fn apgd_ends_elsewhere_than_pgd_and_refuses_a_step_size() {
     let x = Tensor::random(&cpu(), Random::Uniform, &keys(8, 4), &[6], DType::F32);
     let w = normal(9, 6, 5).cast(DType::F32);
     let encoder = |u: &Tensor| u.add_scalar(-0.5).matmul(&w).tanh();
@@ -235,7 +235,7 @@ fn apgd_takes_steps_of_its_own() {
 }
 
 #[test]
-fn epsilon_rises_linearly() {
+fn epsilon_grows_linearly_over_the_ramp() {
     let config = RegularizerConfig { ramp: 0.4, ..RegularizerConfig::default() };
     let term = Regularizer::new(config).unwrap();
     let scales = [0.0, 0.1, 0.2, 0.4, 0.9, 1.0].map(|progress| term.epsilon_scale(progress));
@@ -265,7 +265,7 @@ fn read(text: &str) -> Result<Regularizer, String> {
 }
 
 #[test]
-fn method_files_name_it() {
+fn method_files_parse_into_the_regularizer() {
     let text = r#"
         [regularizer]
         divergence = "relative-l2"
@@ -295,10 +295,10 @@ fn method_files_name_it() {
 }
 
 #[test]
-fn a_dead_start_is_refused_with_its_reason() {
+fn a_clean_start_is_refused_with_its_reason() {
     let inner = InnerConfig { start: Start::Clean, ..InnerConfig::default() };
     let config = RegularizerConfig { inner, ..RegularizerConfig::default() };
-    assert_eq!(Regularizer::new(config), Err(RegularizerError::DeadStart));
+    assert_eq!(Regularizer::new(config), Err(RegularizerError::ZeroGradientStart));
     let message = read("[regularizer.inner]\nstart = 'clean'").unwrap_err();
     assert!(
         message.contains("gradient of a displacement") && message.contains("start = \"random\""),
@@ -307,7 +307,7 @@ fn a_dead_start_is_refused_with_its_reason() {
 }
 
 #[test]
-fn senseless_numbers_are_refused_by_name() {
+fn numbers_out_of_range_are_refused_by_name() {
     let wrong = |text: &str, words: &str| {
         let message = read(text).unwrap_err();
         assert!(message.contains(words), "{message}");

@@ -1,4 +1,4 @@
-//! Random representations: values by other means, and the theorems as properties of random laws and losses.
+//! Stochastic representations: reference values, and the theorems of section C on random laws and losses.
 //!
 //! Laws are finite, or normal with losses that are constant between breakpoints, so that every mean here is
 //! a finite sum of exact values and needs no sampling error.
@@ -17,7 +17,7 @@ fn close(found: f64, golden: f64) {
 }
 
 #[test]
-fn laws_one_apart() {
+fn bounds_for_gaussians_one_deviation_apart_match_reference_values() {
     close(gaussian_tv(1.0), 0.3829249225480262);
     close(gaussian_kl(1.0), 0.5);
     close(pinsker(0.5), 0.5);
@@ -39,7 +39,7 @@ fn laws_one_apart() {
 }
 
 #[test]
-fn averages_draws_and_inputs() {
+fn averaged_joint_and_input_noise_bounds_match_reference_values() {
     close(averaged_loss_bound(0.9, 0.0), 0.10536051565782628);
     close(averaged_loss_bound(0.9, 0.5), 0.24492796860439234);
     // −ln(1 − Φ(−8)) to first order; from the probability itself nothing would be left.
@@ -51,7 +51,7 @@ fn averages_draws_and_inputs() {
 }
 
 #[test]
-fn variances_that_differ() {
+fn diagonal_gaussians_with_different_variances_match_reference_values() {
     let pair = DiagonalPair { shift: &[1.0], from: &[1.0], to: &[2.0] };
     close(pair.affinity(), 0.8508054621526402);
     close(pair.hellinger_bound(), 0.5254807946740131);
@@ -66,7 +66,7 @@ fn variances_that_differ() {
 
 /// Where the inequality of Bretagnolle and Huber overtakes Pinsker's.
 #[test]
-fn the_crossing_of_two_bounds() {
+fn bretagnolle_huber_is_below_pinsker_beyond_their_crossing() {
     let at = 1.5936242600400377;
     close(bretagnolle_huber(at), pinsker(at));
     assert!(bretagnolle_huber(at - 0.01) > pinsker(at - 0.01) && bretagnolle_huber(9.0) < 1.0);

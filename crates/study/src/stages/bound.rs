@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_attacks::{LabelLoss, Pgd, Start, Threat, attack_classifier, pgd};
-use tarrl_bound::{BoundChain, Sample, squared_bound};
+use tarrl_bound::{AttackedSample, BoundChain, squared_bound};
 use tarrl_certify::{Certificates, Network};
 use tarrl_data::Manifest;
 use tarrl_encoders::InferenceEncoder;
@@ -252,7 +252,7 @@ fn judge(
                 let attacked = worst.cloned().unwrap_or_else(|| row(clean));
                 BoundChain::of(
                     head,
-                    &Sample { clean: &row(clean), attacked: &attacked, label, radius: radii[i] },
+                    &AttackedSample { clean: &row(clean), attacked: &attacked, label, radius: radii[i] },
                 )
             };
             let chains: Vec<BoundChain> = labels.iter().enumerate().map(chain).collect();

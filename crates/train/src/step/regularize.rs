@@ -4,7 +4,7 @@ use super::{StepOutput, Work, accumulate, add_gradient, scaled};
 use crate::certified::{Certified, worst_cross_entropy};
 use crate::model::Model;
 use std::cell::RefCell;
-use tarrl_bound::{AttackFrom, Regularizer, TermInput};
+use tarrl_bound::{AttackMaximizerFrom, Regularizer, RegularizerInput};
 use tarrl_encoders::{BnBranch, ForwardContext, parameters};
 use tarrl_tensor::{Tensor, backward};
 
@@ -19,15 +19,15 @@ pub(super) fn regularize(
     let frozen = model.encoder.inference();
     // The closure is called where nothing else can write to the pass.
     let pass = RefCell::new(ForwardContext::train());
-    let wanted = TermInput {
-        frozen: &|u| frozen.forward(u),
-        trained: &|u| model.encoder.forward(u, &mut pass.borrow_mut()),
+    let wanted = RegularizerInput {
+        eval_encoder: &|u| frozen.forward(u),
+        train_encoder: &|u| model.encoder.forward(u, &mut pass.borrow_mut()),
         x: anchor,
         epsilon_scale: input.epsilon_scale,
         keys: input.keys,
     };
     let term = match &input.starts.regularizer {
-        Some(start) => regularizer.term_with(&AttackFrom { start }, &wanted),
+        Some(start) => regularizer.term_with(&AttackMaximizerFrom { start }, &wanted),
         None => regularizer.term(&wanted),
     };
     let value = add(model, term.value, regularizer.weight(), output);
