@@ -1,10 +1,12 @@
-//! `cargo xtask check`: formatting, lints, documentation and the rules of the workspace.
+//! `cargo xtask check`: formatting, lints, documentation, packages and the rules of the workspace.
 
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::{Arg, ArgAction, ArgMatches};
+use serde_json::Value;
 
 use crate::root::workspace_root;
 use crate::rules::invariants;
@@ -18,88 +20,99 @@ The rules of the workspace are: which crate may depend on which; `unsafe` in the
 only where they belong; no hidden state and no hidden randomness; no file over 600 lines, no crate over 9,000; no circle
 between files; modules that begin with a sentence; American spelling; no private words; no exports without users.";
 
-/// Check formatting, lints, documentation and the rules of the workspace
-#[derive(Args, Debug)]
-#[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples.")]
-pub(crate) struct Check {
-    /// Only these steps
-    #[arg(long, value_name = "STEP,..", value_enum, value_delimiter = ',')]
-    only: Vec<Step>,
+/// One step of the check.
+struct Step {
+    /// What `--only` calls it.
+    name: &'static str,
+    /// What it is called in the output.
+    title: &'static str,
+    help: &'static str,
+    run: fn() -> anyhow::Result<()>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
-enum Step {
-    /// cargo fmt --check
-    Format,
-    /// The rules of the workspace
-    Rules,
-    /// cargo clippy with warnings denied
-    Lints,
-    /// cargo doc with warnings denied
-    Docs,
+/// The quick ones come first.
+const STEPS: [Step; 5] = [
+    Step { name: "format", title: "formatting", help: "cargo fmt --check", run: formatting },
+    Step { name: "rules", title: "rules of the workspace", help: "The rules of the workspace", run: rules },
+    Step { name: "packages", title: "packages", help: "cargo package of every library crate", run: packages },
+    Step { name: "lints", title: "lints", help: "cargo clippy with warnings denied", run: lints },
+    Step { name: "docs", title: "documentation", help: "cargo doc with warnings denied", run: docs },
+];
+
+/// The arguments of `check`.
+pub(crate) fn command() -> clap::Command {
+    let steps = STEPS.map(|step| PossibleValue::new(step.name).help(step.help));
+    let only = Arg::new("only")
+        .long("only")
+        .value_name("STEP,..")
+        .help("Only these steps")
+        .value_parser(PossibleValuesParser::new(steps))
+        .value_delimiter(',')
+        .action(ArgAction::Append);
+    clap::Command::new("check")
+        .about("Check formatting, lints, documentation, packages and the rules of the workspace")
+        .after_help("`--help` shows examples.")
+        .after_long_help(EXAMPLES)
+        .arg(only)
 }
 
-impl Check {
-    /// Runs every step even if an earlier one failed, so that one run shows everything; the quick ones come first.
-    pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let mut failed = Vec::new();
-        for step in [Step::Format, Step::Rules, Step::Lints, Step::Docs] {
-            if !self.only.is_empty() && !self.only.contains(&step) {
-                continue;
-            }
-            println!("== {}", step.title());
-            let started = Instant::now();
-            match step.run() {
-                Ok(()) => println!("   passed in {:.1} s", started.elapsed().as_secs_f64()),
-                Err(error) => {
-                    println!("   FAILED: {error:#}");
-                    failed.push(step.title());
-                }
+/// Runs every step even if an earlier one failed, so that one run shows everything.
+pub(crate) fn run(arguments: &ArgMatches) -> anyhow::Result<()> {
+    let only: Vec<&String> = arguments.get_many("only").unwrap_or_default().collect();
+    let mut failed = Vec::new();
+    for step in STEPS.iter().filter(|step| only.is_empty() || only.iter().any(|name| *name == step.name)) {
+        println!("== {}", step.title);
+        let started = Instant::now();
+        match (step.run)() {
+            Ok(()) => println!("   passed in {:.1} s", started.elapsed().as_secs_f64()),
+            Err(error) => {
+                println!("   FAILED: {error:#}");
+                failed.push(step.title);
             }
         }
-        if failed.is_empty() { Ok(()) } else { bail!("{} failed; see above", failed.join(", ")) }
     }
+    if failed.is_empty() { Ok(()) } else { bail!("{} failed; see above", failed.join(", ")) }
 }
 
-impl Step {
-    fn title(self) -> &'static str {
-        match self {
-            Self::Format => "formatting",
-            Self::Rules => "rules of the workspace",
-            Self::Lints => "lints",
-            Self::Docs => "documentation",
-        }
-    }
+fn formatting() -> anyhow::Result<()> {
+    cargo("fmt --all --check", "run `cargo fmt --all`")
+}
 
-    fn run(self) -> anyhow::Result<()> {
-        match self {
-            Self::Format => cargo("fmt --all --check", "run `cargo fmt --all`"),
-            Self::Rules => rules(),
-            Self::Lints => {
-                cargo("clippy --workspace --all-targets -- -D warnings", "see the warnings")?;
-                // What is compiled for a GPU only.
-                cargo(
-                    "clippy --package tarrl-cli --features cuda --all-targets -- -D warnings",
-                    "see the warnings",
-                )
-            }
-            Self::Docs => cargo("doc --workspace --no-deps", "see the warnings"),
-        }
+fn lints() -> anyhow::Result<()> {
+    cargo("clippy --workspace --all-targets -- -D warnings", "see the warnings")?;
+    // What is compiled for a GPU only.
+    cargo("clippy --package tarrl-cli --features cuda --all-targets -- -D warnings", "see the warnings")
+}
+
+fn docs() -> anyhow::Result<()> {
+    cargo("doc --workspace --no-deps", "see the warnings")
+}
+
+/// Packages all libraries together, because none of them is in a registry, and does not build the packages: the
+/// workspace has been built from the same files.
+fn packages() -> anyhow::Result<()> {
+    let metadata = metadata()?;
+    let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
+    let published = packages.iter().filter(|package| package["publish"].is_null());
+    let mut arguments = "package --no-verify --allow-dirty".to_owned();
+    for name in published.filter_map(|package| package["name"].as_str()) {
+        arguments += &format!(" --package {name}");
     }
+    let output = command_of(&arguments).output().context("cannot start cargo")?;
+    if output.status.success() {
+        return Ok(());
+    }
+    bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end())
 }
 
 fn cargo(arguments: &str, remedy: &str) -> anyhow::Result<()> {
     let status =
-        command(arguments).env("RUSTDOCFLAGS", "-D warnings").status().context("cannot start cargo")?;
+        command_of(arguments).env("RUSTDOCFLAGS", "-D warnings").status().context("cannot start cargo")?;
     if status.success() { Ok(()) } else { bail!("`cargo {arguments}` failed; {remedy}") }
 }
 
 fn rules() -> anyhow::Result<()> {
-    let metadata = command("metadata --format-version 1 --no-deps").stderr(Stdio::inherit()).output()?;
-    if !metadata.status.success() {
-        bail!("`cargo metadata` failed");
-    }
-    let findings = invariants(workspace_root(), &serde_json::from_slice(&metadata.stdout)?)?;
+    let findings = invariants(workspace_root(), &metadata()?)?;
     for note in &findings.notes {
         println!("   note: {note}");
     }
@@ -113,8 +126,17 @@ fn rules() -> anyhow::Result<()> {
     }
 }
 
+/// What cargo knows of the packages of the workspace.
+fn metadata() -> anyhow::Result<Value> {
+    let metadata = command_of("metadata --format-version 1 --no-deps").stderr(Stdio::inherit()).output()?;
+    if !metadata.status.success() {
+        bail!("`cargo metadata` failed");
+    }
+    Ok(serde_json::from_slice(&metadata.stdout)?)
+}
+
 /// Cargo hands its own path to the programs that it runs; alone, this program takes the one in the search path.
-fn command(arguments: &str) -> Command {
+fn command_of(arguments: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments.split(' ')).current_dir(workspace_root());
     command

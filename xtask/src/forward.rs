@@ -7,18 +7,18 @@ use anyhow::Context;
 
 use crate::root::workspace_root;
 
-/// Runs `tarrl ARGUMENTS` in the caller's folder, with the GPU backend where the arguments ask for a GPU. A first
-/// argument `tarrl` is left out, so that `cargo xtask tarrl --help` is the program's own help.
+/// Runs `tarrl NAME ARGUMENTS` in the caller's folder, with the GPU backend where the arguments ask for a GPU. The name
+/// `tarrl` is left out, so that `cargo xtask tarrl --help` is the program's own help.
 ///
 /// # Errors
 /// Fails if cargo cannot be started.
-pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<ExitCode> {
-    let named = arguments.first().is_some_and(|word| word == "tarrl");
-    let arguments = if named { &arguments[1..] } else { arguments };
+pub(crate) fn run<'a>(name: &str, arguments: impl Iterator<Item = &'a OsString>) -> anyhow::Result<ExitCode> {
+    let name = (name != "tarrl").then(|| name.into());
+    let arguments: Vec<OsString> = name.into_iter().chain(arguments.cloned()).collect();
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["run", "--release", "--package", "tarrl-cli", "--bin", "tarrl", "--manifest-path"]);
     command.arg(workspace_root().join("Cargo.toml"));
-    if needs_gpu(arguments) {
+    if needs_gpu(&arguments) {
         command.args(["--features", "cuda"]);
     }
     let status = command.arg("--").args(arguments).status().context("cannot start cargo")?;
