@@ -2,23 +2,8 @@
 
 use crate::values::uniform;
 use crate::workload::{encoder_config, image_shape};
-use tarrl_encoders::{Arch, Encoder};
-use tarrl_tensor::{ConvShape, Cpu, Edge, Key, Op, Shape, Tensor, topological_order};
-
-/// The convolutions on the way to `y`, in their order.
-///
-/// # Panics
-/// If a recorded convolution has operands of no convolution.
-pub fn convolutions(y: &Tensor) -> Vec<ConvShape> {
-    let mut found = Vec::new();
-    for node in topological_order(y) {
-        if let (Op::Conv2d(conv) | Op::Conv2dBias { conv, .. }, [x, w, ..]) = (node.op(), node.edges()) {
-            let ([n, h, width, c_in], [kh, kw, _, c_out]) = (extents(x), extents(w));
-            found.push(ConvShape { n, h, w: width, c_in, kh, kw, c_out, conv: *conv });
-        }
-    }
-    found
-}
+use tarrl_encoders::{Arch, Encoder, convolutions};
+use tarrl_tensor::{ConvShape, Cpu, Key};
 
 /// The convolutions of an encoder for a batch, in their order.
 pub fn layers(arch: Arch, batch: usize) -> Vec<ConvShape> {
@@ -52,14 +37,6 @@ pub fn distinct(layers: &[ConvShape]) -> Vec<ConvShape> {
 /// ```
 pub fn label(s: &ConvShape) -> String {
     format!("{}x{}-s{}-{}-{}@{}x{}", s.kh, s.kw, s.conv.stride, s.c_in, s.c_out, s.h, s.w)
-}
-
-fn extents(edge: &Edge) -> [usize; 4] {
-    let shape: Shape = match edge {
-        Edge::Tracked(node) => *node.shape(),
-        Edge::Constant(array) => *array.shape(),
-    };
-    shape[..].try_into().unwrap_or_else(|_| panic!("convolutions: an operand of shape {shape:?}"))
 }
 
 #[cfg(test)]

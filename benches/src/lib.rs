@@ -4,7 +4,7 @@
 //! GFLOP/s = 2 · multiply-adds of one image · images · passes / seconds / 10⁹
 //! ```
 //!
-//! The multiply-adds are those of the convolutions, read from the graph that the encoder itself records; passes
+//! The multiply-adds are those of convolutions and matrix products, read from the graph that the encoder records; passes
 //! are given by [`Activity::passes`]. So the figure is work that the mathematics asks for, whatever algorithm does
 //! it, and is comparable between programs.
 //!
@@ -33,7 +33,7 @@ mod timing;
 mod values;
 mod workload;
 
-pub use layers::{convolutions, distinct, label, layers};
+pub use layers::{distinct, label, layers};
 pub use step::Step;
 pub use timing::{median, time, time_once};
 pub use values::uniform;

@@ -1,11 +1,12 @@
 //! Workloads ready to run.
 
-use crate::layers::convolutions;
 use crate::ssl::Ssl;
 use crate::values::uniform;
 use crate::workload::{Activity, Workload, encoder_config, image_shape};
-use tarrl_encoders::{Encoder, ForwardContext, InferenceEncoder, Precision, parameters, track};
-use tarrl_tensor::{ConvShape, Device, Key, Tensor, backward, value_and_grad};
+use tarrl_encoders::{
+    Encoder, ForwardContext, InferenceEncoder, Precision, multiply_adds, parameters, track,
+};
+use tarrl_tensor::{Device, Key, Tensor, backward, value_and_grad};
 
 /// A workload with its network and its images, ready to run.
 pub struct Step {
@@ -41,8 +42,7 @@ impl Step {
         let encoder = Encoder::new(&encoder_config(workload.arch), device, key.fold("encoder"));
         let encoder = encoder.with_precision(precision);
         let one = encoder.inference().forward(&views[0].slice(0, 0, 1).requires_grad());
-        let multiply_adds: usize = convolutions(&one).iter().map(ConvShape::macs).sum();
-        let flops = 2 * multiply_adds as u64 * batch as u64 * workload.activity.passes();
+        let flops = 2 * multiply_adds(&one) * batch as u64 * workload.activity.passes();
         let body = match workload.activity {
             Activity::Forward => forward(encoder.inference()),
             Activity::InputGrad => input_grad(encoder.inference()),

@@ -52,6 +52,7 @@ mod layers;
 mod mlp;
 mod module;
 mod momentum;
+mod operation_counts;
 mod param_builder;
 mod precision;
 mod resnet;
@@ -75,5 +76,6 @@ pub use module::{
     Module, Role, buffers, cast, detach, parameter_count, parameters, set_buffers, set_parameters, track,
 };
 pub use momentum::{Buffers, Ema, cosine_momentum, ema};
+pub use operation_counts::{convolutions, encoder_multiply_adds, multiply_adds};
 pub use param_builder::ParamBuilder;
 pub use precision::Precision;

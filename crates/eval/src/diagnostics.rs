@@ -1,4 +1,4 @@
-//! What a representation looks like without any task: spread, uniformity, rank.
+//! Representation diagnostics without a task: spread, uniformity, rank.
 
 use crate::spectrum::Spectrum;
 use serde::{Deserialize, Serialize};
@@ -46,14 +46,6 @@ pub fn diagnose(features: &Tensor) -> Diagnostics {
         effective_rank: entropy(&roots(&covariance)).exp(),
         participation: if squares > 0.0 { sum * sum / squares } else { 1.0 },
     }
-}
-
-/// `mean ‖u − v‖²` of the normalized rows of `a` and `b`, both `(n, d)`, where row `i` of both is one image
-/// seen twice.
-#[track_caller]
-pub fn alignment(a: &Tensor, b: &Tensor) -> f64 {
-    let unit = |x: &Tensor| x.cast(DType::F64).l2_normalize(NORM_FLOOR);
-    (&unit(a) - &unit(b)).square().sum(1).mean_all().item()
 }
 
 /// The centerd features, exactly zero if nothing but rounding is left of them.
@@ -129,7 +121,6 @@ mod tests {
         close(found.uniformity, -2.702924546);
         close(found.deviation, 0.531520549 * 3f64.sqrt());
         close(diagnose(&b).uniformity, -2.301975334);
-        close(alignment(&a, &b), 0.200723707);
         // Distances of the rows to their mean (.5, 1, .25), by hand.
         let far = [1.3125, 1.8125, 3.8125, 2.8125f64].map(f64::sqrt);
         close(found.spread, far.iter().sum::<f64>() / 4.0);

@@ -1,4 +1,4 @@
-//! Features of whole datasets, computed once.
+//! Feature extraction: representations of whole datasets, and images as tensors.
 
 use tarrl_data::Dataset;
 use tarrl_tensor::{Array, Device, Tensor};
@@ -28,6 +28,16 @@ pub fn features(
 #[track_caller]
 pub fn pixels(data: &Dataset, indices: &[usize], device: &Device) -> Tensor {
     Array::from_ndarray(device, &data.batch(indices)).into()
+}
+
+/// All images of `data` as pixels in [0, 1], `(n, h, w, c)`.
+pub fn dataset_pixels(data: &Dataset, device: &Device) -> Tensor {
+    pixels(data, &(0..data.len()).collect::<Vec<_>>(), device)
+}
+
+/// Labels in the type that losses take.
+pub fn labels(data: &[u16]) -> Vec<u32> {
+    data.iter().map(|&label| label.into()).collect()
 }
 
 /// The features of a batch as a constant `(n, d)`, checked.

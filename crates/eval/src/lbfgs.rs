@@ -25,11 +25,11 @@ impl Default for Lbfgs {
 }
 
 /// A function of a point `(m)`: its value and its gradient `(m)` there.
-pub type Smooth<'a> = dyn FnMut(&[f64]) -> (f64, Vec<f64>) + 'a;
+pub(crate) type Smooth<'a> = dyn FnMut(&[f64]) -> (f64, Vec<f64>) + 'a;
 
 /// Where [`minimize`] ended.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Minimum {
+pub(crate) struct Minimum {
     /// The point `(m)`.
     pub point: Vec<f64>,
     /// The value there.
@@ -47,7 +47,7 @@ pub struct Minimum {
 /// Two-loop recursion with the strong Wolfe line search (Nocedal and Wright, algorithms 7.4 and 7.5).
 /// It ends where the gradient is below the tolerance, or no step decreases the value any more;
 /// [`Minimum::gradient_norm`] tells which.
-pub fn minimize(f: &mut Smooth<'_>, start: Vec<f64>, config: &Lbfgs) -> Minimum {
+pub(crate) fn minimize(f: &mut Smooth<'_>, start: Vec<f64>, config: &Lbfgs) -> Minimum {
     let (value, mut gradient) = f(&start);
     let mut min =
         Minimum { point: start, value, gradient_norm: largest(&gradient), iterations: 0, evaluations: 1 };

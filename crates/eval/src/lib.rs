@@ -1,19 +1,22 @@
-//! Heads, protocols, robust evaluation and the bound measured on real encoders.
+//! Evaluation of frozen encoders: heads, robust accuracy, the bound beside measured losses, and statistics.
 //!
-//! A frozen encoder `f` is judged by what can be built on it: a head `h` is trained on cached, clean
-//! features, the two are attacked together, and the loss that is reached is set beside the bound
+//! A frozen encoder `f` is evaluated by what can be built on it: a head `h` is fitted to clean features, the two are
+//! attacked together, and the loss that is reached is compared with the bound and with certificates:
 //!
 //! ```text
 //! loss(h(f(x')), y)  ≤  ln(1 + Σ_{j≠y} exp(m_j + ‖w_j − w_y‖ · R(x)))  ≤  loss(h(f(x)), y) + C(h) · R(x)
 //! ```
 //!
-//! with the gaps `m_j` of the clean logits to the label's. An encoder is a closure from pixels
-//! `(n, h, w, c)` in [0, 1] to features `(n, d)` in inference mode; one of any origin fits.
+//! with the gaps `m_j` of the clean logits to the label's. An encoder is a closure from pixels `(n, h, w, c)` in [0, 1] to
+//! features `(n, d)` in inference mode, of any origin.
 //!
 //! ```
 //! use tarrl_attacks::{Pgd, Threat};
-//! use tarrl_eval::{Downstream, MeasureConfig, ProbeConfig, RobustConfig};
-//! use tarrl_eval::{linear_probe, measure_bound, robust_accuracy};
+//! use tarrl_certify::{About, Certificates, CertifyConfig, Network, certify};
+//! use tarrl_eval::{
+//!     BoundEvaluation, Displacements, FittedTask, ProbeConfig, RobustConfig, TaskHead, displacement_attack,
+//!     linear_probe, robust_accuracy,
+//! };
 //! use tarrl_tensor::{Key, Tensor, cpu};
 //!
 //! // Images of one row and two pixels; the brighter pixel is the label.
@@ -24,32 +27,47 @@
 //! let config = ProbeConfig { l2: vec![0.1], ..ProbeConfig::default() };
 //! let head = linear_probe(&encoder(&x), &labels, 2, &config, Key::new(1)).head;
 //!
-//! let (threat, pgd) = (Threat::linf(0.45), Pgd { step_size: 0.1, ..Pgd::default() });
-//! let config = RobustConfig { threat, pgd, ..RobustConfig::default() };
+//! let threat = Threat::linf(0.45);
+//! let config = RobustConfig { threat, pgd: Pgd::usual(&threat, 20), ..RobustConfig::default() };
 //! let found = robust_accuracy(&encoder, &head, &x, &labels, &config, Key::new(2));
 //! assert_eq!((found.clean_accuracy(), found.robust_accuracy()), (1.0, 0.0));
 //!
-//! let task = Downstream { name: "brighter".into(), labels: labels.to_vec(), head };
-//! let config = MeasureConfig { threat, pgd, ..MeasureConfig::default() };
-//! let measured = measure_bound(&encoder, &x, &[task], &config, Key::new(3));
-//! let mean = measured.tasks[0].report.mean;
-//! assert!(mean.clean < mean.attacked && mean.attacked <= mean.gap && mean.gap <= mean.additive);
-//! assert_eq!(measured.violations(), 0);
+//! // Certificates are made before any task is known; then a task is evaluated beside them.
+//! let network = Network::read(&encoder, &x.slice(0, 0, 1))?;
+//! let config = CertifyConfig { threat, ..CertifyConfig::default() };
+//! let (samples, cost) = certify(&network, &x, &config)?;
+//! let attack = displacement_attack(&threat, 20, 1);
+//! let moved = Displacements::measure(&encoder, &network, &x, &threat, &samples, &attack, Key::new(3))?;
+//! let about = About { encoder: "doc".into(), samples: "doc".into(), config, cost };
+//! let labels = labels.iter().map(|&label| label as usize).collect();
+//! let head = TaskHead::Classifier { head, labels };
+//! let tasks = [FittedTask { name: "brighter".into(), family: "brighter".into(), head }];
+//! let evaluation = BoundEvaluation {
+//!     encoder: &encoder, network: &network, images: &x, tasks: &tasks, steps: 20, key: Key::new(4),
+//! };
+//! let level = evaluation.measure(&moved, &Certificates { about, samples })?;
+//! let task = &level.tasks[0];
+//! assert!(task.clean.mean < task.attacked.mean && task.attacked.mean <= task.gap.mean);
+//! assert!(task.attacked.mean <= task.certified.mean);
+//! # Ok::<(), tarrl_eval::BoundError>(())
 //! ```
 //!
-//! - Features are computed once ([`features`]); heads are fitted to them exactly and reproducibly
-//!   ([`linear_probe`], [`ridge`], [`nearest_centroid`], [`Knn`]). No function that fits a head takes test
-//!   data, and what is to be chosen is chosen on a part of the training set.
-//! - Accuracy under attack ([`robust_accuracy`], [`robust_curve`]) keeps what became of each image. It is an
-//!   upper bound of the truth: a stronger attack may break more.
-//! - [`measure_bound`] verifies the theorem at attacked points; it certifies nothing.
-//! - Every figure has an [`Interval`] that says whether it is over seeds or over samples.
-//! - The same seed gives the same bits for any number of threads and any batch size.
+//! - Features are computed once ([`features()`]); heads are fitted to them exactly and reproducibly ([`linear_probe`],
+//!   [`ridge()`], [`nearest_centroid`], [`Knn`]). No function that fits a head takes test data, and hyperparameters are
+//!   chosen on a part of the training set.
+//! - Accuracy under attack ([`robust_accuracy`], [`robust_curve`]) keeps the outcome of each image. It is an upper bound of
+//!   the true robust accuracy: a stronger attack may break more.
+//! - [`standard_tasks`] are the downstream tasks of the study; [`BoundEvaluation`] verifies the bound at attacked points
+//!   and applies certificates.
+//! - Every reported mean has an [`Interval`] that says whether it is over seeds or over samples.
+//! - The same seed gives the same bits for any number of threads, and for any batch size where there is one.
 
 #![forbid(unsafe_code)]
 
-mod attacked;
+mod bound_error;
 mod diagnostics;
+mod displacement;
+mod downstream;
 mod features;
 mod head;
 mod knn;
@@ -58,24 +76,27 @@ mod measure;
 mod probe;
 mod ridge;
 mod robust;
-
+mod robust_result;
 mod spectrum;
 mod split;
-mod standard;
+mod standardize;
 mod statistics;
 #[cfg(test)]
 mod toy;
 mod wolfe;
 
-pub use attacked::{Attacked, Example, Robust};
-pub use diagnostics::{Diagnostics, alignment, diagnose};
-pub use features::{features, pixels};
+pub use bound_error::BoundError;
+pub use diagnostics::{Diagnostics, diagnose};
+pub use displacement::{Displacements, NO_CLAIM, displacement_attack, median, most_displaced};
+pub use downstream::{DownstreamTask, FittedTask, PixelStatistic, TaskHead, standard_tasks, task_probes};
+pub use features::{dataset_pixels, features, labels, pixels};
+pub use head::DeviceHead;
 pub use knn::{Knn, nearest_centroid};
-pub use lbfgs::{Lbfgs, Minimum, Smooth, minimize};
-pub use measure::{BoundMeasurement, Downstream, MeasureConfig, TaskBound, displacements, measure_bound};
+pub use lbfgs::Lbfgs;
+pub use measure::{BoundEvaluation, BoundLevel, CorrectCounts, Mean, TaskBound};
 pub use probe::{Candidate, Probe, ProbeConfig, linear_probe};
 pub use ridge::{Ridge, ridge};
 pub use robust::{RobustConfig, robust_accuracy, robust_curve};
-pub use statistics::{CONFIDENCE, Interval, Over, bootstrap};
-pub use tarrl_bound::confidence::{accuracy_lower, accuracy_upper, bernstein_upper, hoeffding_upper};
-pub use wolfe::{Step, Wolfe};
+pub use robust_result::{Example, RobustAccuracy, SampleOutcome};
+pub use statistics::{CONFIDENCE, Interval, Over};
+pub use wolfe::Wolfe;

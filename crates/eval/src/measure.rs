@@ -1,357 +1,333 @@
-//! The bound beside the loss that attacks reach, on real encoders and for many tasks at once.
+//! Bound evaluation: clean, attacked, bounded and certified loss of many tasks on one encoder.
 
-use crate::features::{encode, rows};
-use crate::head::HeadOnDevice;
+use serde::{Deserialize, Serialize};
+use tarrl_attacks::{LabelLoss, Pgd, Threat, attack_classifier, pgd};
+use tarrl_bound::{AttackedSample, BoundChain, LinearHead, LpNorm, RegressionHead, squared_bound};
+use tarrl_certify::{Certificates, Network};
+use tarrl_tensor::{Key, Tensor};
+
+use crate::bound_error::BoundError;
+use crate::displacement::{Displacements, NO_CLAIM, check_certified, check_finite, row_distances, spread};
+use crate::downstream::{FittedTask, TaskHead};
+use crate::head::DeviceHead;
 use crate::robust::check_inside;
 use crate::statistics::Interval;
-use serde::{Deserialize, Serialize};
-use tarrl_attacks::{LabelLoss, Pgd, Start, Threat, attack_classifier, pgd};
-use tarrl_bound::{AttackedSample, BoundChain, BoundReport, LinearHead, LpNorm, spread};
-use tarrl_tensor::{DType, Key, Tensor};
 
-/// How [`measure_bound`] and [`displacements`] attack.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MeasureConfig {
-    /// The ball around each image.
-    pub threat: Threat,
-    /// The attack. It always goes on to its last step, and on the representation it always starts
-    /// at a random point: at the image itself a displacement has no gradient.
-    pub pgd: Pgd,
-    /// Images in memory at a time; changes no result.
-    pub batch: usize,
-}
-
-impl Default for MeasureConfig {
-    /// PGD-20 within 8/255 in the l-infinity norm.
-    fn default() -> Self {
-        MeasureConfig { threat: Threat::default(), pgd: Pgd { steps: 20, ..Pgd::default() }, batch: 256 }
-    }
-}
-
-/// A task that an encoder is used for: labels of the images and a head that was trained elsewhere.
-#[derive(Clone, Debug)]
-pub struct Downstream {
-    /// What to call it in tables.
-    pub name: String,
-    /// Label of each image `(n)`.
-    pub labels: Vec<u32>,
-    /// The head.
-    pub head: LinearHead,
-}
-
-/// Losses, displacements and bounds of one encoder on one sample of images.
+/// One encoder with fitted heads and the images that they are evaluated on.
 ///
-/// **Not a certificate.** The radius of a sample is the largest displacement that any attack here
-/// reached, a lower bound of `R(x)`. Every loss here is measured at a point within that radius, so that
-/// Theorem A2 (docs/theory.md) holds sample by sample without exception; what is verified is the
-/// theorem at the attacked points. A stronger attack may reach a larger displacement and with it a
-/// loss above these bounds. Mean losses are figures of this sample: cross-entropy has no upper end from
-/// which a confidence limit could be had.
-#[derive(Clone, Debug, Serialize)]
-pub struct BoundMeasurement {
-    /// Radius of the ball, in pixels.
-    pub epsilon: f64,
-    /// `(n)`: the largest `‖f(x′) − f(x)‖₂` seen of each sample, over the attacks of all tasks and the one
-    /// that knows no task.
-    pub radii: Vec<f64>,
-    /// `mean_i ‖f(x_i) − mean f‖`: what radii are to be compared with across encoders.
-    pub spread: f64,
-    /// One entry per task.
-    pub tasks: Vec<TaskBound>,
+/// The radius `R(x)` in the bound is the largest displacement that any attack here reached, those on the losses of other
+/// tasks included: a lower bound of the true one. Every loss is measured at a point within that radius, so that Theorem A2
+/// (`docs/theory.md`) holds sample by sample without exception; this verifies the theorem and certifies nothing. What is
+/// certified comes from the certificates alone.
+#[derive(Clone, Copy)]
+pub struct BoundEvaluation<'a> {
+    /// The encoder in inference mode, from pixels `(n, h, w, c)` to representations `(n, d)`; gradients go through it.
+    pub encoder: &'a dyn Fn(&Tensor) -> Tensor,
+    /// The same encoder as certificates know it; attacked points are evaluated by it in f64.
+    pub network: &'a Network,
+    /// `(n, h, w, c)`: the images, pixels in \[0, 1\].
+    pub images: &'a Tensor,
+    /// The tasks, with the truth for these images.
+    pub tasks: &'a [FittedTask],
+    /// Steps of PGD on the loss of each task.
+    pub steps: usize,
+    /// Image `i` draws its starting point for a task from `key.fold("attack").fold(task).fold(i)`.
+    pub key: Key,
 }
 
-/// Clean loss, measured adversarial loss and bounds of one task.
-#[derive(Clone, Debug, Serialize)]
+/// Everything measured at one radius.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct BoundLevel {
+    /// Radius ε, in pixels.
+    pub epsilon: f64,
+    /// R relative to the spread of the representations: the mean of the largest displacements that attacks reached.
+    pub displacement: f64,
+    /// The same of the certified displacements, an upper bound.
+    pub certified_displacement: f64,
+    /// The median over samples of certified over reached displacement.
+    pub tightness: f64,
+    /// One for each task.
+    pub tasks: Vec<TaskBound>,
+    /// One for each family of tasks: means over its tasks.
+    pub families: Vec<TaskBound>,
+}
+
+/// One task, or the mean of a family of tasks, at one radius; losses in nats or squared units, means over the same images.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct TaskBound {
     /// Its name.
     pub name: String,
-    /// `(n)`: the chain of each sample, each quantity at most the next. Its adversarial loss is the largest
-    /// at the points where any of the attacks ended, those of other tasks included.
-    pub chains: Vec<BoundChain>,
-    /// Their means, the constant of the head, and the number of samples that violate the theorem: 0, or
-    /// there is an error in the program.
-    pub report: BoundReport,
-    /// Share of clean images that are classified correctly; ties count as errors.
-    pub clean_accuracy: f64,
-    /// Share of the images that are classified correctly at the point of the largest loss.
-    pub attacked_accuracy: f64,
+    /// The family that it belongs to.
+    pub family: String,
+    /// Images.
+    pub n: usize,
+    /// Tasks that are averaged.
+    pub tasks: usize,
+    /// Clean loss.
+    pub clean: Mean,
+    /// Loss at the worst point found.
+    pub attacked: Mean,
+    /// The gap form of the bound at the largest displacement that an attack reached.
+    pub gap: Mean,
+    /// The certified loss.
+    pub certified: Mean,
+    /// The largest ratio of certified to attacked loss among the tasks.
+    pub worst_ratio: f64,
+    /// `C(h) R`, what the bound adds to the clean loss: constant of the head times the mean of the largest displacements
+    /// that attacks reached.
+    #[serde(rename = "rise")]
+    pub bound_increase: f64,
+    /// Images classified correctly, summed over the tasks; absent for regression.
+    pub correct: Option<CorrectCounts>,
 }
 
-impl BoundMeasurement {
-    /// `mean radius / spread`: the displacement that training makes small, free of scale.
-    pub fn relative_displacement(&self) -> f64 {
-        self.radii.iter().sum::<f64>() / self.radii.len() as f64 / self.spread
-    }
-
-    /// Samples of all tasks that violate the theorem.
-    pub fn violations(&self) -> usize {
-        self.tasks.iter().map(|task| task.report.violations).sum()
-    }
+/// Numbers of images that are classified correctly. Stored as `[clean, attacked, certified]`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(from = "[usize; 3]", into = "[usize; 3]")]
+pub struct CorrectCounts {
+    /// Without attack.
+    pub clean: usize,
+    /// At every point that an attack reached.
+    pub attacked: usize,
+    /// At every point of the ball, by certificate.
+    pub certified: usize,
 }
 
-impl TaskBound {
-    /// A quantity of the chain, such as `|c| c.gap`, with its interval over the samples.
-    #[track_caller]
-    pub fn interval(&self, quantity: fn(&BoundChain) -> f64) -> Interval {
-        Interval::over_samples(&self.chains.iter().map(quantity).collect::<Vec<_>>())
-    }
+/// A mean with the half-width of its 95 % interval over the images.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct Mean {
+    /// The mean.
+    pub mean: f64,
+    /// The half-width.
+    pub half_width: f64,
 }
 
-/// A lower bound of `R(x) = max_{x′ ∈ B(x)} ‖f(x′) − f(x)‖₂` for each image, by an attack that ascends
-/// the squared displacement and needs no label: `(n)`.
-///
-/// # Panics
-/// If the shapes do not fit, a representation is not finite, or the attack leaves the ball.
-#[track_caller]
-pub fn displacements(
-    encoder: &dyn Fn(&Tensor) -> Tensor,
-    images: &Tensor,
-    config: &MeasureConfig,
-    key: Key,
-) -> Vec<f64> {
-    let study = Study { encoder, tasks: &[], config, key };
-    study.batches(images).flat_map(|points| points.radii()).collect()
-}
-
-/// Attacks every task's loss and the representation itself on `images (n, h, w, c)`, pixels in [0, 1],
-/// and sets the bound of each task beside the loss that was reached.
-///
-/// `encoder` is in inference mode and depends on no other row of the batch. Representations are taken
-/// from it as they are; heads and bounds are then evaluated in f64, so that the theorem applies to the
-/// numbers at hand. The randomness of image `i` is `key.fold(i)`.
-///
-/// # Panics
-/// If the shapes do not fit, a label is out of range, a representation is not finite, or an attack leaves
-/// the ball.
-#[track_caller]
-pub fn measure_bound(
-    encoder: &dyn Fn(&Tensor) -> Tensor,
-    images: &Tensor,
-    tasks: &[Downstream],
-    config: &MeasureConfig,
-    key: Key,
-) -> BoundMeasurement {
-    let n = images.shape()[0];
-    for task in tasks {
-        let labels = task.labels.len();
-        assert_eq!(labels, n, "measure_bound: {n} images, but {labels} labels of '{}'", task.name);
-    }
-    let study = Study { encoder, tasks, config, key };
-    let batches: Vec<Points> = study.batches(images).collect();
-    let clean = Tensor::concat(&batches.iter().map(|points| &points.clean).collect::<Vec<_>>(), 0);
-    BoundMeasurement {
-        epsilon: config.threat.epsilon,
-        radii: batches.iter().flat_map(Points::radii).collect(),
-        spread: spread(&clean.cast(DType::F64)).item(),
-        tasks: tasks.iter().map(|task| judge(task, &batches)).collect(),
-    }
-}
-
-struct Study<'a> {
-    encoder: &'a dyn Fn(&Tensor) -> Tensor,
-    tasks: &'a [Downstream],
-    config: &'a MeasureConfig,
-    key: Key,
-}
-
-/// Representations `(n, d)` of one batch of images.
-struct Points {
-    /// Position of the first image in the whole sample.
-    start: usize,
-    n: usize,
-    d: usize,
-    clean: Tensor,
-    /// The clean ones again, then those where each attack ended.
-    z: Vec<Vec<f64>>,
-}
-
-impl Study<'_> {
-    fn batches(&self, images: &Tensor) -> impl Iterator<Item = Points> {
-        let (n, batch) = (images.shape()[0], self.config.batch);
-        assert!(batch > 0 && n > 0, "a measurement needs images: {:?} by batches of {batch}", images.shape());
-        (0..n)
-            .step_by(batch)
-            .map(move |start| self.attack(&images.slice(0, start, batch.min(n - start)), start))
-    }
-
-    fn attack(&self, x: &Tensor, start: usize) -> Points {
-        let n = x.shape()[0];
-        let threat = &self.config.threat;
-        let keys =
-            |attack: &str| -> Vec<Key> { (0..n).map(|i| self.key.fold(start + i).fold(attack)).collect() };
-        let clean = encode(self.encoder, x);
-        let moved = |u: &Tensor, of: &[usize]| {
-            (&(self.encoder)(u) - &rows(&clean, of)).square().sum(1).reshape([of.len()])
-        };
-        let config = Pgd { start: Start::Random, include_clean: true, ..self.config.pgd };
-        let mut ends = vec![pgd(x, &moved, threat, &config, &keys("displacement")).best];
-        for task in self.tasks {
-            let head = HeadOnDevice::new(&task.head, x);
-            let logits = |u: &Tensor| head.logits(&(self.encoder)(u));
-            let config = Pgd { early_stop: false, include_clean: true, ..self.config.pgd };
-            let labels = &task.labels[start..start + n];
-            let loss = LabelLoss::CrossEntropy;
-            ends.push(attack_classifier(&logits, x, labels, loss, threat, &config, &keys(&task.name)).worst);
+impl BoundEvaluation<'_> {
+    /// Attacks every task's loss at the radius of `displacements` and compares clean, attacked, bounded and certified
+    /// loss, sample by sample. `certificates` belong to the same encoder, images and radius.
+    ///
+    /// # Errors
+    /// If the certificates do not fit a head, a representation is not finite, or an inequality is violated, which is an
+    /// error in the program.
+    ///
+    /// # Panics
+    /// If shapes do not fit or an attack leaves the ball.
+    pub fn measure(
+        &self,
+        displacements: &Displacements,
+        certificates: &Certificates,
+    ) -> Result<BoundLevel, BoundError> {
+        let (d, epsilon) = (self.network.features(), displacements.epsilon);
+        let threat = Threat { epsilon, ..certificates.about.config.threat };
+        let clean = self.network.forward(self.images).array().to_f64();
+        let mut ends = vec![displacements.ends.clone()];
+        ends.extend(self.tasks.iter().map(|task| self.attack(task, &threat)));
+        let ends: Vec<&[f64]> = ends.iter().map(Vec::as_slice).collect();
+        check_finite(&ends, epsilon)?;
+        let mut radii = vec![0.0f64; self.images.shape()[0]];
+        for end in &ends {
+            radii.iter_mut().zip(row_distances(end, &clean, d)).for_each(|(r, reached)| *r = r.max(reached));
         }
-        ends.iter().for_each(|end| check_inside(x, end, threat));
-        let mut z = vec![clean.array().to_f64()];
-        z.extend(ends.iter().map(|end| encode(self.encoder, end).array().to_f64()));
-        // A maximum would pass over what is not a number, and claim that nothing moved.
-        let finite = z.iter().flatten().all(|v| v.is_finite());
-        assert!(finite, "a representation of images {start} to {} is not finite", start + n - 1);
-        Points { start, n, d: clean.shape()[1], clean, z }
-    }
-}
-
-impl Points {
-    fn row(&self, point: usize, i: usize) -> &[f64] {
-        &self.z[point][i * self.d..][..self.d]
-    }
-
-    fn radii(&self) -> Vec<f64> {
-        let radius = |i: usize| {
-            let far = |point: usize| LpNorm::L2.distance(self.row(point, i), self.row(0, i));
-            (1..self.z.len()).map(far).fold(0.0, f64::max)
+        check_certified(&radii, &displacements.certified, epsilon)?;
+        let points = Points { clean: &clean, ends: &ends, radii: &radii, d };
+        let losses =
+            self.tasks.iter().map(|task| points.losses(task, certificates)).collect::<Result<Vec<_>, _>>()?;
+        let scale = spread(&clean, d);
+        let relative = |radii: &[f64]| radii.iter().sum::<f64>() / radii.len() as f64 / scale;
+        let mut families: Vec<&str> = self.tasks.iter().map(|task| task.family.as_str()).collect();
+        families.dedup();
+        let members = |family: &str| -> Vec<&TaskLosses> {
+            let members = self.tasks.iter().zip(&losses).filter(|(task, _)| task.family == family);
+            members.map(|(_, losses)| losses).collect()
         };
-        (0..self.n).map(radius).collect()
+        Ok(BoundLevel {
+            epsilon,
+            displacement: relative(&radii),
+            certified_displacement: relative(&displacements.certified),
+            tightness: displacements.tightness(),
+            tasks: (self.tasks.iter().zip(&losses))
+                .map(|(task, losses)| summarize(&task.name, &task.family, &[losses]))
+                .collect(),
+            families: families.iter().map(|family| summarize(family, family, &members(family))).collect(),
+        })
     }
 
-    /// The point of the largest loss of each sample, the clean one included.
-    fn worst(&self, i: usize, head: &LinearHead, label: usize) -> &[f64] {
-        let loss = |point: &usize| head.loss(self.row(*point, i), label);
-        let worst = (0..self.z.len()).max_by(|a, b| loss(a).total_cmp(&loss(b)));
-        self.row(worst.unwrap_or(0), i)
+    /// `(n, d)`, row-major: the representations, in f64, where an attack on the loss of a task ended.
+    fn attack(&self, task: &FittedTask, threat: &Threat) -> Vec<f64> {
+        let attack = Pgd::usual(threat, self.steps);
+        let key = self.key.fold("attack").fold(task.name.as_str());
+        let keys: Vec<Key> = (0..self.images.shape()[0]).map(|i| key.fold(i)).collect();
+        let (device, dtype) = (self.images.device(), self.images.dtype());
+        let worst = match &task.head {
+            TaskHead::Classifier { head, labels } => {
+                let head = DeviceHead::new(head, device, dtype);
+                let logits = |u: &Tensor| head.forward(&(self.encoder)(u));
+                let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
+                let loss = LabelLoss::CrossEntropy;
+                attack_classifier(&logits, self.images, &labels, loss, threat, &attack, &keys).worst
+            }
+            TaskHead::Regressor { head, weight, targets } => {
+                let row = Tensor::new(device, [weight.len(), 1], weight).cast(dtype);
+                let bias = head.predict(&vec![0.0; weight.len()])[0];
+                let error = |u: &Tensor, of: &[usize]| {
+                    let target: Vec<f64> = of.iter().map(|&i| targets[i] - bias).collect();
+                    let target = Tensor::new(u.device(), [of.len(), 1], &target).cast(u.dtype());
+                    (&(self.encoder)(u).matmul(&row) - &target).square().reshape([of.len()])
+                };
+                pgd(self.images, &error, threat, &attack, &keys).best
+            }
+        };
+        check_inside(self.images, &worst, threat);
+        self.network.forward(&worst).array().to_f64()
     }
 }
 
-fn judge(task: &Downstream, batches: &[Points]) -> TaskBound {
-    let head = &task.head;
-    let radii: Vec<Vec<f64>> = batches.iter().map(Points::radii).collect();
-    let samples: Vec<AttackedSample<'_>> = batches
-        .iter()
-        .zip(&radii)
-        .flat_map(|(points, radii)| {
-            (0..points.n).map(move |i| {
-                let label = task.labels[points.start + i] as usize;
-                let attacked = points.worst(i, head, label);
-                AttackedSample { clean: points.row(0, i), attacked, label, radius: radii[i] }
-            })
-        })
-        .collect();
-    let right =
-        |z: &[f64], label: usize| head.gaps(z, label).iter().enumerate().all(|(j, &m)| j == label || m < 0.0);
-    let share = |count: usize| count as f64 / samples.len() as f64;
+/// Clean and attacked representations in f64, and how far attacks moved each sample.
+struct Points<'a> {
+    /// `(n, d)`.
+    clean: &'a [f64],
+    /// `(n, d)` for each attack.
+    ends: &'a [&'a [f64]],
+    /// `(n)`: the largest displacement that any attack reached.
+    radii: &'a [f64],
+    d: usize,
+}
+
+/// Losses of every sample under one task, each `(n)`.
+struct TaskLosses {
+    clean: Vec<f64>,
+    attacked: Vec<f64>,
+    gap: Vec<f64>,
+    certified: Vec<f64>,
+    bound_increase: f64,
+    correct: Option<CorrectCounts>,
+}
+
+impl Points<'_> {
+    fn losses(&self, task: &FittedTask, certificates: &Certificates) -> Result<TaskLosses, BoundError> {
+        let (losses, violations) = match &task.head {
+            TaskHead::Classifier { head, labels } => self.classification(head, labels, certificates)?,
+            TaskHead::Regressor { head, weight, targets } => {
+                self.regression(head, weight, targets, certificates)?
+            }
+        };
+        match violations {
+            0 => Ok(losses),
+            samples => Err(BoundError::BoundViolated { task: task.name.clone(), samples }),
+        }
+    }
+
+    /// Cross-entropies, and the number of samples that violate an inequality.
+    fn classification(
+        &self,
+        head: &LinearHead,
+        labels: &[usize],
+        certificates: &Certificates,
+    ) -> Result<(TaskLosses, usize), BoundError> {
+        let report = certificates.apply(head, labels, self.ends)?;
+        let chain = |(i, &label): (usize, &usize)| {
+            let row = |z: &[f64]| -> Vec<f64> { z[i * self.d..][..self.d].to_vec() };
+            let rows: Vec<Vec<f64>> = self.ends.iter().map(|end| row(end)).collect();
+            let worst = rows.iter().max_by(|a, b| head.loss(a, label).total_cmp(&head.loss(b, label)));
+            let attacked = worst.cloned().unwrap_or_else(|| row(self.clean));
+            let radius = self.radii[i];
+            BoundChain::of(
+                head,
+                &AttackedSample { clean: &row(self.clean), attacked: &attacked, label, radius },
+            )
+        };
+        let chains: Vec<BoundChain> = labels.iter().enumerate().map(chain).collect();
+        let violations = report.violations() + chains.iter().filter(|chain| !chain.holds()).count();
+        let constant = head.constant(LpNorm::L2);
+        let losses = TaskLosses {
+            clean: report.chains.iter().map(|c| c.clean).collect(),
+            attacked: report.chains.iter().map(|c| c.attacked).collect(),
+            gap: chains.iter().map(|c| c.gap).collect(),
+            certified: report.chains.iter().map(|c| c.certified.min(NO_CLAIM)).collect(),
+            bound_increase: constant * self.radii.iter().sum::<f64>() / self.radii.len() as f64,
+            correct: Some(CorrectCounts {
+                clean: report.count(|c| c.correct),
+                attacked: report.count(|c| c.survives),
+                certified: report.count(|c| c.is_certified),
+            }),
+        };
+        Ok((losses, violations))
+    }
+
+    /// Squared errors, and the number of samples that violate an inequality.
+    fn regression(
+        &self,
+        head: &RegressionHead,
+        weight: &[f64],
+        targets: &[f64],
+        certificates: &Certificates,
+    ) -> Result<(TaskLosses, usize), BoundError> {
+        let (d, n) = (self.d, targets.len());
+        let found = certificates.squared_errors(head, &[weight], targets)?;
+        let error = |z: &[f64], i: usize| (head.predict(&z[i * d..][..d])[0] - targets[i]).powi(2);
+        let clean: Vec<f64> = (0..n).map(|i| error(self.clean, i)).collect();
+        let attacked: Vec<f64> =
+            (0..n).map(|i| self.ends.iter().map(|end| error(end, i)).fold(clean[i], f64::max)).collect();
+        let certified: Vec<f64> = found.iter().map(|pair| pair.1.min(NO_CLAIM)).collect();
+        let shift = |i: usize| head.constant() * self.radii[i];
+        let gap: Vec<f64> = (0..n).map(|i| squared_bound(clean[i].sqrt(), shift(i))).collect();
+        // Errors and bounds are themselves rounded in f64.
+        let ordered = |a: f64, b: f64| a <= b + 1e-11 * (1.0 + a.abs() + b.abs());
+        let held =
+            (0..n).filter(|&i| ordered(attacked[i], gap[i]) && ordered(attacked[i], certified[i])).count();
+        let bound_increase = (0..n).map(shift).sum::<f64>() / n as f64;
+        Ok((TaskLosses { clean, attacked, gap, certified, bound_increase, correct: None }, n - held))
+    }
+}
+
+/// The mean of tasks, sample by sample, with intervals over the samples.
+fn summarize(name: &str, family: &str, tasks: &[&TaskLosses]) -> TaskBound {
+    let n = tasks[0].clean.len();
+    let count = tasks.len() as f64;
+    let mean = |of: fn(&TaskLosses) -> &Vec<f64>| {
+        let values: Vec<f64> =
+            (0..n).map(|i| tasks.iter().map(|task| of(task)[i]).sum::<f64>() / count).collect();
+        let interval = Interval::over_samples(&values);
+        Mean { mean: interval.mean, half_width: interval.half_width }
+    };
+    let ratio = |task: &TaskLosses| task.certified.iter().sum::<f64>() / task.attacked.iter().sum::<f64>();
+    let correct: Option<Vec<CorrectCounts>> = tasks.iter().map(|task| task.correct).collect();
     TaskBound {
-        name: task.name.clone(),
-        chains: samples.iter().map(|sample| BoundChain::of(head, sample)).collect(),
-        report: BoundReport::of(head, &samples),
-        clean_accuracy: share(samples.iter().filter(|s| right(s.clean, s.label)).count()),
-        attacked_accuracy: share(samples.iter().filter(|s| right(s.attacked, s.label)).count()),
+        name: name.to_owned(),
+        family: family.to_owned(),
+        n,
+        tasks: tasks.len(),
+        clean: mean(|t| &t.clean),
+        attacked: mean(|t| &t.attacked),
+        gap: mean(|t| &t.gap),
+        certified: mean(|t| &t.certified),
+        worst_ratio: tasks.iter().map(|task| ratio(task)).fold(0.0, f64::max),
+        bound_increase: tasks.iter().map(|task| task.bound_increase).sum::<f64>() / count,
+        correct: correct.map(|all| all.into_iter().fold(CorrectCounts::default(), CorrectCounts::plus)),
+    }
+}
+
+impl CorrectCounts {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            clean: self.clean + other.clean,
+            attacked: self.attacked + other.attacked,
+            certified: self.certified + other.certified,
+        }
+    }
+}
+
+impl From<[usize; 3]> for CorrectCounts {
+    fn from([clean, attacked, certified]: [usize; 3]) -> Self {
+        Self { clean, attacked, certified }
+    }
+}
+
+impl From<CorrectCounts> for [usize; 3] {
+    fn from(counts: CorrectCounts) -> Self {
+        [counts.clean, counts.attacked, counts.certified]
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::toy::Toy;
-    use proptest::prelude::*;
-    use tarrl_attacks::Norm;
-
-    fn config(epsilon: f64) -> MeasureConfig {
-        let pgd = Pgd { steps: 10, step_size: epsilon / 4.0, restarts: 2, ..Pgd::default() };
-        MeasureConfig { threat: Threat::linf(epsilon), pgd, batch: 8 }
-    }
-
-    fn tasks(toy: &Toy) -> Vec<Downstream> {
-        let other = Toy::new(99, toy.labels.len(), toy.head.features(), 2, 1);
-        let coarse = toy.labels.iter().map(|&y| y.min(1)).collect();
-        vec![
-            Downstream { name: "classes".into(), labels: toy.labels.clone(), head: toy.head.clone() },
-            Downstream { name: "coarse".into(), labels: coarse, head: other.head },
-        ]
-    }
-
-    /// For `f(x) = A x` and the Euclidean ball, `R(x) = ε ‖A‖₂`, the same for every image.
-    #[test]
-    fn the_exact_displacement_of_a_linear_encoder() {
-        let toy = Toy::new(6, 5, 4, 2, 1);
-        let a = Tensor::new(toy.images.device(), [9, 4], &toy.matrix(9, 4));
-        let threat = Threat { bounds: None, ..Threat::new(Norm::L2, 0.3) };
-        let pgd = Pgd { steps: 60, step_size: 0.3, ..Pgd::default() };
-        let encoder = |x: &Tensor| x.reshape([x.shape()[0], 9]).matmul(&a);
-        let found =
-            displacements(&encoder, &toy.images, &MeasureConfig { threat, pgd, batch: 2 }, Key::new(1));
-        let exact = 0.3 * crate::spectrum::Spectrum::of_gram(&a).values[0].sqrt();
-        for radius in found {
-            // Never above the truth but for f32, and near it after sixty power iterations.
-            assert!(radius <= exact * (1.0 + 1e-5) && radius >= exact * 0.999, "{radius} {exact}");
-        }
-    }
-
-    #[test]
-    fn radius_zero_is_the_clean_loss() {
-        let toy = Toy::new(2, 12, 5, 3, 1);
-        let found = measure_bound(&|x| toy.encode(x), &toy.images, &tasks(&toy), &config(0.0), Key::new(1));
-        assert!(found.radii.iter().all(|&r| r == 0.0));
-        for task in &found.tasks {
-            assert_eq!(task.clean_accuracy, task.attacked_accuracy);
-            for chain in &task.chains {
-                assert!(chain.in_order().iter().all(|v| (v - chain.clean).abs() < 1e-12), "{chain:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_task_can_only_raise_the_radius() {
-        let toy = Toy::new(8, 12, 5, 3, 1);
-        let alone = displacements(&|x| toy.encode(x), &toy.images, &config(0.1), Key::new(1));
-        let found = measure_bound(&|x| toy.encode(x), &toy.images, &tasks(&toy), &config(0.1), Key::new(1));
-        assert!(alone.iter().zip(&found.radii).all(|(a, r)| a <= r && *a > 0.0));
-        let z = toy.encode(&toy.images);
-        assert!((found.spread / crate::diagnose(&z).spread - 1.0).abs() < 1e-12);
-        assert!(found.relative_displacement() > 0.0);
-        let interval = found.tasks[0].interval(|c| c.gap);
-        assert!((interval.mean - found.tasks[0].report.mean.gap).abs() < 1e-12 && interval.n == 12);
-    }
-
-    #[test]
-    #[should_panic(expected = "representation of images 0 to 3 is not finite")]
-    fn what_is_not_a_number_is_no_displacement() {
-        let toy = Toy::new(8, 4, 5, 3, 1);
-        // √ of a difference of a pixel from its clean value: not a number below it.
-        let first = toy.images.slice(0, 0, 1).reshape([1, 9]);
-        let encoder = |x: &Tensor| (&x.reshape([x.shape()[0], 9]) - &first).sqrt();
-        displacements(&encoder, &toy.images, &config(0.1), Key::new(1));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(16))]
-
-        /// Every sample of every task, on random networks that no one trained to be smooth.
-        #[test]
-        fn the_theorem_holds_at_every_attacked_point(seed in 0u64..10_000, epsilon in 0.001f64..0.5, batch in 1usize..12) {
-            let toy = Toy::new(seed, 10, 6, 3, 1);
-            let run = |batch| {
-                let config = MeasureConfig { batch, ..config(epsilon) };
-                measure_bound(&|x| toy.encode(x), &toy.images, &tasks(&toy), &config, Key::new(seed))
-            };
-            let found = run(batch);
-            prop_assert_eq!(found.violations(), 0);
-            for task in &found.tasks {
-                for chain in &task.chains {
-                    prop_assert!(chain.clean <= chain.attacked);
-                    prop_assert!(chain.attacked <= chain.gap + 1e-11 * (1.0 + chain.gap));
-                    prop_assert!(chain.gap <= chain.additive + 1e-11 * (1.0 + chain.additive));
-                }
-                prop_assert!(task.attacked_accuracy <= task.clean_accuracy);
-                prop_assert!(task.report.mean.attacked > task.report.mean.clean);
-            }
-            let whole = run(10);
-            prop_assert_eq!(&whole.radii, &found.radii);
-            for (a, b) in whole.tasks.iter().zip(&found.tasks) {
-                prop_assert_eq!(&a.chains, &b.chains);
-            }
-        }
-    }
-}
+mod tests;

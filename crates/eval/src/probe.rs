@@ -3,7 +3,7 @@
 use crate::features::rows;
 use crate::lbfgs::{Lbfgs, Minimum, minimize};
 use crate::split::stratified;
-use crate::standard::Standardizer;
+use crate::standardize::Standardizer;
 use serde::{Deserialize, Serialize};
 use tarrl_bound::LinearHead;
 use tarrl_tensor::{Array, Key, Tensor, grad};

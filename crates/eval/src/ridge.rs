@@ -3,7 +3,7 @@
 use crate::features::rows;
 use crate::spectrum::Spectrum;
 use crate::split::stratified;
-use crate::standard::Standardizer;
+use crate::standardize::Standardizer;
 use tarrl_tensor::{DType, Key, Tensor, Transpose};
 
 /// A linear map from features `(d)` to targets `(m)`: `W x + b`.

@@ -1,8 +1,8 @@
-//! Accuracy under attack, through encoder and head together.
+//! RobustAccuracy accuracy: encoder and head attacked together, at one radius or along a curve of radii.
 
-use crate::attacked::{Attacked, Example, Robust};
 use crate::features::rows;
-use crate::head::HeadOnDevice;
+use crate::head::DeviceHead;
+use crate::robust_result::{Example, RobustAccuracy, SampleOutcome};
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::{LabelLoss, Pgd, Start, Threat, attack_classifier};
 use tarrl_bound::LinearHead;
@@ -49,7 +49,7 @@ pub fn robust_accuracy(
     labels: &[u32],
     config: &RobustConfig,
     key: Key,
-) -> Robust {
+) -> RobustAccuracy {
     robust_curve(encoder, head, images, labels, &[config.threat.epsilon], config, key).remove(0)
 }
 
@@ -71,7 +71,7 @@ pub fn robust_curve(
     epsilons: &[f64],
     config: &RobustConfig,
     key: Key,
-) -> Vec<Robust> {
+) -> Vec<RobustAccuracy> {
     let n = images.shape()[0];
     assert!(
         n == labels.len() && n > 0,
@@ -87,55 +87,62 @@ pub fn robust_curve(
     );
     let mut radii = epsilons.to_vec();
     radii.sort_by(f64::total_cmp);
-    let head = HeadOnDevice::new(head, images);
-    let logits = |x: &Tensor| head.logits(&encoder(x));
-    let mut curve: Vec<Robust> =
-        radii.iter().map(|&epsilon| Robust { epsilon, samples: Vec::new(), examples: Vec::new() }).collect();
+    let head = DeviceHead::new(head, images.device(), images.dtype());
+    let logits = |x: &Tensor| head.forward(&encoder(x));
+    let mut curve: Vec<RobustAccuracy> = radii
+        .iter()
+        .map(|&epsilon| RobustAccuracy { epsilon, samples: Vec::new(), examples: Vec::new() })
+        .collect();
     for start in (0..n).step_by(config.batch) {
         let len = config.batch.min(n - start);
-        let mut front =
-            Front::new(&logits, images.slice(0, start, len), &labels[start..start + len], config, start);
+        let mut attack = GrowingAttack::new(
+            &logits,
+            images.slice(0, start, len),
+            &labels[start..start + len],
+            config,
+            start,
+        );
         for robust in &mut curve {
             if robust.epsilon > 0.0 {
-                front.advance(robust.epsilon, key);
+                attack.advance(robust.epsilon, key);
             }
-            robust.samples.extend(&front.samples);
+            robust.samples.extend(&attack.samples);
             let wanted = config.keep.saturating_sub(start).min(len);
-            robust.examples.extend(front.examples(wanted));
+            robust.examples.extend(attack.examples(wanted));
         }
     }
     curve
 }
 
-/// A batch on its way to larger radii.
-struct Front<'a> {
+/// A batch of images that is attacked at growing radii.
+struct GrowingAttack<'a> {
     logits: &'a dyn Fn(&Tensor) -> Tensor,
     config: &'a RobustConfig,
     /// Position of the first image in the whole sample.
     offset: usize,
     clean: Tensor,
     labels: &'a [u32],
-    said: Vec<u32>,
+    predictions: Vec<u32>,
     /// The point of least margin of each image.
     points: Tensor,
-    samples: Vec<Attacked>,
+    samples: Vec<SampleOutcome>,
 }
 
-impl<'a> Front<'a> {
+impl<'a> GrowingAttack<'a> {
     fn new(
         logits: &'a dyn Fn(&Tensor) -> Tensor,
         clean: Tensor,
         labels: &'a [u32],
         config: &'a RobustConfig,
         offset: usize,
-    ) -> Front<'a> {
+    ) -> GrowingAttack<'a> {
         // An attack without steps is the clean evaluation, by the same rule for ties and NaN.
         let still = Pgd { steps: 0, restarts: 1, start: Start::Clean, ..config.pgd };
         let point = Threat { epsilon: 0.0, ..config.threat };
         let keys = vec![Key::new(0); labels.len()];
         let seen = attack_classifier(logits, &clean, labels, config.loss, &point, &still, &keys);
         let samples = (0..labels.len())
-            .map(|i| Attacked {
+            .map(|i| SampleOutcome {
                 wrong: seen.success[i],
                 broken: seen.success[i],
                 margin: seen.margin[i],
@@ -144,8 +151,8 @@ impl<'a> Front<'a> {
                 backward: seen.backward[i],
             })
             .collect();
-        let said = if offset < config.keep { predictions(logits, &clean) } else { Vec::new() };
-        Front { logits, config, offset, points: clean.clone(), clean, labels, said, samples }
+        let predictions = if offset < config.keep { predictions(logits, &clean) } else { Vec::new() };
+        GrowingAttack { logits, config, offset, points: clean.clone(), clean, labels, predictions, samples }
     }
 
     /// Attacks the survivors at radius `epsilon`.
@@ -187,7 +194,7 @@ impl<'a> Front<'a> {
             return Vec::new();
         }
         let points = self.points.slice(0, 0, wanted);
-        let said_attacked = predictions(self.logits, &points);
+        let attacked_prediction = predictions(self.logits, &points);
         let &[_, h, w, c] = &self.clean.shape()[..] else {
             panic!("examples are images (n, h, w, c), not {:?}", self.clean.shape())
         };
@@ -197,8 +204,8 @@ impl<'a> Front<'a> {
             .map(|i| Example {
                 index: self.offset + i,
                 label: self.labels[i],
-                said: self.said[i],
-                said_attacked: said_attacked[i],
+                prediction: self.predictions[i],
+                attacked_prediction: attacked_prediction[i],
                 shape: [h, w, c],
                 clean: pixels(&self.clean, i),
                 attacked: pixels(&points, i),
@@ -211,7 +218,8 @@ fn predictions(logits: &dyn Fn(&Tensor) -> Tensor, x: &Tensor) -> Vec<u32> {
     logits(x).argmax(1).to_vec()
 }
 
-/// The attack's own promise, checked from outside: a figure at the wrong ε is worth nothing.
+/// Checks that attacked images lie in the ball, whatever the attack says of itself: an accuracy at the wrong ε is
+/// worth nothing.
 #[track_caller]
 pub(crate) fn check_inside(x: &Tensor, attacked: &Tensor, threat: &Threat) {
     let (x, u) = (x.array().to_f64(), attacked.array().to_f64());
@@ -312,8 +320,8 @@ mod tests {
             let sample = &found.samples[i];
             assert_eq!((example.index, example.shape, example.label), (i, [3, 3, 1], toy.labels[i]));
             assert_eq!(example.clean, pixels[i * 9..][..9]);
-            assert_eq!(sample.wrong, example.said != example.label);
-            assert_eq!(sample.broken, example.said_attacked != example.label);
+            assert_eq!(sample.wrong, example.prediction != example.label);
+            assert_eq!(sample.broken, example.attacked_prediction != example.label);
             assert_eq!(sample.wrong, example.attacked == example.clean);
         }
         assert!(found.samples[..9].iter().any(|s| s.broken && !s.wrong), "the attack broke nothing");

@@ -1,9 +1,8 @@
-//! Intervals: how far a mean may be from the truth.
+//! Confidence intervals of means and accuracies, over seeds or over samples.
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 use tarrl_bound::confidence::{accuracy_lower, accuracy_upper};
-use tarrl_tensor::Key;
 
 /// What an interval is taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +58,7 @@ impl Interval {
         Interval { mean, half_width: (mean - low).max(high - mean), n, over: Over::Samples }
     }
 
-    /// The cell of a table: over seeds where there are two or more accuracies, else over the samples
+    /// The interval of accuracies: over seeds where there are two or more accuracies, else over the samples
     /// of the only one. `runs` holds `(correct, n)` of each seed.
     ///
     /// # Panics
@@ -71,32 +70,6 @@ impl Interval {
             _ => Interval::over_seeds(&runs.iter().map(|&(c, n)| c as f64 / n as f64).collect::<Vec<_>>()),
         }
     }
-}
-
-/// The percentile interval `(low, high)` of a statistic at [`CONFIDENCE`], from `resamples` draws with
-/// replacement.
-///
-/// # Panics
-/// If there is no value or no resample.
-#[track_caller]
-pub fn bootstrap(
-    values: &[f64],
-    statistic: &dyn Fn(&[f64]) -> f64,
-    resamples: usize,
-    key: Key,
-) -> (f64, f64) {
-    assert!(!values.is_empty() && resamples > 0, "bootstrap: {} values, {resamples} draws", values.len());
-    let mut found: Vec<f64> = (0..resamples)
-        .map(|draw| {
-            let mut stream = key.fold("bootstrap").fold(draw).stream();
-            let sample: Vec<f64> = values.iter().map(|_| values[stream.below(values.len())]).collect();
-            statistic(&sample)
-        })
-        .collect();
-    found.sort_by(f64::total_cmp);
-    let at = |share: f64| found[((resamples as f64 * share) as usize).min(resamples - 1)];
-    let tail = (1.0 - CONFIDENCE) / 2.0;
-    (at(tail), at(1.0 - tail))
 }
 
 fn student(values: &[f64], over: Over) -> Interval {
@@ -146,19 +119,6 @@ mod tests {
     #[should_panic(expected = "needs two, not 1")]
     fn one_seed_has_no_interval_over_seeds() {
         Interval::over_seeds(&[1.0]);
-    }
-
-    #[test]
-    fn the_bootstrap_of_a_mean_is_near_the_normal_interval() {
-        let mut s = Key::new(3).stream();
-        let values: Vec<f64> = (0..400).map(|_| s.normal()).collect();
-        let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
-        let (low, high) = bootstrap(&values, &mean, 2000, Key::new(4));
-        let want = Interval::over_samples(&values);
-        // A quantile of 2000 draws has a relative error of some per cent of the width; ten allowed.
-        assert!((0.5 * (high - low) / want.half_width - 1.0).abs() < 0.1, "{low} {high} {want:?}");
-        assert!(low < want.mean && want.mean < high);
-        assert_eq!(bootstrap(&values, &mean, 2000, Key::new(4)), (low, high));
     }
 
     proptest! {

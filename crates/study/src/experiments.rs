@@ -1,4 +1,4 @@
-//! Checks a folder of experiment files, which have to be readable before anybody waits for them.
+//! Experiment files: checks all profiles, methods and published figures of a folder against each other.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use tarrl_train::Method;
 
 use crate::profile::{Profile, toml_files};
-use crate::published;
+use crate::{artifacts, published};
 
 /// Reads every profile, every method and the published figures in `folder`; the faults are sentences that name the
 /// file, those of files that name a method which is not there included.
@@ -38,6 +38,8 @@ pub fn faults(folder: &Path) -> anyhow::Result<Vec<String>> {
         match Profile::read(&profiles, &name) {
             Err(error) => faults.push(format!("profile {name}: {error:#}")),
             Ok(profile) => {
+                let artifacts = artifacts::of_profile(&profile).err();
+                faults.extend(artifacts.map(|error| format!("profile {name}: {error:#}")));
                 let missing: BTreeSet<_> =
                     profile.named().filter(|method| !methods.contains(method)).collect();
                 faults.extend(missing.into_iter().map(|method| {

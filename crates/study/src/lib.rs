@@ -34,8 +34,10 @@
 #![forbid(unsafe_code)]
 
 pub mod artifacts;
+pub mod context;
 pub mod experiments;
 pub mod jobs;
+pub mod layout;
 pub mod machine;
 pub mod message;
 pub mod pixels;
@@ -43,7 +45,6 @@ pub mod profile;
 pub mod published;
 pub mod stages;
 pub mod study;
-pub mod tables;
 
 /// The root of the repository, for tests that read its experiment files.
 #[cfg(test)]

@@ -1,9 +1,12 @@
-//! Distances in pixel units, as the literature writes them.
+//! Radii in pixels, written as numbers or fractions.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tarrl_attacks::fraction;
+
+const WANTED: &str = "a radius in pixels; write a number in [0, 1] or a fraction such as \"8/255\"";
 
 /// A radius ε in pixels of the range \[0, 1\]. A file may say `0.1`, `"0.1"` or `"8/255"`.
 ///
@@ -21,13 +24,7 @@ impl Pixels {
     }
 
     fn checked(value: f64) -> Result<Self, String> {
-        if (0.0..=1.0).contains(&value) {
-            Ok(Self(value))
-        } else {
-            Err(format!(
-                "{value} is not a radius in pixels; write a number in [0, 1] or a fraction such as \"8/255\""
-            ))
-        }
+        if (0.0..=1.0).contains(&value) { Ok(Self(value)) } else { Err(format!("{value} is not {WANTED}")) }
     }
 }
 
@@ -41,52 +38,20 @@ impl FromStr for Pixels {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let number = |part: &str| {
-            let part = part.trim();
-            part.parse::<f64>().map_err(|_| {
-                format!("`{text}` is not a radius in pixels; write a number in [0, 1] or a fraction such as \"8/255\"")
-            })
-        };
-        match text.split_once('/') {
-            Some((above, below)) => Self::checked(number(above)? / number(below)?),
-            None => Self::checked(number(text)?),
-        }
+        let value = fraction::parse(text).map_err(|_| format!("`{text}` is not {WANTED}"))?;
+        Self::checked(value)
     }
 }
 
 impl Serialize for Pixels {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(self.0)
+        fraction::serialize(&self.0, serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Pixels {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Pixels;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a radius in pixels: a number in [0, 1] or a fraction such as \"8/255\"")
-            }
-
-            fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Pixels, E> {
-                Pixels::checked(value).map_err(E::custom)
-            }
-
-            fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Pixels, E> {
-                self.visit_f64(value as f64)
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Pixels, E> {
-                self.visit_f64(value as f64)
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Pixels, E> {
-                text.parse().map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+        Self::checked(fraction::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 

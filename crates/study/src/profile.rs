@@ -1,4 +1,4 @@
-//! Profiles: how large a study is. One file each in `experiments/profiles`.
+//! Profiles: the size of a study and what it draws, one TOML file each in `experiments/profiles`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,6 @@ use tarrl_train::OptimizerConfig;
 use tarrl_train::config::{nearest, read_toml};
 
 use crate::pixels::Pixels;
-use crate::tables::Table;
 
 /// The size of a study: what is trained on what, how long, and how hard it is attacked.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -31,19 +30,19 @@ pub struct Profile {
     pub seeds: u32,
     /// Names of the files in `experiments/methods`, without their ending, in the order of the tables.
     pub methods: Vec<String>,
-    /// Tables and figures to make.
-    pub tables: Vec<Table>,
-    /// The rows of T6: a base objective, and the same with the regularizer.
+    /// Ids of the tables and figures to draw; see [`artifacts`](crate::artifacts).
+    pub tables: Vec<String>,
+    /// Pairs of methods: a base objective, and the same with the regularizer.
     #[serde(default)]
     pub pairs: Vec<Pair>,
-    /// The curves of F2.
+    /// One method with several divergences and weights.
     #[serde(default)]
     pub sweep: Option<Sweep>,
     /// The encoder.
     pub encoder: Encoder,
     /// Pre-training.
     pub pretrain: Pretrain,
-    /// Whom methods are trained against, in the place of what their files say.
+    /// The adversary that methods are trained against, instead of that in their files.
     #[serde(default)]
     pub adversary: Option<Adversary>,
     /// The attack of the evaluation, PGD.
@@ -114,7 +113,7 @@ pub struct Pretrain {
     pub stop_on_collapse: bool,
 }
 
-/// The attacker of the training: a method's file has a radius for small gray images, and other data ask for another one.
+/// The adversary of the training: a method's file has a radius for small gray images, and other data need another one.
 /// It replaces that of every attack, regularizer and certified term of every method of the study; see
 /// [`Method::against`](tarrl_train::Method::against).
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
@@ -133,7 +132,7 @@ pub struct Adversary {
 pub struct Attack {
     /// Radii ε of the l∞ ball, in pixels.
     pub epsilons: Vec<Pixels>,
-    /// More radii for the curves of F1.
+    /// More radii for the curves against ε.
     #[serde(default)]
     pub curve: Vec<Pixels>,
     /// Steps of PGD.
@@ -198,6 +197,14 @@ impl Profile {
         epsilons.iter().map(|e| e.value()).collect()
     }
 
+    /// The file, and the line where `text` first stands in it, if it does: `smoke.toml:3`.
+    pub fn place_of(&self, text: &str) -> String {
+        let file = std::fs::read_to_string(&self.path).unwrap_or_default();
+        let line = file.lines().position(|line| line.contains(text));
+        let line = line.map_or(String::new(), |line| format!(":{}", line + 1));
+        format!("{}{line}", self.path.display())
+    }
+
     /// Every method that the profile names, for whatever table.
     pub fn named(&self) -> impl Iterator<Item = &String> {
         let pairs = self.pairs.iter().flat_map(|pair| [&pair.without, &pair.with]);
@@ -225,19 +232,6 @@ impl Profile {
         }
         if let Some(twice) = repeated(&self.methods) {
             return Err(format!("`methods` names `{twice}` twice; remove one"));
-        }
-        if let Some(twice) = repeated(&self.tables) {
-            return Err(format!("`tables` names {} twice; remove one", twice.id()));
-        }
-        let needed =
-            [(Table::T6, "pairs", !self.pairs.is_empty()), (Table::F2, "sweep", self.sweep.is_some())];
-        if let Some((table, key, _)) =
-            needed.into_iter().find(|(t, _, given)| self.tables.contains(t) && !given)
-        {
-            return Err(format!(
-                "`tables` names {}, which shows `{key}`; add `{key}` or remove it",
-                table.id()
-            ));
         }
         if let Some(sweep) = &self.sweep {
             sweep.check()?;
@@ -331,7 +325,7 @@ samples = 100
         let profile = read(GOOD).unwrap();
         assert_eq!(profile.subset, Subset { train: Some(512), test: None });
         assert_eq!(profile.attack.epsilons[0].value(), 8.0 / 255.0);
-        assert_eq!(profile.tables, [Table::T1, Table::F1]);
+        assert_eq!(profile.tables, ["T1", "F1"]);
     }
 
     #[test]
@@ -343,7 +337,6 @@ samples = 100
                 "conv-smal",
                 "test.toml:10: unknown value `conv-smal`; did you mean `conv-small`?",
             ),
-            ("\"T1\"", "\"T11\"", "unknown value `T11`; did you mean `T1`?"),
             ("0.1", "10.0", "10 is not a radius in pixels"),
             ("0.1", "0.01", "`attack.epsilons` has to rise"),
             ("\"8/255\"", "0.0", "`attack.epsilons` has to rise"),
@@ -351,9 +344,6 @@ samples = 100
             ("seeds = 2", "seeds = 0", "test.toml: `seeds` is 0 and has to be at least 1"),
             ("train = 512", "train = 100", "`subset.train` is 100 and has to be at least 128"),
             ("\"tarr\"", "\"simclr\"", "`methods` names `simclr` twice"),
-            ("\"F1\"", "\"T1\"", "`tables` names T1 twice"),
-            ("\"F1\"", "\"T6\"", "`tables` names T6, which shows `pairs`; add `pairs`"),
-            ("\"F1\"", "\"F2\"", "`tables` names F2, which shows `sweep`; add `sweep`"),
             (
                 "[bound]",
                 "[sweep]\nmethod = \"tarr\"\ndivergences = [\"l2\"]\nweights = [3.0, 1.0]\n[bound]",

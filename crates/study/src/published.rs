@@ -1,4 +1,4 @@
-//! Figures of others, each with its source: `published.toml` beside the methods and profiles.
+//! PublishedFigures of others, each with its source: `published.toml` beside the methods and profiles.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::pixels::Pixels;
 /// What others report of one method on one dataset, in one source.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
-pub struct Figures {
+pub struct PublishedFigures {
     /// Name of the method's file, without the ending.
     pub method: String,
     /// Name of the dataset.
@@ -44,7 +44,7 @@ pub enum Protocol {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    figures: Vec<Figures>,
+    figures: Vec<PublishedFigures>,
 }
 
 /// The figures in `<folder>/published.toml`; none if there is no such file.
@@ -52,7 +52,7 @@ struct File {
 /// # Errors
 /// If the file is faulty: an unknown key, an accuracy outside [0, 100], no figure or no source, or two entries that would
 /// stand in one place.
-pub fn read(folder: &Path) -> anyhow::Result<Vec<Figures>> {
+pub fn read(folder: &Path) -> anyhow::Result<Vec<PublishedFigures>> {
     let path = folder.join("published.toml");
     if !path.exists() {
         return Ok(Vec::new());
@@ -85,7 +85,7 @@ pub fn read(folder: &Path) -> anyhow::Result<Vec<Figures>> {
 ///
 /// # Errors
 /// With the first such name.
-pub fn check_methods(figures: &[Figures], methods: &[String]) -> anyhow::Result<()> {
+pub fn check_methods(figures: &[PublishedFigures], methods: &[String]) -> anyhow::Result<()> {
     match figures.iter().find(|entry| !methods.contains(&entry.method)) {
         Some(entry) => bail!(
             "published.toml names the method `{0}`, but there is no experiments/methods/{0}.toml",
@@ -95,7 +95,7 @@ pub fn check_methods(figures: &[Figures], methods: &[String]) -> anyhow::Result<
     }
 }
 
-impl Figures {
+impl PublishedFigures {
     fn place(&self) -> (&str, &str, Arch, f64) {
         (&self.method, &self.dataset, self.encoder, self.epsilon.value())
     }
@@ -108,7 +108,7 @@ mod tests {
     const GOOD: &str = "[[figures]]\nmethod = \"acl\"\ndataset = \"cifar10\"\nencoder = \"resnet18-cifar\"\n\
         protocol = \"linear\"\nepsilon = \"8/255\"\nclean = 78.0\nautoattack = 39.0\nsource = \"Somebody 2020, table 1\"\n";
 
-    fn parsed(text: &str) -> Result<Vec<Figures>, String> {
+    fn parsed(text: &str) -> Result<Vec<PublishedFigures>, String> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("published.toml"), text).unwrap();
         read(folder.path()).map_err(|error| format!("{error:#}"))

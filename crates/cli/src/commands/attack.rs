@@ -1,11 +1,14 @@
-//! `tarrl attack`
+//! `tarrl attack`: attacks one encoder and head.
 
 mod feature;
 mod findings;
-mod kind;
-mod saved;
+mod goal;
+mod outcome;
+mod plan;
+mod run;
+mod state;
 mod summary;
-mod work;
+mod target;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -18,17 +21,18 @@ use serde_json::{Map, Value, json};
 use tarrl_attacks::{Norm, Threat};
 use tarrl_data::{Catalog, Dataset};
 use tarrl_encoders::checkpoint::load_encoder;
-use tarrl_tensor::{Cpu, Key};
+use tarrl_eval::{DeviceHead, dataset_pixels, labels};
+use tarrl_tensor::{Cpu, DType, Key};
 
 use self::findings::Findings;
-use self::kind::{Kind, Plan};
-use self::saved::{Notebook, Progress};
+use self::plan::{Kind, Plan};
+use self::run::{initial, run};
+use self::state::{Progress, StateFile};
 use self::summary::Summary;
-use self::work::Work;
+use self::target::Target;
 use crate::workspace_root;
 use tarrl_study::jobs::write_atomic;
-use tarrl_study::stages::autoattack::pixels;
-use tarrl_study::stages::{head, labels};
+use tarrl_study::stages::head;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,9 +52,9 @@ images say about others. autoattack is the standard version with nothing left ou
 backward passes for each robust image, and few for others. Results do not depend on --batch or --threads.
 
 feature-l2, feature-cosine, feature-kl, instance-wise and feature-match are told no label: they move the representation,
-and the head says what the image is then taken for, at each of their looks.
+and the head predicts the class at each point that they evaluate.
 
-An attack that fails because gradients are hidden looks like a robust encoder. What attacks with gradients and labels
+An attack that fails because gradients are masked looks like a robust encoder. What attacks with gradients and labels
 show of that by themselves is always printed: gradients that were zero or no numbers, and images that fell to Square
 alone. --examine looks for more, with some 400 passes of each image. It asks whether outputs are random, probabilities
 or saturated, whether the loss jumps, and compares PGD with 20 steps to a single step, random points, another loss,
@@ -80,7 +84,7 @@ pub(crate) struct Attack {
     dataset: String,
 
     /// How perturbations are measured: linf, l2, l1, or l0 for pgd
-    #[arg(long, default_value = "linf", value_parser = norm)]
+    #[arg(long, default_value = "linf")]
     norm: Norm,
 
     /// Radius of the ball in pixels of [0, 1], such as 8/255 or 0.1; in l0 the number of values that may change
@@ -156,7 +160,7 @@ impl Attack {
                 data.classes.len()
             );
         }
-        let (x, y) = (pixels(&data, &device), labels(&data.labels));
+        let (x, y) = (dataset_pixels(&data, &device), labels(&data.labels));
         let features = encoder.dim();
         if features != head.features() || encoder.config().in_channels != x.shape()[3] {
             bail!(
@@ -171,43 +175,42 @@ impl Attack {
             );
         }
         let encoder = encoder.inference();
-        let classifier = head::Classifier::new(&head, &device);
+        let head = DeviceHead::new(&head, &device, DType::F32);
         let encode = |u: &tarrl_tensor::Tensor| encoder.forward(u);
-        let classify = |z: &tarrl_tensor::Tensor| classifier.logits(z);
+        let classify = |z: &tarrl_tensor::Tensor| head.forward(z);
         let keys: Vec<Key> = (0..y.len()).map(|i| Key::new(self.seed).fold("attack").fold(i)).collect();
         let ball = Threat::new(self.norm, self.epsilon).around(&x);
         let batch = self.batch as usize;
-        let work =
-            Work { plan: &plan, ball, labels: &y, keys: &keys, encode: &encode, classify: &classify, batch };
+        let target = Target { ball, labels: &y, keys: &keys, encode: &encode, classify: &classify, batch };
         let about = self.about(&plan, y.len())?;
-        let mut notes = self.notes(&about);
-        let from = self.interrupted(notes.as_mut(), &work)?;
+        let mut state = self.state(&about);
+        let from = self.interrupted(state.as_mut(), &plan, &target)?;
         let bar = bar(y.len() as u64);
-        let rows = work.run(from, notes.as_mut(), &mut |finished, broken| {
+        let images = run(&plan, &target, from, state.as_mut(), &mut |finished, broken| {
             bar.set_position(finished as u64);
             bar.set_message(format!("{broken} broken"));
         })?;
         bar.finish_and_clear();
         let title = format!("{}, {}, ε = {}", self.attack.name(), self.norm, self.epsilon);
-        let summary = Summary::new(title, &plan.names(), &rows);
+        let summary = Summary::new(title, &plan.names(), &images);
         print!("{}", summary.table());
-        let mut findings = Findings::of(&plan, &rows);
+        let mut findings = Findings::of(&plan, &images);
         if let Some(findings) = &mut findings {
             if self.examine {
-                findings.examine(&work);
+                findings.examine(&target);
             }
             print!("{}", findings.table());
         }
         if let Some(path) = &self.json {
             let mut report = about;
-            for part in [Some(summary.report(&rows, &y)), findings.as_ref().map(Findings::report)] {
+            for part in [Some(summary.report(&images, &y)), findings.as_ref().map(Findings::report)] {
                 report.extend(part.and_then(|part| part.as_object().cloned()).unwrap_or_default());
             }
             write(path, &Value::Object(report))?;
             println!("What became of each image: {}", path.display());
         }
-        if let Some(notes) = notes {
-            notes.close()?;
+        if let Some(state) = state {
+            state.remove()?;
         }
         Ok(())
     }
@@ -229,27 +232,32 @@ impl Attack {
         }
     }
 
-    fn notes(&self, about: &Map<String, Value>) -> Option<Notebook> {
+    fn state(&self, about: &Map<String, Value>) -> Option<StateFile> {
         // The same files under other names are the same attack.
         let mut about = about.clone();
         about.retain(|name, _| name != "checkpoint" && name != "head");
         let every = Duration::from_secs(self.save_every);
-        self.json.as_ref().map(|output| Notebook::beside(output, about, every))
+        self.json.as_ref().map(|output| StateFile::beside(output, about, every))
     }
 
-    /// Where an interrupted run of the same attack stopped; says so. Else the first page is written, so that a place
-    /// that cannot be written to is known before the work.
-    fn interrupted(&self, notes: Option<&mut Notebook>, work: &Work<'_>) -> anyhow::Result<Option<Progress>> {
-        let Some(notes) = notes else { return Ok(None) };
-        let found = notes.open()?;
+    /// The progress of an interrupted run of the same attack, which is announced. Without one the initial state is
+    /// written, so that a folder that cannot be written to is known before the attack begins.
+    fn interrupted(
+        &self,
+        state: Option<&mut StateFile>,
+        plan: &Plan,
+        target: &Target<'_>,
+    ) -> anyhow::Result<Option<Progress>> {
+        let Some(state) = state else { return Ok(None) };
+        let found = state.load()?;
         match &found {
             Some(progress) => eprintln!(
                 "going on with an interrupted attack, {} of {} images done: {}",
                 progress.finished(),
-                work.labels.len(),
-                notes.path().display()
+                target.labels.len(),
+                state.path().display()
             ),
-            None => notes.write(work.nothing_yet())?,
+            None => state.save(initial(plan, target))?,
         }
         Ok(found)
     }
@@ -280,10 +288,6 @@ fn bar(images: u64) -> ProgressBar {
     bar.with_style(style.expect("the template is valid"))
 }
 
-pub(super) fn norm(text: &str) -> Result<Norm, String> {
-    text.parse()
-}
-
 fn epsilon(text: &str) -> Result<f64, String> {
     let value = tarrl_attacks::fraction::parse(text).map_err(|error| error.to_string())?;
     if value >= 0.0 { Ok(value) } else { Err(format!("a radius is not negative, but this is {value}")) }
@@ -295,7 +299,7 @@ mod tests {
 
     #[test]
     fn senseless_values_are_refused_with_a_remedy() {
-        assert!(norm("l3").unwrap_err().contains("linf, l2, l1"));
+        assert!("l3".parse::<Norm>().unwrap_err().contains("linf, l2, l1"));
         assert!(epsilon("-1/255").unwrap_err().contains("not negative"));
         assert!(epsilon("8 of 255").unwrap_err().contains("8/255"));
     }

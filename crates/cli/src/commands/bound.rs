@@ -1,4 +1,4 @@
-//! `tarrl bound`
+//! `tarrl bound`: what stored certificates say about a head.
 
 mod heads;
 
@@ -10,13 +10,12 @@ use tarrl_bound::{KnnHead, LinearHead, RegressionHead};
 use tarrl_certify::{Certificate, Certificates, CertifiedChain, HeadReport};
 use tarrl_data::{Catalog, Dataset};
 use tarrl_encoders::InferenceEncoder;
-use tarrl_eval::{Interval, ProbeConfig, features, linear_probe};
+use tarrl_eval::{Interval, ProbeConfig, features, labels, linear_probe};
 use tarrl_tensor::Key;
 
 use self::heads::Head;
 use super::certify::{Chosen, Images, network, open};
 use tarrl_study::stages::head::BATCH;
-use tarrl_study::stages::labels;
 
 const EXAMPLES: &str = "\
 Examples:

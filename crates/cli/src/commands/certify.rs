@@ -1,4 +1,4 @@
-//! `tarrl certify`
+//! `tarrl certify`: certifies how far representations can move.
 
 use std::path::{Path, PathBuf};
 
@@ -8,12 +8,12 @@ use tarrl_attacks::{Norm, Threat};
 use tarrl_certify::{About, Certificates, CertifyConfig, Network, Slopes, certify};
 use tarrl_data::Catalog;
 use tarrl_encoders::{InferenceEncoder, checkpoint::load_encoder};
-use tarrl_eval::pixels;
+use tarrl_eval::{Displacements, dataset_pixels, displacement_attack, labels, median};
 use tarrl_tensor::{Arithmetic, Cpu, Key, Tensor};
 
 use crate::workspace_root;
 use tarrl_study::pixels::Pixels;
-use tarrl_study::stages::certify::{below, displaced, displacement_attack, distances, hash_of, median};
+use tarrl_study::stages::certify::hash_pixels;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +33,7 @@ pub(crate) struct Certify {
     encoder: PathBuf,
 
     /// Norm of the ball: linf, l2 or l1
-    #[arg(long, default_value = "linf", value_parser = super::attack::norm)]
+    #[arg(long, default_value = "linf")]
     norm: Norm,
 
     /// Radius ε of the ball, in pixels: a number, or a fraction such as 8/255
@@ -122,8 +122,15 @@ impl Certify {
         };
         let (samples, cost) = certify(&network, &chosen.pixels, &config)?;
         let radii: Vec<f64> = samples.iter().map(|c| c.radius()).collect();
-        let reached = reached(&encoder, &network, &chosen.pixels, &config.threat);
-        below(&reached, &radii, config.threat.epsilon)?;
+        let displacements = Displacements::measure(
+            &|x| encoder.forward(x),
+            &network,
+            &chosen.pixels,
+            &config.threat,
+            &samples,
+            &displacement_attack(&config.threat, 20, 3),
+            Key::new(0).fold("certify"),
+        )?;
         let n = samples.len();
         let certificates =
             Certificates { about: About { encoder: hash, samples: chosen.hash, config, cost }, samples };
@@ -138,7 +145,7 @@ impl Certify {
         );
         println!(
             "{:.2} times what PGD-20 with three restarts reaches, in the median",
-            median(radii.iter().zip(&reached).map(|(c, r)| c / r))
+            median(radii.iter().zip(&displacements.reached).map(|(c, r)| c / r))
         );
         println!("{:.0} forward passes and {:.0} rows substituted for each image", cost.forward, cost.rows);
         println!("The certificates: {}", self.out.display());
@@ -154,28 +161,18 @@ impl Images {
         let test = catalog.load(name).with_context(|| format!("dataset {name}"))?.test;
         let test = test.balanced_subset(self.samples / test.classes.len(), Key::new(0).fold("bound"))?;
         let device = Cpu { arithmetic: Arithmetic::Direct, ..Cpu::default() }.open();
-        let all: Vec<usize> = (0..test.len()).collect();
-        let pixels = pixels(&test, &all, &device);
-        let labels = test.labels.iter().map(|&label| label.into()).collect();
-        let hash = hash_of(&pixels);
-        Ok(Chosen { pixels, labels, hash })
+        let pixels = dataset_pixels(&test, &device);
+        let hash = hash_pixels(&pixels);
+        Ok(Chosen { pixels, labels: labels(&test.labels), hash })
     }
 }
 
-/// The encoder of a checkpoint, at rest, and the hash of its file.
+/// The encoder of a checkpoint in inference mode, and the hash of its file.
 pub(crate) fn open(path: &Path) -> anyhow::Result<(InferenceEncoder, String)> {
     let bytes =
         std::fs::read(path).with_context(|| format!("cannot read {}; check the path", path.display()))?;
     let device = Cpu { arithmetic: Arithmetic::Direct, ..Cpu::default() }.open();
     Ok((load_encoder(path, &device)?.inference(), blake3::hash(&bytes).to_hex().to_string()))
-}
-
-/// `(n)`: the displacement, in f64, that an attack without a task reaches.
-fn reached(encoder: &InferenceEncoder, network: &Network, x: &Tensor, threat: &Threat) -> Vec<f64> {
-    let attack = displacement_attack(20, 3);
-    let end = displaced(&|x| encoder.forward(x), x, threat, &attack, Key::new(0).fold("certify"));
-    let [end, clean] = [&end, x].map(|x| network.forward(x).array().to_f64());
-    distances(&end, &clean, network.features())
 }
 
 /// The network that certificates of an encoder speak of.

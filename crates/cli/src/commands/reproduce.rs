@@ -1,4 +1,4 @@
-//! `tarrl reproduce`
+//! `tarrl reproduce`: runs a study and writes its report.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,13 +10,11 @@ use tarrl_report::write;
 
 use crate::device::DeviceName;
 use crate::workspace_root;
-use tarrl_study::artifacts::Results;
+use tarrl_study::context::StudyContext;
 use tarrl_study::jobs::{Display, Plan, RunEnvironment, Runs, count, execute};
 use tarrl_study::profile::Profile;
-use tarrl_study::stages::StudyContext;
 use tarrl_study::study::Study;
-use tarrl_study::tables::Table;
-use tarrl_study::{machine, published};
+use tarrl_study::{artifacts, machine, published};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,8 +39,8 @@ pub(crate) struct Reproduce {
     profile: String,
 
     /// Only these tables and figures, and what they need
-    #[arg(long, value_name = "TABLE,..", value_delimiter = ',')]
-    pub(crate) only: Vec<Table>,
+    #[arg(long, value_name = "TABLE,..", value_delimiter = ',', value_parser = artifact)]
+    pub(crate) only: Vec<&'static str>,
 
     /// Number of seeds, instead of the profile's; cells become mean ± half-width over them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -81,6 +79,11 @@ pub(crate) struct Reproduce {
     device: DeviceName,
 }
 
+/// The id of a table or figure, given in any case.
+fn artifact(text: &str) -> Result<&'static str, String> {
+    artifacts::find(text).map(|artifact| artifact.id())
+}
+
 /// A number of minutes.
 fn minutes(text: &str) -> Result<f64, String> {
     match text.parse() {
@@ -96,38 +99,35 @@ impl Reproduce {
         let title = profile.title.clone();
         let catalog = Catalog::new(&self.datasets, &self.data);
         let device = self.device.open(self.threads.map_or(0, usize::from))?;
-        let mut lab = StudyContext::new(profile, catalog, device);
-        lab.published = published::read(&self.experiments)?;
-        lab.deadline =
+        let mut context = StudyContext::new(profile, catalog, device);
+        context.published = published::read(&self.experiments)?;
+        context.deadline =
             self.time_limit.map(|minutes| Instant::now() + Duration::from_secs_f64(60.0 * minutes));
-        let lab = Arc::new(lab);
-        let methods = self.experiments.join("methods");
-        let study = Study::new(&lab, &methods)?.only(&self.only)?;
+        let context = Arc::new(context);
+        let study = Study::new(&context, &self.experiments.join("methods"))?.only(&self.only)?;
         let runs = Runs::new(&self.out, &self.profile);
         if self.dry_run {
-            print!("{}", Plan::new(&study.graph, &runs).table());
-            if let Err(error) = lab.catalog.verify(&lab.profile.dataset) {
+            print!("{}", Plan::new(study.graph(), &runs).table());
+            if let Err(error) = context.catalog.verify(&context.profile.dataset) {
                 println!(
                     "before it can run: {error}\nhere: tarrl data fetch {0}, or tarrl data import FOLDER --as {0}",
-                    lab.profile.dataset
+                    context.profile.dataset
                 );
             }
             return Ok(());
         }
         let lock = runs.open()?;
-        let plan = Plan::new(&study.graph, &runs);
+        let plan = Plan::new(study.graph(), &runs);
         let done = plan.jobs.len() - plan.open().count();
         eprintln!("{title}");
         eprintln!("{}, {done} done already, in {}", count(plan.jobs.len()), runs.root().display());
         let display = Display::stderr(&plan);
-        let provenance = machine::provenance_on(workspace_root(), &lab.device);
-        let setting = RunEnvironment { provenance, device: lab.device.clone() };
-        let outcome = execute(&plan, &runs, &lock, &setting, lab.deadline, &display);
+        let provenance = machine::provenance_on(workspace_root(), &context.device);
+        let environment = RunEnvironment { provenance, device: context.device.clone() };
+        let summary = execute(&plan, &runs, &lock, &environment, context.deadline, &display);
         drop(display);
-        let finished = outcome.into_result()?;
-        let (methods, provenance) = (methods.as_path(), &setting.provenance);
-        let results = Results { lab: &lab, study: &study, methods, finished: &finished, provenance };
-        let report = results.report()?;
+        let finished = summary.into_result()?;
+        let report = study.report(&finished, &environment.provenance)?;
         let folder = runs.root().join("report");
         write(&report, &folder)?;
         for table in &report.tables {

@@ -1,168 +1,119 @@
-//! From the results of a study to its report.
+//! Artifacts: the tables and figures of a study, one file each, and their registry.
+//!
+//! To add one, write a file with a unit struct that implements [`Artifact`], and add it to [`REGISTRY`]; then name its id in
+//! a profile.
 
-mod beside;
+mod artifact;
+mod bound_scatter;
+mod bounds;
+mod cells;
+mod cost;
+mod epsilon_curve;
 mod examples;
-mod f1;
-mod f2;
-mod f3;
-mod t1;
-mod t5;
-mod t6;
-mod t7;
+mod objectives;
+mod published_columns;
+mod results;
+mod robustness;
+mod weight_sweep;
 
-use std::collections::BTreeMap;
-use std::path::Path;
+pub use artifact::{Artifact, Rendered};
+pub(crate) use cells::radius;
+pub use results::Results;
 
-use serde_json::Value;
-use tarrl_eval::Interval;
-use tarrl_report::{Estimate, Job, Provenance, Report};
+use tarrl_train::config::nearest;
 
-use crate::jobs::{Finished, Key};
-use crate::stages::{StudyContext, autoattack};
-use crate::study::{Row, Study};
-use crate::tables::Table;
+use crate::profile::Profile;
 
-/// Everything that tables and figures read.
-pub struct Results<'a> {
-    /// Profile, datasets and device.
-    pub lab: &'a StudyContext,
-    /// The jobs.
-    pub study: &'a Study,
-    /// The folder with the files of methods.
-    pub methods: &'a Path,
-    /// What every job gave.
-    pub finished: &'a BTreeMap<Key, Finished>,
-    /// What machine and version made them.
-    pub provenance: &'a Value,
+/// Every table and figure, in the order of a report.
+pub static REGISTRY: &[&dyn Artifact] = &[
+    &robustness::Robustness,
+    &bounds::Bounds,
+    &objectives::Objectives,
+    &cost::Cost,
+    &epsilon_curve::EpsilonCurve,
+    &weight_sweep::WeightSweep,
+    &bound_scatter::BoundScatter,
+];
+
+/// The artifact with an id, in any case.
+///
+/// # Errors
+/// A sentence that names the nearest id and all that are known.
+pub fn find(id: &str) -> Result<&'static dyn Artifact, String> {
+    REGISTRY.iter().copied().find(|artifact| artifact.id().eq_ignore_ascii_case(id)).ok_or_else(|| {
+        let known: Vec<&str> = REGISTRY.iter().map(|artifact| artifact.id()).collect();
+        let near = nearest(id, known.iter().copied());
+        let hint = near.map_or(String::new(), |near| format!("did you mean `{near}`? "));
+        format!("there is no table or figure `{id}`; {hint}known: {}", known.join(", "))
+    })
 }
 
-/// A table, or several that belong together, and what they show in sentences.
-type Made = anyhow::Result<(Vec<tarrl_report::Table>, Vec<String>)>;
-
-/// What makes the tables of one id.
-type Make<'a> = fn(&Results<'a>) -> Made;
-
-impl Results<'_> {
-    /// The report.
-    ///
-    /// # Errors
-    /// Fails if a result has an unexpected form.
-    pub fn report(&self) -> anyhow::Result<Report> {
-        let mut report = Report {
-            title: format!("TARRL: {}", self.lab.profile.title),
-            provenance: self.provenance(),
-            ..Report::default()
+/// The artifacts that a profile names, in the order of a report.
+///
+/// # Errors
+/// If an id is unknown or named twice, or an artifact lacks what it shows; the message names file, line and remedy.
+pub fn of_profile(profile: &Profile) -> anyhow::Result<Vec<&'static dyn Artifact>> {
+    let mut named = Vec::new();
+    for id in &profile.tables {
+        let fault = |reason: String| {
+            anyhow::anyhow!("{}: `tables`: {reason}", profile.place_of(&format!("\"{id}\"")))
         };
-        let tables: [(Table, Make<'_>); 4] = [
-            (Table::T1, |results| alone(t1::table(results))),
-            (Table::T5, t5::tables),
-            (Table::T6, |results| alone(t6::table(results))),
-            (Table::T7, |results| alone(t7::table(results))),
-        ];
-        for (_, make) in tables.into_iter().filter(|(table, _)| self.has(*table)) {
-            let (tables, findings) = make(self)?;
-            report.tables.extend(tables);
-            report.findings.extend(findings);
+        let artifact = find(id).map_err(fault)?;
+        if named.contains(&artifact.id()) {
+            return Err(fault(format!("{} is named twice; remove one", artifact.id())));
         }
-        if self.has(Table::F1) {
-            report.figures.push(f1::figure(self)?);
-            report.figures.extend(examples::figure(self)?);
+        artifact.requires(profile).map_err(|reason| fault(format!("{} {reason}", artifact.id())))?;
+        named.push(artifact.id());
+    }
+    Ok(REGISTRY.iter().copied().filter(|artifact| named.contains(&artifact.id())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_distinct_and_found_in_any_case() {
+        for (i, artifact) in REGISTRY.iter().enumerate() {
+            assert_eq!(find(&artifact.id().to_lowercase()).unwrap().id(), artifact.id());
+            assert!(REGISTRY[..i].iter().all(|other| other.id() != artifact.id()), "{}", artifact.id());
+            assert!(!artifact.title().is_empty());
         }
-        if self.has(Table::F2) {
-            report.figures.push(f2::figure(self)?);
-        }
-        if self.has(Table::F3) {
-            report.figures.push(f3::figure(self)?);
-        }
-        Ok(report)
     }
 
-    fn has(&self, table: Table) -> bool {
-        self.study.tables.contains_key(&table)
+    #[test]
+    fn an_unknown_id_is_answered_with_its_neighbor() {
+        let error = find("T11").err().unwrap();
+        assert_eq!(
+            error,
+            "there is no table or figure `T11`; did you mean `T1`? known: T1, T5, T6, T7, F1, F2, F3"
+        );
     }
 
-    /// The parsed results of one kind of job of a method, seed by seed.
-    fn of<T>(
-        &self,
-        row: &Row,
-        job: impl Fn(&crate::study::RowJobs) -> Key,
-        parse: impl Fn(&Finished) -> anyhow::Result<T>,
-    ) -> anyhow::Result<Vec<T>> {
-        row.seeds.iter().map(|jobs| parse(&self.finished[&job(jobs)])).collect()
-    }
-
-    /// The same of AutoAttack; empty if the profile does not run it.
-    fn autoattack(&self, row: &Row) -> anyhow::Result<Vec<autoattack::Output>> {
-        row.seeds.iter().filter_map(|jobs| jobs.autoattack).map(|key| self.finished[&key].parse()).collect()
-    }
-
-    fn facts(&self) -> Vec<(String, String)> {
-        let profile = &self.lab.profile;
-        let adversary = profile.adversary.map(|adversary| {
-            let steps = adversary.steps.map_or(String::new(), |steps| format!(", {steps} steps"));
-            ("adversary of the training".to_owned(), format!("{}{steps}", radius(adversary.epsilon.value())))
-        });
-        let backend = self.provenance["backend"].as_object().into_iter().flatten();
-        let backend =
-            backend.map(|(name, fact)| (name.clone(), fact.as_str().unwrap_or_default().to_owned()));
-        let peak =
-            self.study.graph.jobs().iter().filter_map(|job| self.finished[&job.key()].peak_bytes).max();
-        let peak = peak.map(|bytes| ("most memory of a job".to_owned(), format!("{} MB", bytes / 1_000_000)));
-        let dataset = ("dataset".to_owned(), profile.dataset.clone());
-        [dataset].into_iter().chain(adversary).chain(backend).chain(peak).collect()
-    }
-
-    fn provenance(&self) -> Provenance {
-        let text = |name: &str| match &self.provenance[name] {
-            Value::Null => "unknown".to_owned(),
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
+    #[test]
+    fn a_profile_that_lacks_what_an_artifact_shows_is_refused() {
+        let folder = crate::repository().join("experiments/profiles");
+        let smoke = Profile::read(&folder, "smoke").unwrap();
+        let profile = |tables: &[&str]| Profile {
+            tables: tables.iter().map(|&id| id.to_owned()).collect(),
+            pairs: Vec::new(),
+            sweep: None,
+            ..smoke.clone()
         };
-        let jobs = self.study.graph.jobs().iter();
-        Provenance {
-            version: format!("{} (commit {})", text("version"), text("commit")),
-            machine: format!("{}, {}, {}", text("cpu"), text("device"), text("rustc")),
-            command: "tarrl reproduce".into(),
-            seeds: (0..u64::from(self.lab.profile.seeds)).collect(),
-            jobs: jobs
-                .map(|job| Job {
-                    key: job.key().to_string(),
-                    title: format!("{}: {}", job.spec().stage.kind, job.spec().name),
-                })
-                .collect(),
-            facts: self.facts(),
+        let ids = |tables| -> Vec<&str> {
+            of_profile(&profile(tables)).unwrap().iter().map(|artifact| artifact.id()).collect()
+        };
+        assert_eq!(ids(&["F1", "t1"]), ["T1", "F1"]);
+        for (tables, expected) in [
+            (&["T1", "T11"][..], "there is no table or figure `T11`; did you mean `T1`?"),
+            (&["T1", "t1"], "T1 is named twice; remove one"),
+            (&["T6"], "T6 shows `pairs`; add `pairs` or remove it"),
+            (&["F2"], "F2 shows `sweep`; add `sweep` or remove it"),
+        ] {
+            let error = of_profile(&profile(tables)).err().unwrap().to_string();
+            assert!(error.contains("smoke.toml") && error.contains(expected), "{error}");
         }
+        let line = of_profile(&profile(&["T6"])).err().unwrap().to_string();
+        assert!(line.contains("smoke.toml:13: `tables`: T6"), "{line}");
     }
-}
-
-/// One table as a list.
-fn alone(made: anyhow::Result<(tarrl_report::Table, Vec<String>)>) -> Made {
-    made.map(|(table, findings)| (vec![table], findings))
-}
-
-/// An accuracy in per cent from counts of correct images, one count for each seed: over seeds where there are
-/// several, else over the images of the one.
-fn accuracy(counts: &[(usize, usize)]) -> Estimate {
-    let interval = match counts {
-        [(correct, n)] => Interval::accuracy(*correct, *n),
-        _ => Interval::over_seeds(&counts.iter().map(|&(c, n)| c as f64 / n as f64).collect::<Vec<_>>()),
-    };
-    estimate(interval, 100.0)
-}
-
-fn estimate(interval: Interval, scale: f64) -> Estimate {
-    Estimate { mean: interval.mean * scale, half_width: Some(interval.half_width * scale), n: interval.n }
-}
-
-/// What the intervals of a report are over.
-fn interval_note(lab: &StudyContext) -> String {
-    match lab.profile.seeds {
-        1 => "One seed: ± is half of a 95 % interval over the test images, and says nothing about another training.".into(),
-        n => format!("Mean ± half of a 95 % interval over {n} seeds (Student's t)."),
-    }
-}
-
-/// A radius as tables show it.
-fn radius(epsilon: f64) -> String {
-    format!("ε = {}", (epsilon * 1e4).round() / 1e4)
 }

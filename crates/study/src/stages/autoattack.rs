@@ -1,4 +1,4 @@
-//! Accuracy under AutoAttack at the radii of the tables, through encoder and head together.
+//! AutoAttack stage: accuracy under AutoAttack at the radii of the tables, through encoder and head together.
 
 use std::sync::Arc;
 
@@ -6,68 +6,74 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_attacks::{AttackSpec, AutoAttack, Ball, Progress, RunConfig, SuiteOutcome, SuiteRun, Threat};
-use tarrl_data::Dataset;
-use tarrl_encoders::Arch;
-use tarrl_tensor::{Array, Key as Random, Tensor};
+use tarrl_data::Manifest;
+use tarrl_eval::{DeviceHead, labels};
+use tarrl_tensor::{Array, DType, Key as Random, Tensor};
 
-use super::attack::Level;
-use super::{StudyContext, head, labels, pretrain};
+use super::attack::RobustLevel;
+use super::head::HeadResult;
+use crate::context::StudyContext;
 use crate::jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "autoattack", version: 1 };
 
-/// What an AutoAttack job gives.
+/// The output of an AutoAttack job.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Output {
+pub struct AutoAttackResult {
     /// Test images.
     pub n: usize,
     /// Images that are classified correctly without attack.
     pub clean_correct: usize,
     /// One for each radius of the tables, smallest first.
-    pub levels: Vec<Level>,
+    pub levels: Vec<RobustLevel>,
 }
 
 /// A job that runs the standard version of AutoAttack on `images` test images, balanced over the classes, and the
 /// classifier made of the encoder of `pretrain` and the head of `head`.
-pub fn job(lab: &Arc<StudyContext>, [pretrain, head]: [Key; 2], images: usize, name: &str, seed: u64) -> Job {
+pub fn job(
+    study: &Arc<StudyContext>,
+    [pretrain, head]: [Key; 2],
+    manifest: &Manifest,
+    images: usize,
+    name: &str,
+    seed: u64,
+) -> Job {
     let attack = AutoAttack::default();
-    let radii: Vec<f64> = lab.profile.attack.epsilons.iter().map(|e| e.value()).collect();
+    let radii: Vec<f64> = study.profile.attack.epsilons.iter().map(|e| e.value()).collect();
     let spec = Spec {
         name: name.to_owned(),
         stage: STAGE,
         seed,
-        config: json!({"attack": attack, "radii": radii, "images": images, "subset": lab.profile.subset}),
+        config: json!({"attack": attack, "radii": radii, "images": images, "subset": study.profile.subset}),
         inputs: vec![pretrain, head],
         // About half of the images go through all of the first radius.
-        seconds: 4.0 * pretrain::macs(lab.profile.encoder.arch) / pretrain::macs(Arch::ConvSmall)
-            * lab.profile.encoder.width.powi(2)
-            * images as f64,
+        seconds: 4.0 / 14.7e6 * study.multiply_adds(manifest) * images as f64,
     };
-    let lab = lab.clone();
+    let study = study.clone();
     Job::new(spec, move |context| {
-        let data = lab.images()?.test;
+        let data = study.images()?.test;
         let data = data.balanced_subset(
             images.min(data.len()) / data.classes.len(),
             Random::new(0).fold("autoattack"),
         )?;
-        let encoder = lab.encoder(&context.input(0).folder)?;
-        let head = head::parse(context.input(1))?.head.head();
-        let (pixels, truth) = (lab.pixels(&data), labels(&data.labels));
-        let logits = head::Classifier::new(&head, &lab.device);
-        let logits = |x: &Tensor| logits.logits(&encoder.forward(x));
+        let encoder = study.encoder(&context.input(0).folder)?;
+        let head = context.input(1).parse::<HeadResult>()?.head.head();
+        let (pixels, truth) = (study.pixels(&data), labels(&data.labels));
+        let head = DeviceHead::new(&head, &study.device, DType::F32);
+        let logits = |x: &Tensor| head.forward(&encoder.forward(x));
         let key = Random::new(context.seed()).fold("autoattack");
         let n = truth.len();
-        let mut output = Output { n, clean_correct: 0, levels: Vec::new() };
+        let mut output = AutoAttackResult { n, clean_correct: 0, levels: Vec::new() };
         let mut alive: Vec<usize> = (0..n).collect();
         let (mut forward, mut backward) = (0.0, 0.0);
         for (number, &epsilon) in radii.iter().enumerate() {
             let rows: Vec<u32> = alive.iter().map(|&i| i as u32).collect();
-            let x = pixels.gather(0, &Array::new(&lab.device, [rows.len()], &rows));
+            let x = pixels.gather(0, &Array::new(&study.device, [rows.len()], &rows));
             let y: Vec<u32> = alive.iter().map(|&i| truth[i]).collect();
             let keys: Vec<Random> = alive.iter().map(|&i| key.fold(i).fold(epsilon.to_bits())).collect();
             let threat = Threat::linf(epsilon);
-            let setup = Setup { parts: attack.parts(threat.norm), config: attack.run };
-            let found = run(&setup, threat.around(&x), &y, &keys, &logits, &mut |progress| {
+            let suite = Suite { parts: attack.parts(threat.norm), config: attack.run };
+            let found = suite.run(threat.around(&x), &y, &keys, &logits, &mut |progress| {
                 let done = (number * n + n - alive.len() + progress.finished) as u64;
                 context.progress(done, (radii.len() * n) as u64, &format!("ε = {epsilon}"));
             });
@@ -81,48 +87,42 @@ pub fn job(lab: &Arc<StudyContext>, [pretrain, head]: [Key; 2], images: usize, n
             backward += found.backward.iter().map(|&p| f64::from(p)).sum::<f64>() / n as f64;
             alive =
                 alive.iter().zip(&found.success).filter(|(_, broken)| !**broken).map(|(&i, _)| i).collect();
-            output.levels.push(Level { epsilon, correct: alive.len(), forward, backward });
+            output.levels.push(RobustLevel { epsilon, correct: alive.len(), forward, backward });
         }
         serde_json::to_value(output).context("the accuracies as JSON")
     })
 }
 
-/// Which attacks run, and how.
-pub struct Setup {
-    /// The attacks in their order.
-    pub parts: Vec<AttackSpec>,
-    /// How they run.
-    pub config: RunConfig,
+/// The attacks of a suite in their order, and how they run.
+struct Suite {
+    parts: Vec<AttackSpec>,
+    config: RunConfig,
 }
 
-/// Runs a suite to its end and says after each round how far it is.
-pub fn run(
-    setup: &Setup,
-    ball: Ball,
-    labels: &[u32],
-    keys: &[Random],
-    logits: &dyn Fn(&Tensor) -> Tensor,
-    progress: &mut dyn FnMut(&Progress),
-) -> SuiteOutcome {
-    let mut run = SuiteRun::new(ball, labels, keys, setup.parts.clone(), setup.config);
-    let mut rounds = 0u64;
-    while run.round(&|u, _| logits(u)) {
-        rounds += 1;
-        if rounds.is_multiple_of(16) {
-            progress(&run.progress());
+impl Suite {
+    /// Runs to the end and reports the progress every sixteen rounds.
+    fn run(
+        &self,
+        ball: Ball,
+        labels: &[u32],
+        keys: &[Random],
+        logits: &dyn Fn(&Tensor) -> Tensor,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> SuiteOutcome {
+        let mut run = SuiteRun::new(ball, labels, keys, self.parts.clone(), self.config);
+        let mut rounds = 0u64;
+        while run.round(&|u, _| logits(u)) {
+            rounds += 1;
+            if rounds.is_multiple_of(16) {
+                progress(&run.progress());
+            }
         }
+        progress(&run.progress());
+        run.finish()
     }
-    progress(&run.progress());
-    run.finish()
 }
 
-/// Images as pixels in \[0, 1\]: `(n, h, w, c)`.
-pub fn pixels(data: &Dataset, device: &tarrl_tensor::Device) -> Tensor {
-    let all: Vec<usize> = (0..data.len()).collect();
-    Array::from_ndarray(device, &data.batch(&all)).into()
-}
-
-impl Output {
+impl AutoAttackResult {
     /// Images that survive every attack up to the radius `epsilon`, which is one of the levels'.
     ///
     /// # Panics

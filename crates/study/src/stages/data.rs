@@ -1,4 +1,4 @@
-//! The stage at the root of every study: the dataset is there and is what its manifest says.
+//! Data stage, the root of every study: checks that the dataset is there and is what its manifest says.
 
 use anyhow::Context;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! A linear head and nearest neighbors on the frozen representations.
+//! Head stage: a linear head and nearest neighbors on frozen representations.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,20 +8,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_bound::LinearHead;
 use tarrl_encoders::checkpoint::{Metadata, Stored, Tensors, Values, load_tensors, save_tensors};
-use tarrl_eval::{Diagnostics, Knn, ProbeConfig, diagnose, features, linear_probe};
-use tarrl_tensor::{DType, Device, Key as Random, Tensor};
+use tarrl_eval::{Diagnostics, Knn, ProbeConfig, diagnose, features, labels, linear_probe};
+use tarrl_tensor::Key as Random;
 
-use super::{StudyContext, labels};
-use crate::jobs::{Finished, Job, Key, Spec, Stage};
+use crate::context::StudyContext;
+use crate::jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "head", version: 2 };
 
 /// The file with the head.
 pub const HEAD: &str = "head.safetensors";
 
-/// What a head job gives.
+/// The output of a head job.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Output {
+pub struct HeadResult {
     /// The linear head for the classes of the dataset, trained on clean images.
     pub head: Weights,
     /// The chosen weight of its squared norm.
@@ -61,22 +61,22 @@ impl Weights {
 }
 
 /// A job that fits the head of the encoder that `pretrain` leaves.
-pub fn job(lab: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> Job {
+pub fn job(study: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> Job {
     let spec = Spec {
         name: name.to_owned(),
         stage: STAGE,
         seed,
-        config: json!({"probe": ProbeConfig::default(), "subset": lab.profile.subset}),
+        config: json!({"probe": ProbeConfig::default(), "subset": study.profile.subset}),
         inputs: vec![pretrain],
         seconds: 4.0,
     };
-    let lab = lab.clone();
+    let study = study.clone();
     Job::new(spec, move |context| {
-        let images = lab.images()?;
-        let encoder = lab.encoder(&context.input(0).folder)?;
+        let images = study.images()?;
+        let encoder = study.encoder(&context.input(0).folder)?;
         let encode = |x: &_| encoder.forward(x);
-        let train = features(&encode, &images.train, &lab.device, BATCH);
-        let test = features(&encode, &images.test, &lab.device, BATCH);
+        let train = features(&encode, &images.train, &study.device, BATCH);
+        let test = features(&encode, &images.test, &study.device, BATCH);
         let (train_labels, test_labels) = (labels(&images.train.labels), labels(&images.test.labels));
         let key = Random::new(context.seed()).fold("probe");
         let probe =
@@ -84,7 +84,7 @@ pub fn job(lab: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> Job
         context.log(&format!("linear head: l2 {:.1e}, {} iterations", probe.l2, probe.iterations));
         save(&context.output(HEAD), &probe.head)?;
         let neighbors = Knn::NEAR.predict(&train, &train_labels, &test);
-        let output = Output {
+        let output = HeadResult {
             head: Weights::of(&probe.head),
             l2: probe.l2,
             knn_correct: neighbors.iter().zip(&test_labels).filter(|(a, b)| a == b).count(),
@@ -129,36 +129,6 @@ pub fn load(path: &Path) -> anyhow::Result<LinearHead> {
             path.display()
         ),
     }
-}
-
-/// A head on a device, so that gradients go through it into the encoder.
-pub struct Classifier {
-    /// `(d, k)`
-    weight: Tensor,
-    /// `(1, k)`
-    bias: Tensor,
-}
-
-impl Classifier {
-    /// The head in 32 bits.
-    pub fn new(head: &LinearHead, device: &Device) -> Self {
-        let (k, d) = (head.classes(), head.features());
-        let put = |shape: [usize; 2], v: &[f64]| Tensor::new(device, shape, v).cast(DType::F32);
-        Self { weight: put([k, d], head.weight()).t(), bias: put([1, k], head.bias()) }
-    }
-
-    /// Logits `(n, k)` of representations `(n, d)`.
-    pub fn logits(&self, z: &Tensor) -> Tensor {
-        &z.matmul(&self.weight) + &self.bias
-    }
-}
-
-/// The output of a finished head job.
-///
-/// # Errors
-/// Fails if it has another form.
-pub fn parse(finished: &Finished) -> anyhow::Result<Output> {
-    finished.parse()
 }
 
 /// Images in memory at a time.

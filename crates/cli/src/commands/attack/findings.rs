@@ -1,12 +1,13 @@
-//! Signs of masked gradients: those that an attack shows by itself, and those that are looked for.
+//! Signs of gradient masking: those that an attack shows by itself, and those that further attacks find.
 
 use anyhow::bail;
 use serde_json::{Value, json};
 use tarrl_attacks::masking::{Finding, Sign, dead_gradient, square_wins};
-use tarrl_attacks::{Classifier, Examination, Flags, Norm, Pgd, Threat, examine};
+use tarrl_attacks::{Classifier, Examination, Flags, Pgd, Threat, examine};
 
-use super::kind::Plan;
-use super::work::{Row, Work};
+use super::outcome::ImageOutcome;
+use super::plan::Plan;
+use super::target::Target;
 
 /// What was noticed of an attack that sees gradients and labels.
 pub(super) struct Findings {
@@ -20,28 +21,28 @@ pub(super) struct Findings {
 
 impl Findings {
     /// Of a finished attack on all images; `None` if it sees no gradients or no labels.
-    pub(super) fn of(plan: &Plan, rows: &[Row]) -> Option<Self> {
+    pub(super) fn of(plan: &Plan, images: &[ImageOutcome]) -> Option<Self> {
         if !plan.sees_gradients_and_labels() {
             return None;
         }
-        let flags: Vec<Flags> = rows.iter().map(|row| row.flags).collect();
-        let broken: Vec<bool> = rows.iter().map(|row| row.broken).collect();
+        let flags: Vec<Flags> = images.iter().map(|image| image.flags).collect();
+        let broken: Vec<bool> = images.iter().map(|image| image.broken).collect();
         let mut attack: Vec<Finding> = dead_gradient(&flags, &broken).into_iter().collect();
         if let Plan::Suite(parts, _) = plan {
-            let origins: Vec<_> = rows.iter().map(|row| row.origin.clone()).collect();
+            let origins: Vec<_> = images.iter().map(|image| image.origin.clone()).collect();
             attack.extend(square_wins(parts, &origins));
         }
         Some(Findings { attack, examination: None, any_left: broken.contains(&false) })
     }
 
     /// Looks for more, with attacks of its own.
-    pub(super) fn examine(&mut self, work: &Work<'_>) {
+    pub(super) fn examine(&mut self, target: &Target<'_>) {
         eprintln!("examining whether gradients are masked, some 400 passes of each image");
-        let threat = work.ball.threat();
-        let config = examination(threat, work.batch);
-        let logits = |u: &tarrl_tensor::Tensor| work.logits(u);
-        let classifier = Classifier { logits: &logits, labels: work.labels };
-        let found = examine(classifier, work.ball.center(), threat, &config, work.keys);
+        let threat = target.ball.threat();
+        let config = examination(threat, target.batch);
+        let logits = |u: &tarrl_tensor::Tensor| target.logits(u);
+        let classifier = Classifier { logits: &logits, labels: target.labels };
+        let found = examine(classifier, target.ball.center(), threat, &config, target.keys);
         self.examination = Some((config, found));
     }
 
@@ -114,11 +115,8 @@ pub(super) fn check(plan: &Plan, epsilon: f64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Twenty steps that together reach two and a half times as far as the ball; in l0 each changes one value more.
 fn examination(threat: &Threat, batch: usize) -> Examination {
-    let steps = 20;
-    let step_size = if threat.norm == Norm::L0 { 1.0 } else { 2.5 * threat.epsilon / steps as f64 };
-    Examination { pgd: Pgd { steps, step_size, ..Pgd::default() }, batch, ..Examination::default() }
+    Examination { pgd: Pgd::usual(threat, 20), batch, ..Examination::default() }
 }
 
 fn name(sign: Sign) -> String {
@@ -127,21 +125,24 @@ fn name(sign: Sign) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kind::Kind;
+    use super::super::plan::Kind;
     use super::*;
-    use tarrl_attacks::Origin;
+    use tarrl_attacks::{Norm, Origin};
 
-    fn rows() -> Vec<Row> {
+    fn images() -> Vec<ImageOutcome> {
         let by = |attack: &str| Some(Origin { attack: attack.to_owned(), ..Origin::default() });
-        let fallen = Row { broken: true, origin: by("square"), ..Row::default() };
-        let flat = Row { flags: Flags { zero_gradient: true, ..Flags::default() }, ..Row::default() };
-        vec![fallen, flat, Row::default()]
+        let fallen = ImageOutcome { broken: true, origin: by("square"), ..ImageOutcome::default() };
+        let flat = ImageOutcome {
+            flags: Flags { zero_gradient: true, ..Flags::default() },
+            ..ImageOutcome::default()
+        };
+        vec![fallen, flat, ImageOutcome::default()]
     }
 
     #[test]
     fn signs_block_unless_no_image_is_left() {
         let plan = Kind::Autoattack.plan(Norm::Linf, 0.1, 8).unwrap();
-        let findings = Findings::of(&plan, &rows()).unwrap();
+        let findings = Findings::of(&plan, &images()).unwrap();
         let report = findings.report();
         let of = |i: usize, name: &str| report["findings"][i][name].clone();
         assert_eq!((of(0, "sign"), of(0, "samples")), (json!("dead-gradient"), json!([1])));
@@ -152,7 +153,7 @@ mod tests {
         assert!(text.contains("| dead-gradient           | attack      |      1 | yes      |"), "{text}");
         assert!(text.ends_with("it may be too high.\n"), "{text}");
 
-        let nobody = Findings::of(&plan, &rows()[..1]).unwrap();
+        let nobody = Findings::of(&plan, &images()[..1]).unwrap();
         assert_eq!(nobody.report()["conclusive"], true);
         assert!(nobody.table().contains("| black-box-wins          | attack      |      1 | no       |"));
         assert!(!nobody.table().contains("inconclusive"));
@@ -161,7 +162,7 @@ mod tests {
     #[test]
     fn an_attack_that_sees_no_labels_has_no_findings() {
         let plan = |kind: Kind| kind.plan(Norm::Linf, 0.1, 8).unwrap();
-        assert!(Findings::of(&plan(Kind::FeatureL2), &rows()).is_none());
+        assert!(Findings::of(&plan(Kind::FeatureL2), &images()).is_none());
         assert!(check(&plan(Kind::Square), 0.1).is_err() && check(&plan(Kind::Pgd), 0.0).is_err());
         assert!(check(&plan(Kind::Pgd), 0.1).is_ok());
     }

@@ -1,13 +1,14 @@
-//! What is printed and written of an attack.
+//! Attack summary: the printed table and the JSON report.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tarrl_eval::{CONFIDENCE, accuracy_lower, accuracy_upper};
+use tarrl_bound::confidence::{accuracy_lower, accuracy_upper};
+use tarrl_eval::CONFIDENCE;
 
-use super::work::Row;
+use super::outcome::ImageOutcome;
 
-/// What the table shows.
+/// Accuracies after each attack, and the mean cost.
 pub(super) struct Summary {
     title: String,
     n: usize,
@@ -20,11 +21,11 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// Of all images; `names` are the attacks in their order.
-    pub(super) fn new(title: String, names: &[&str], rows: &[Row]) -> Self {
-        let n = rows.len();
+    /// The summary of all images; `names` are the attacks in their order.
+    pub(super) fn new(title: String, names: &[&str], images: &[ImageOutcome]) -> Self {
+        let n = images.len();
         let mut broken: BTreeMap<&str, usize> = BTreeMap::new();
-        for origin in rows.iter().filter(|row| row.broken).filter_map(|row| row.origin.as_ref()) {
+        for origin in images.iter().filter(|row| row.broken).filter_map(|row| row.origin.as_ref()) {
             *broken.entry(origin.attack.as_str()).or_default() += 1;
         }
         let mut left = n;
@@ -34,8 +35,10 @@ impl Summary {
             left -= by;
             lines.push((name.to_owned(), by, left));
         }
-        let mean = |of: fn(&Row) -> u32| rows.iter().map(|row| f64::from(of(row))).sum::<f64>() / n as f64;
-        let mut distances: Vec<f64> = rows.iter().filter_map(|row| row.distance).collect();
+        let mean = |of: fn(&ImageOutcome) -> u32| {
+            images.iter().map(|row| f64::from(of(row))).sum::<f64>() / n as f64
+        };
+        let mut distances: Vec<f64> = images.iter().filter_map(|row| row.distance).collect();
         distances.sort_by(f64::total_cmp);
         let distance = distances.get(distances.len() / 2).copied();
         Summary {
@@ -68,13 +71,13 @@ impl Summary {
     }
 
     /// Clean and robust accuracy with their intervals, and every image.
-    pub(super) fn report(&self, rows: &[Row], labels: &[u32]) -> Value {
+    pub(super) fn report(&self, images: &[ImageOutcome], labels: &[u32]) -> Value {
         let accuracy = |correct: usize| {
             let (low, high) = interval(correct, self.n);
             let accuracy = correct as f64 / self.n as f64;
             json!({"correct": correct, "n": self.n, "accuracy": accuracy, "low": low, "high": high})
         };
-        let sample = |(index, (row, label)): (usize, (&Row, &u32))| {
+        let sample = |(index, (row, label)): (usize, (&ImageOutcome, &u32))| {
             json!({
                 "index": index, "label": label, "robust": !row.broken, "margin": row.margin,
                 "distance": row.distance, "broken_by": row.origin.as_ref().filter(|_| row.broken),
@@ -86,7 +89,7 @@ impl Summary {
             "interval": "clopper-pearson",
             "clean": accuracy(self.lines[0].2),
             "robust": accuracy(self.lines[self.lines.len() - 1].2),
-            "samples": rows.iter().zip(labels).enumerate().map(sample).collect::<Vec<_>>(),
+            "samples": images.iter().zip(labels).enumerate().map(sample).collect::<Vec<_>>(),
         })
     }
 }
@@ -103,28 +106,28 @@ mod tests {
     use tarrl_attacks::Origin;
 
     /// One lost from the start, four to APGD, five left.
-    fn rows() -> Vec<Row> {
-        let by = |attack: Option<&str>| Row {
+    fn images() -> Vec<ImageOutcome> {
+        let by = |attack: Option<&str>| ImageOutcome {
             broken: attack.is_some(),
             origin: attack.map(|attack| Origin { attack: attack.to_owned(), ..Origin::default() }),
             forward: 7,
             backward: 3,
-            ..Row::default()
+            ..ImageOutcome::default()
         };
         [vec![by(Some("clean"))], vec![by(Some("apgd-ce")); 4], vec![by(None); 5]].concat()
     }
 
     #[test]
     fn the_table_adds_up() {
-        let text = Summary::new("autoattack".into(), &["apgd-ce", "square"], &rows()).table();
+        let text = Summary::new("autoattack".into(), &["apgd-ce", "square"], &images()).table();
         assert!(text.contains("| apgd-ce       |      4 |    5 |   50.0 % |    18.7 … 81.3 |"), "{text}");
         assert!(text.ends_with("7 forward, 3 backward.\n") && !text.contains("distance"), "{text}");
     }
 
     #[test]
     fn the_report_has_the_interval_and_every_image() {
-        let summary = Summary::new("autoattack".into(), &["apgd-ce", "square"], &rows());
-        let report = summary.report(&rows(), &[3; 10]);
+        let summary = Summary::new("autoattack".into(), &["apgd-ce", "square"], &images());
+        let report = summary.report(&images(), &[3; 10]);
         assert_eq!((&report["clean"]["correct"], &report["robust"]["correct"]), (&9.into(), &5.into()));
         // Beta quantiles: half of ten, 95 %.
         let near = |name: &str, wanted: f64| (report["robust"][name].as_f64().unwrap() - wanted).abs() < 1e-4;

@@ -1,4 +1,4 @@
-//! Heads of every kind that stored certificates speak about, from JSON, and attacks on them.
+//! Heads from JSON: linear, MLP and regression, and attacks on them.
 
 use std::path::Path;
 
@@ -6,11 +6,12 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 use tarrl_attacks::{LabelLoss, Pgd, Start, Threat, attack_classifier, pgd};
 use tarrl_bound::{LinearHead, MlpHead, RegressionHead};
-use tarrl_tensor::{Key, Tensor, Transpose};
+use tarrl_eval::DeviceHead;
+use tarrl_tensor::{Key, Tensor};
 
 use tarrl_study::stages::head::Weights;
 
-/// A head as its file says it.
+/// A head as it stands in its file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 enum Stored {
@@ -38,7 +39,7 @@ pub(super) enum Head {
     Regression { head: RegressionHead, layer: Layer, targets: Vec<f64> },
 }
 
-/// `W z + b` with `W (outputs, inputs)`.
+/// `W z + b` with `W (outputs, inputs)`, as plain numbers.
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
     weight: Vec<f64>,
@@ -84,18 +85,19 @@ impl Head {
         };
         match self {
             Head::Linear(head) => {
-                let layer = Layer { weight: head.weight().to_vec(), bias: head.bias().to_vec() };
-                classify(&|u| layer.apply(&encode(u)))
+                let head = DeviceHead::new(head, x.device(), x.dtype());
+                classify(&|u| head.forward(&encode(u)))
             }
-            Head::Mlp { layers: [first, second], .. } => {
-                classify(&|u| second.apply(&first.apply(&encode(u)).relu()))
+            Head::Mlp { layers, .. } => {
+                let [first, second] = layers.each_ref().map(|layer| layer.on_device(x));
+                classify(&|u| second.forward(&first.forward(&encode(u)).relu()))
             }
             Head::Regression { layer, targets, .. } => {
-                let o = layer.bias.len();
+                let (o, head) = (layer.bias.len(), layer.on_device(x));
                 let error = |u: &Tensor, of: &[usize]| {
-                    let aim: Vec<f64> = of.iter().flat_map(|&i| targets[i * o..][..o].to_vec()).collect();
-                    let aim = Tensor::new(u.device(), [of.len(), o], &aim).cast(u.dtype());
-                    (&layer.apply(&encode(u)) - &aim).square().sum(1).reshape([of.len()])
+                    let target: Vec<f64> = of.iter().flat_map(|&i| targets[i * o..][..o].to_vec()).collect();
+                    let target = Tensor::new(u.device(), [of.len(), o], &target).cast(u.dtype());
+                    (&head.forward(&encode(u)) - &target).square().sum(1).reshape([of.len()])
                 };
                 pgd(x, &error, threat, &Pgd { start: Start::Random, ..attack }, &keys).best
             }
@@ -113,10 +115,9 @@ impl Layer {
         self.weight.chunks(self.inputs()).collect()
     }
 
-    fn apply(&self, z: &Tensor) -> Tensor {
-        let tensor = |shape: &[usize], values: &[f64]| Tensor::new(z.device(), shape, values).cast(z.dtype());
-        let weight = tensor(&[self.bias.len(), self.inputs()], &self.weight);
-        &z.matmul_with(&weight, Transpose::RIGHT) + &tensor(&[self.bias.len()], &self.bias)
+    /// The map where the images `x` are.
+    fn on_device(&self, x: &Tensor) -> DeviceHead {
+        DeviceHead::from_rows(&self.weight, &self.bias, x.device(), x.dtype())
     }
 }
 

@@ -1,21 +1,21 @@
-//! The attacks that the command knows, by name.
+//! Attack plans: the attacks that the command knows by name, with their settings.
 
-use super::feature::Goal;
+use super::goal::Goal;
 use clap::ValueEnum;
 use tarrl_attacks::represent::Distance;
 use tarrl_attacks::{
     Apgd, AttackSpec, AutoAttack, CarliniWagner, DeepFool, Fab, HopSkipJump, LabelLoss, Norm, Pgd, RunConfig,
-    Square, Version,
+    Square, Threat, Version,
 };
 
-/// What is run.
+/// An attack by its name.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 pub(super) enum Kind {
     /// AutoAttack, standard: apgd-ce, apgd-t, fab-t, square
     Autoattack,
     /// AutoAttack, plus: more restarts, and the attacks without targets
     AutoattackPlus,
-    /// AutoAttack, rand: apgd-ce and apgd-dlr with twenty draws of each look; for encoders that are random
+    /// AutoAttack, rand: apgd-ce and apgd-dlr with twenty draws of each evaluation; for random encoders
     AutoattackRand,
     /// APGD on the cross-entropy
     ApgdCe,
@@ -96,7 +96,11 @@ impl Kind {
             Kind::FabT => part(AttackSpec::FabTargeted { targets: 9, config: Fab::default() }),
             Kind::Square => part(AttackSpec::Square { config: Square::default() }),
             Kind::Fgsm => Plan::Batches(Single::Pgd(Pgd { early_stop: true, ..Pgd::single_step(epsilon) })),
-            Kind::Pgd => Plan::Batches(Single::Pgd(pgd(norm, epsilon))),
+            Kind::Pgd => Plan::Batches(Single::Pgd(Pgd {
+                restarts: 5,
+                early_stop: true,
+                ..Pgd::usual(&Threat::new(norm, epsilon), 50)
+            })),
             Kind::Cw => Plan::Batches(Single::CarliniWagner(CarliniWagner::default())),
             Kind::Deepfool => Plan::Batches(Single::DeepFool(DeepFool::default())),
             Kind::HopSkipJump => Plan::Batches(Single::HopSkipJump(HopSkipJump::default())),
@@ -119,14 +123,6 @@ impl Kind {
     pub(super) fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
-}
-
-/// Fifty steps that together reach two and a half times as far as the ball (Madry et al. 2018); in l0 each step
-/// changes one coordinate more.
-fn pgd(norm: Norm, epsilon: f64) -> Pgd {
-    let steps = 50;
-    let step_size = if norm == Norm::L0 { 1.0 } else { 2.5 * epsilon / steps as f64 };
-    Pgd { steps, step_size, restarts: 5, early_stop: true, ..Pgd::default() }
 }
 
 impl Plan {

@@ -1,4 +1,4 @@
-//! An attack written down beside its output, so that an interrupted one goes on.
+//! State files: the progress of an attack beside its output, so that an interrupted one resumes.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -8,34 +8,35 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tarrl_attacks::SuiteState;
 
-use super::work::Row;
+use super::outcome::ImageOutcome;
 use tarrl_study::jobs::write_atomic;
 
-/// Where an attack writes down how far it is.
-pub(super) struct Notebook {
+/// The file with the progress of an attack.
+pub(super) struct StateFile {
     path: PathBuf,
-    /// What the attack is of, name by name.
+    /// What determines the outcome, by name.
     about: Map<String, Value>,
     every: Duration,
     written: Instant,
 }
 
-/// How far an attack is.
+/// The progress of an attack.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Progress {
-    /// A suite, in the middle of it.
+    /// A suite, in the middle of an image.
     Suite(SuiteState),
-    /// What became of the images of all finished batches.
-    Rows(Vec<Row>),
+    /// The outcomes of the images of all finished batches.
+    #[serde(rename = "rows")]
+    Images(Vec<ImageOutcome>),
 }
 
 impl Progress {
-    /// Images whose fate is known.
+    /// Images whose outcome is final.
     pub(super) fn finished(&self) -> usize {
         match self {
             Progress::Suite(state) => state.finished(),
-            Progress::Rows(rows) => rows.len(),
+            Progress::Images(images) => images.len(),
         }
     }
 }
@@ -46,12 +47,12 @@ struct File {
     progress: Progress,
 }
 
-impl Notebook {
-    /// The notebook of an attack whose outcome will be written to `output`.
+impl StateFile {
+    /// The state file of an attack whose outcome will be written to `output`; saved at most once in `every`.
     pub(super) fn beside(output: &Path, about: Map<String, Value>, every: Duration) -> Self {
         let mut path = output.as_os_str().to_owned();
         path.push(".state");
-        Notebook { path: path.into(), about, every, written: Instant::now() }
+        StateFile { path: path.into(), about, every, written: Instant::now() }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -62,7 +63,7 @@ impl Notebook {
     ///
     /// # Errors
     /// If the file is of another attack, or damaged.
-    pub(super) fn open(&self) -> anyhow::Result<Option<Progress>> {
+    pub(super) fn load(&self) -> anyhow::Result<Option<Progress>> {
         let path = self.path.display();
         let text = match std::fs::read(&self.path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -84,19 +85,19 @@ impl Notebook {
         Ok(Some(file.progress))
     }
 
-    /// Writes the state down if that was long ago.
+    /// Writes the state if the last one is old enough.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub(super) fn note(&mut self, progress: impl FnOnce() -> Progress) -> anyhow::Result<()> {
-        if self.written.elapsed() < self.every { Ok(()) } else { self.write(progress()) }
+    pub(super) fn save_if_due(&mut self, progress: impl FnOnce() -> Progress) -> anyhow::Result<()> {
+        if self.written.elapsed() < self.every { Ok(()) } else { self.save(progress()) }
     }
 
-    /// Writes the state down.
+    /// Writes the state.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub(super) fn write(&mut self, progress: Progress) -> anyhow::Result<()> {
+    pub(super) fn save(&mut self, progress: Progress) -> anyhow::Result<()> {
         let file = File { about: self.about.clone(), progress };
         write_atomic(&self.path, &serde_json::to_vec(&file)?)
             .with_context(|| format!("cannot write {}; choose a folder that exists", self.path.display()))?;
@@ -104,11 +105,11 @@ impl Notebook {
         Ok(())
     }
 
-    /// The attack is over.
+    /// Removes the file, because the attack is over.
     ///
     /// # Errors
     /// If the file cannot be removed.
-    pub(super) fn close(self) -> anyhow::Result<()> {
+    pub(super) fn remove(self) -> anyhow::Result<()> {
         std::fs::remove_file(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))
     }
 }
@@ -118,34 +119,36 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn notebook(output: &Path, epsilon: f64) -> Notebook {
+    fn state(output: &Path, epsilon: f64) -> StateFile {
         let about = json!({"attack": "pgd", "epsilon": epsilon}).as_object().unwrap().clone();
-        Notebook::beside(output, about, Duration::ZERO)
+        StateFile::beside(output, about, Duration::ZERO)
     }
 
     #[test]
     fn a_state_is_found_again_and_that_of_another_attack_refused() {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("outcomes.json");
-        let mut notes = notebook(&output, 0.1);
-        assert!(notes.open().unwrap().is_none());
-        notes.note(|| Progress::Rows(vec![Row::default()])).unwrap();
-        assert_eq!(notes.path(), folder.path().join("outcomes.json.state"));
-        assert!(matches!(notes.open().unwrap(), Some(Progress::Rows(rows)) if rows == [Row::default()]));
-        let refused = notebook(&output, 0.2).open().unwrap_err().to_string();
+        let mut file = state(&output, 0.1);
+        assert!(file.load().unwrap().is_none());
+        file.save_if_due(|| Progress::Images(vec![ImageOutcome::default()])).unwrap();
+        assert_eq!(file.path(), folder.path().join("outcomes.json.state"));
+        assert!(
+            matches!(file.load().unwrap(), Some(Progress::Images(images)) if images == [ImageOutcome::default()])
+        );
+        let refused = state(&output, 0.2).load().unwrap_err().to_string();
         assert!(refused.contains("not the same epsilon") && refused.contains("remove it"), "{refused}");
-        std::fs::write(notes.path(), "{").unwrap();
-        let damaged = notes.open().unwrap_err().to_string();
+        std::fs::write(file.path(), "{").unwrap();
+        let damaged = file.load().unwrap_err().to_string();
         assert!(damaged.contains("outcomes.json.state") && damaged.contains("remove it"), "{damaged}");
-        notes.close().unwrap();
+        file.remove().unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]
     fn a_folder_that_is_not_there_is_named_with_the_remedy() {
         let folder = tempfile::tempdir().unwrap();
-        let mut notes = notebook(&folder.path().join("missing/outcomes.json"), 0.1);
-        let error = notes.write(Progress::Rows(Vec::new())).unwrap_err().to_string();
+        let mut file = state(&folder.path().join("missing/outcomes.json"), 0.1);
+        let error = file.save(Progress::Images(Vec::new())).unwrap_err().to_string();
         assert!(error.contains("missing/outcomes.json.state; choose a folder that exists"), "{error}");
     }
 }

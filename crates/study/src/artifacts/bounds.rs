@@ -1,52 +1,75 @@
-//! T5: does the bound hold, how tight is it, and what is certified?
+//! Bound table (T5): clean, attacked, bounded and certified loss and accuracy, by family and by task.
 
-use tarrl_eval::Interval;
+use tarrl_eval::{BoundLevel, CorrectCounts, Interval, Mean, NO_CLAIM, TaskBound};
 use tarrl_report::{Cell, Column, Estimate, Keys, Table};
 
-use super::{Results, interval_note, radius};
-use crate::stages::bound::{Level, Mean, Output, TaskLevel};
-use crate::stages::certify::NO_CLAIM;
+use super::cells::{interval_note, keys, radius};
+use super::{Artifact, Rendered, Results};
+use crate::jobs::Key;
+use crate::layout::Layout;
+use crate::stages::bound::BoundResult;
 
 /// The value of one seed, the half-width of its interval over samples if it has one, and the number of samples.
 type Sampled = (f64, Option<f64>, usize);
 
 /// A column of one radius: its heading, its name in files, its digits, and where it is found.
-type Quantity = (&'static str, &'static str, usize, fn(&TaskLevel) -> Option<Sampled>);
+type Quantity = (&'static str, &'static str, usize, fn(&TaskBound) -> Option<Sampled>);
 
 const QUANTITIES: [Quantity; 7] = [
     ("attacked loss", "attacked-loss", 3, |t| mean(t, t.attacked)),
     ("bound", "bound", 2, |t| mean(t, t.gap)),
     ("certified loss", "certified-loss", 2, |t| mean(t, t.certified)),
     ("certified / attacked, worst task", "certified-over-attacked", 2, |t| Some((t.worst_ratio, None, t.n))),
-    ("accuracy, clean", "clean-accuracy", 1, |t| accuracy(t, 0)),
-    ("attacked", "attacked-accuracy", 1, |t| accuracy(t, 1)),
-    ("certified", "certified-accuracy", 1, |t| accuracy(t, 2)),
+    ("accuracy, clean", "clean-accuracy", 1, |t| accuracy(t, |c| c.clean)),
+    ("attacked", "attacked-accuracy", 1, |t| accuracy(t, |c| c.attacked)),
+    ("certified", "certified-accuracy", 1, |t| accuracy(t, |c| c.certified)),
 ];
 
-/// The families of tasks, then every task in a table that starts closed; and what they show in sentences.
-pub(super) fn tables(results: &Results<'_>) -> anyhow::Result<(Vec<Table>, Vec<String>)> {
-    let families = table(results, |level| &level.families)?;
-    let tasks = table(results, |level| &level.tasks)?;
-    let first = &outputs(results, 0)?[0].levels[0];
-    let families = Table {
-        id: "T5".into(),
-        title: "Bound and certificates beside the loss that attacks reach".into(),
-        caption: format!(
-            "Does the bound hold, and how tight is it? One encoder each, {} tasks that it was not trained for; means over \
+/// Does the bound hold, how tight is it, and what is certified?
+pub(super) struct Bounds;
+
+impl Artifact for Bounds {
+    fn id(&self) -> &'static str {
+        "T5"
+    }
+
+    fn title(&self) -> &'static str {
+        "Bound and certificates beside the loss that attacks reach"
+    }
+
+    fn jobs(&self, layout: &mut Layout) -> anyhow::Result<Vec<Key>> {
+        Ok(keys(&layout.methods, |job| vec![job.bound]))
+    }
+
+    /// The families of tasks, then every task in a table that starts closed.
+    fn render(&self, results: &Results<'_>) -> anyhow::Result<Rendered> {
+        let families = table(results, |level| &level.families)?;
+        let tasks = table(results, |level| &level.tasks)?;
+        let first = &outputs(results, 0)?[0].levels[0];
+        let families = Table {
+            id: self.id().into(),
+            title: self.title().into(),
+            caption: format!(
+                "Does the bound hold, and how tight is it? One encoder each, {} tasks that it was not trained for; means over \
              the tasks of a family. Losses are cross-entropies in nats, squared errors for numbers.",
-            first.tasks.len()
-        ),
-        notes: notes(results),
-        ..families
-    };
-    let tasks =
-        Table { id: "T5-tasks".into(), title: "The same, task by task".into(), folded: true, ..tasks };
-    Ok((vec![families, tasks], findings(results)?))
+                first.tasks.len()
+            ),
+            notes: notes(results),
+            ..families
+        };
+        let tasks = Table {
+            id: format!("{}-tasks", self.id()),
+            title: "The same, task by task".into(),
+            folded: true,
+            ..tasks
+        };
+        Ok(Rendered { tables: vec![families, tasks], findings: findings(results)?, ..Rendered::default() })
+    }
 }
 
 fn notes(results: &Results<'_>) -> Vec<String> {
     vec![
-        interval_note(results.lab),
+        interval_note(results),
         "Heads are linear and fitted to clean images, with a fixed weight of the squared norm of standardized features: 0.1, \
          and 1 for the short head. Bound: the gap \
          form at the largest displacement that any attack reached, which verifies the theorem and certifies nothing. \
@@ -55,17 +78,17 @@ fn notes(results: &Results<'_>) -> Vec<String> {
             .into(),
         format!(
             "Attacked accuracy is under all attacks of all tasks together (PGD-{} on each loss and on the displacement).",
-            results.lab.profile.attack.steps
+            results.profile().attack.steps
         ),
     ]
 }
 
-fn outputs(results: &Results<'_>, row: usize) -> anyhow::Result<Vec<Output>> {
-    results.of(&results.study.rows[row], |jobs| jobs.bound, |f| f.parse())
+fn outputs(results: &Results<'_>, method: usize) -> anyhow::Result<Vec<BoundResult>> {
+    results.of(&results.methods()[method], |jobs| Some(jobs.bound))
 }
 
-fn table(results: &Results<'_>, of: fn(&Level) -> &Vec<TaskLevel>) -> anyhow::Result<Table> {
-    let profile = &results.lab.profile;
+fn table(results: &Results<'_>, of: fn(&BoundLevel) -> &Vec<TaskBound>) -> anyhow::Result<Table> {
+    let profile = results.profile();
     let epsilons = profile.bound_epsilons();
     let column =
         |group: String, label: &str, decimals| Column { group, label: label.into(), best: None, decimals };
@@ -75,11 +98,11 @@ fn table(results: &Results<'_>, of: fn(&Level) -> &Vec<TaskLevel>) -> anyhow::Re
             .extend(QUANTITIES.iter().map(|(label, _, digits, _)| column(radius(epsilon), label, *digits)));
     }
     let mut table = Table { stub: "method and task".into(), columns, ..Table::default() };
-    for (i, row) in results.study.rows.iter().enumerate() {
+    for (i, method) in results.methods().iter().enumerate() {
         let outputs = outputs(results, i)?;
         for task in 0..of(&outputs[0].levels[0]).len() {
             let name = &of(&outputs[0].levels[0])[task].name;
-            let cell = |level: usize, epsilon, metric: &str, quantity: fn(&TaskLevel) -> Option<Sampled>| {
+            let cell = |level: usize, epsilon, metric: &str, quantity: fn(&TaskBound) -> Option<Sampled>| {
                 let found: Option<Vec<Sampled>> =
                     outputs.iter().map(|output| quantity(&of(&output.levels[level])[task])).collect();
                 let keys = Keys {
@@ -98,23 +121,23 @@ fn table(results: &Results<'_>, of: fn(&Level) -> &Vec<TaskLevel>) -> anyhow::Re
                     cells.push(cell(level, Some(epsilon), metric, quantity));
                 }
             }
-            table.push_row(format!("{}: {name}", row.method.title), cells);
+            table.push_row(format!("{}: {name}", method.method.title), cells);
         }
     }
     Ok(table)
 }
 
 fn findings(results: &Results<'_>) -> anyhow::Result<Vec<String>> {
-    let (mut pairs, mut said) = (0, Vec::new());
-    for (i, row) in results.study.rows.iter().enumerate() {
+    let (mut pairs, mut sentences) = (0, Vec::new());
+    for (i, method) in results.methods().iter().enumerate() {
         let outputs = outputs(results, i)?;
         let levels = || outputs.iter().flat_map(|output| &output.levels);
         pairs += levels().flat_map(|level| &level.tasks).map(|task| task.n).sum::<usize>();
-        let at = |level: &Level| {
+        let at = |level: &BoundLevel| {
             let certified = |task: usize| {
                 let of = outputs.iter().filter_map(|output| {
                     let found = output.levels.iter().find(|l| l.epsilon == level.epsilon)?;
-                    accuracy(&found.tasks[task], 2)
+                    accuracy(&found.tasks[task], |c| c.certified)
                 });
                 over_seeds(of).mean
             };
@@ -128,22 +151,22 @@ fn findings(results: &Results<'_>) -> anyhow::Result<Vec<String>> {
             )
         };
         let levels: Vec<String> = outputs[0].levels.iter().map(at).collect();
-        said.push(format!("{}: {}.", row.method.title, levels.join("; ")));
+        sentences.push(format!("{}: {}.", method.method.title, levels.join("; ")));
     }
     let held = format!(
         "Bound and certificates hold at every one of {pairs} pairs of sample and task (a single violation would have \
          stopped the study)."
     );
-    Ok([vec![held], said].concat())
+    Ok([vec![held], sentences].concat())
 }
 
-fn mean(task: &TaskLevel, of: Mean) -> Option<Sampled> {
+fn mean(task: &TaskBound, of: Mean) -> Option<Sampled> {
     Some((of.mean, of.half_width.is_finite().then_some(of.half_width), task.n))
 }
 
 /// A share in per cent, of all images and tasks; with an interval where there is one task.
-fn accuracy(task: &TaskLevel, which: usize) -> Option<Sampled> {
-    let counted = task.correct?[which];
+fn accuracy(task: &TaskBound, which: fn(&CorrectCounts) -> usize) -> Option<Sampled> {
+    let counted = which(&task.correct?);
     let share = 100.0 * counted as f64 / (task.n * task.tasks) as f64;
     let interval = (task.tasks == 1).then(|| 100.0 * Interval::accuracy(counted, task.n).half_width);
     Some((share, interval, task.n))

@@ -1,21 +1,21 @@
-//! What became of a sample of images under attack.
+//! Robust accuracy results: the outcome of every image under attack, and example images.
 
 use serde::{Deserialize, Serialize};
 
 /// The accuracy of one encoder and head at one ε, sample by sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Robust {
+pub struct RobustAccuracy {
     /// Radius of the ball, in pixels.
     pub epsilon: f64,
-    /// What became of each image.
-    pub samples: Vec<Attacked>,
+    /// The outcome of each image.
+    pub samples: Vec<SampleOutcome>,
     /// The first images and their attacked forms.
     pub examples: Vec<Example>,
 }
 
-/// What became of one image.
+/// The outcome of one image under attack.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Attacked {
+pub struct SampleOutcome {
     /// Whether the clean image is misclassified.
     pub wrong: bool,
     /// Whether a point of the ball is known to be misclassified; true if the clean image is.
@@ -30,17 +30,19 @@ pub struct Attacked {
     pub backward: u32,
 }
 
-/// An image before and after, for figures.
+/// An image before and after the attack, for figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Example {
     /// Position in the sample.
     pub index: usize,
     /// The label.
     pub label: u32,
-    /// What is predicted for the clean image.
-    pub said: u32,
-    /// What is predicted for the attacked one.
-    pub said_attacked: u32,
+    /// The prediction for the clean image.
+    #[serde(rename = "said")]
+    pub prediction: u32,
+    /// The prediction for the attacked image.
+    #[serde(rename = "said_attacked")]
+    pub attacked_prediction: u32,
     /// Height, width, channels.
     pub shape: [usize; 3],
     /// The clean pixels, in [0, 1], row-major.
@@ -49,7 +51,7 @@ pub struct Example {
     pub attacked: Vec<f32>,
 }
 
-impl Robust {
+impl RobustAccuracy {
     /// Clean images that are classified correctly.
     pub fn clean_correct(&self) -> usize {
         self.samples.iter().filter(|s| !s.wrong).count()

@@ -1,11 +1,12 @@
-//! What others report, in columns of their own beside ours.
+//! Published columns: figures of other papers beside ours in the robustness table (T1).
 
 use tarrl_report::{Cell, Column, Keys, Published, Table, Value};
 use tarrl_train::Method;
 
-use super::{Results, radius};
+use super::Results;
+use super::cells::radius;
 use crate::pixels::Pixels;
-use crate::published::Figures;
+use crate::published::PublishedFigures;
 
 /// Adds the published figures for dataset, encoder and radii of the study to a table whose rows are the methods of the
 /// study in their order: three columns for each radius, and a row for each method that only others have trained.
@@ -13,16 +14,16 @@ use crate::published::Figures;
 /// # Errors
 /// Fails if the file of a method that only others have trained is missing or faulty.
 pub(super) fn add(results: &Results<'_>, table: &mut Table) -> anyhow::Result<()> {
-    let profile = &results.lab.profile;
-    let fits = |figures: &&Figures| {
+    let profile = results.profile();
+    let fits = |figures: &&PublishedFigures| {
         figures.dataset == profile.dataset
             && figures.encoder == profile.encoder.arch
             && profile.encoder.width == 1.0
             && profile.attack.epsilons.contains(&figures.epsilon)
     };
-    let figures: Vec<&Figures> = results.lab.published.iter().filter(fits).collect();
-    let names: Vec<&str> = results.study.rows.iter().map(|row| row.name.as_str()).collect();
-    let title = |name: &str| Ok(Method::read(&results.methods.join(format!("{name}.toml")))?.title);
+    let figures: Vec<&PublishedFigures> = results.context().published.iter().filter(fits).collect();
+    let names: Vec<&str> = results.methods().iter().map(|method| method.name.as_str()).collect();
+    let title = |name: &str| Ok(Method::read(&results.layout.folder.join(format!("{name}.toml")))?.title);
     append(table, &names, &figures, &title)
 }
 
@@ -30,7 +31,7 @@ pub(super) fn add(results: &Results<'_>, table: &mut Table) -> anyhow::Result<()
 fn append(
     table: &mut Table,
     names: &[&str],
-    figures: &[&Figures],
+    figures: &[&PublishedFigures],
     title: &dyn Fn(&str) -> anyhow::Result<String>,
 ) -> anyhow::Result<()> {
     let mut epsilons: Vec<Pixels> = figures.iter().map(|figures| figures.epsilon).collect();
@@ -70,7 +71,7 @@ fn append(
 }
 
 /// The figures of one entry: clean, PGD, AutoAttack.
-fn published(figures: &Figures) -> [Option<Cell>; 3] {
+fn published(figures: &PublishedFigures) -> [Option<Cell>; 3] {
     let epsilon = Some(figures.epsilon.value());
     let cell = |value: Option<f64>, attack: &str, epsilon| {
         let keys = Keys {
@@ -97,8 +98,8 @@ mod tests {
     use tarrl_encoders::Arch;
     use tarrl_report::{Estimate, Report, write};
 
-    fn figures(method: &str, clean: f64, autoattack: Option<f64>) -> Figures {
-        Figures {
+    fn figures(method: &str, clean: f64, autoattack: Option<f64>) -> PublishedFigures {
+        PublishedFigures {
             method: method.into(),
             dataset: "cifar10".into(),
             encoder: Arch::ResNet18Cifar,
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_of_others_stand_in_columns_of_their_own_with_their_source() {
+    fn published_figures_get_their_own_columns_with_their_source() {
         let column = |label: &str| Column { label: label.into(), ..Column::default() };
         let mut table = Table {
             id: "T1".into(),

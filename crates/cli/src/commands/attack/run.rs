@@ -1,0 +1,127 @@
+//! Runs an attack plan, from wherever an interrupted run stopped.
+
+use std::ops::Range;
+
+use anyhow::Context;
+use tarrl_attacks::{AttackSpec, Classifier, LabelLoss, Limits, Problem, RunConfig, SuiteRun, classify};
+use tarrl_tensor::Tensor;
+
+use super::feature;
+use super::outcome::{ImageOutcome, of_outcome, of_suite};
+use super::plan::{Plan, Single};
+use super::state::{Progress, StateFile};
+use super::target::Target;
+
+/// Rounds of a suite between two reports of progress.
+const ROUNDS: u64 = 16;
+
+/// Runs `plan` to its end; `watch` is told how many images are finished and broken.
+///
+/// # Errors
+/// If the state cannot be written, or belongs to another attack.
+pub(super) fn run(
+    plan: &Plan,
+    target: &Target<'_>,
+    from: Option<Progress>,
+    state: Option<&mut StateFile>,
+    watch: &mut dyn FnMut(usize, usize),
+) -> anyhow::Result<Vec<ImageOutcome>> {
+    match (plan, from) {
+        (Plan::Suite(..), Some(Progress::Images(_))) | (Plan::Batches(_), Some(Progress::Suite(_))) => {
+            anyhow::bail!("the state is of another kind of attack; remove it to start anew")
+        }
+        (Plan::Suite(parts, config), from) => {
+            let run = match from {
+                Some(Progress::Suite(suite)) => {
+                    let ball = target.ball.clone();
+                    SuiteRun::resume(ball, target.labels, target.keys, parts.clone(), *config, &suite)
+                        .context("remove the state to start anew")?
+                }
+                _ => start(parts, *config, target),
+            };
+            run_suite(run, target, state, watch)
+        }
+        (Plan::Batches(single), from) => {
+            let finished = match from {
+                Some(Progress::Images(images)) => images,
+                _ => Vec::new(),
+            };
+            run_batches(single, target, finished, state, watch)
+        }
+    }
+}
+
+/// The state of a plan before its first evaluation.
+pub(super) fn initial(plan: &Plan, target: &Target<'_>) -> Progress {
+    match plan {
+        Plan::Suite(parts, config) => Progress::Suite(start(parts, *config, target).state()),
+        Plan::Batches(_) => Progress::Images(Vec::new()),
+    }
+}
+
+fn start(parts: &[AttackSpec], config: RunConfig, target: &Target<'_>) -> SuiteRun {
+    SuiteRun::new(target.ball.clone(), target.labels, target.keys, parts.to_vec(), config)
+}
+
+/// Attack after attack, sample by sample.
+fn run_suite(
+    mut run: SuiteRun,
+    target: &Target<'_>,
+    mut state: Option<&mut StateFile>,
+    watch: &mut dyn FnMut(usize, usize),
+) -> anyhow::Result<Vec<ImageOutcome>> {
+    let mut rounds = 0u64;
+    while run.round(&|u, _| target.logits(u)) {
+        rounds += 1;
+        if rounds.is_multiple_of(ROUNDS) {
+            let now = run.progress();
+            watch(now.finished, now.broken);
+            if let Some(state) = &mut state {
+                state.save_if_due(|| Progress::Suite(run.state()))?;
+            }
+        }
+    }
+    Ok(of_suite(&run.finish()))
+}
+
+/// One attack, batch by batch.
+fn run_batches(
+    single: &Single,
+    target: &Target<'_>,
+    mut finished: Vec<ImageOutcome>,
+    mut state: Option<&mut StateFile>,
+    watch: &mut dyn FnMut(usize, usize),
+) -> anyhow::Result<Vec<ImageOutcome>> {
+    let clean = matches!(single, Single::Feature(..)).then(|| target.representations());
+    while finished.len() < target.labels.len() {
+        let of = finished.len()..(finished.len() + target.batch).min(target.labels.len());
+        finished.extend(match (single, &clean) {
+            (Single::Feature(goal, config), Some(clean)) => feature::run(*goal, config, target, clean, of),
+            _ => one_batch(single, target, of),
+        });
+        watch(finished.len(), finished.iter().filter(|image| image.broken).count());
+        if let Some(state) = &mut state {
+            state.save_if_due(|| Progress::Images(finished.clone()))?;
+        }
+    }
+    Ok(finished)
+}
+
+fn one_batch(single: &Single, target: &Target<'_>, of: Range<usize>) -> Vec<ImageOutcome> {
+    let ball = target.ball.keep(&of.clone().collect::<Vec<_>>());
+    let (labels, keys) = (&target.labels[of.clone()], &target.keys[of]);
+    let logits = |u: &Tensor| target.logits(u);
+    let classifier = Classifier { logits: &logits, labels };
+    let limits = Limits::default();
+    match single {
+        Single::Pgd(config) => {
+            let evaluate = classify(&logits, labels, LabelLoss::CrossEntropy);
+            let limits = Limits { early_stop: config.early_stop, ..limits };
+            of_outcome(&config.run(&Problem::new(ball, &evaluate, keys, limits)), false)
+        }
+        Single::CarliniWagner(config) => of_outcome(&config.run(classifier, &ball, limits), true),
+        Single::DeepFool(config) => of_outcome(&config.run(classifier, &ball, limits), true),
+        Single::HopSkipJump(config) => of_outcome(&config.run(classifier, &ball, keys, limits), true),
+        Single::Feature(..) => unreachable!("`run_batches` runs it with the clean representations"),
+    }
+}

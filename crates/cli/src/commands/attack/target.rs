@@ -1,0 +1,35 @@
+//! The attacked classifier with its images.
+
+use tarrl_attacks::Ball;
+use tarrl_tensor::{Key, Tensor};
+
+/// Encoder and head, and the images that they are attacked on.
+pub(super) struct Target<'a> {
+    /// The ball around each image.
+    pub(super) ball: Ball,
+    /// The label of each image.
+    pub(super) labels: &'a [u32],
+    /// One key for the randomness of each image.
+    pub(super) keys: &'a [Key],
+    /// Images to representations.
+    pub(super) encode: &'a dyn Fn(&Tensor) -> Tensor,
+    /// Representations to logits.
+    pub(super) classify: &'a dyn Fn(&Tensor) -> Tensor,
+    /// Images in memory at a time.
+    pub(super) batch: usize,
+}
+
+impl Target<'_> {
+    /// Images to logits.
+    pub(super) fn logits(&self, u: &Tensor) -> Tensor {
+        (self.classify)(&(self.encode)(u))
+    }
+
+    /// The representations `(n, d)` of all images, computed in pieces of at most `batch`.
+    pub(super) fn representations(&self) -> Tensor {
+        let (x, n) = (self.ball.center(), self.labels.len());
+        let part = |from: usize| (self.encode)(&x.slice(0, from, self.batch.min(n - from))).detach();
+        let parts: Vec<Tensor> = (0..n).step_by(self.batch).map(part).collect();
+        Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0)
+    }
+}

@@ -1,0 +1,41 @@
+//! Errors of measuring the bound.
+
+use tarrl_certify::CertifyError;
+
+/// Why a measurement of the bound has no result. A violated theorem is an error in the program or in the arithmetic, never
+/// a finding.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BoundError {
+    /// The certificates could not be applied to a head.
+    #[error(transparent)]
+    Certificates(#[from] CertifyError),
+    /// An attack moved representations further than certified.
+    #[error(
+        "an attack passed the certificates of {images} images at ε = {epsilon}: the program is wrong, because the theorem \
+         is not"
+    )]
+    CertificateViolated {
+        /// Images whose certificate was exceeded.
+        images: usize,
+        /// Radius ε of the ball.
+        epsilon: f64,
+    },
+    /// A loss at an attacked point lies above its bound.
+    #[error(
+        "`{task}`: bound or certificate is violated by {samples} samples: the program is wrong, because the theorems are \
+         not"
+    )]
+    BoundViolated {
+        /// The name of the task.
+        task: String,
+        /// Samples where the chain of inequalities is out of order.
+        samples: usize,
+    },
+    /// A representation is not finite, so that no displacement can be measured.
+    #[error("a representation at ε = {epsilon} is not finite; check the encoder and its training")]
+    NotFinite {
+        /// Radius ε of the ball.
+        epsilon: f64,
+    },
+}

@@ -1,0 +1,187 @@
+//! Job layout: the jobs of every method of a profile, seed by seed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow, bail};
+use tarrl_bound::{Regularizer, RegularizerConfig};
+use tarrl_data::Manifest;
+use tarrl_train::Method;
+
+use crate::context::StudyContext;
+use crate::jobs::{Graph, Key};
+use crate::profile::{Pair, Sweep};
+use crate::stages;
+
+/// The jobs of the methods, pairs and the sweep of a profile, whatever artifacts are drawn of them.
+pub struct Layout {
+    /// Profile, datasets and device.
+    pub context: Arc<StudyContext>,
+    /// The folder with the files of methods.
+    pub folder: PathBuf,
+    /// The dataset.
+    pub manifest: Manifest,
+    /// The job that checks the dataset: the root of the graph.
+    pub data: Key,
+    /// All jobs.
+    pub graph: Graph,
+    /// The methods of the profile, in its order.
+    pub methods: Vec<MethodJobs>,
+    /// The pairs of the profile: without and with the regularizer.
+    pub pairs: Vec<[MethodJobs; 2]>,
+    /// The sweep of the profile, a curve per divergence.
+    pub sweep: Vec<SweepCurve>,
+}
+
+/// One method of a study.
+pub struct MethodJobs {
+    /// Name of its file, without the ending.
+    pub name: String,
+    /// What it is.
+    pub method: Method,
+    /// Its jobs, seed by seed.
+    pub seeds: Vec<SeedJobs>,
+}
+
+/// One method with one divergence and several weights of its regularizer.
+pub struct SweepCurve {
+    /// The divergence.
+    pub label: String,
+    /// λ and the method with it.
+    pub points: Vec<(f64, MethodJobs)>,
+}
+
+/// The jobs of one method with one seed.
+#[derive(Clone, Copy, Debug)]
+pub struct SeedJobs {
+    /// Trains the encoder.
+    pub pretrain: Key,
+    /// Fits the head.
+    pub head: Key,
+    /// Attacks both together.
+    pub attack: Key,
+    /// Runs AutoAttack on both, if the profile says so.
+    pub autoattack: Option<Key>,
+    /// Measures the bound.
+    pub bound: Key,
+}
+
+impl Layout {
+    /// Lays out the jobs of the profile in `context`, with the methods in `folder`.
+    ///
+    /// # Errors
+    /// Fails if a dataset or a method that the profile names is missing or faulty.
+    pub fn new(context: &Arc<StudyContext>, folder: &Path) -> anyhow::Result<Self> {
+        let profile = &context.profile;
+        let manifest = context.catalog.manifest(&profile.dataset)?;
+        let mut graph = Graph::default();
+        let data = graph.add(stages::data::job(&context.catalog, &profile.dataset)?);
+        let mut builder = Builder { context, folder, manifest, data, graph, in_progress: Vec::new() };
+        let methods =
+            profile.methods.iter().map(|name| builder.named(name)).collect::<anyhow::Result<Vec<_>>>()?;
+        let pair = |pair: &Pair| Ok([builder.named(&pair.without)?, builder.named(&pair.with)?]);
+        let pairs = profile.pairs.iter().map(pair).collect::<anyhow::Result<Vec<_>>>()?;
+        let sweep = profile.sweep.as_ref().map_or(Ok(Vec::new()), |sweep| builder.curves(sweep))?;
+        let Builder { manifest, graph, .. } = builder;
+        let (context, folder) = (context.clone(), folder.to_path_buf());
+        Ok(Self { context, folder, manifest, data, graph, methods, pairs, sweep })
+    }
+}
+
+/// A layout in progress; a job that several methods need is added once.
+struct Builder<'a> {
+    context: &'a Arc<StudyContext>,
+    folder: &'a Path,
+    manifest: Manifest,
+    data: Key,
+    graph: Graph,
+    /// The methods that wait for their teacher.
+    in_progress: Vec<String>,
+}
+
+impl Builder<'_> {
+    /// The method in the file `name`, against the adversary of the profile if that names one.
+    fn read(&self, name: &str) -> anyhow::Result<Method> {
+        let profile = &self.context.profile;
+        let method = Method::read(&self.folder.join(format!("{name}.toml")))?;
+        let Some(adversary) = profile.adversary else { return Ok(method) };
+        let changed = method.against(adversary.epsilon.value(), adversary.steps);
+        changed.map_err(|reason| anyhow!("{}, `adversary` with {name}: {reason}", profile.path.display()))
+    }
+
+    /// The method in the file `name`.
+    fn named(&mut self, name: &str) -> anyhow::Result<MethodJobs> {
+        let method = self.read(name)?;
+        self.method(name, method)
+    }
+
+    fn method(&mut self, name: &str, method: Method) -> anyhow::Result<MethodJobs> {
+        let seeds = 0..u64::from(self.context.profile.seeds);
+        let seeds = seeds.map(|seed| self.seed(name, &method, seed)).collect::<anyhow::Result<_>>()?;
+        Ok(MethodJobs { name: name.to_owned(), method, seeds })
+    }
+
+    /// The job that trains `method`, after that of its teacher with the same seed, if it has one. A teacher that is a
+    /// method of the study itself is trained once.
+    fn pretrain(&mut self, name: &str, method: &Method, seed: u64) -> anyhow::Result<Key> {
+        self.in_progress.push(name.to_owned());
+        let mut inputs = vec![self.data];
+        if let Some(teacher) = &method.teacher {
+            if self.in_progress.contains(teacher) {
+                let names = self.in_progress.join(" and ");
+                bail!("{names} teach each other; name another teacher in one of them");
+            }
+            let learned = self.read(teacher).with_context(|| format!("the teacher of {name}"))?;
+            inputs.push(self.pretrain(teacher, &learned, seed)?);
+        }
+        self.in_progress.pop();
+        let title = format!("{name}, seed {seed}");
+        Ok(self.graph.add(stages::pretrain::job(self.context, inputs, &self.manifest, method, &title, seed)))
+    }
+
+    fn seed(&mut self, name: &str, method: &Method, seed: u64) -> anyhow::Result<SeedJobs> {
+        let pretrain = self.pretrain(name, method, seed)?;
+        let Self { context, manifest, graph, .. } = self;
+        let title = format!("{name}, seed {seed}");
+        let head = graph.add(stages::head::job(context, pretrain, &title, seed));
+        let attack = graph.add(stages::attack::job(context, [pretrain, head], manifest, &title, seed));
+        let images = context.profile.attack.autoattack;
+        let autoattack = (images > 0).then(|| {
+            graph.add(stages::autoattack::job(context, [pretrain, head], manifest, images, &title, seed))
+        });
+        let certify = graph.add(stages::certify::job(context, pretrain, &title, seed));
+        let bound = graph.add(stages::bound::job(context, [pretrain, certify], manifest, &title, seed));
+        Ok(SeedJobs { pretrain, head, attack, autoattack, bound })
+    }
+
+    fn curves(&mut self, sweep: &Sweep) -> anyhow::Result<Vec<SweepCurve>> {
+        let method = self.read(&sweep.method)?;
+        let Some(regularizer) = &method.regularizer else {
+            bail!(
+                "{}: `sweep.method` is `{}`, which has no regularizer to change; name one that has",
+                self.context.profile.path.display(),
+                sweep.method
+            );
+        };
+        let mut curves = Vec::new();
+        for &divergence in &sweep.divergences {
+            let label = serde_json::to_value(divergence)?.as_str().unwrap_or_default().to_owned();
+            let mut points = Vec::new();
+            for &weight in &sweep.weights {
+                let config = RegularizerConfig { divergence, weight, ..regularizer.config().clone() };
+                let regularizer = (weight > 0.0).then(|| Regularizer::new(config)).transpose();
+                let regularizer = regularizer.with_context(|| format!("`sweep` with {label}"))?;
+                // Titles are for tables of methods, and all points without a regularizer are the same job.
+                let name = if weight > 0.0 {
+                    format!("{}, {label}, λ = {weight}", sweep.method)
+                } else {
+                    format!("{}, λ = 0", sweep.method)
+                };
+                let method = Method { regularizer, ..method.clone() };
+                points.push((weight, self.method(&name, method)?));
+            }
+            curves.push(SweepCurve { label, points });
+        }
+        Ok(curves)
+    }
+}
