@@ -9,7 +9,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use settings::settings;
 use tarrl_attacks::Threat;
 use tarrl_benches::{encoder_config, image_shape, uniform};
-use tarrl_certify::{CertifyConfig, Effort, Network, Slopes, SmoothingConfig, certify, smoothed_certificate};
+use tarrl_certify::smoothing::{SmoothingConfig, draw_smoothing_samples};
+use tarrl_certify::{CertifyConfig, Effort, Network, Slopes, certify};
 use tarrl_encoders::{Arch, Encoder, EncoderConfig};
 use tarrl_tensor::{Key, Tensor, cpu};
 
@@ -23,7 +24,7 @@ fn certificates(c: &mut Criterion) {
         let encoder = Encoder::new(&config, &device, Key::new(1)).inference();
         let encode = |x: &Tensor| encoder.forward(x);
         let x = uniform(&device, &[&[images], &image_shape(arch)[..]].concat(), Key::new(2));
-        let network = Network::read(&encode, &x.slice(0, 0, 1)).expect("every op has a rule");
+        let network = Network::trace(&encode, &x.slice(0, 0, 1)).expect("every op has a rule");
         let mut group = c.benchmark_group("certify");
         group.throughput(Throughput::Elements(images as u64));
         group.bench_function(BenchmarkId::new("forward", arch.name()), |b| b.iter(|| network.forward(&x)));
@@ -45,7 +46,7 @@ fn certificates(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("smoothing-1000-draws", arch.name()), |b| {
             let one = x.slice(0, 0, 1);
             b.iter(|| {
-                smoothed_certificate(&encode, &one, &smoothing, Key::new(3)).expect("settings").covariance()
+                draw_smoothing_samples(&encode, &one, &smoothing, Key::new(3)).expect("settings").covariance()
             });
         });
         group.bench_function(BenchmarkId::new("center-1000-draws", arch.name()), |b| {
@@ -54,7 +55,7 @@ fn certificates(c: &mut Criterion) {
             let d = network.features();
             let candidates = uniform(&device, &[1000, d], Key::new(4)).array().to_f64();
             b.iter(|| {
-                smoothed_certificate(&encode, &one, &smoothing, Key::new(3))
+                draw_smoothing_samples(&encode, &one, &smoothing, Key::new(3))
                     .expect("settings")
                     .center(&candidates, 0.1)
             });

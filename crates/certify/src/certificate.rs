@@ -1,8 +1,9 @@
-//! What is certified of one sample, and what it says about a direction.
+//! Certificates: a radius, a box and a zonotope around the displacement of one sample, and its support function.
 
-use crate::interval::worst;
+use crate::box_and_ball::box_and_ball;
 use crate::rounding::{UNIT, above, slack, up};
-use crate::zonotope::{Zonotope, box_and_ball};
+use crate::vector::{dot, l2_norm, max_or_nan, min_or_nan};
+use crate::zonotope::Zonotope;
 
 /// The displacement of one sample, bounded from above: for every `x′` of the ball at once, for every
 /// task, and for the arithmetic that it was made for.
@@ -16,13 +17,13 @@ pub struct Certificate {
     pub(crate) lower: Vec<f64>,
     /// `(d)`: `Δ` is at most this.
     pub(crate) upper: Vec<f64>,
-    /// The form in all directions, if one was made.
-    pub(crate) form: Option<Zonotope>,
+    /// The zonotope, if one was made.
+    pub(crate) zonotope: Option<Zonotope>,
     /// The least norm that the output is divided by, if representations lie on the sphere.
     pub(crate) sphere: Option<f64>,
 }
 
-/// What of a certificate is used: each holds by itself.
+/// Which part of a certificate is used; each is sound by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Evidence {
     /// The radius alone.
@@ -31,15 +32,15 @@ pub enum Evidence {
     Box,
     /// The box and the radius together.
     BoxAndBall,
-    /// The linear form alone; the box where there is none.
-    Form,
-    /// The least of all.
+    /// The zonotope alone; the box where there is none.
+    Zonotope,
+    /// The smallest of all bounds.
     #[default]
     All,
 }
 
 impl Certificate {
-    /// A certificate that claims nothing: what becomes of NaN and overflow.
+    /// A certificate without any claim, for bounds that are NaN or overflow.
     pub(crate) fn vacuous(clean: Vec<f64>, sphere: Option<f64>) -> Self {
         let d = clean.len();
         Certificate {
@@ -47,12 +48,12 @@ impl Certificate {
             radius: f64::INFINITY,
             lower: vec![f64::NEG_INFINITY; d],
             upper: vec![f64::INFINITY; d],
-            form: None,
+            zonotope: None,
             sphere,
         }
     }
 
-    /// Whether anything is claimed.
+    /// Whether the certificate claims nothing.
     pub fn is_vacuous(&self) -> bool {
         !self.radius.is_finite()
     }
@@ -62,9 +63,9 @@ impl Certificate {
         self.clean.len()
     }
 
-    /// The linear form, if there is one.
-    pub fn form(&self) -> Option<&Zonotope> {
-        self.form.as_ref()
+    /// The zonotope, if there is one.
+    pub fn zonotope(&self) -> Option<&Zonotope> {
+        self.zonotope.as_ref()
     }
 
     /// `(d)`: the representation at the sample, on the sphere if the encoder puts it there.
@@ -72,13 +73,13 @@ impl Certificate {
         match self.sphere {
             None => self.clean.clone(),
             Some(floor) => {
-                let norm = length(&self.clean).max(floor);
+                let norm = l2_norm(&self.clean).max(floor);
                 self.clean.iter().map(|z| z / norm).collect()
             }
         }
     }
 
-    /// An upper bound of `‖f(x′) − f(x)‖₂` over the ball, of representations as heads see them.
+    /// An upper bound of `‖f(x′) − f(x)‖₂` over the ball, of representations after any normalization to the sphere.
     pub fn radius(&self) -> f64 {
         match self.cone() {
             Cone::None => self.radius,
@@ -105,7 +106,7 @@ impl Certificate {
         }
         let flat = self.flat(v, evidence);
         let Some(floor) = self.sphere else { return flat };
-        let norm = length(v);
+        let norm = l2_norm(v);
         let z = self.representation();
         let along: f64 = dot(v, &z);
         let rounding = norm * self.sphere_rounding();
@@ -114,16 +115,16 @@ impl Certificate {
                 let cosine = (along / norm.max(f64::MIN_POSITIVE)).clamp(-1.0, 1.0);
                 let phi = cosine.acos();
                 // The arc cosine loses half the digits near ±1: the angle is only known up to that.
-                let away = worst(phi - theta - 1e-7, 0.0);
+                let away = max_or_nan(phi - theta - 1e-7, 0.0);
                 let chord = norm * 2.0 * (0.5 * theta).sin();
                 let cap = norm * away.cos() - along;
-                above(if cap < chord { worst(cap, 0.0) } else { chord }, 8)
+                above(if cap < chord { max_or_nan(cap, 0.0) } else { chord }, 8)
             }
             _ => norm - along,
         };
-        let (n0, r) = (length(&self.clean), self.radius);
+        let (n0, r) = (l2_norm(&self.clean), self.radius);
         let mut bound = cap;
-        if n0 - r > worst(floor, 0.0) {
+        if n0 - r > max_or_nan(floor, 0.0) {
             // Theorem I7: the un-normalized form keeps its directions behind the normalization.
             let a = dot(v, &self.clean) + flat;
             let moved = if a < 0.0 { a / (n0 + r) } else { a / (n0 - r) } - along;
@@ -131,34 +132,36 @@ impl Certificate {
             bound = if moved < bound || moved.is_nan() { moved } else { bound };
         }
         // The clean point is feasible.
-        up(worst(bound, 0.0) + rounding)
+        up(max_or_nan(bound, 0.0) + rounding)
     }
 
     fn flat(&self, v: &[f64], evidence: Evidence) -> f64 {
-        let radius = || above(self.radius * above(length(v), v.len()), 2);
+        let radius = || above(self.radius * above(l2_norm(v), v.len()), 2);
         let of_box = || {
-            let terms = v.iter().enumerate().map(|(i, v)| worst(v * self.lower[i], v * self.upper[i]));
+            let terms = v.iter().enumerate().map(|(i, v)| max_or_nan(v * self.lower[i], v * self.upper[i]));
             above(terms.sum(), v.len())
         };
-        let form = || self.form.as_ref().map_or_else(of_box, |form| form.support(v));
+        let zonotope = || self.zonotope.as_ref().map_or_else(of_box, |zonotope| zonotope.support(v));
         let both = || box_and_ball(v, &self.lower, &self.upper, self.radius);
         let found = match evidence {
             Evidence::Radius => radius(),
             Evidence::Box => of_box(),
             Evidence::BoxAndBall => both(),
-            Evidence::Form => form(),
-            Evidence::All => [radius(), of_box(), both(), form()].into_iter().fold(f64::INFINITY, least),
+            Evidence::Zonotope => zonotope(),
+            Evidence::All => {
+                [radius(), of_box(), both(), zonotope()].into_iter().fold(f64::INFINITY, min_or_nan)
+            }
         };
         // A direction that is itself a rounded difference of two rows is known up to 2u of its elements.
         let size: f64 =
-            v.iter().enumerate().map(|(i, v)| v.abs() * worst(-self.lower[i], self.upper[i])).sum();
-        up(worst(found, 0.0) + above(4.0 * UNIT * size, v.len()))
+            v.iter().enumerate().map(|(i, v)| v.abs() * max_or_nan(-self.lower[i], self.upper[i])).sum();
+        up(max_or_nan(found, 0.0) + above(4.0 * UNIT * size, v.len()))
     }
 
     fn cone(&self) -> Cone {
         let Some(floor) = self.sphere else { return Cone::None };
-        let norm = length(&self.clean);
-        // Rounded so that the ball looks larger and the point nearer.
+        let norm = l2_norm(&self.clean);
+        // Rounded so that the ball is larger and the norm smaller.
         let (r, n0) = (above(self.radius, 4), norm * (1.0 - slack(self.features() + 8)));
         if r < n0 && n0 - r > floor {
             Cone::Angle { theta: above((r / n0).min(1.0).asin(), 8) }
@@ -173,7 +176,7 @@ impl Certificate {
     }
 }
 
-/// The directions that a normalized representation may turn to.
+/// The cone of directions that a normalized representation can reach.
 enum Cone {
     /// Nothing is normalized.
     None,
@@ -181,17 +184,4 @@ enum Cone {
     Whole,
     /// Within an angle of the clean one: Theorem I7.
     Angle { theta: f64 },
-}
-
-pub(crate) fn length(v: &[f64]) -> f64 {
-    v.iter().map(|v| v * v).sum::<f64>().sqrt()
-}
-
-pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-/// The smaller of two, and NaN if one is.
-pub(crate) fn least(a: f64, b: f64) -> f64 {
-    if b.is_nan() || b < a { b } else { a }
 }

@@ -1,7 +1,7 @@
-//! How certificates are made, and what they cost.
+//! Configuration and cost of certification.
 
 use crate::error::CertifyError;
-use crate::relax::Slope;
+use crate::relu_relaxation::RelaxationSlope;
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::{Norm, Threat};
 use tarrl_tensor::Tensor;
@@ -10,15 +10,15 @@ use tarrl_tensor::Tensor;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CertifyConfig {
-    /// What the attacker may do.
+    /// The threat model: norm, radius and pixel range.
     pub threat: Threat,
-    /// What is spent on it.
+    /// How much computation is spent.
     pub effort: Effort,
-    /// The slopes of linear forms.
+    /// The slopes of the ReLU relaxations in zonotopes.
     pub slopes: Slopes,
-    /// The arithmetic of the network that is used afterwards.
+    /// The arithmetic of the deployed network.
     pub precision: Precision,
-    /// Generators of a linear form that are kept one by one, the longest first.
+    /// Generators of a zonotope that are kept one by one, the longest first.
     pub generators: usize,
     /// Samples that are bounded together at most, by each thread of the device; changes no result.
     pub batch: usize,
@@ -26,20 +26,20 @@ pub struct CertifyConfig {
     pub rows: usize,
 }
 
-/// What is spent on a certificate, from cheap and loose to dear and tight.
+/// How much computation is spent on a certificate, from cheap and loose to expensive and tight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Effort {
     /// Intervals alone (Theorem I1): a box and its radius. Tight only where training made it so.
     Interval,
-    /// Linear forms of the outputs on interval boxes of the units.
+    /// Zonotopes of the outputs on interval boxes of the units.
     Linear,
-    /// Linear forms of the outputs, and linear bounds of every unit whose sign is open.
+    /// Zonotopes of the outputs, and backward substitution for every unstable unit.
     #[default]
     Full,
 }
 
-/// Which parallel lines take the place of a ReLU in a linear form, where there is one.
+/// Which parallel lines relax a ReLU in a zonotope.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Slopes {
@@ -49,21 +49,21 @@ pub enum Slopes {
     /// Those in the middle of all secants (Theorem I10), with norms of whole layers where these are less: best in large
     /// Euclidean balls.
     Sector,
-    /// Both: the form with the smaller radius is kept.
+    /// Both: the zonotope with the smaller radius is kept.
     Best,
 }
 
 impl Slopes {
-    pub(crate) fn passes(self) -> &'static [Slope] {
+    pub(crate) fn passes(self) -> &'static [RelaxationSlope] {
         match self {
-            Slopes::Chord => &[Slope::Chord],
-            Slopes::Sector => &[Slope::Sector],
-            Slopes::Best => &[Slope::Chord, Slope::Sector],
+            Slopes::Chord => &[RelaxationSlope::Chord],
+            Slopes::Sector => &[RelaxationSlope::Sector],
+            Slopes::Best => &[RelaxationSlope::Chord, RelaxationSlope::Sector],
         }
     }
 }
 
-/// The arithmetic of the network that a certificate speaks of. Products are plain sums, in any order, with or
+/// The arithmetic that a certificate covers. Products are plain sums, in any order, with or
 /// without fused multiply-add; fast convolution algorithms are not covered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -119,7 +119,7 @@ impl CertifyConfig {
     }
 }
 
-/// What certificates cost, on the average of one sample.
+/// The mean cost of a certificate for one sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Forward passes in f64, with the weights or their absolute values.

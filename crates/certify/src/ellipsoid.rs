@@ -1,4 +1,5 @@
-//! Ellipsoids around zonotopes: what many short generators become, and how far a zonotope reaches.
+//! Ellipsoids around zonotopes: the reduction of many short generators, and the radius of a zonotope. Theorems I5 and I6
+//! of docs/certificates.md.
 
 use crate::rounding::{above, slack, up};
 use tarrl_bound::linalg::symmetric_norm;
@@ -8,7 +9,7 @@ use tarrl_tensor::{Device, Tensor, Transpose};
 /// docs/certificates.md): by the inequality of Cauchy and Schwarz with weights `w_k`,
 /// `Σ |v·g_k| ≤ √(Σ w_k) √(Σ (v·g_k)²/w_k)`.
 ///
-/// For directions that know nothing of the generators it is about a quarter larger than the zonotope, where
+/// For directions independent of the generators it is about a quarter larger than the zonotope, where
 /// the box is larger by the root of the dimension; and it needs `d²` numbers, however many generators there were.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Ellipsoid {
@@ -57,8 +58,8 @@ impl Ellipsoid {
 /// (docs/certificates.md).
 ///
 /// `√(Σ w_k · λ_max(Σ_k g_k g_kᵀ / w_k))` is a bound for all positive weights. The best weights, at which it is
-/// at most `√(π/2)` times the truth, are looked for by a few steps of a fixed-point iteration.
-pub(crate) fn reach(generators: &[f64], d: usize, device: &Device) -> f64 {
+/// at most `√(π/2)` times the exact radius, are approximated by a few steps of a fixed-point iteration.
+pub(crate) fn zonotope_radius(generators: &[f64], d: usize, device: &Device) -> f64 {
     // A zero adds nothing, and would only take a share of the weights.
     let moving = generators.chunks(d).filter(|g| g.iter().any(|&v| v != 0.0));
     let generators: Vec<f64> = moving.flatten().copied().collect();
@@ -92,7 +93,7 @@ pub(crate) fn reach(generators: &[f64], d: usize, device: &Device) -> f64 {
     best
 }
 
-/// Steps of the iteration in [`reach`]: more change the third digit.
+/// Steps of the iteration in [`zonotope_radius`]: more change the third digit.
 const STEPS: usize = 4;
 
 /// `Σ_k g_k g_kᵀ / w_k` for `g (m, d)` and `w (m, 1)`.
@@ -140,9 +141,9 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(1000))]
 
         #[test]
-        fn the_reach_is_above_every_corner_and_near_it(seed in 0u64..1_000_000, m in 1usize..=8, d in 1usize..=6) {
+        fn the_radius_is_above_every_corner_and_near_it(seed in 0u64..1_000_000, m in 1usize..=8, d in 1usize..=6) {
             let g = generators(seed, m, d);
-            let (found, truth) = (reach(&g, d, &device()), truth(&g, d));
+            let (found, truth) = (zonotope_radius(&g, d, &device()), truth(&g, d));
             prop_assert!(found >= truth, "{found} {truth}");
             // √(π/2) = 1.2533 at the best weights; four steps find them up to some per cent.
             prop_assert!(found <= 1.35 * truth, "{found} {truth}");
@@ -166,12 +167,12 @@ mod tests {
         let g = generators(3, 1, 4);
         let length = g.iter().map(|v| v * v).sum::<f64>();
         assert!(0.95 * Ellipsoid::around(&g, 4, &device()).support(&g) < length);
-        assert!(0.95 * reach(&g, 4, &device()) < length.sqrt());
+        assert!(0.95 * zonotope_radius(&g, 4, &device()) < length.sqrt());
     }
 
     #[test]
-    fn nan_is_kept() {
-        assert!(reach(&[1.0, f64::NAN], 2, &device()).is_nan());
+    fn a_nan_generator_gives_nan() {
+        assert!(zonotope_radius(&[1.0, f64::NAN], 2, &device()).is_nan());
         assert!(Ellipsoid::around(&[1.0, f64::NAN], 2, &device()).support(&[1.0, 1.0]).is_nan());
     }
 }

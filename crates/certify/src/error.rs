@@ -1,4 +1,4 @@
-//! Why something could not be certified, or a certificate not be used.
+//! Errors of certification and of certificate files.
 
 use tarrl_attacks::Norm;
 

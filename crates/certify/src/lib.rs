@@ -1,11 +1,11 @@
-//! Certificates: sound upper bounds of the displacement, read off the recorded graph of any encoder.
+//! Certificates: sound upper bounds of the displacement of an encoder, from its recorded graph.
 //!
 //! ```text
 //! attack  ≤  max_{x' ∈ B(x)} ‖f(x') − f(x)‖  ≤  certificate
 //! ```
 //!
-//! They are made once for an encoder and a set of samples, with no label and no task; a head that comes later
-//! is then certified by multiplication alone.
+//! They are made once for an encoder and a set of samples, without labels and without a task; a head that is trained
+//! later is certified by matrix products alone.
 //!
 //! ```
 //! use tarrl_attacks::Threat;
@@ -18,7 +18,7 @@
 //! let encoder = |x: &Tensor| x.matmul(&w).relu().matmul(&v); // any closure of ops with a rule
 //!
 //! let x = Tensor::new(&device, [1, 2], &[0.75f32, 0.5]); // (n, …), pixels in [0, 1]
-//! let network = Network::read(&encoder, &x)?;
+//! let network = Network::trace(&encoder, &x)?;
 //! let config = CertifyConfig { threat: Threat::linf(0.05), ..CertifyConfig::default() };
 //! let (certificates, _cost) = certify(&network, &x, &config)?;
 //! // Only the first unit and the second are active around x: Δ = δ₁ + δ₂ − (δ₁ − δ₂) = 2 δ₂.
@@ -27,51 +27,47 @@
 //! # Ok::<(), tarrl_certify::CertifyError>(())
 //! ```
 //!
-//! - [`Network::read`] understands convolutions, products, affines, ReLU, branches, average pools and a final l2
+//! - [`Network::trace`] supports convolutions, products, affine maps, ReLU, residual sums, average pools and a final l2
 //!   normalization; an op without a rule is refused by name.
-//! - [`certify()`] spends an [`Effort`] and gives a [`Certificate`] for each sample: a radius, a box, and a
-//!   [`Zonotope`] that knows every direction. Rounding is covered for the [`Precision`] asked for.
-//! - [`Certificates`] are their bytes in a file, bound to encoder and samples, and what they say of linear and
-//!   other heads: a [`HeadReport`].
-//! - [`smoothed_certificate`] is for encoders too deep for all that: certificates of the smoothed encoder, by sampling.
+//! - [`certify()`] combines interval bound propagation, backward substitution with linear ReLU relaxations (as CROWN) and
+//!   zonotopes, by [`Effort`]. Each sample gets a [`Certificate`]: a radius, a box, and a [`Zonotope`] with a support
+//!   function in every direction. Rounding is covered for the [`Precision`] asked for.
+//! - [`Certificates`] are stored in a file, bound to encoder and samples; applied to a head they give a [`HeadReport`].
+//! - [`smoothing`] certifies encoders too deep for linear relaxations: randomized smoothing, by sampling.
 //!
 //! The theorems, R1 to S5, are stated and proved in `docs/certificates.md`.
 
 #![forbid(unsafe_code)]
 
-mod apply;
-mod backward;
-mod center_smoothing;
+mod backward_substitution;
+mod batch_certifier;
+mod box_and_ball;
 mod certificate;
-mod certify;
+mod certificate_file;
+mod certifier;
+mod coefficient_patch;
 mod config;
 mod ellipsoid;
 mod error;
-mod interval;
+mod graph_tracer;
+mod head_report;
+mod interval_propagation;
 mod lipschitz;
 mod network;
-mod read;
-mod relax;
+mod relu_relaxation;
 mod rounding;
-mod rows;
 mod sector;
-mod smoothing;
-mod store;
+pub mod smoothing;
+mod vector;
 mod zonotope;
 
-pub use apply::{CertifiedChain, HeadReport};
-pub use center_smoothing::CenterCertificate;
 pub use certificate::{Certificate, Evidence};
-pub use certify::certify;
+pub use certificate_file::{Certificates, Provenance};
+pub use certifier::certify;
 pub use config::{CertifyConfig, Cost, Effort, Precision, Slopes};
 pub use error::CertifyError;
+pub use head_report::{CertifiedChain, HeadReport};
 pub use network::Network;
-pub use rounding::gamma;
-pub use smoothing::{
-    CovarianceCertificate, SmoothedCertificate, SmoothingConfig, growth, smoothed_certificate,
-    total_variation_cosine, total_variation_radius,
-};
-pub use store::{About, Certificates, FORMAT};
 pub use zonotope::Zonotope;
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! A network as a list of steps that have sound rules, in f64.
+//! Networks as lists of layer ops with sound relaxations, in f64.
 
 use crate::rounding::gamma;
 use tarrl_tensor::{Conv, DType, Pool, Shape, Tensor};
 
-/// An encoder as certificates see it: steps in order, each with one or two earlier results as operands.
+/// The encoder that certificates are made for: steps in order, each with one or two earlier results as operands.
 ///
-/// Weights are the encoder's own, exactly, in f64. [`Network::read`] makes one from the recorded graph
-/// of a closure; [`Network::forward`] is the program that certificates speak of.
+/// Weights are the encoder's own, exactly, in f64. [`Network::trace`] makes one from the recorded graph
+/// of a closure; [`Network::forward`] is the function that certificates bound.
 #[derive(Clone, Debug)]
 pub struct Network {
     /// The extents of one sample of every value: the input, then the result of each step.
@@ -19,12 +19,12 @@ pub struct Network {
 /// One step; its result is the value after those of all earlier steps.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
-    pub(crate) map: LayerOp,
+    pub(crate) op: LayerOp,
     /// The values that it takes, by number.
     pub(crate) inputs: Vec<usize>,
 }
 
-/// What a step does.
+/// The operation of a step.
 #[derive(Clone, Debug)]
 pub(crate) enum LayerOp {
     /// Convolution with a constant.
@@ -62,7 +62,7 @@ impl Network {
 
     /// The number of ReLU units.
     pub fn units(&self) -> usize {
-        let relu = |(i, step): (usize, &Step)| match step.map {
+        let relu = |(i, step): (usize, &Step)| match step.op {
             LayerOp::Relu => self.shapes[i + 1].len(),
             _ => 0,
         };
@@ -70,7 +70,7 @@ impl Network {
     }
 
     /// From inputs `(n, …)` to representations `(n, d)` in f64, before any normalization to the sphere:
-    /// the program that certificates speak of. Products are plain sums in some order.
+    /// the function that certificates bound. Products are plain sums in some order.
     ///
     /// # Panics
     /// If the samples have another shape than the recorded ones.
@@ -91,7 +91,7 @@ impl Network {
         let mut values = vec![x.detach().cast(DType::F64)];
         for (i, step) in self.steps.iter().enumerate() {
             let first = &values[step.inputs[0]];
-            let y = match &step.map {
+            let y = match &step.op {
                 LayerOp::Relu => first.relu(),
                 LayerOp::Shift(shift) => first + shift,
                 LayerOp::Add => first + &values[step.inputs[1]],

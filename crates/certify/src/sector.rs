@@ -1,10 +1,9 @@
-//! How far a displacement reaches when every ReLU is a factor in a known interval: Theorem I10 of
+//! Sector bounds: every ReLU as a factor in an interval of secant slopes, and the radius that follows. Theorem I10 of
 //! docs/certificates.md.
 
-use crate::certificate::least;
-use crate::interval::worst;
 use crate::rounding::{above, down, up};
-use crate::zonotope::Parts;
+use crate::vector::{max_or_nan, min_or_nan};
+use crate::zonotope::ZonotopeParts;
 use tarrl_bound::linalg::spectral_norm;
 use tarrl_tensor::Device;
 
@@ -28,22 +27,22 @@ pub(crate) fn sector([h0, h1]: [f64; 2], [l, u]: [f64; 2]) -> (f64, f64) {
         0.0
     };
     let middle = 0.5 * top + 0.5 * bottom;
-    (middle, up(worst(top - middle, middle - bottom)))
+    (middle, up(max_or_nan(top - middle, middle - bottom)))
 }
 
 /// What one layer of ReLUs adds to `Δz = A δ + Σ M E κ Δ`, for the units whose secants are not known exactly.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Layer {
+pub(crate) struct ReluLayer {
     /// `Mᵀ (units, d)` row-major: what a unit does to the output.
     pub(crate) columns: Vec<f64>,
-    pub(crate) units: Vec<Unit>,
+    pub(crate) units: Vec<ReluUnit>,
     /// An upper bound of the length of the displacement before the ReLU.
     pub(crate) ball: f64,
 }
 
-/// A ReLU unit of a [`Layer`].
+/// A ReLU unit of a [`ReluLayer`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Unit {
+pub(crate) struct ReluUnit {
     /// The middle and the half width of its band.
     pub(crate) band: (f64, f64),
     /// κ: the half width of its secants.
@@ -56,13 +55,19 @@ pub(crate) struct Unit {
 /// the norms of `M √κ` and `√κ Δ`, whichever is less alone.
 ///
 /// `whole` is `input` with the generators and offsets of all layers.
-pub(crate) fn radius(whole: &Parts, input: Parts, layers: &[Layer], device: &Device) -> f64 {
+pub(crate) fn radius(
+    whole: &ZonotopeParts,
+    input: ZonotopeParts,
+    layers: &[ReluLayer],
+    device: &Device,
+) -> f64 {
     let plain = whole.radius(device);
     let d = input.offset.len();
     let (mut kept, mut products) = (input, Vec::new());
     for layer in layers {
         let product = layer.product(d);
-        let mut alone = Parts { offset: vec![0.0; d], spread: vec![], generators: vec![], ball: vec![] };
+        let mut alone =
+            ZonotopeParts { offset: vec![0.0; d], spread: vec![], generators: vec![], ball: vec![] };
         layer.add_to(&mut alone);
         if alone.radius(device) <= product {
             layer.add_to(&mut kept);
@@ -74,10 +79,10 @@ pub(crate) fn radius(whole: &Parts, input: Parts, layers: &[Layer], device: &Dev
         return plain;
     }
     let mixed = kept.radius(device) + products.iter().sum::<f64>();
-    least(plain, above(mixed, products.len() + 1))
+    min_or_nan(plain, above(mixed, products.len() + 1))
 }
 
-impl Layer {
+impl ReluLayer {
     /// `‖M √κ‖ q` with `q ≥ ‖√κ Δ‖` from the boxes of the units and from the ball around all of them.
     fn product(&self, d: usize) -> f64 {
         let scaled: Vec<f64> = self
@@ -87,13 +92,13 @@ impl Layer {
             .flat_map(|(column, unit)| column.iter().map(|m| m * unit.half.sqrt()))
             .collect();
         let boxes = self.units.iter().map(|unit| unit.half * unit.reach * unit.reach).sum::<f64>();
-        let widest = self.units.iter().map(|unit| unit.half).fold(0.0, |most, half| worst(half, most));
-        let q = least(above(boxes, self.units.len() + 2).sqrt(), above(widest, 2).sqrt() * self.ball);
+        let widest = self.units.iter().map(|unit| unit.half).fold(0.0, |most, half| max_or_nan(half, most));
+        let q = min_or_nan(above(boxes, self.units.len() + 2).sqrt(), above(widest, 2).sqrt() * self.ball);
         above(spectral_norm(&scaled, self.units.len(), d) * (1.0 + 1e-9) * q, 8)
     }
 
     /// Appends the band of every unit as a generator, and its middle to the offset.
-    pub(crate) fn add_to(&self, parts: &mut Parts) {
+    pub(crate) fn add_to(&self, parts: &mut ZonotopeParts) {
         for (column, unit) in self.columns.chunks(parts.offset.len()).zip(&self.units) {
             let (middle, half) = unit.band;
             parts.offset.iter_mut().zip(column).for_each(|(b, m)| *b += m * middle);
@@ -109,7 +114,7 @@ mod tests {
 
     /// The sectors of the dyadic example, `h = (1.5, .25, −.25)` and boxes ±.5: [1, 1], [.5, 1] and [0, .5].
     #[test]
-    fn golden_sectors() {
+    fn sectors_of_the_dyadic_example_units() {
         for (h, bottom, top) in [(1.5, 1.0, 1.0), (0.25, 0.5, 1.0), (-0.25, 0.0, 0.5)] {
             let (middle, half) = sector([h, h], [-0.5, 0.5]);
             // Ends are rounded outwards once or twice.
@@ -119,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_certain_comes_of_nan() {
+    fn a_nan_gives_a_nan_sector() {
         for [h, l, u] in [[f64::NAN, -1.0, 1.0], [-0.1, -1.0, f64::NAN], [0.1, f64::NAN, 1.0]] {
             let (middle, half) = sector([h, h], [l, u]);
             assert!(middle.is_nan() && half.is_nan(), "{h} {l} {u}: {middle} {half}");
@@ -155,10 +160,10 @@ mod tests {
     /// One unit that feeds one output by 2, a sector of half width ½ and a reach of 3: 2·√½ times √½·3. A ball of
     /// radius 1 makes it 2·½·1.
     #[test]
-    fn golden_products() {
-        let unit = Unit { band: (0.0, 1.5), half: 0.5, reach: 3.0 };
+    fn the_product_of_norms_of_one_unit() {
+        let unit = ReluUnit { band: (0.0, 1.5), half: 0.5, reach: 3.0 };
         for (ball, golden) in [(9.0, 3.0), (1.0, 1.0)] {
-            let found = Layer { columns: vec![2.0], units: vec![unit], ball }.product(1);
+            let found = ReluLayer { columns: vec![2.0], units: vec![unit], ball }.product(1);
             assert!(found >= golden && found < golden + 1e-8, "{found} {golden}");
         }
     }

@@ -1,7 +1,7 @@
-//! The linear form of a sample: a set that holds its displacement, and knows every direction.
+//! Zonotopes: a set that encloses the displacement of a sample, with a support function in every direction. Theorems I4
+//! to I6 of docs/certificates.md.
 
-use crate::ellipsoid::{Ellipsoid, reach};
-use crate::interval::worst;
+use crate::ellipsoid::{Ellipsoid, zonotope_radius};
 use crate::rounding::{TINY, UNIT, above, slack, up};
 use tarrl_bound::linalg::spectral_norm;
 use tarrl_tensor::Device;
@@ -9,8 +9,8 @@ use tarrl_tensor::Device;
 /// A set `{ b + Σ_k g_k e_k + t + diag(s) e′ + ε A u : |e_k|, |e′_i| ≤ 1, t ∈ E, ‖u‖₂ ≤ 1 }` that holds every
 /// displacement `f(x′) − f(x)` of one sample (Theorems I4 and I5, docs/certificates.md). `E` is an ellipsoid.
 ///
-/// Unlike a radius it bounds a displacement in the direction in which a head looks, and it is stored
-/// before that head exists.
+/// Unlike a radius it bounds the displacement in the direction of each logit gap of a head, and it is stored before that
+/// head exists.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Zonotope {
     /// `b (d)`
@@ -19,17 +19,17 @@ pub struct Zonotope {
     pub(crate) spread: Vec<f64>,
     /// `g (m, d)` row-major: one row for each generator.
     pub(crate) generators: Vec<f32>,
-    /// What the generators that are not kept one by one can add up to.
+    /// Encloses the sum of the generators that are not kept one by one.
     pub(crate) rest: Ellipsoid,
     /// `ε Aᵀ (n, d)` row-major; empty unless the ball is Euclidean.
     pub(crate) ball: Vec<f32>,
-    /// `(d)`: what no coordinate of the set exceeds.
+    /// `(d)`: upper bounds of the absolute value of each coordinate.
     pub(crate) reach: Vec<f64>,
 }
 
-/// The parts of a form before it is made small.
+/// The parts of a zonotope before its generators are reduced.
 #[derive(Clone)]
-pub(crate) struct Parts {
+pub(crate) struct ZonotopeParts {
     pub(crate) offset: Vec<f64>,
     pub(crate) spread: Vec<f64>,
     /// Generators, `d` numbers each.
@@ -40,12 +40,12 @@ pub(crate) struct Parts {
 
 impl Zonotope {
     /// Keeps the `most` longest generators in f32; an ellipsoid takes the others, a box all roundings.
-    pub(crate) fn new(mut parts: Parts, most: usize, device: &Device) -> Self {
+    pub(crate) fn new(mut parts: ZonotopeParts, most: usize, device: &Device) -> Self {
         let d = parts.offset.len();
-        let length = |g: &[f64]| g.iter().map(|v| v * v).sum::<f64>();
-        let lengths: Vec<f64> = parts.generators.iter().map(|g| length(g)).collect();
+        let square_norm = |g: &Vec<f64>| g.iter().map(|v| v * v).sum::<f64>();
+        let lengths: Vec<f64> = parts.generators.iter().map(square_norm).collect();
         let mut order: Vec<usize> = (0..lengths.len()).collect();
-        // The longest first; equal ones, and what is no number, in their own order.
+        // The longest first; ties and NaN in their original order.
         order.sort_by(|&a, &b| lengths[b].total_cmp(&lengths[a]).then(a.cmp(&b)));
         let (kept, others) = order.split_at(most.min(order.len()));
         let mut generators = Vec::new();
@@ -65,7 +65,7 @@ impl Zonotope {
         Zonotope::from_stored(parts.offset, spread, generators, rest, ball)
     }
 
-    /// The form of stored parts.
+    /// The zonotope of stored parts.
     pub(crate) fn from_stored(
         offset: Vec<f64>,
         spread: Vec<f64>,
@@ -92,7 +92,7 @@ impl Zonotope {
         Zonotope { offset, spread, generators, rest, ball, reach }
     }
 
-    /// Generators and rows of the ball.
+    /// The numbers of generators and of rows of the ball.
     pub(crate) fn sizes(&self) -> [usize; 2] {
         [self.generators(), self.ball.len() / self.offset.len()]
     }
@@ -126,7 +126,7 @@ impl Zonotope {
     }
 }
 
-impl Parts {
+impl ZonotopeParts {
     /// An upper bound of `‖Δ‖₂` over the set: Theorem I6 (docs/certificates.md).
     pub(crate) fn radius(&self, device: &Device) -> f64 {
         let d = self.offset.len();
@@ -135,98 +135,15 @@ impl Parts {
         let spread = self.spread.iter().map(|s| s * s).sum::<f64>();
         let ball: Vec<f64> = self.ball.iter().flatten().copied().collect();
         let ball = if ball.is_empty() { 0.0 } else { (1.0 + 1e-9) * spectral_norm(&ball, ball.len() / d, d) };
-        up(above(reach(&columns, d, device) * (1.0 + slack(4)) + above(spread, d).sqrt() + ball, 4))
+        up(above(zonotope_radius(&columns, d, device) * (1.0 + slack(4)) + above(spread, d).sqrt() + ball, 4))
     }
 }
 
-/// Appends `g` in f32 and adds what was lost to `error`.
+/// Appends `g` rounded to f32 and adds the rounding errors to `error`.
 fn round(g: &[f64], to: &mut Vec<f32>, error: &mut [f64]) {
     for (error, &g) in error.iter_mut().zip(g) {
         let near = g as f32;
         to.push(near);
         *error += (g - f64::from(near)).abs() + g.abs() * 2.0 * UNIT + TINY;
-    }
-}
-
-/// An upper bound of `v · D` over `{ D : lower ≤ D ≤ upper, ‖D‖₂ ≤ radius }`, by weak duality: Theorem I8
-/// (docs/certificates.md). Any multiplier is sound, and the best one is looked for by bisection.
-pub(crate) fn box_and_ball(v: &[f64], lower: &[f64], upper: &[f64], radius: f64) -> f64 {
-    let bounded = |lambda: f64| {
-        let mut square = 0.0;
-        let mut sum = 0.0;
-        let mut size = 0.0;
-        for i in 0..v.len() {
-            let at = v[i] / lambda;
-            let d = if at < lower[i] {
-                lower[i]
-            } else if at > upper[i] {
-                upper[i]
-            } else {
-                at
-            };
-            square += d * d;
-            // The maximum of a concave parabola is its value at the clipped vertex.
-            sum += v[i] * d - 0.5 * lambda * d * d;
-            size += (v[i] * d).abs() + 0.5 * lambda * d * d;
-        }
-        let value = sum + 0.5 * lambda * radius * radius;
-        (square, value + slack(v.len() + 8) * (size + 0.5 * lambda * radius * radius))
-    };
-    let norm = v.iter().map(|v| v * v).sum::<f64>().sqrt();
-    let free: f64 = v.iter().enumerate().map(|(i, v)| worst(v * lower[i], v * upper[i])).sum();
-    let mut best = above(free, v.len());
-    if !(radius > 0.0 && norm > 0.0 && radius.is_finite()) {
-        return best;
-    }
-    // At the largest multiplier the vertex is inside the ball, below it leaves it.
-    let (mut low, mut high) = (0.0, norm / radius);
-    for _ in 0..60 {
-        let middle = 0.5 * (low + high);
-        let (square, value) = bounded(middle);
-        best = if value < best || value.is_nan() { value } else { best };
-        if square > radius * radius { low = middle } else { high = middle }
-    }
-    let (_, value) = bounded(high);
-    if value < best { value } else { best }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use tarrl_tensor::Key;
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(1000))]
-
-        #[test]
-        fn no_point_of_box_and_ball_is_farther_along_a_direction(seed in 0u64..1_000_000, d in 1usize..=8) {
-            let mut stream = Key::new(seed).stream();
-            let mut draw = |low: f64, high: f64| -> Vec<f64> { (0..d).map(|_| stream.uniform(low, high)).collect() };
-            let (v, lower, upper) = (draw(-2.0, 2.0), draw(-1.0, 0.0), draw(0.0, 1.0));
-            let radius = draw(0.1, 1.5)[0];
-            let bound = box_and_ball(&v, &lower, &upper, radius);
-            let length = |v: &[f64]| v.iter().map(|v| v * v).sum::<f64>().sqrt();
-            let corner: f64 = (0..d).map(|i| (v[i] * lower[i]).max(v[i] * upper[i])).sum();
-            // Neither alone is better, but for the rounding that is covered.
-            prop_assert!(bound <= corner.min(radius * length(&v)) * (1.0 + 1e-9) + 1e-12);
-            for _ in 0..8 {
-                // From a random point along the direction, into the box, and back into the ball.
-                let start = draw(-1.0, 1.0);
-                let far = draw(0.0, 4.0)[0];
-                let inside: Vec<f64> = (0..d).map(|i| (start[i] + far * v[i]).clamp(lower[i], upper[i])).collect();
-                let share = (radius / length(&inside).max(1e-300)).min(1.0) * (1.0 - 1e-15);
-                let along: f64 = inside.iter().zip(&v).map(|(p, v)| p * share * v).sum();
-                prop_assert!(along <= bound, "{along} {bound}");
-            }
-        }
-    }
-
-    /// (½, √(0.36 − ¼)) is a corner of the set, farthest along (3, 1).
-    #[test]
-    fn box_and_ball_cannot_be_smaller_by_a_twentieth() {
-        let bound = box_and_ball(&[3.0, 1.0], &[-0.5; 2], &[0.5; 2], 0.6);
-        let moved = 1.5 + 0.11f64.sqrt();
-        assert!(moved <= bound && moved > 0.95 * bound, "{moved} {bound}");
     }
 }

@@ -30,7 +30,7 @@ impl Displacements {
     /// Attacks the representations of `images (n, h, w, c)` and compares what is reached with `certificates`, one for
     /// each image, that were made for the same `threat` model.
     ///
-    /// `encoder` is in inference mode; `network` is what [`Network::read`] made of it, and evaluates the attacked points
+    /// `encoder` is in inference mode; `network` is what [`Network::trace`] made of it, and evaluates the attacked points
     /// in f64, the arithmetic that certificates speak of. `attack` is used as it is; [`displacement_attack`] makes the one of the
     /// study. Image `i` draws its starting point from `key.fold(i)`.
     ///

@@ -12,7 +12,7 @@
 //!
 //! ```
 //! use tarrl_attacks::{Pgd, Threat};
-//! use tarrl_certify::{About, Certificates, CertifyConfig, Network, certify};
+//! use tarrl_certify::{Provenance, Certificates, CertifyConfig, Network, certify};
 //! use tarrl_eval::{
 //!     BoundEvaluation, Displacements, FittedTask, ProbeConfig, RobustConfig, TaskHead, displacement_attack,
 //!     linear_probe, robust_accuracy,
@@ -33,12 +33,12 @@
 //! assert_eq!((found.clean_accuracy(), found.robust_accuracy()), (1.0, 0.0));
 //!
 //! // Certificates are made before any task is known; then a task is evaluated beside them.
-//! let network = Network::read(&encoder, &x.slice(0, 0, 1))?;
+//! let network = Network::trace(&encoder, &x.slice(0, 0, 1))?;
 //! let config = CertifyConfig { threat, ..CertifyConfig::default() };
 //! let (samples, cost) = certify(&network, &x, &config)?;
 //! let attack = displacement_attack(&threat, 20, 1);
 //! let moved = Displacements::measure(&encoder, &network, &x, &threat, &samples, &attack, Key::new(3))?;
-//! let about = About { encoder: "doc".into(), samples: "doc".into(), config, cost };
+//! let about = Provenance { encoder: "doc".into(), samples: "doc".into(), config, cost };
 //! let labels = labels.iter().map(|&label| label as usize).collect();
 //! let head = TaskHead::Classifier { head, labels };
 //! let tasks = [FittedTask { name: "brighter".into(), family: "brighter".into(), head }];

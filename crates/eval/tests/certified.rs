@@ -91,7 +91,7 @@ fn on_random_networks() {
         };
         let x = Tensor::random(&device, Random::Uniform, &keys(key.fold("x"), 5), &[widths[0]], DType::F32);
         let x = x.mul_scalar(1.4).add_scalar(-0.2).clamp(0.0, 1.0);
-        let network = Network::read(&encode, &x).unwrap();
+        let network = Network::trace(&encode, &x).unwrap();
         for (norm, epsilon) in NORMS.into_iter().flat_map(|norm| [(norm, 0.01), (norm, 0.2)]) {
             let threat = Threat::new(norm, epsilon);
             let moved: Vec<_> =
@@ -170,7 +170,7 @@ impl Trained {
 
     /// The certificates in a ball, and the network that they speak of.
     fn certificates(&self, threat: Threat, effort: Effort) -> (Vec<Certificate>, Network) {
-        let network = Network::read(&|x| self.encode(x), &self.x).unwrap();
+        let network = Network::trace(&|x| self.encode(x), &self.x).unwrap();
         let config = CertifyConfig { threat, effort, ..CertifyConfig::default() };
         (certify(&network, &self.x, &config).unwrap().0, network)
     }

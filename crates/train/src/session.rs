@@ -350,7 +350,7 @@ impl<'a> Session<'a> {
             observation,
             alignment,
             uniformity,
-            knn: self.monitor.knn(&self.state.model.encoder.frozen_branch(self.kept())),
+            knn: self.monitor.knn(&self.state.model.encoder.inference_branch(self.kept())),
             peak_memory: peak_memory(),
         };
         self.run.append(&Record::Epoch(epoch.clone()))?;

@@ -93,7 +93,7 @@ impl State {
         if let Some(cause) = difference(&metadata, &identity.0) {
             return Err(TrainError::Foreign { path: path.to_path_buf(), cause });
         }
-        checkpoint::restore(&mut self.model, &mut tensors).map_err(|fault| resume(fault.at(path)))?;
+        checkpoint::load_state_dict(&mut self.model, &mut tensors).map_err(|fault| resume(fault.at(path)))?;
         track(&mut self.model);
         if let Some(slow) = &mut self.slow {
             let prefix = format!("{SLOW}.");
@@ -101,7 +101,7 @@ impl State {
                 .iter()
                 .filter_map(|(name, stored)| Some((name.strip_prefix(&prefix)?.to_string(), stored.clone())))
                 .collect();
-            checkpoint::restore(slow.module_mut(), &mut own).map_err(|fault| resume(fault.at(path)))?;
+            checkpoint::load_state_dict(slow.module_mut(), &mut own).map_err(|fault| resume(fault.at(path)))?;
         }
         let lacks = |what: String| resume(Fault::Missing(what).at(path));
         (self.step, self.sums) =
@@ -116,12 +116,12 @@ impl State {
 
     /// Writes a checkpoint in place of the old one, which stays if that fails.
     pub(crate) fn save(&self, path: &Path, identity: &Identity) -> Result<(), TrainError> {
-        let mut tensors: Tensors = checkpoint::state(&self.model);
+        let mut tensors: Tensors = checkpoint::state_dict(&self.model);
         for (name, tensor) in self.optimizer.state() {
             tensors.insert(format!("{OPTIMIZER}.{name}"), Stored::from_tensor(&tensor));
         }
         if let Some(slow) = &self.slow {
-            let state = checkpoint::state(slow.module());
+            let state = checkpoint::state_dict(slow.module());
             tensors.extend(state.into_iter().map(|(name, stored)| (format!("{SLOW}.{name}"), stored)));
         }
         for (name, tensor) in self.memory.state() {

@@ -316,7 +316,10 @@ fn numbers_out_of_range_are_refused_by_name() {
     wrong("[regularizer]\nweight = inf", "weight is inf");
     wrong("[regularizer]\nramp = 1.5", "ramp is 1.5; a share of training");
     wrong("[regularizer.inner]\nepsilon = -0.1", "inner.epsilon is -0.1");
-    wrong("[regularizer.inner]\nepsilon = nan", "inner.epsilon is NaN");
+    wrong("[regularizer.inner]\nepsilon = nan", "\"NaN\" is not finite");
+    let inner = InnerConfig { epsilon: f64::NAN, ..InnerConfig::default() };
+    let error = Regularizer::new(RegularizerConfig { inner, ..RegularizerConfig::default() }).unwrap_err();
+    assert!(error.to_string().contains("inner.epsilon is NaN"), "{error}");
     wrong("[regularizer.inner]\nsteps = 0", "inner.steps is 0");
     wrong("[regularizer.inner]\nrestarts = 0", "inner.restarts is 0");
     wrong("[regularizer.inner]\nkind = 'fgsm'\nsteps = 5", "takes one step, not 5");

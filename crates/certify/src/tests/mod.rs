@@ -1,10 +1,10 @@
-//! Tests of certificates; those of one file stand in it.
+//! Tests of certificates across modules; unit tests of one file stand in that file.
 
-mod golden;
-mod heads;
-mod nets;
-mod sound;
-mod stored;
+mod certificate_files;
+mod dyadic_example;
+mod graph_tracing;
+mod head_reports;
+mod soundness;
 
 use crate::{CertifyConfig, Effort};
 use tarrl_attacks::Threat;

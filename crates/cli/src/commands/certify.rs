@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use tarrl_attacks::{Norm, Threat};
-use tarrl_certify::{About, Certificates, CertifyConfig, Network, Slopes, certify};
+use tarrl_certify::{Certificates, CertifyConfig, Network, Provenance, Slopes, certify};
 use tarrl_data::Catalog;
 use tarrl_encoders::{InferenceEncoder, checkpoint::load_encoder};
 use tarrl_eval::{Displacements, dataset_pixels, displacement_attack, labels, median};
@@ -133,7 +133,7 @@ impl Certify {
         )?;
         let n = samples.len();
         let certificates =
-            Certificates { about: About { encoder: hash, samples: chosen.hash, config, cost }, samples };
+            Certificates { about: Provenance { encoder: hash, samples: chosen.hash, config, cost }, samples };
         std::fs::write(&self.out, certificates.to_bytes()).with_context(|| {
             format!("cannot write {}; choose another place with --out FILE", self.out.display())
         })?;
@@ -177,5 +177,5 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<(InferenceEncoder, String)> {
 
 /// The network that certificates of an encoder speak of.
 pub(crate) fn network(encoder: &InferenceEncoder, pixels: &Tensor) -> anyhow::Result<Network> {
-    Ok(Network::read(&|x| encoder.forward(x), &pixels.slice(0, 0, 1))?)
+    Ok(Network::trace(&|x| encoder.forward(x), &pixels.slice(0, 0, 1))?)
 }

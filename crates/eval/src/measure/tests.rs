@@ -2,7 +2,7 @@ use super::*;
 use crate::displacement_attack;
 use crate::toy::Toy;
 use proptest::prelude::*;
-use tarrl_certify::{About, CertifyConfig, certify};
+use tarrl_certify::{Provenance, CertifyConfig, certify};
 
 fn tasks(toy: &Toy) -> Vec<FittedTask> {
     let other = Toy::new(99, toy.labels.len(), toy.head.features(), 2, 1);
@@ -23,14 +23,14 @@ fn tasks(toy: &Toy) -> Vec<FittedTask> {
 /// Displacements and the bound of a random network at a radius.
 fn measure(toy: &Toy, epsilon: f64, key: Key) -> (Displacements, BoundLevel) {
     let encoder = |x: &Tensor| toy.encode(x);
-    let network = Network::read(&encoder, &toy.images.slice(0, 0, 1)).unwrap();
+    let network = Network::trace(&encoder, &toy.images.slice(0, 0, 1)).unwrap();
     let config = CertifyConfig { threat: Threat::linf(epsilon), ..CertifyConfig::default() };
     let (samples, cost) = certify(&network, &toy.images, &config).unwrap();
     let attack = displacement_attack(&config.threat, 10, 2);
     let displacements =
         Displacements::measure(&encoder, &network, &toy.images, &config.threat, &samples, &attack, key)
             .unwrap();
-    let about = About { encoder: String::new(), samples: String::new(), config, cost };
+    let about = Provenance { encoder: String::new(), samples: String::new(), config, cost };
     let tasks = tasks(toy);
     let evaluation = BoundEvaluation {
         encoder: &encoder,

@@ -62,7 +62,7 @@ pub fn job(
         let fitted: Vec<FittedTask> =
             tasks.iter().map(|task| task.fit(&train, &sample, &train_features, key)).collect();
         let certified: CertifyResult = context.input(1).parse()?;
-        let network = Network::read(&encode, &images.slice(0, 0, 1))?;
+        let network = Network::trace(&encode, &images.slice(0, 0, 1))?;
         let evaluation = BoundEvaluation {
             encoder: &encode,
             network: &network,

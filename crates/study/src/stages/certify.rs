@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_attacks::{Pgd, Threat};
-use tarrl_certify::{About, Certificates, CertifyConfig, Cost, Network, certify};
+use tarrl_certify::{Provenance, Certificates, CertifyConfig, Cost, Network, certify};
 use tarrl_data::Dataset;
 use tarrl_encoders::Arch;
 use tarrl_eval::{Displacements, displacement_attack};
@@ -61,7 +61,7 @@ pub fn job(study: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> J
         let x = study.pixels(&sample(&study)?);
         let samples = hash_pixels(&x);
         let encode = |x: &Tensor| encoder.forward(x);
-        let network = Network::read(&encode, &x.slice(0, 0, 1))?;
+        let network = Network::trace(&encode, &x.slice(0, 0, 1))?;
         let mut levels = Vec::new();
         for (i, config) in configs.iter().enumerate() {
             let epsilon = config.threat.epsilon;
@@ -74,7 +74,7 @@ pub fn job(study: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> J
             let displacements =
                 Displacements::measure(&encode, &network, &x, &config.threat, &found, &attack, key)?;
             let file = format!("certificates-{i}.safetensors");
-            let about = About { encoder: hash.clone(), samples: samples.clone(), config: *config, cost };
+            let about = Provenance { encoder: hash.clone(), samples: samples.clone(), config: *config, cost };
             let path = context.output(&file);
             std::fs::write(&path, Certificates { about, samples: found }.to_bytes())
                 .with_context(|| format!("cannot write {}", path.display()))?;

@@ -62,7 +62,7 @@ fn network(model: &Model, mode: Mode, branch: BnBranch) -> Box<dyn Fn(&Tensor) -
     match mode {
         Mode::Train => Box::new(move |u| still.embed(u, &mut ForwardContext::train().branch(branch))),
         Mode::Eval => {
-            let (frozen, heads) = (still.encoder.frozen_branch(branch), still.heads);
+            let (frozen, heads) = (still.encoder.inference_branch(branch), still.heads);
             Box::new(move |u| heads.embed(frozen.forward(u), &mut ForwardContext::eval().branch(branch)))
         }
     }

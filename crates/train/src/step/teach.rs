@@ -44,7 +44,7 @@ pub(super) fn name(work: &Work<'_>, labels: &PseudoLabels, x: &Tensor, output: &
     let branch = method.adversary.as_ref().map_or(BnBranch::Clean, |adversary| adversary.branch);
     let mut still = net.model.heads.clone();
     detach(&mut still);
-    let frozen = net.model.encoder.frozen_branch(branch);
+    let frozen = net.model.encoder.inference_branch(branch);
     let mean = |classifiers: &[Classifier], h: &Tensor| {
         let losses = classifiers[first..][..sets].iter().zip(input.clusters);
         let losses =

@@ -1,22 +1,23 @@
-//! Stored certificates applied to a head: what is certified of a task that came later.
+//! Head reports: stored certificates applied to a head that was trained later.
 
-use crate::certificate::{Certificate, Evidence, length};
+use crate::certificate::{Certificate, Evidence};
+use crate::certificate_file::Certificates;
 use crate::error::CertifyError;
-use crate::store::Certificates;
+use crate::vector::l2_norm;
 use serde::{Deserialize, Serialize};
 use tarrl_bound::LpNorm;
 use tarrl_bound::confidence::accuracy_lower;
 use tarrl_bound::gap;
 use tarrl_bound::{KnnHead, LinearHead, RegressionHead, SoftmaxHead};
 
-/// What is certified of one sample under a classifying head; each loss is at most the next, up to rounding.
+/// The losses of one sample under a classification head, each at most the next up to rounding, and what is certified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CertifiedChain {
     /// `L`: the clean loss.
     pub clean: f64,
     /// `A`: the largest loss at points that an attack reached, the clean one included.
     pub attacked: f64,
-    /// `ln(1 + Σ e^{m_j + s_j})` with the least supports that the certificate knows: the certified loss.
+    /// `ln(1 + Σ e^{m_j + s_j})` with the smallest supports of the certificate: the certified loss.
     pub certified: f64,
     /// The same with `s_j` from the radius alone.
     pub radius: f64,
@@ -78,7 +79,7 @@ impl HeadReport {
         self.chains.iter().filter(|chain| of(chain)).count()
     }
 
-    /// Samples whose chain is out of order: zero, or there is an error in the program.
+    /// Samples whose chain is out of order: zero unless the program has an error.
     pub fn violations(&self) -> usize {
         self.chains.iter().filter(|chain| !chain.holds()).count()
     }
@@ -123,8 +124,8 @@ impl Certificates {
         Ok(HeadReport { chains: self.samples.iter().enumerate().map(chain).collect() })
     }
 
-    /// As [`apply`](Certificates::apply) for any head that knows how far a radius moves its gaps, such as
-    /// [`MlpHead`](crate::MlpHead): Theorem B1 (docs/theory.md).
+    /// As [`apply`](Certificates::apply) for any head that bounds its gaps by a radius, such as
+    /// [`MlpHead`](tarrl_bound::MlpHead): Theorem B1 (docs/theory.md).
     ///
     /// # Errors
     /// As [`apply`](Certificates::apply).
@@ -147,7 +148,7 @@ impl Certificates {
         Ok(HeadReport { chains: self.samples.iter().enumerate().map(chain).collect() })
     }
 
-    /// The samples to which nearest neighbors give their label at every point of the ball: Theorem B4
+    /// Whether k-nearest neighbors keep the label of each sample at every point of the ball: Theorem B4
     /// (docs/theory.md).
     ///
     /// # Errors
@@ -161,7 +162,7 @@ impl Certificates {
         let certified = |(c, &y): (&Certificate, &usize)| {
             let z = c.representation();
             // Distances are compared in f64: the margin has to exceed their rounding too.
-            c.radius() + 1e-9 * (1.0 + length(&z)) < head.certified_radius(&z, y)
+            c.radius() + 1e-9 * (1.0 + l2_norm(&z)) < head.certified_radius(&z, y)
         };
         Ok(self.samples.iter().zip(labels).map(certified).collect())
     }
@@ -184,9 +185,9 @@ impl Certificates {
         let width = rows.first().map_or(0, |row| row.len());
         self.fits(width, targets.len() / rows.len().max(1))?;
         let errors = |(c, target): (&Certificate, &[f64])| {
-            let said = head.predict(&c.representation());
+            let prediction = head.predict(&c.representation());
             let (mut clean, mut worst) = (0.0, 0.0);
-            for ((row, p), t) in rows.iter().zip(&said).zip(target) {
+            for ((row, p), t) in rows.iter().zip(&prediction).zip(target) {
                 let minus: Vec<f64> = row.iter().map(|w| -w).collect();
                 let up = p - t + c.support(row, Evidence::All);
                 let down = t - p + c.support(&minus, Evidence::All);

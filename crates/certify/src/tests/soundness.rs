@@ -1,14 +1,14 @@
-//! The sandwich: no point of the ball moves farther than its certificate says, with no slack at all.
+//! Soundness: no point of the ball moves farther than its certificate says, without any slack.
 
 use super::{EFFORTS, Net, config, pixels};
-use crate::certificate::dot;
+use crate::vector::dot;
 use crate::{Certificate, CertifyConfig, Effort, Evidence, Network, Precision, Slopes, certify};
 use tarrl_attacks::{Norm, Pgd, Threat, pgd};
 use tarrl_bound::LinearHead;
 use tarrl_tensor::{DType, Key, Tensor};
 
 const EVIDENCE: [Evidence; 5] =
-    [Evidence::Radius, Evidence::Box, Evidence::BoxAndBall, Evidence::Form, Evidence::All];
+    [Evidence::Radius, Evidence::Box, Evidence::BoxAndBall, Evidence::Zonotope, Evidence::All];
 
 /// Points of the ball around `x`: the ends of an attack on the displacement, random corners, random points.
 pub(super) fn points(
@@ -67,7 +67,7 @@ fn attack_is_below_certificate_for_every_sample_effort_and_ball() {
         let key = Key::new(seed).fold("net");
         let net = Net::new(key);
         let x = pixels(&net.device, key.fold("x"), &[3, 8, 8, 1]);
-        let network = Network::read(&|x| net.encode(x), &x).unwrap();
+        let network = Network::trace(&|x| net.encode(x), &x).unwrap();
         let z = network.forward(&x).array().to_f64();
         let d = network.features();
         for (norm, epsilon) in
@@ -99,13 +99,13 @@ fn attack_is_below_certificate_for_every_sample_effort_and_ball() {
 /// A thousand samples, each with points of its own ball: random networks with every op, balls of three norms from tiny to
 /// a quarter of the range. The radius of both kinds of lines together is the least.
 #[test]
-fn lines_of_every_slope_hold_every_point() {
+fn relaxations_of_every_slope_enclose_every_point() {
     let (mut sector_won, mut chord_won) = (0, 0);
     for seed in 0..50u64 {
         let key = Key::new(seed).fold("slopes");
         let net = Net::new(key);
         let x = pixels(&net.device, key.fold("x"), &[4, 8, 8, 1]);
-        let network = Network::read(&|x| net.encode(x), &x).unwrap();
+        let network = Network::trace(&|x| net.encode(x), &x).unwrap();
         let z = network.forward(&x).array().to_f64();
         let d = network.features();
         for (norm, epsilon) in
@@ -143,14 +143,14 @@ fn lines_of_every_slope_hold_every_point() {
 fn no_sector_certificate_can_be_smaller_by_a_twentieth() {
     let device = super::device();
     let x = Tensor::new(&device, [1, 1], &[0.0f32]);
-    let network = Network::read(&|x: &Tensor| x.relu(), &x).unwrap();
+    let network = Network::trace(&|x: &Tensor| x.relu(), &x).unwrap();
     for norm in [Norm::Linf, Norm::L2] {
         let threat = Threat { bounds: None, ..Threat::new(norm, 0.25) };
         let config = CertifyConfig { slopes: Slopes::Sector, ..config(Effort::Full, threat) };
         let found = certify(&network, &x, &config).unwrap().0.remove(0);
         let moved = network.forward(&x.add_scalar(0.25)).item();
         assert!(moved <= found.radius() && moved > 0.95 * found.radius(), "{norm:?} {}", found.radius());
-        let support = found.support(&[1.0], Evidence::Form);
+        let support = found.support(&[1.0], Evidence::Zonotope);
         assert!(moved <= support && moved > 0.95 * support, "{norm:?} {support}");
     }
 }
@@ -159,7 +159,7 @@ fn no_sector_certificate_can_be_smaller_by_a_twentieth() {
 fn sparse_changes_are_refused_because_they_lie_in_no_ball_of_a_norm() {
     let net = Net::new(Key::new(0));
     let x = pixels(&net.device, Key::new(1), &[1, 8, 8, 1]);
-    let network = Network::read(&|x| net.encode(x), &x).unwrap();
+    let network = Network::trace(&|x| net.encode(x), &x).unwrap();
     let refusal = certify(&network, &x, &config(Effort::Interval, Threat::new(Norm::L0, 3.0))).unwrap_err();
     assert!(refusal.to_string().contains("norm l0"), "{refusal}");
 }
@@ -172,7 +172,7 @@ fn single_precision_is_covered_where_asked() {
     let net = Net::new(key);
     let encode = |x: &Tensor| net.encode(&x.add_scalar(1000.0).relu().add_scalar(-1000.0));
     let x = pixels(&net.device, key.fold("x"), &[4, 8, 8, 1]);
-    let network = Network::read(&encode, &x).unwrap();
+    let network = Network::trace(&encode, &x).unwrap();
     let threat = Threat::linf(1e-6);
     let clean = encode(&x).array().to_f64();
     let d = network.features();
@@ -191,7 +191,7 @@ fn single_precision_is_covered_where_asked() {
             beyond += usize::from(norm > double[i].radius());
         }
     }
-    assert!(beyond > 0, "the test has no teeth: f32 never left the certificate for f64");
+    assert!(beyond > 0, "f32 never left the certificate for f64, so that the test shows nothing");
 }
 
 /// Shrunk by a twentieth, the exact certificate of a linear network is wrong.
@@ -201,7 +201,7 @@ fn no_certificate_of_a_linear_network_can_be_smaller_by_a_twentieth() {
     let w = super::normal(&device, Key::new(3), &[6, 4], 1.0);
     let encode = |x: &Tensor| x.matmul(&w.cast(x.dtype()));
     let x = pixels(&device, Key::new(4), &[1, 6]).mul_scalar(0.5).add_scalar(0.25);
-    let network = Network::read(&encode, &x).unwrap();
+    let network = Network::trace(&encode, &x).unwrap();
     let z = network.forward(&x).array().to_f64();
     for effort in EFFORTS {
         let threat = Threat::linf(0.1);
@@ -217,12 +217,12 @@ fn no_certificate_of_a_linear_network_can_be_smaller_by_a_twentieth() {
 
 /// For any head and labels at once: no attacked loss is above the certified one, no certified point is flipped.
 #[test]
-fn one_certificate_serves_every_head() {
+fn one_certificate_bounds_every_head() {
     let key = Key::new(21);
     let net = Net::new(key);
     let n = 4;
     let x = pixels(&net.device, key.fold("x"), &[n, 8, 8, 1]);
-    let network = Network::read(&|x| net.encode(x), &x).unwrap();
+    let network = Network::trace(&|x| net.encode(x), &x).unwrap();
     let d = network.features();
     let threat = Threat::linf(0.03);
     let found = certify(&network, &x, &config(Effort::Full, threat)).unwrap().0;
@@ -269,7 +269,7 @@ fn more_effort_is_never_looser_and_a_smaller_ball_is_smaller() {
     let key = Key::new(31);
     let net = Net::new(key);
     let x = pixels(&net.device, key.fold("x"), &[3, 8, 8, 1]);
-    let network = Network::read(&|x| net.encode(x), &x).unwrap();
+    let network = Network::trace(&|x| net.encode(x), &x).unwrap();
     let radii = |effort, epsilon| -> Vec<f64> {
         let found = certify(&network, &x, &config(effort, Threat::linf(epsilon))).unwrap().0;
         found.iter().map(Certificate::radius).collect()
@@ -293,7 +293,7 @@ fn neither_batches_nor_rows_change_a_bit() {
     let key = Key::new(41);
     let net = Net::new(key);
     let x = pixels(&net.device, key.fold("x"), &[5, 8, 8, 1]);
-    let network = Network::read(&|x| net.encode(x), &x).unwrap();
+    let network = Network::trace(&|x| net.encode(x), &x).unwrap();
     let usual = config(Effort::Full, Threat::linf(0.04));
     let whole = certify(&network, &x, &usual).unwrap().0;
     for (batch, rows) in [(1, 7), (2, 512), (5, 33)] {
@@ -308,14 +308,14 @@ fn generators_that_are_dropped_go_into_the_ellipsoid() {
     let key = Key::new(51);
     let net = Net::new(key);
     let x = pixels(&net.device, key.fold("x"), &[2, 8, 8, 1]);
-    let network = Network::read(&|x| net.encode(x), &x).unwrap();
+    let network = Network::trace(&|x| net.encode(x), &x).unwrap();
     let mut before = 0.0;
     for generators in [10_000, 64, 8, 0] {
         let config = CertifyConfig { generators, ..config(Effort::Full, Threat::linf(0.02)) };
         let found = certify(&network, &x, &config).unwrap().0.remove(0);
         let v = [0.5, -1.0, 0.25, 2.0, -0.5];
-        let s = found.support(&v, Evidence::Form);
-        assert!(found.form().unwrap().generators() <= generators);
+        let s = found.support(&v, Evidence::Zonotope);
+        assert!(found.zonotope().unwrap().generators() <= generators);
         assert!(s >= before * (1.0 - 1e-6), "{generators}: {s} {before}");
         before = s;
     }
@@ -328,7 +328,7 @@ fn a_normalized_encoder_is_certified_on_the_sphere() {
         let net = Net::new(key);
         let encode = |x: &Tensor| net.encode(x).l2_normalize(1e-6);
         let x = pixels(&net.device, key.fold("x"), &[4, 8, 8, 1]);
-        let network = Network::read(&encode, &x).unwrap();
+        let network = Network::trace(&encode, &x).unwrap();
         assert_eq!(network.sphere, Some(f64::from(1e-6f32)));
         let on_sphere = |x: &Tensor| network.forward(x).l2_normalize(1e-6).array().to_f64();
         let z = on_sphere(&x);
@@ -346,7 +346,7 @@ fn a_normalized_encoder_is_certified_on_the_sphere() {
 }
 
 #[test]
-fn what_overflows_claims_nothing() {
+fn certificates_that_overflow_are_vacuous() {
     let device = super::device();
     let huge = Tensor::full(&device, [4, 2], DType::F32, 1e38);
     let encode = |x: &Tensor| {
@@ -357,7 +357,7 @@ fn what_overflows_claims_nothing() {
         y
     };
     let x = Tensor::full(&device, [2, 4], DType::F32, 0.5);
-    let network = Network::read(&encode, &x).unwrap();
+    let network = Network::trace(&encode, &x).unwrap();
     for effort in EFFORTS {
         let found = certify(&network, &x, &config(effort, Threat::linf(0.1))).unwrap().0;
         for certificate in found {

@@ -1,13 +1,14 @@
-//! Lines above and below the displacement of a ReLU: Theorem I2 of docs/certificates.md.
+//! Linear relaxation of ReLU: lines above and below its displacement, Theorem I2 of docs/certificates.md.
 
-use crate::interval::{Bounds, relu_lower, relu_upper, worst};
+use crate::interval_propagation::{DisplacementBox, relu_lower, relu_upper};
 use crate::rounding::{UNIT, down, up};
 use crate::sector::sector;
+use crate::vector::max_or_nan;
 use std::ops::Range;
 
 /// The common slope of the parallel lines of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Slope {
+pub(crate) enum RelaxationSlope {
     /// That of the chord of its box: the narrowest band.
     Chord,
     /// The middle of its secants: the lines of Theorem I10.
@@ -19,7 +20,7 @@ pub(crate) enum Slope {
 /// For the exact pre-activation `h` and displacement `D` of unit `i`, with
 /// `φ(D) = relu(h + D) − relu(h)`:
 /// `slope·D + low ≤ φ(D) ≤ slope·D + high` and `tangent·D + floor ≤ φ(D)`.
-pub(crate) struct Lines {
+pub(crate) struct ReluRelaxation {
     /// The slope of two parallel lines.
     pub(crate) slope: Vec<f64>,
     /// The offset of the upper line.
@@ -32,13 +33,13 @@ pub(crate) struct Lines {
     pub(crate) floor: Vec<f64>,
 }
 
-impl Lines {
+impl ReluRelaxation {
     /// The lines for pre-activations within `error` of `h`, displaced within `bounds`.
-    pub(crate) fn new(h: &[f64], error: &[f64], bounds: &Bounds, slope: Slope) -> Self {
+    pub(crate) fn new(h: &[f64], error: &[f64], bounds: &DisplacementBox, slope: RelaxationSlope) -> Self {
         let n = h.len();
         let zeros = || vec![0.0; n];
         let mut lines =
-            Lines { slope: zeros(), high: zeros(), low: zeros(), tangent: zeros(), floor: zeros() };
+            ReluRelaxation { slope: zeros(), high: zeros(), low: zeros(), tangent: zeros(), floor: zeros() };
         for i in 0..n {
             let ends = [down(h[i] - error[i]), up(h[i] + error[i])];
             lines.set(i, ends, [bounds.lower[i], bounds.upper[i]], slope);
@@ -46,7 +47,7 @@ impl Lines {
         lines
     }
 
-    fn set(&mut self, i: usize, [h0, h1]: [f64; 2], [l, u]: [f64; 2], slope: Slope) {
+    fn set(&mut self, i: usize, [h0, h1]: [f64; 2], [l, u]: [f64; 2], slope: RelaxationSlope) {
         if h0 + l >= 0.0 {
             // Active in the whole box: φ(D) = D.
             (self.slope[i], self.tangent[i]) = (1.0, 1.0);
@@ -57,20 +58,20 @@ impl Lines {
         }
         // Any slope is sound with its offset.
         let s = match slope {
-            Slope::Chord => ((relu_upper(h1, u) - relu_lower(h1, l)) / (u - l)).clamp(0.0, 1.0),
-            Slope::Sector => sector([h0, h1], [l, u]).0,
+            RelaxationSlope::Chord => ((relu_upper(h1, u) - relu_lower(h1, l)) / (u - l)).clamp(0.0, 1.0),
+            RelaxationSlope::Sector => sector([h0, h1], [l, u]).0,
         };
         // φ − s D is convex, so that its maximum is at an end, and its minimum at the kink D = −h.
         let left = relu_left(h0, l) - s * l;
         let right = relu_upper(h1, u) - s * u;
         let size = h0.abs() + h1.abs() + u - l;
         self.slope[i] = s;
-        self.high[i] = worst(left, right) + 8.0 * UNIT * size;
-        self.low[i] = -worst(kink(s, h0), kink(s, h1)) - 8.0 * UNIT * size;
+        self.high[i] = max_or_nan(left, right) + 8.0 * UNIT * size;
+        self.low[i] = -max_or_nan(kink(s, h0), kink(s, h1)) - 8.0 * UNIT * size;
         // The tangent that leaves the smaller triangle.
         let t = if h1 + u > -(h0 + l) { 1.0 } else { 0.0 };
         self.tangent[i] = t;
-        self.floor[i] = -worst(kink(t, h0), kink(t, h1));
+        self.floor[i] = -max_or_nan(kink(t, h0), kink(t, h1));
         if s.is_nan() {
             (self.high[i], self.low[i], self.floor[i]) = (f64::NAN, f64::NAN, f64::NAN);
         }
@@ -93,7 +94,7 @@ impl Lines {
     /// Half the distance of the parallel lines, rounded up, and their middle.
     pub(crate) fn band(&self, i: usize) -> (f64, f64) {
         let middle = 0.5 * self.high[i] + 0.5 * self.low[i];
-        let half = worst(self.high[i] - middle, middle - self.low[i]);
+        let half = max_or_nan(self.high[i] - middle, middle - self.low[i]);
         (middle, if half > 0.0 { up(half) } else { half })
     }
 }
@@ -119,17 +120,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn lines(h: f64, error: f64, l: f64, u: f64) -> Lines {
-        sloped(h, error, l, u, Slope::Chord)
+    fn lines(h: f64, error: f64, l: f64, u: f64) -> ReluRelaxation {
+        sloped(h, error, l, u, RelaxationSlope::Chord)
     }
 
-    fn sloped(h: f64, error: f64, l: f64, u: f64, slope: Slope) -> Lines {
-        Lines::new(&[h], &[error], &Bounds { lower: vec![l], upper: vec![u] }, slope)
+    fn sloped(h: f64, error: f64, l: f64, u: f64, slope: RelaxationSlope) -> ReluRelaxation {
+        ReluRelaxation::new(&[h], &[error], &DisplacementBox { lower: vec![l], upper: vec![u] }, slope)
     }
 
-    /// Slopes and bands by hand, for the three units of the dyadic example: `h = (1.5, .25, −.25)`, boxes ±.5.
+    /// Slopes and bands worked by hand for the three units of the dyadic example: `h = (1.5, .25, −.25)`, boxes ±.5.
     #[test]
-    fn golden_lines() {
+    fn relaxations_of_the_dyadic_example_units() {
         for (h, slope, high, low) in
             [(1.5, 1.0, 0.0, 0.0), (0.25, 0.75, 0.125, -0.0625), (-0.25, 0.25, 0.125, -0.0625)]
         {
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_certain_comes_of_nan() {
+    fn a_nan_gives_nan_offsets() {
         for (h, l, u) in [(f64::NAN, -1.0, 1.0), (0.1, f64::NAN, 1.0), (0.1, -1.0, f64::NAN)] {
             let found = lines(h, 0.0, l, u);
             assert!(found.high[0].is_nan() && found.low[0].is_nan(), "{h} {l} {u}");
@@ -157,7 +158,7 @@ mod tests {
             h in -2.0f64..2.0, error in 0.0f64..0.3, l in -2.0f64..=0.0, u in 0.0f64..=2.0,
             at in prop::collection::vec((-1.0f64..=1.0, 0.0f64..=1.0), 8), chord in any::<bool>(),
         ) {
-            let found = sloped(h, error, l, u, if chord { Slope::Chord } else { Slope::Sector });
+            let found = sloped(h, error, l, u, if chord { RelaxationSlope::Chord } else { RelaxationSlope::Sector });
             for (shift, share) in at {
                 let (h, d) = (h + shift * error, l + share * (u - l));
                 let phi = (h + d).max(0.0) - h.max(0.0);

@@ -1,9 +1,9 @@
-//! Stored certificates on heads of every kind.
+//! Head reports: stored certificates on linear, MLP, nearest-neighbor and regression heads.
 
-use super::sound::points;
-use super::stored::stored;
+use super::certificate_files::stored;
+use super::soundness::points;
 use super::{Net, config, pixels};
-use crate::{About, Certificates, CertifyError, Effort, Network, certify};
+use crate::{Certificates, CertifyError, Effort, Network, Provenance, certify};
 use tarrl_attacks::Threat;
 use tarrl_bound::{KnnHead, LinearHead, MlpHead, RegressionHead};
 use tarrl_tensor::{Key, Tensor};
@@ -22,10 +22,10 @@ fn case(epsilon: f64) -> Case {
     let encode = |x: &Tensor| net.encode(x);
     let (n, threat) = (5, Threat::linf(epsilon));
     let x = pixels(&net.device, key.fold("x"), &[n, 8, 8, 1]);
-    let network = Network::read(&encode, &x).unwrap();
+    let network = Network::trace(&encode, &x).unwrap();
     let config = config(Effort::Full, threat);
     let (samples, cost) = certify(&network, &x, &config).unwrap();
-    let about = About { encoder: String::new(), samples: String::new(), config, cost };
+    let about = Provenance { encoder: String::new(), samples: String::new(), config, cost };
     let ends =
         points(&encode, &x, &threat, key).iter().map(|u| network.forward(u).array().to_f64()).collect();
     Case { certificates: Certificates { about, samples }, ends, d: network.features(), n }

@@ -1,7 +1,8 @@
-//! The dyadic example, whose numbers are exact fractions found by hand, and the published values of the sets.
+//! The dyadic example, whose numbers are exact fractions worked by hand, and reference values of zonotope supports.
 
 use super::device;
-use crate::zonotope::{Parts, Zonotope, box_and_ball};
+use crate::box_and_ball::box_and_ball;
+use crate::zonotope::{Zonotope, ZonotopeParts};
 use crate::{CertifyConfig, Effort, Evidence, Network, Slopes, certify};
 use tarrl_attacks::Threat;
 use tarrl_bound::{LinearHead, LpNorm};
@@ -25,7 +26,7 @@ fn free(threat: Threat) -> Threat {
 
 fn run(effort: Effort, threat: Threat) -> crate::Certificate {
     let device = device();
-    let network = Network::read(&encode, &point(&device)).unwrap();
+    let network = Network::trace(&encode, &point(&device)).unwrap();
     let config = CertifyConfig { effort, threat: free(threat), ..CertifyConfig::default() };
     certify(&network, &point(&device), &config).unwrap().0.remove(0)
 }
@@ -52,21 +53,21 @@ fn linear_bounds_of_the_dyadic_example() {
         let found = run(effort, Threat::linf(0.25));
         above(found.upper[0], 1.0);
         above(-found.lower[0], 0.625);
-        above(found.support(&[1.0], Evidence::Form), 0.9375);
-        above(found.support(&[-1.0], Evidence::Form), 0.875);
+        above(found.support(&[1.0], Evidence::Zonotope), 0.9375);
+        above(found.support(&[-1.0], Evidence::Zonotope), 0.875);
         above(found.support(&[1.0], Evidence::All), 0.9375);
         above(found.support(&[-1.0], Evidence::All), 0.625);
         // A, G and b of the form: generators of δ are ε·(−¼, 9/4).
-        let form = found.form().unwrap();
-        let mut generators: Vec<f64> = form.generators.iter().map(|&g| f64::from(g).abs()).collect();
+        let zonotope = found.zonotope().unwrap();
+        let mut generators: Vec<f64> = zonotope.generators.iter().map(|&g| f64::from(g).abs()).collect();
         generators.sort_by(f64::total_cmp);
         for (found, exact) in generators.iter().zip([0.0625, 0.09375, 0.1875, 0.5625]) {
             // The half-widths hold eight units of slack and are then rounded to f32.
             assert!((found - exact).abs() < 1e-7 * exact, "{found} for {exact}");
         }
-        assert!((form.offset[0] - 0.03125).abs() < 1e-14);
+        assert!((zonotope.offset[0] - 0.03125).abs() < 1e-14);
         // Zonotopes are stored in f32: what rounding loses is in the box.
-        assert!(form.spread[0] < 1e-7 && form.generators() == 4);
+        assert!(zonotope.spread[0] < 1e-7 && zonotope.generators() == 4);
     }
 }
 
@@ -75,7 +76,7 @@ fn linear_bounds_of_the_dyadic_example() {
 #[test]
 fn sectors_of_the_dyadic_example() {
     let device = device();
-    let network = Network::read(&encode, &point(&device)).unwrap();
+    let network = Network::trace(&encode, &point(&device)).unwrap();
     let config = CertifyConfig {
         threat: free(Threat::linf(0.25)),
         slopes: Slopes::Sector,
@@ -83,8 +84,8 @@ fn sectors_of_the_dyadic_example() {
     };
     let found = certify(&network, &point(&device), &config).unwrap().0.remove(0);
     // φ − ¾ D of h = ¼ is in [−1/16, ⅛], enters with −1; φ − ¼ D of h = −¼ is in [−1/16, ⅛], enters with 2.
-    above(found.support(&[1.0], Evidence::Form), 0.625 + 0.0625 + 0.25);
-    above(found.support(&[-1.0], Evidence::Form), 0.625 + 0.125 + 0.125);
+    above(found.support(&[1.0], Evidence::Zonotope), 0.625 + 0.0625 + 0.25);
+    above(found.support(&[-1.0], Evidence::Zonotope), 0.625 + 0.125 + 0.125);
     assert!(found.radius() <= 1.0 + 1e-12);
 }
 
@@ -109,7 +110,7 @@ fn the_euclidean_ball_of_the_dyadic_example() {
         let w = Tensor::new(x.device(), [2, 3], &[1.0f32, 1.0, -1.0, 1.0, -1.0, 1.0]);
         x.matmul(&w.cast(x.dtype()))
     };
-    let network = Network::read(&first, &point(&device)).unwrap();
+    let network = Network::trace(&first, &point(&device)).unwrap();
     let config = CertifyConfig { threat: free(Threat::l2(0.25)), ..CertifyConfig::default() };
     let found = certify(&network, &point(&device), &config).unwrap().0.remove(0);
     for side in found.lower.iter().map(|l| -l).chain(found.upper.clone()) {
@@ -120,8 +121,8 @@ fn the_euclidean_ball_of_the_dyadic_example() {
 }
 
 #[test]
-fn golden_values_of_sets() {
-    let parts = |generators: Vec<Vec<f64>>| Parts {
+fn radii_and_supports_of_a_square_match_reference_values() {
+    let parts = |generators: Vec<Vec<f64>>| ZonotopeParts {
         offset: vec![0.0; 2],
         spread: vec![0.0; 2],
         generators,

@@ -1,4 +1,4 @@
-//! Linear functionals of the values of a network, restricted to the patch that they reach.
+//! Coefficient patches: linear functionals of a value, restricted to the receptive field of a unit.
 
 use tarrl_tensor::Shape;
 
@@ -8,7 +8,7 @@ use tarrl_tensor::Shape;
 /// holds the positions `anchor·scale + offset + (0 .. size)`, where `anchor` is the unit's own position.
 /// Scale 0 and the size of the map is the whole map. Coefficients outside the map are zero.
 #[derive(Clone, Debug)]
-pub(crate) struct Piece {
+pub(crate) struct CoefficientPatch {
     pub(crate) scale: usize,
     pub(crate) offset: [isize; 2],
     pub(crate) size: [usize; 2],
@@ -18,23 +18,23 @@ pub(crate) struct Piece {
 
 /// The rows of one substitution: which sample each is of, and where its unit stands.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Targets {
+pub(crate) struct TargetRows {
     pub(crate) sample: Vec<usize>,
     pub(crate) anchor: Vec<[usize; 2]>,
 }
 
 /// The extents of one sample of a value as a map: `(h, w, c)`, or `(1, 1, len)` for other ranks.
-pub(crate) fn map_of(shape: &Shape) -> [usize; 3] {
+pub(crate) fn spatial_extents(shape: &Shape) -> [usize; 3] {
     match shape[..] {
         [h, w, c] => [h, w, c],
         _ => [1, 1, shape.len()],
     }
 }
 
-impl Piece {
+impl CoefficientPatch {
     /// Rows over the whole map.
     pub(crate) fn whole(map: [usize; 3], data: Vec<f64>) -> Self {
-        Piece { scale: 0, offset: [0, 0], size: [map[0], map[1]], data }
+        CoefficientPatch { scale: 0, offset: [0, 0], size: [map[0], map[1]], data }
     }
 
     /// Whether it holds the whole map.
@@ -69,7 +69,7 @@ impl Piece {
     }
 
     /// The same rows over the whole map.
-    pub(crate) fn spread(self, targets: &Targets, map: [usize; 3]) -> Self {
+    pub(crate) fn to_whole(self, targets: &TargetRows, map: [usize; 3]) -> Self {
         if self.is_whole(map) {
             return self;
         }
@@ -80,11 +80,11 @@ impl Piece {
                 data[row * len + to..][..n].copy_from_slice(&self.data[row * width + from..][..n]);
             }
         }
-        Piece::whole(map, data)
+        CoefficientPatch::whole(map, data)
     }
 
     /// Sets what lies outside the map to zero.
-    pub(crate) fn clear_outside(&mut self, targets: &Targets, map: [usize; 3]) {
+    pub(crate) fn clear_outside(&mut self, targets: &TargetRows, map: [usize; 3]) {
         let width = self.width(map[2]);
         let mut kept = vec![0.0; width];
         for (row, &anchor) in targets.anchor.iter().enumerate() {
@@ -100,22 +100,24 @@ impl Piece {
     }
 
     /// The sum of two functionals of one value.
-    pub(crate) fn plus(self, other: Piece, targets: &Targets, map: [usize; 3]) -> Self {
-        let same = |a: &Piece, b: &Piece| (a.scale, a.offset, a.size) == (b.scale, b.offset, b.size);
+    pub(crate) fn plus(self, other: CoefficientPatch, targets: &TargetRows, map: [usize; 3]) -> Self {
+        let same = |a: &CoefficientPatch, b: &CoefficientPatch| {
+            (a.scale, a.offset, a.size) == (b.scale, b.offset, b.size)
+        };
         let (mut a, b) = if same(&self, &other) {
             (self, other)
         } else if self.scale == other.scale {
             let (offset, size) = hull(&self, &other);
             (self.within(offset, size, map[2]), other.within(offset, size, map[2]))
         } else {
-            (self.spread(targets, map), other.spread(targets, map))
+            (self.to_whole(targets, map), other.to_whole(targets, map))
         };
         a.data.iter_mut().zip(&b.data).for_each(|(a, b)| *a += b);
         a
     }
 
     /// The same rows in a larger patch.
-    fn within(self, offset: [isize; 2], size: [usize; 2], c: usize) -> Piece {
+    fn within(self, offset: [isize; 2], size: [usize; 2], c: usize) -> CoefficientPatch {
         let shift = [0, 1].map(|axis| (self.offset[axis] - offset[axis]) as usize);
         let (old, new) = (self.size[1] * c, size[1] * c);
         let rows = self.data.len() / (self.size[0] * old);
@@ -125,14 +127,14 @@ impl Piece {
             let to = (row * size[0] + py + shift[0]) * new + shift[1] * c;
             data[to..][..old].copy_from_slice(values);
         }
-        Piece { scale: self.scale, offset, size, data }
+        CoefficientPatch { scale: self.scale, offset, size, data }
     }
 }
 
 /// The smallest patch that holds both.
-fn hull(a: &Piece, b: &Piece) -> ([isize; 2], [usize; 2]) {
+fn hull(a: &CoefficientPatch, b: &CoefficientPatch) -> ([isize; 2], [usize; 2]) {
     let offset = [0, 1].map(|axis| a.offset[axis].min(b.offset[axis]));
-    let end = |p: &Piece, axis: usize| p.offset[axis] + p.size[axis] as isize;
+    let end = |p: &CoefficientPatch, axis: usize| p.offset[axis] + p.size[axis] as isize;
     (offset, [0, 1].map(|axis| (end(a, axis).max(end(b, axis)) - offset[axis]) as usize))
 }
 
@@ -140,19 +142,23 @@ fn hull(a: &Piece, b: &Piece) -> ([isize; 2], [usize; 2]) {
 mod tests {
     use super::*;
 
-    fn targets() -> Targets {
-        Targets { sample: vec![0, 0], anchor: vec![[0, 0], [1, 2]] }
+    fn targets() -> TargetRows {
+        TargetRows { sample: vec![0, 0], anchor: vec![[0, 0], [1, 2]] }
     }
 
     #[test]
     fn patches_are_placed_and_cut_at_the_border() {
         let map = [3, 4, 1];
-        let mut piece =
-            Piece { scale: 1, offset: [-1, -1], size: [2, 2], data: (1..=8).map(f64::from).collect() };
+        let mut piece = CoefficientPatch {
+            scale: 1,
+            offset: [-1, -1],
+            size: [2, 2],
+            data: (1..=8).map(f64::from).collect(),
+        };
         piece.clear_outside(&targets(), map);
         // At the corner only the last position of the patch is inside.
         assert_eq!(piece.data, [0.0, 0.0, 0.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
-        let whole = piece.spread(&targets(), map);
+        let whole = piece.to_whole(&targets(), map);
         let mut expected = [0.0; 24];
         (expected[0], expected[13], expected[14], expected[17], expected[18]) = (4.0, 5.0, 6.0, 7.0, 8.0);
         assert_eq!(whole.data, expected);
@@ -160,8 +166,8 @@ mod tests {
 
     #[test]
     fn a_patch_that_lies_inside_but_for_a_line_is_cut_too() {
-        let targets = Targets { sample: vec![0, 0], anchor: vec![[0, 1], [1, 1]] };
-        let mut piece = Piece { scale: 1, offset: [0, 0], size: [3, 3], data: vec![1.0; 18] };
+        let targets = TargetRows { sample: vec![0, 0], anchor: vec![[0, 1], [1, 1]] };
+        let mut piece = CoefficientPatch { scale: 1, offset: [0, 0], size: [3, 3], data: vec![1.0; 18] };
         piece.clear_outside(&targets, [3, 4, 1]);
         assert_eq!(piece.data, [[1.0; 9].as_slice(), &[1.0; 6], &[0.0; 3]].concat());
     }
@@ -169,15 +175,19 @@ mod tests {
     #[test]
     fn branches_of_different_reach_are_added_in_place() {
         let map = [5, 5, 1];
-        let wide =
-            || Piece { scale: 1, offset: [-1, -1], size: [3, 3], data: (0..18).map(f64::from).collect() };
-        let point = || Piece { scale: 1, offset: [0, 0], size: [1, 1], data: vec![100.0, 200.0] };
+        let wide = || CoefficientPatch {
+            scale: 1,
+            offset: [-1, -1],
+            size: [3, 3],
+            data: (0..18).map(f64::from).collect(),
+        };
+        let point = || CoefficientPatch { scale: 1, offset: [0, 0], size: [1, 1], data: vec![100.0, 200.0] };
         let sum = wide().plus(point(), &targets(), map);
         assert_eq!((sum.data[4], sum.data[13], sum.data[0]), (104.0, 213.0, 0.0));
         let mut other = point().plus(wide(), &targets(), map);
         other.clear_outside(&targets(), map);
         let mut sum = sum;
         sum.clear_outside(&targets(), map);
-        assert_eq!(sum.spread(&targets(), map).data, other.spread(&targets(), map).data);
+        assert_eq!(sum.to_whole(&targets(), map).data, other.to_whole(&targets(), map).data);
     }
 }

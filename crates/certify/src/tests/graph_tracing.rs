@@ -1,4 +1,4 @@
-//! Reading graphs: what is understood, and what is refused by name.
+//! Graph tracing: supported ops, and refusals that name the op.
 
 use super::{Net, device, pixels};
 use crate::{CertifyConfig, CertifyError, Network, certify};
@@ -6,7 +6,7 @@ use tarrl_attacks::Threat;
 use tarrl_tensor::{DType, Key, Norm, Tensor};
 
 fn refusal(encode: &dyn Fn(&Tensor) -> Tensor) -> String {
-    Network::read(encode, &pixels(&device(), Key::new(1), &[2, 6])).unwrap_err().to_string()
+    Network::trace(encode, &pixels(&device(), Key::new(1), &[2, 6])).unwrap_err().to_string()
 }
 
 /// The steps of the network compute what the encoder does in f64, from the same f32 weights.
@@ -15,7 +15,7 @@ fn the_network_is_the_encoder() {
     let key = Key::new(5);
     let net = Net::new(key);
     let x = pixels(&net.device, key, &[3, 8, 8, 1]);
-    let network = Network::read(&|x| net.encode(x), &x).unwrap();
+    let network = Network::trace(&|x| net.encode(x), &x).unwrap();
     let double = net.encode(&x.cast(DType::F64)).array().to_f64();
     let found = network.forward(&x).array().to_f64();
     for (a, b) in found.iter().zip(&double) {
@@ -71,7 +71,7 @@ fn settings_and_inputs_are_checked() {
     let device = device();
     let encode = |x: &Tensor| x.relu();
     let x = Tensor::new(&device, [1, 2], &[0.5f32, 1.5]);
-    let network = Network::read(&encode, &x).unwrap();
+    let network = Network::trace(&encode, &x).unwrap();
     let usual = CertifyConfig::default();
     let error = |x: &Tensor, config: CertifyConfig| certify(&network, x, &config).unwrap_err().to_string();
     assert!(error(&x, usual).contains("1.5"), "out of the pixel range");

@@ -1,4 +1,4 @@
-//! Certificates as bytes: made once, read by every head that comes later.
+//! Certificate files: certificates as bytes of a safetensors file with a checksum, bound to an encoder and its samples.
 
 use crate::certificate::Certificate;
 use crate::config::{CertifyConfig, Cost};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// The version of the format that this program writes and reads.
-pub const FORMAT: u64 = 1;
+pub(crate) const FORMAT: u64 = 1;
 
 /// The one entry of the safetensors metadata, everything in it as JSON.
 const ENTRY: &str = "tarrl-certificates";
@@ -19,23 +19,23 @@ const ENTRY: &str = "tarrl-certificates";
 /// The certificates of a set of samples under one encoder, with what they are bound to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Certificates {
-    /// What they speak of.
-    pub about: About,
+    /// What they were made for.
+    pub about: Provenance,
     /// One for each sample.
     pub samples: Vec<Certificate>,
 }
 
-/// What certificates speak of. They say nothing of another encoder, other samples or a larger ball.
+/// What certificates were made for. They hold for no other encoder, no other samples and no larger ball.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct About {
+pub struct Provenance {
     /// Hash of the encoder, as the caller computes it.
     pub encoder: String,
     /// Hash of the samples, likewise.
     pub samples: String,
-    /// How they were made.
+    /// The configuration of the certification.
     pub config: CertifyConfig,
-    /// What that cost, on the average of one sample.
+    /// The mean cost for one sample.
     pub cost: Cost,
 }
 
@@ -43,9 +43,9 @@ pub struct About {
 struct Envelope {
     format: u64,
     checksum: String,
-    about: About,
+    about: Provenance,
     sphere: Option<f64>,
-    /// Generators and rows of the ball of each sample; nothing for a sample without a form.
+    /// Generators and rows of the ball of each sample; `None` for a sample without a zonotope.
     forms: Vec<Option<[usize; 2]>>,
 }
 
@@ -73,7 +73,7 @@ impl Certificates {
     /// # Errors
     /// If one of them has changed since.
     pub fn check(&self, encoder: &str, samples: &str) -> Result<(), CertifyError> {
-        let About { encoder: certified, samples: these, .. } = &self.about;
+        let Provenance { encoder: certified, samples: these, .. } = &self.about;
         if certified != encoder {
             return Err(CertifyError::OtherEncoder { certified: certified.clone(), given: encoder.into() });
         }
@@ -86,7 +86,7 @@ impl Certificates {
     /// A safetensors file with a version and a checksum. The same certificates give the same bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let columns = self.columns();
-        let forms = self.samples.iter().map(|c| c.form.as_ref().map(|form| form.sizes())).collect();
+        let forms = self.samples.iter().map(|c| c.zonotope.as_ref().map(|form| form.sizes())).collect();
         let mut envelope = Envelope {
             format: FORMAT,
             checksum: String::new(),
@@ -138,14 +138,14 @@ impl Certificates {
             bytes: self.samples.iter().flat_map(of).flat_map(f64::to_le_bytes).collect(),
         };
         let singles = |name, of: &dyn Fn(&Zonotope) -> &[f32]| {
-            let forms = self.samples.iter().filter_map(|c| c.form.as_ref());
+            let forms = self.samples.iter().filter_map(|c| c.zonotope.as_ref());
             let bytes: Vec<u8> =
                 forms.flat_map(|form| of(form).iter().flat_map(|v| v.to_le_bytes())).collect();
             Column { name, dtype: Dtype::F32, shape: vec![bytes.len() / 4 / d.max(1), d], bytes }
         };
-        let forms = self.samples.iter().filter(|c| c.form.is_some()).count();
+        let forms = self.samples.iter().filter(|c| c.zonotope.is_some()).count();
         let form = |of: fn(&Zonotope) -> Vec<f64>| {
-            move |c: &Certificate| c.form.as_ref().map(of).unwrap_or_default()
+            move |c: &Certificate| c.zonotope.as_ref().map(of).unwrap_or_default()
         };
         vec![
             doubles(NAMES[0], vec![n, d], &|c| c.clean.clone()),
@@ -175,7 +175,7 @@ const NAMES: [&str; 10] = [
     "form.ball",
 ];
 
-/// The parts of a checked file put together; `None` if they contradict each other.
+/// The certificates of a file with a valid checksum; `None` if its parts do not fit together.
 fn read(envelope: &Envelope, views: &[TensorView<'_>]) -> Option<Certificates> {
     let &[n, d] = views[0].shape() else { return None };
     let doubles: Vec<Vec<f64>> = views[..8].iter().map(|v| words(v.data(), f64::from_le_bytes)).collect();
@@ -206,7 +206,7 @@ fn read(envelope: &Envelope, views: &[TensorView<'_>]) -> Option<Certificates> {
             radius: *doubles[1].get(i)?,
             lower: row(2, i, d)?,
             upper: row(3, i, d)?,
-            form: made,
+            zonotope: made,
             sphere: envelope.sphere,
         });
     }

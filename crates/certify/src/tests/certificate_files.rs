@@ -1,7 +1,7 @@
-//! Files of certificates: what comes back, and what is refused.
+//! Certificate files: round trips, damage, and mismatched encoders or samples.
 
 use super::{Net, config, pixels};
-use crate::{About, Certificates, CertifyError, Effort, Network, certify};
+use crate::{Certificates, CertifyError, Effort, Network, Provenance, certify};
 use std::collections::HashMap;
 use tarrl_attacks::Threat;
 use tarrl_tensor::{Key, Tensor};
@@ -12,8 +12,8 @@ pub(super) fn stored(threat: Threat, effort: Effort) -> Certificates {
     let encode = |x: &Tensor| net.encode(x).l2_normalize(1e-6);
     let x = pixels(&net.device, key.fold("x"), &[3, 8, 8, 1]);
     let config = config(effort, threat);
-    let (samples, cost) = certify(&Network::read(&encode, &x).unwrap(), &x, &config).unwrap();
-    Certificates { about: About { encoder: "abc".into(), samples: "xyz".into(), config, cost }, samples }
+    let (samples, cost) = certify(&Network::trace(&encode, &x).unwrap(), &x, &config).unwrap();
+    Certificates { about: Provenance { encoder: "abc".into(), samples: "xyz".into(), config, cost }, samples }
 }
 
 #[test]

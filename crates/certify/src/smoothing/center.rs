@@ -1,8 +1,8 @@
-//! Centers instead of means: a smoothed encoder whose certificate needs no bound on what it smooths. Theorem S5 of
-//! docs/certificates.md, after center smoothing (Kumar & Goldstein 2021).
+//! Center smoothing (Kumar & Goldstein 2021) among fixed candidates: a certificate without any bound on the encoder.
+//! Theorem S5 of docs/certificates.md.
 
+use super::samples::SmoothingSamples;
 use crate::rounding::{above, slack, up};
-use crate::smoothing::SmoothedCertificate;
 use tarrl_bound::stochastic::{normal_cdf, normal_quantile};
 
 /// The candidate around which the least ball with more than half of the draws lies, and how far it may move.
@@ -19,11 +19,11 @@ pub struct CenterCertificate {
     pub radius: f64,
 }
 
-impl SmoothedCertificate {
+impl SmoothingSamples {
     /// Represents the sample by one of `candidates` `(m, d)` row-major, such as the representations of a bank of
     /// clean images, and bounds how far that moves within the Euclidean ball of radius `epsilon`.
     ///
-    /// Unlike [`SmoothedCertificate::covariance`] it needs no bound on the encoder and no ε below σ, but it does not vanish with ε:
+    /// Unlike [`SmoothingSamples::covariance`] it needs no bound on the encoder and no ε below σ, but it does not vanish with ε:
     /// twice the spread of the noise is its least. The candidates have to be fixed before the noise is drawn.
     ///
     /// # Panics
@@ -82,18 +82,18 @@ impl SmoothedCertificate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::SmoothingConfig;
+    use crate::smoothing::SmoothingConfig;
     use tarrl_tensor::{Key, Stream};
 
-    /// The smoothed_certificate of a function of one number.
-    fn smoothed_certificate(
+    /// Samples of a function of one number.
+    fn samples(
         f: &dyn Fn(f64) -> Vec<f64>,
         x: f64,
         config: SmoothingConfig,
         stream: &mut Stream,
-    ) -> SmoothedCertificate {
+    ) -> SmoothingSamples {
         let rows = (0..config.draws).flat_map(|_| f(x + config.sigma * stream.normal())).collect();
-        SmoothedCertificate { rows, center: f(x), config }
+        SmoothingSamples { rows, center: f(x), config }
     }
 
     fn config(draws: usize, delta: f64) -> SmoothingConfig {
@@ -104,19 +104,18 @@ mod tests {
     /// first 600 draws reach 300, around the others 600 and 599. Φ(Φ⁻¹(0.7) + 0.4) + 0.1 = 0.8224 + 0.1 is 923 draws,
     /// which reach 461 from 500.
     #[test]
-    fn golden_center() {
+    fn the_center_of_a_thousand_equidistant_draws() {
         let delta = 6.0 * (-20.0f64).exp();
         let rows = (1..=1000).map(f64::from).collect();
-        let smoothed_certificate =
-            SmoothedCertificate { rows, center: vec![0.0], config: config(1000, delta) };
-        let found = smoothed_certificate.center(&[0.0, 500.0, 1000.0], 0.2);
+        let samples = SmoothingSamples { rows, center: vec![0.0], config: config(1000, delta) };
+        let found = samples.center(&[0.0, 500.0, 1000.0], 0.2);
         assert_eq!(found.candidate, 1);
         assert!(found.radius >= 922.0 && found.radius < 922.0 + 1e-6, "{}", found.radius);
         // At ε = 0 it is 800 draws, 400 from 500.
-        let still = smoothed_certificate.center(&[0.0, 500.0, 1000.0], 0.0).radius;
+        let still = samples.center(&[0.0, 500.0, 1000.0], 0.0).radius;
         assert!((800.0..802.0 + 1e-6).contains(&still), "{still}");
         // More mass than there is.
-        assert_eq!(smoothed_certificate.center(&[500.0], 2.0).radius, f64::INFINITY);
+        assert_eq!(samples.center(&[500.0], 2.0).radius, f64::INFINITY);
     }
 
     /// A thousand random curves into the plane with jumps, two points of each within ε of one another, and noise of their
@@ -136,9 +135,9 @@ mod tests {
             let config = config(1500, 1e-6);
             let epsilon = stream.uniform(0.0, 0.6);
             let x = stream.uniform(-0.5, 0.5);
-            let here = smoothed_certificate(&f, x, config, &mut stream).center(&candidates, epsilon);
+            let here = samples(&f, x, config, &mut stream).center(&candidates, epsilon);
             let shift = if stream.chance(0.5) { epsilon } else { -epsilon };
-            let there = smoothed_certificate(&f, x + shift, config, &mut stream).center(&candidates, epsilon);
+            let there = samples(&f, x + shift, config, &mut stream).center(&candidates, epsilon);
             let at = |c: CenterCertificate| [candidates[2 * c.candidate], candidates[2 * c.candidate + 1]];
             let moved = (at(here)[0] - at(there)[0]).hypot(at(here)[1] - at(there)[1]);
             assert!(moved <= here.radius, "{trial}: moved {moved} of {}", here.radius);
@@ -155,7 +154,7 @@ mod tests {
         let f = |x: f64| vec![if x < 0.0 { 0.99 } else { 1.01 }];
         let mut stream = Key::new(29).stream();
         let config = config(4000, 1e-3);
-        let mut at = |x: f64| smoothed_certificate(&f, x, config, &mut stream).center(&[0.0, 2.0], 0.6);
+        let mut at = |x: f64| samples(&f, x, config, &mut stream).center(&[0.0, 2.0], 0.6);
         let (here, there) = (at(-0.3), at(0.3));
         assert_eq!((here.candidate, there.candidate), (0, 1));
         assert!(2.0 <= here.radius && 2.0 > 0.95 * here.radius, "{}", here.radius);
@@ -165,7 +164,7 @@ mod tests {
     fn a_draw_that_is_no_number_is_farther_than_all_others() {
         let rows = (1..=1000).map(|i| if i > 10 { f64::NAN } else { 1.0 }).collect();
         let found =
-            SmoothedCertificate { rows, center: vec![0.0], config: config(1000, 0.1) }.center(&[1.0], 0.1);
+            SmoothingSamples { rows, center: vec![0.0], config: config(1000, 0.1) }.center(&[1.0], 0.1);
         assert!(found.radius.is_nan(), "{}", found.radius);
     }
 }

@@ -1,22 +1,23 @@
-//! Intervals of the displacement, layer by layer: Theorem I1 of docs/certificates.md.
+//! Interval bound propagation of the displacement: Theorem I1 of docs/certificates.md.
 
 use crate::network::{LayerOp, Network, Step, Weights, batched};
 use crate::rounding::{TINY, UNIT, above, down, up};
+use crate::vector::max_or_nan;
 use tarrl_tensor::{Device, Shape, Tensor};
 
 /// A box around the displacement of one value for a batch: `lower ≤ Δ ≤ upper`, zero inside.
 #[derive(Clone, Debug)]
-pub(crate) struct Bounds {
+pub(crate) struct DisplacementBox {
     /// `(n, …)` row-major.
     pub(crate) lower: Vec<f64>,
     /// `(n, …)` row-major.
     pub(crate) upper: Vec<f64>,
 }
 
-impl Bounds {
+impl DisplacementBox {
     /// The largest `|Δ|` of element `i`.
-    pub(crate) fn reach(&self, i: usize) -> f64 {
-        worst(-self.lower[i], self.upper[i])
+    pub(crate) fn magnitude(&self, i: usize) -> f64 {
+        max_or_nan(-self.lower[i], self.upper[i])
     }
 
     /// Makes the box smaller by another one that holds too; NaN stays NaN.
@@ -30,33 +31,40 @@ impl Bounds {
     }
 }
 
-/// What is known of every value of a network around a batch of samples.
-pub(crate) struct Around<'a> {
+/// Clean values, boxes and rounding errors of every value of a network for a batch of samples.
+pub(crate) struct IntervalPropagation<'a> {
     pub(crate) network: &'a Network,
     pub(crate) n: usize,
     /// The values at the samples, in f64.
     pub(crate) clean: Vec<Vec<f64>>,
     /// Boxes around the displacement of each value, exact arithmetic.
-    pub(crate) boxes: Vec<Bounds>,
+    pub(crate) boxes: Vec<DisplacementBox>,
     /// How far f64 arithmetic may be from exact, at any point of the ball.
     pub(crate) error: Vec<Vec<f64>>,
     device: Device,
 }
 
-impl<'a> Around<'a> {
-    /// Only the input is known yet: its box.
-    pub(crate) fn new(network: &'a Network, x: &Tensor, input: Bounds) -> Self {
+impl<'a> IntervalPropagation<'a> {
+    /// The initial state, with the box of the input alone.
+    pub(crate) fn new(network: &'a Network, x: &Tensor, input: DisplacementBox) -> Self {
         let clean: Vec<Vec<f64>> = network.values(x).iter().map(|v| v.array().to_f64()).collect();
         let error = vec![vec![0.0; clean[0].len()]];
-        Around { network, n: x.shape()[0], clean, boxes: vec![input], error, device: x.device().clone() }
+        IntervalPropagation {
+            network,
+            n: x.shape()[0],
+            clean,
+            boxes: vec![input],
+            error,
+            device: x.device().clone(),
+        }
     }
 
-    /// The box of the next value by intervals.
-    pub(crate) fn interval(&self, at: usize) -> Bounds {
+    /// The box of the value after step `at` by interval arithmetic.
+    pub(crate) fn interval(&self, at: usize) -> DisplacementBox {
         let step = &self.network.steps[at];
         let input = step.inputs[0];
         let bounds = &self.boxes[input];
-        match &step.map {
+        match &step.op {
             LayerOp::Relu => self.relu(input),
             LayerOp::Shift(_) => bounds.clone(),
             LayerOp::Add => {
@@ -64,12 +72,12 @@ impl<'a> Around<'a> {
                 let sum = |a: &[f64], b: &[f64], safe: fn(f64) -> f64| {
                     a.iter().zip(b).map(|(a, b)| safe(a + b)).collect()
                 };
-                Bounds {
+                DisplacementBox {
                     lower: sum(&bounds.lower, &other.lower, down),
                     upper: sum(&bounds.upper, &other.upper, up),
                 }
             }
-            map if map.is_exact() => Bounds {
+            map if map.is_exact() => DisplacementBox {
                 lower: self.push(at, &bounds.lower, Weights::Signed),
                 upper: self.push(at, &bounds.upper, Weights::Signed),
             },
@@ -80,7 +88,7 @@ impl<'a> Around<'a> {
                     bounds.lower.iter().zip(&bounds.upper).map(|(l, u)| 0.5 * l + 0.5 * u).collect();
                 let around = |i: usize| {
                     let c = center[i];
-                    above(worst(bounds.upper[i] - c, c - bounds.lower[i]) + k * c.abs(), 4)
+                    above(max_or_nan(bounds.upper[i] - c, c - bounds.lower[i]) + k * c.abs(), 4)
                 };
                 let radius: Vec<f64> = (0..center.len()).map(around).collect();
                 let center = self.push(at, &center, Weights::Signed);
@@ -88,7 +96,7 @@ impl<'a> Around<'a> {
                 let end = |sign: f64, safe: fn(f64) -> f64| {
                     center.iter().zip(&radius).map(|(c, r)| safe(c + sign * above(*r, terms))).collect()
                 };
-                Bounds { lower: end(-1.0, down), upper: end(1.0, up) }.with_zero()
+                DisplacementBox { lower: end(-1.0, down), upper: end(1.0, up) }.with_zero()
             }
         }
     }
@@ -100,9 +108,9 @@ impl<'a> Around<'a> {
         let (value, bounds) = (&self.clean[at + 1], &self.boxes[at + 1]);
         let result = |i: usize, e: f64| {
             // The clean value is itself known within e.
-            above(e + 4.0 * unit * (value[i].abs() + bounds.reach(i) + 3.0 * e), 6)
+            above(e + 4.0 * unit * (value[i].abs() + bounds.magnitude(i) + 3.0 * e), 6)
         };
-        match &step.map {
+        match &step.op {
             LayerOp::Relu => before.clone(),
             map if map.is_exact() => self.push(at, before, Weights::Signed),
             LayerOp::Shift(_) => (0..value.len()).map(|i| result(i, before[i])).collect(),
@@ -114,8 +122,9 @@ impl<'a> Around<'a> {
                 let input = step.inputs[0];
                 let k = map.gamma(&self.network.shapes[input], unit);
                 let (clean, bounds) = (&self.clean[input], &self.boxes[input]);
-                let term =
-                    |i: usize| above(before[i] + k * (clean[i].abs() + bounds.reach(i) + 2.0 * before[i]), 6);
+                let term = |i: usize| {
+                    above(before[i] + k * (clean[i].abs() + bounds.magnitude(i) + 2.0 * before[i]), 6)
+                };
                 let terms: Vec<f64> = (0..clean.len()).map(term).collect();
                 let length = map.terms(&self.network.shapes[input]);
                 self.push(at, &terms, Weights::Absolute).iter().map(|&e| above(e, length)).collect()
@@ -132,22 +141,22 @@ impl<'a> Around<'a> {
         error
     }
 
-    fn relu(&self, input: usize) -> Bounds {
+    fn relu(&self, input: usize) -> DisplacementBox {
         let (h, e, bounds) = (&self.clean[input], &self.error[input], &self.boxes[input]);
         let upper = |i: usize| relu_upper(up(h[i] + e[i]), bounds.upper[i]);
         let lower = |i: usize| relu_lower(up(h[i] + e[i]), bounds.lower[i]);
-        Bounds { lower: (0..h.len()).map(lower).collect(), upper: (0..h.len()).map(upper).collect() }
+        DisplacementBox { lower: (0..h.len()).map(lower).collect(), upper: (0..h.len()).map(upper).collect() }
     }
 
     fn push(&self, at: usize, values: &[f64], weights: Weights) -> Vec<f64> {
-        let Step { map, inputs } = &self.network.steps[at];
+        let Step { op, inputs } = &self.network.steps[at];
         let shape = |v: usize| -> Shape { batched(self.n, &self.network.shapes[v]) };
         let x = Tensor::new(&self.device, shape(inputs[0]), values);
-        map.linear(&x, &self.network.shapes[at + 1], weights).array().to_f64()
+        op.linear(&x, &self.network.shapes[at + 1], weights).array().to_f64()
     }
 }
 
-impl Bounds {
+impl DisplacementBox {
     fn with_zero(mut self) -> Self {
         self.lower.iter_mut().for_each(|l| *l = if *l > 0.0 { 0.0 } else { *l });
         self.upper.iter_mut().for_each(|u| *u = if *u < 0.0 { 0.0 } else { *u });
@@ -155,7 +164,7 @@ impl Bounds {
     }
 }
 
-/// The most that `relu(h + D) − relu(h)` is for `D ≤ u`, `u ≥ 0`; it rises with `h`, whose end this is.
+/// The maximum of `relu(h + D) − relu(h)` over `D ≤ u`, for `u ≥ 0`; it increases with `h`.
 pub(crate) fn relu_upper(h: f64, u: f64) -> f64 {
     if h + u <= 0.0 {
         0.0
@@ -167,7 +176,7 @@ pub(crate) fn relu_upper(h: f64, u: f64) -> f64 {
     }
 }
 
-/// The least that `relu(h + D) − relu(h)` is for `D ≥ l`, `l ≤ 0`; it falls with `h`, whose upper end this is.
+/// The minimum of `relu(h + D) − relu(h)` over `D ≥ l`, for `l ≤ 0`; it decreases with `h`.
 pub(crate) fn relu_lower(h: f64, l: f64) -> f64 {
     if h <= 0.0 {
         0.0
@@ -178,14 +187,9 @@ pub(crate) fn relu_lower(h: f64, l: f64) -> f64 {
     }
 }
 
-/// The larger of two, and NaN if one is: a maximum that loses a NaN would turn garbage into a bound.
-pub(crate) fn worst(a: f64, b: f64) -> f64 {
-    if a.is_nan() || a > b { a } else { b }
-}
-
 /// The box of `{x' : ‖x' − x‖ ≤ ε, low ≤ x' ≤ high}` around `x`, as displacements, rounded outwards. In the
 /// Euclidean ball no coordinate moves farther than ε either.
-pub(crate) fn input_box(x: &[f64], epsilon: f64, bounds: Option<(f64, f64)>) -> Bounds {
+pub(crate) fn input_box(x: &[f64], epsilon: f64, bounds: Option<(f64, f64)>) -> DisplacementBox {
     let (low, high) = bounds.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
     let side = |room: f64| {
         if room < 0.0 {
@@ -196,7 +200,7 @@ pub(crate) fn input_box(x: &[f64], epsilon: f64, bounds: Option<(f64, f64)>) -> 
             epsilon
         }
     };
-    Bounds {
+    DisplacementBox {
         lower: x.iter().map(|&x| -side(x - low)).collect(),
         upper: x.iter().map(|&x| side(high - x)).collect(),
     }

@@ -1,4 +1,4 @@
-//! From the recorded graph of an encoder to a [`Network`].
+//! Graph tracing: from the recorded graph of an encoder to a [`Network`].
 
 use crate::error::CertifyError;
 use crate::network::{LayerOp, Network, Step};
@@ -9,14 +9,14 @@ use tarrl_tensor::{
 };
 
 impl Network {
-    /// The network behind `encoder`, recorded on the batch `sample` `(n, …)` and computed on its device.
+    /// The network of `encoder`, recorded on the batch `sample` `(n, …)` and computed on its device.
     ///
     /// The encoder maps `(n, …)` to `(n, d)` in inference mode, and its rows do not depend on each other.
     /// Whatever the values of the samples, the same ops are recorded.
     ///
     /// # Errors
     /// If an op has no sound rule (it is named), samples are mixed, or a constant is not finite.
-    pub fn read(encoder: &dyn Fn(&Tensor) -> Tensor, sample: &Tensor) -> Result<Self, CertifyError> {
+    pub fn trace(encoder: &dyn Fn(&Tensor) -> Tensor, sample: &Tensor) -> Result<Self, CertifyError> {
         let x = sample.detach().requires_grad();
         let y = encoder(&x);
         let nodes = topological_order(&y);
@@ -27,7 +27,7 @@ impl Network {
             Some((before, floor)) => (before, Some(floor)),
             None => (nodes.last().cloned().ok_or(CertifyError::Constant)?, None),
         };
-        let mut reader = Reader {
+        let mut reader = GraphTracer {
             n: sample.shape()[0],
             network: Network { shapes: vec![], steps: vec![], sphere },
             place: HashMap::from([(Arc::as_ptr(input), 0)]),
@@ -50,7 +50,7 @@ impl Network {
     }
 }
 
-struct Reader {
+struct GraphTracer {
     n: usize,
     network: Network,
     /// The value that each node has become.
@@ -63,7 +63,7 @@ enum Operand<'a> {
     Constant(&'a Array),
 }
 
-impl Reader {
+impl GraphTracer {
     fn read(&mut self, node: &Arc<Node>) -> Result<(), CertifyError> {
         let name = node.op().name();
         let form = |reason: &str| CertifyError::UnsupportedForm { op: name.into(), reason: reason.into() };
@@ -164,8 +164,8 @@ impl Reader {
         self.place.insert(Arc::as_ptr(node), at);
     }
 
-    fn append(&mut self, map: LayerOp, inputs: Vec<usize>, shape: Shape) -> usize {
-        self.network.steps.push(Step { map, inputs });
+    fn append(&mut self, op: LayerOp, inputs: Vec<usize>, shape: Shape) -> usize {
+        self.network.steps.push(Step { op, inputs });
         self.network.shapes.push(shape);
         self.network.shapes.len() - 1
     }
@@ -223,7 +223,7 @@ impl Reader {
     }
 
     fn device(&self) -> Option<tarrl_tensor::Device> {
-        self.network.steps.iter().find_map(|step| match &step.map {
+        self.network.steps.iter().find_map(|step| match &step.op {
             LayerOp::Conv { weight: t, .. } | LayerOp::Linear { weight: t, .. } | LayerOp::Shift(t) => {
                 Some(t.device().clone())
             }

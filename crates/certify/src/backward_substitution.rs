@@ -1,92 +1,109 @@
-//! Linear bounds by substitution from a value back to the input: Theorems I3 and I4 of docs/certificates.md.
+//! Backward substitution (CROWN): linear bounds of a value in terms of the input, Theorems I3 and I4 of
+//! docs/certificates.md.
 
-use crate::interval::{Bounds, worst};
+use crate::coefficient_patch::{CoefficientPatch, TargetRows, spatial_extents};
+use crate::interval_propagation::DisplacementBox;
 use crate::network::{LayerOp, Network, batched};
-use crate::relax::Lines;
+use crate::relu_relaxation::ReluRelaxation;
 use crate::rounding::{TINY, UNIT, above, slack, up};
-use crate::rows::{Piece, Targets, map_of};
+use crate::vector::max_or_nan;
 use std::collections::BTreeMap;
 use tarrl_attacks::Norm;
 use tarrl_tensor::{Array, ConvShape, DType, Device, Pool, Tensor};
 
-/// Everything that a substitution reads: boxes and lines of all values before its target.
-pub(crate) struct Backward<'a> {
+/// What a substitution reads: magnitudes and ReLU relaxations of all values before its target.
+pub(crate) struct BackwardSubstitution<'a> {
     pub(crate) network: &'a Network,
     pub(crate) device: Device,
-    /// The lines of the ReLU of each step that has been passed.
-    pub(crate) lines: BTreeMap<usize, Lines>,
+    /// The relaxation of each ReLU step so far.
+    pub(crate) lines: BTreeMap<usize, ReluRelaxation>,
     /// `(value, sample)`: the largest `|Δ|` of any element.
-    pub(crate) reach: Vec<Vec<f64>>,
+    pub(crate) magnitude: Vec<Vec<f64>>,
     /// The factors of each scaling step, for every element of a sample.
     factors: BTreeMap<usize, Vec<f64>>,
 }
 
-/// How a ReLU is replaced.
-pub(crate) enum Mode<'a> {
-    /// By the line that keeps an upper bound: positive coefficients take the upper line, negative the tangent.
-    Upper,
-    /// By parallel lines: an identity with one free number in [−1, 1] for each unit whose lines differ; the
-    /// coefficient of its band is handed over as `(row, step, unit, coefficient)`.
+/// How a ReLU is relaxed.
+pub(crate) enum Relaxation<'a> {
+    /// For an upper bound: positive coefficients take the upper line, negative ones the free lower line.
+    OneSided,
+    /// By parallel lines: an identity with one free number in [−1, 1] for each unstable unit; the callback receives
+    /// `(row, step, unit, coefficient)` of its band.
     Parallel(&'a mut dyn FnMut(usize, usize, usize, f64)),
 }
 
 /// Rows expressed at the input: `row·value ≤ piece·δ + constant`, up to `slack`.
-pub(crate) struct AtInput {
-    pub(crate) piece: Piece,
+pub(crate) struct InputForm {
+    pub(crate) piece: CoefficientPatch,
     pub(crate) constant: Vec<f64>,
     /// Roundings of coefficients and of the constant.
     pub(crate) slack: Vec<f64>,
 }
 
-impl<'a> Backward<'a> {
+impl<'a> BackwardSubstitution<'a> {
     pub(crate) fn new(network: &'a Network, device: &Device) -> Self {
         let mut factors = BTreeMap::new();
         for (at, step) in network.steps.iter().enumerate() {
-            if let LayerOp::Scale { factor, .. } = &step.map {
+            if let LayerOp::Scale { factor, .. } = &step.op {
                 let whole = factor.broadcast_to(batched(1, &network.shapes[at + 1]));
                 factors.insert(at, whole.array().to_f64());
             }
         }
-        Backward { network, device: device.clone(), lines: BTreeMap::new(), reach: vec![], factors }
+        BackwardSubstitution {
+            network,
+            device: device.clone(),
+            lines: BTreeMap::new(),
+            magnitude: vec![],
+            factors,
+        }
     }
 
-    /// Notes how far the elements of the next value move.
-    pub(crate) fn note(&mut self, n: usize, bounds: &Bounds) {
+    /// Records the magnitudes of the next value.
+    pub(crate) fn record_magnitude(&mut self, n: usize, bounds: &DisplacementBox) {
         let len = bounds.lower.len() / n;
-        let most = |s: usize| (s * len..(s + 1) * len).fold(0.0, |m, i| worst(bounds.reach(i), m));
-        self.reach.push((0..n).map(most).collect());
+        let most = |s: usize| (s * len..(s + 1) * len).fold(0.0, |m, i| max_or_nan(bounds.magnitude(i), m));
+        self.magnitude.push((0..n).map(most).collect());
     }
 
     /// Substitutes rows of value `target` back to the input.
-    pub(crate) fn run(&self, target: usize, targets: &Targets, rows: Piece, mut mode: Mode<'_>) -> AtInput {
+    pub(crate) fn run(
+        &self,
+        target: usize,
+        targets: &TargetRows,
+        rows: CoefficientPatch,
+        mut mode: Relaxation<'_>,
+    ) -> InputForm {
         let n = targets.sample.len();
-        let mut pending: Vec<Option<Piece>> = vec![None; target + 1];
+        let mut pending: Vec<Option<CoefficientPatch>> = vec![None; target + 1];
         pending[target] = Some(rows);
-        let mut found =
-            AtInput { piece: Piece::whole([0, 0, 0], vec![]), constant: vec![0.0; n], slack: vec![0.0; n] };
+        let mut found = InputForm {
+            piece: CoefficientPatch::whole([0, 0, 0], vec![]),
+            constant: vec![0.0; n],
+            slack: vec![0.0; n],
+        };
         // The sum of the absolute constants, from which their rounding follows.
         let mut size = vec![0.0; n];
         for at in (0..target).rev() {
             let Some(piece) = pending[at + 1].take() else { continue };
             let step = &self.network.steps[at];
             let input = step.inputs[0];
-            let below = match &step.map {
+            let below = match &step.op {
                 LayerOp::Relu => {
-                    self.charge(&mut found.slack, &piece, targets, 4.0 * UNIT, input);
+                    self.add_rounding(&mut found.slack, &piece, targets, 4.0 * UNIT, input);
                     self.relu(at, piece, targets, &mut mode, (&mut found.constant, &mut size))
                 }
                 LayerOp::Shift(_) => piece,
                 LayerOp::Add => {
-                    self.join(&mut pending, step.inputs[1], piece.clone(), targets, &mut found.slack);
+                    self.accumulate(&mut pending, step.inputs[1], piece.clone(), targets, &mut found.slack);
                     piece
                 }
                 map => {
                     let k = slack(map.adjoint_terms()) * map.gain(&self.network.shapes[input]);
-                    self.charge(&mut found.slack, &piece, targets, k, input);
+                    self.add_rounding(&mut found.slack, &piece, targets, k, input);
                     self.adjoint(at, piece, targets)
                 }
             };
-            self.join(&mut pending, input, below, targets, &mut found.slack);
+            self.accumulate(&mut pending, input, below, targets, &mut found.slack);
         }
         let units = self.network.units();
         for (total, size) in found.slack.iter_mut().zip(size) {
@@ -99,13 +116,13 @@ impl<'a> Backward<'a> {
     /// The upper bound of each row over the inputs `δ` in `input` and, for the Euclidean ball, in its radius.
     pub(crate) fn upper(
         &self,
-        found: &AtInput,
-        targets: &Targets,
-        input: &Bounds,
+        found: &InputForm,
+        targets: &TargetRows,
+        input: &DisplacementBox,
         norm: Norm,
         epsilon: f64,
     ) -> Vec<f64> {
-        let map = map_of(&self.network.shapes[0]);
+        let map = spatial_extents(&self.network.shapes[0]);
         let (len, width) = (map.iter().product::<usize>(), found.piece.width(map[2]));
         let bound = |row: usize| {
             let a = &found.piece.data[row * width..][..width];
@@ -128,29 +145,36 @@ impl<'a> Backward<'a> {
         (0..targets.sample.len()).map(bound).collect()
     }
 
-    /// Adds what relative errors `k` in the coefficients of rows may change.
-    fn charge(&self, slack: &mut [f64], piece: &Piece, targets: &Targets, k: f64, value: usize) {
+    /// Adds the effect of relative errors `k` in the coefficients of rows.
+    fn add_rounding(
+        &self,
+        slack: &mut [f64],
+        piece: &CoefficientPatch,
+        targets: &TargetRows,
+        k: f64,
+        value: usize,
+    ) {
         let width = piece.data.len() / slack.len();
         let rows = slack.iter_mut().zip(&targets.sample).zip(l1_of_rows(&piece.data, width));
         for ((slack, &sample), l1) in rows {
-            *slack += above(l1, width) * k * self.reach[value][sample] + TINY;
+            *slack += above(l1, width) * k * self.magnitude[value][sample] + TINY;
         }
     }
 
-    fn join(
+    fn accumulate(
         &self,
-        pending: &mut [Option<Piece>],
+        pending: &mut [Option<CoefficientPatch>],
         value: usize,
-        piece: Piece,
-        targets: &Targets,
+        piece: CoefficientPatch,
+        targets: &TargetRows,
         slack: &mut [f64],
     ) {
-        let map = map_of(&self.network.shapes[value]);
+        let map = spatial_extents(&self.network.shapes[value]);
         pending[value] = Some(match pending[value].take() {
             None => piece,
             Some(other) => {
                 let sum = other.plus(piece, targets, map);
-                self.charge(slack, &sum, targets, 2.0 * UNIT, value);
+                self.add_rounding(slack, &sum, targets, 2.0 * UNIT, value);
                 sum
             }
         });
@@ -159,13 +183,13 @@ impl<'a> Backward<'a> {
     fn relu(
         &self,
         at: usize,
-        mut piece: Piece,
-        targets: &Targets,
-        mode: &mut Mode<'_>,
+        mut piece: CoefficientPatch,
+        targets: &TargetRows,
+        mode: &mut Relaxation<'_>,
         (constant, size): (&mut [f64], &mut [f64]),
-    ) -> Piece {
+    ) -> CoefficientPatch {
         let lines = &self.lines[&at];
-        let map = map_of(&self.network.shapes[at + 1]);
+        let map = spatial_extents(&self.network.shapes[at + 1]);
         let (len, width) = (map.iter().product::<usize>(), piece.width(map[2]));
         for row in 0..targets.sample.len() {
             let base = targets.sample[row] * len;
@@ -178,8 +202,8 @@ impl<'a> Backward<'a> {
                 let coefficients = &mut piece.data[row * width + from..][..n];
                 let units = base + to..base + to + n;
                 match mode {
-                    Mode::Upper => lines.replace(units, coefficients, &mut add),
-                    Mode::Parallel(generator) => {
+                    Relaxation::OneSided => lines.replace(units, coefficients, &mut add),
+                    Relaxation::Parallel(generator) => {
                         for ((i, a), unit) in coefficients.iter_mut().enumerate().zip(units) {
                             let (middle, half) = lines.band(unit);
                             if half != 0.0 {
@@ -197,11 +221,11 @@ impl<'a> Backward<'a> {
         piece
     }
 
-    fn adjoint(&self, at: usize, piece: Piece, targets: &Targets) -> Piece {
+    fn adjoint(&self, at: usize, piece: CoefficientPatch, targets: &TargetRows) -> CoefficientPatch {
         let step = &self.network.steps[at];
         let (input, output) = (&self.network.shapes[step.inputs[0]], &self.network.shapes[at + 1]);
-        let (from, to) = (map_of(output), map_of(input));
-        match &step.map {
+        let (from, to) = (spatial_extents(output), spatial_extents(input));
+        match &step.op {
             LayerOp::Scale { .. } => self.scale(at, piece, targets, from),
             LayerOp::Conv { weight, conv, .. } => {
                 let n = targets.sample.len();
@@ -223,13 +247,13 @@ impl<'a> Backward<'a> {
                 fit(strided(&piece, [conv.stride, conv.pad], size, data), targets, to)
             }
             LayerOp::SumPool(pool) => {
-                let data = spread_windows(&piece, pool, from[2]);
+                let data = adjoint_of_sum_pool(&piece, pool, from[2]);
                 let size = [0, 1].map(|axis| (piece.size[axis] - 1) * pool.stride + pool.window);
                 fit(strided(&piece, [pool.stride, pool.pad], size, data), targets, to)
             }
             map => {
                 let rows = targets.sample.len();
-                let whole = piece.spread(targets, from);
+                let whole = piece.to_whole(targets, from);
                 let dy = Tensor::new(&self.device, batched(rows, output), &whole.data);
                 let dx = match map {
                     LayerOp::Linear { weight, .. } => dy.matmul(&weight.t()),
@@ -241,12 +265,18 @@ impl<'a> Backward<'a> {
                     }
                     _ => dy.reshape(batched(rows, input)),
                 };
-                Piece::whole(to, dx.to_vec())
+                CoefficientPatch::whole(to, dx.to_vec())
             }
         }
     }
 
-    fn scale(&self, at: usize, mut piece: Piece, targets: &Targets, map: [usize; 3]) -> Piece {
+    fn scale(
+        &self,
+        at: usize,
+        mut piece: CoefficientPatch,
+        targets: &TargetRows,
+        map: [usize; 3],
+    ) -> CoefficientPatch {
         let (factors, width) = (&self.factors[&at], piece.width(map[2]));
         for (row, &anchor) in targets.anchor.iter().enumerate() {
             for (from, to, n) in piece.runs(anchor, map) {
@@ -258,7 +288,7 @@ impl<'a> Backward<'a> {
     }
 }
 
-/// The l1 length of each row, four side by side: one sum would wait for itself.
+/// The l1 norm of each row, four rows at a time, so that additions do not wait for each other.
 fn l1_of_rows(data: &[f64], width: usize) -> Vec<f64> {
     let mut sums = Vec::with_capacity(data.len() / width);
     let mut fours = data.chunks_exact(4 * width);
@@ -275,22 +305,27 @@ fn l1_of_rows(data: &[f64], width: usize) -> Vec<f64> {
     sums
 }
 
-/// The patch that windows of this stride and padding reach.
-fn strided(piece: &Piece, [stride, pad]: [usize; 2], size: [usize; 2], data: Vec<f64>) -> Piece {
+/// The patch of the input that windows of this stride and padding read.
+fn strided(
+    piece: &CoefficientPatch,
+    [stride, pad]: [usize; 2],
+    size: [usize; 2],
+    data: Vec<f64>,
+) -> CoefficientPatch {
     let offset = piece.offset.map(|o| o * stride as isize - pad as isize);
-    Piece { scale: piece.scale * stride, offset, size, data }
+    CoefficientPatch { scale: piece.scale * stride, offset, size, data }
 }
 
-/// Cuts a patch at the border of the map, or takes the whole map where that is no more.
-fn fit(mut piece: Piece, targets: &Targets, map: [usize; 3]) -> Piece {
+/// Clips a patch at the border of the map, or expands it to the whole map where that is no larger.
+fn fit(mut piece: CoefficientPatch, targets: &TargetRows, map: [usize; 3]) -> CoefficientPatch {
     if piece.scale == 0 || piece.size[0] >= map[0] || piece.size[1] >= map[1] {
-        return piece.spread(targets, map);
+        return piece.to_whole(targets, map);
     }
     piece.clear_outside(targets, map);
     piece
 }
 
-fn spread_windows(piece: &Piece, pool: &Pool, c: usize) -> Vec<f64> {
+fn adjoint_of_sum_pool(piece: &CoefficientPatch, pool: &Pool, c: usize) -> Vec<f64> {
     let [ph, pw] = piece.size;
     let [h, w] = piece.size.map(|p| (p - 1) * pool.stride + pool.window);
     let rows = piece.data.len() / (ph * pw * c);
@@ -312,7 +347,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_has_its_own_length() {
+    fn l1_norms_of_rows_are_plain_sums() {
         for rows in 0..10 {
             for width in [1, 3, 8] {
                 let data: Vec<f64> =

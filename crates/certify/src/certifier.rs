@@ -1,0 +1,77 @@
+//! Certification of a data set: one certificate for each sample, batches in parallel.
+
+use crate::batch_certifier::BatchCertifier;
+use crate::certificate::Certificate;
+use crate::config::{CertifyConfig, Cost, Slopes};
+use crate::error::CertifyError;
+use crate::network::Network;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tarrl_attacks::Norm;
+use tarrl_tensor::Tensor;
+
+/// Certificates of all samples `x` `(n, …)`, in their order, and what they cost.
+///
+/// # Errors
+/// If an input is not finite or lies outside the threat model's range, or a setting is out of its range. A bound that
+/// overflows is no error: its certificate claims nothing.
+///
+/// # Panics
+/// If the samples have another shape than the recorded ones.
+#[track_caller]
+pub fn certify(
+    network: &Network,
+    x: &Tensor,
+    config: &CertifyConfig,
+) -> Result<(Vec<Certificate>, Cost), CertifyError> {
+    config.check(x)?;
+    let n = x.shape()[0];
+    // In an l-infinity ball with chord slopes, norms of whole layers are never tighter than boxes.
+    let needs_norms = config.threat.norm != Norm::Linf || config.slopes != Slopes::Chord;
+    let norms = needs_norms.then(|| network.norms());
+    let threads = x.device().threads();
+    let batch = config.batch.min(n.div_ceil(threads)).max(1);
+    let starts: Vec<usize> = (0..n).step_by(batch).collect();
+    let found = parallel_map(threads, &starts, |&start| {
+        let part = x.slice(0, start, batch.min(n - start));
+        let mut run = BatchCertifier::new(network, &part, config, norms.as_ref());
+        run.forward();
+        let certificates = run.certificates();
+        (certificates, Cost { forward: run.passes * part.shape()[0] as f64, rows: run.rows as f64 })
+    });
+    let mut certificates = Vec::with_capacity(n);
+    let mut cost = Cost::default();
+    for (samples, of_batch) in found {
+        certificates.extend(samples);
+        cost.forward += of_batch.forward;
+        cost.rows += of_batch.rows;
+    }
+    // Sums of whole numbers: the mean does not depend on the batches.
+    cost.forward /= n as f64;
+    cost.rows /= n as f64;
+    Ok((certificates, cost))
+}
+
+/// A parallel map that keeps the order: much of the work between kernels runs on the host, and batches are independent.
+fn parallel_map<I: Sync, T: Send>(threads: usize, items: &[I], f: impl Fn(&I) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut found = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(at) else { break };
+            found.push((at, f(item)));
+        }
+        found
+    };
+    let mut found = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.min(items.len())).map(|_| scope.spawn(work)).collect();
+        let mut found = work();
+        for other in others {
+            found.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        found
+    });
+    found.sort_unstable_by_key(|(at, _)| *at);
+    found.into_iter().map(|(_, found)| found).collect()
+}
