@@ -1,9 +1,11 @@
-//! What an encoder and a projector are made of, as data.
+//! Configuration of encoders.
 
-use crate::vit::PATCH;
 use serde::{Deserialize, Serialize};
 
-/// The shape of a network.
+/// Side of the patches of the vision transformer, in pixels.
+pub(crate) const VIT_PATCH: usize = 4;
+
+/// The architecture of an encoder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Arch {
     /// Four 3×3 convolutions, 32-64-64-128 channels, the second and fourth with stride 2, each with batch
@@ -45,7 +47,7 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// Every network.
+    /// Every architecture.
     pub const ALL: [Arch; 10] = [
         Arch::ConvSmall,
         Arch::ConvFlat,
@@ -75,17 +77,17 @@ impl Arch {
         }
     }
 
-    /// Whether its tensors depend on the size of the images, so that [`EncoderConfig::side`] must say it.
+    /// Whether its tensors depend on the size of the images, so that [`EncoderConfig::side`] is required.
     pub fn needs_side(self) -> bool {
         matches!(self, Arch::ConvFlat | Arch::VitTiny | Arch::Mlp)
     }
 
-    /// Whether [`interval_displacement`](crate::Encoder::interval_displacement) has a rule for all that it does.
+    /// Whether [`interval_displacement`](crate::Encoder::interval_displacement) supports it.
     pub fn has_intervals(self) -> bool {
         self != Arch::VitTiny
     }
 
-    /// Whether it normalizes over batches, so that it can have two sets of batch norm.
+    /// Whether it has batch norm, and so can have two sets of it.
     pub fn has_batch_norm(self) -> bool {
         self != Arch::VitTiny
     }
@@ -95,7 +97,7 @@ impl Arch {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BatchNormMode {
-    /// One, for whatever comes.
+    /// One, for all inputs.
     #[default]
     Single,
     /// Two, one for each [`BnBranch`](crate::BnBranch) of a pass; everything else is shared (Xie et al. 2020).
@@ -103,7 +105,7 @@ pub enum BatchNormMode {
 }
 
 impl BatchNormMode {
-    /// Whether it is what a file that says nothing means.
+    /// Whether it is the default, which is not serialized.
     fn is_single(&self) -> bool {
         *self == BatchNormMode::Single
     }
@@ -167,8 +169,8 @@ impl EncoderConfig {
         if self.arch.needs_side() && self.side == 0 {
             return fault("side", format!("{name} must know the height of the images; give it"));
         }
-        if self.arch == Arch::VitTiny && !self.side.is_multiple_of(PATCH) {
-            return fault("side", format!("{} cannot be cut into patches of {PATCH} pixels", self.side));
+        if self.arch == Arch::VitTiny && !self.side.is_multiple_of(VIT_PATCH) {
+            return fault("side", format!("{} cannot be cut into patches of {VIT_PATCH} pixels", self.side));
         }
         if self.norm == BatchNormMode::Dual && !self.arch.has_batch_norm() {
             return fault("norm", format!("{name} has no batch norm to have two of; leave it out"));
@@ -193,7 +195,7 @@ impl EncoderConfig {
     }
 }
 
-/// A field of a configuration that makes no network.
+/// An invalid field of a configuration, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("encoder field `{field}`: {cause}")]
 pub struct ConfigError {
@@ -206,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_in_files_are_the_documented_ones() {
+    fn names_in_files_are_those_of_the_documentation() {
         for arch in Arch::ALL {
             assert_eq!(serde_json::to_string(&arch).unwrap(), format!("\"{}\"", arch.name()));
         }
@@ -214,9 +216,9 @@ mod tests {
         assert!(error.contains("unknown field `widht`"), "{error}");
     }
 
-    /// What was written before these keys existed means the same, and is written the same.
+    /// Configurations without these keys keep their meaning and their bytes.
     #[test]
-    fn keys_that_say_nothing_are_not_written() {
+    fn default_values_are_not_serialized() {
         let text = r#"{"arch":"conv-small","width":1.0,"in_channels":1,"mean":[],"std":[]}"#;
         let config: EncoderConfig = serde_json::from_str(text).unwrap();
         assert_eq!(config, EncoderConfig::default());
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_make_no_network_are_named() {
+    fn invalid_fields_are_named() {
         let good = EncoderConfig { in_channels: 3, ..Default::default() };
         assert_eq!(good.check(), Ok(()));
         let cases = [

@@ -1,29 +1,29 @@
-//! A network that follows another as a moving average.
+//! Exponential moving average (EMA) of a network: momentum encoders.
 
 use crate::module::{Module, Role};
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{DType, Tensor};
 
-/// What becomes of the buffers of a network that follows another.
+/// How [`ema`] treats the buffers of the target network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Buffers {
-    /// They are its own: it runs in training mode and absorbs its own passes. So do MoCo, BYOL and DINO.
+    /// It keeps its own: it runs in train mode and updates them from its own forward passes, as MoCo, BYOL and DINO do.
     #[default]
     Own,
-    /// They are those of the other.
+    /// They are copied from the online network.
     Copy,
-    /// They follow as parameters do; counts are copied.
+    /// They are averaged as parameters are; counts are copied.
     Average,
 }
 
-/// How [`ema`] follows.
+/// Configuration of [`ema`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ema {
     /// m: the weight of the past.
     pub momentum: f64,
-    /// What becomes of running statistics.
+    /// How running statistics are treated.
     pub buffers: Buffers,
 }
 

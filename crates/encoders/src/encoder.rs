@@ -1,15 +1,16 @@
-//! The encoder: normalization of the pixels, then a network.
+//! The trainable encoder: pixel normalization, then a backbone.
 
-use crate::backbone::Backbone;
+use crate::arch::Backbone;
+use crate::arch::interpreter::Interpreter;
 use crate::config::{BatchNormMode, EncoderConfig};
 use crate::forward_context::{BnBranch, ForwardContext};
 use crate::inference::InferenceEncoder;
 use crate::layers::ConvBnRelu;
 use crate::module::{Module, Role};
 use crate::param_builder::ParamBuilder;
+use crate::pixels::normalize;
 use crate::precision::Precision;
-use crate::walk::Walk;
-use tarrl_tensor::{Array, Device, Key, Tensor};
+use tarrl_tensor::{Device, Key, Tensor};
 
 /// `f`: from pixels in `[0, 1]` to representations.
 ///
@@ -47,20 +48,20 @@ impl Encoder {
     /// the parameters.
     #[track_caller]
     pub fn forward(&self, x: &Tensor, pass: &mut ForwardContext) -> Tensor {
-        let h = self.backbone.forward(&self.precision.of(&normalize(x, &self.config)), pass);
+        let h = self.backbone.forward(&self.precision.cast(&normalize(x, &self.config)), pass);
         h.cast(x.dtype())
     }
 
-    /// The pixels as the first unit takes them.
+    /// Pixel normalization alone.
     #[track_caller]
     pub(crate) fn normalize(&self, x: &Tensor) -> Tensor {
         normalize(x, &self.config)
     }
 
-    /// Sends `x` through the arrangement of units.
+    /// Applies the backbone to `x` with an interpreter of its units.
     #[track_caller]
-    pub(crate) fn walk(&self, x: &Tensor, walk: &mut dyn Walk<ConvBnRelu>) -> Tensor {
-        self.backbone.forward(x, walk)
+    pub(crate) fn interpret(&self, x: &Tensor, interpreter: &mut dyn Interpreter<ConvBnRelu>) -> Tensor {
+        self.backbone.forward(x, interpreter)
     }
 
     /// The dimension d of the representations.
@@ -68,19 +69,19 @@ impl Encoder {
         self.backbone.dim(&self.config)
     }
 
-    /// What it was built from.
+    /// The configuration.
     pub fn config(&self) -> &EncoderConfig {
         &self.config
     }
 
-    /// A copy for attacks and evaluation: inference only, constants only, batch norm folded away. Of two sets of batch
-    /// norm the clean one; methods that train two are usually judged by the other.
+    /// A copy in eval mode for attacks and evaluation: constant parameters, batch norm folded into linear ops. Of two sets
+    /// of batch norm it uses the clean one; methods that train two are usually evaluated with the adversarial one.
     pub fn inference(&self) -> InferenceEncoder {
-        self.frozen_branch(BnBranch::Clean)
+        self.inference_branch(BnBranch::Clean)
     }
 
-    /// As [`frozen`](Encoder::inference), with the batch norms of a branch.
-    pub fn frozen_branch(&self, branch: BnBranch) -> InferenceEncoder {
+    /// As [`inference`](Encoder::inference), with the batch norms of a branch.
+    pub fn inference_branch(&self, branch: BnBranch) -> InferenceEncoder {
         InferenceEncoder::new(&self.config, &self.backbone, branch, self.precision)
     }
 
@@ -102,31 +103,4 @@ impl Module for Encoder {
     fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
         self.backbone.visit_mut(f);
     }
-}
-
-/// `(x − mean) / std` for each channel.
-#[track_caller]
-pub(crate) fn normalize(x: &Tensor, config: &EncoderConfig) -> Tensor {
-    let c = config.in_channels;
-    assert!(
-        x.shape().rank() == 4 && x.shape()[3] == c,
-        "encoder {}: images {:?}, expected (n, h, w, {c})",
-        config.arch.name(),
-        x.shape()
-    );
-    let side = config.side;
-    assert!(
-        !config.arch.needs_side() || x.shape()[1..3] == [side, side],
-        "encoder {}: images {:?}, expected (n, {side}, {side}, {c})",
-        config.arch.name(),
-        x.shape()
-    );
-    if config.mean.is_empty() && config.std.is_empty() {
-        return x.clone();
-    }
-    let value = |values: &[f64], i: usize, absent: f64| values.get(i).copied().unwrap_or(absent);
-    let scale: Vec<f64> = (0..c).map(|i| 1.0 / value(&config.std, i, 1.0)).collect();
-    let shift: Vec<f64> = (0..c).map(|i| -value(&config.mean, i, 0.0) * scale[i]).collect();
-    let vector = |values: &[f64]| Tensor::from(Array::table(x.device(), [c], values)).cast(x.dtype());
-    x.channel_affine(&vector(&scale), &vector(&shift), false)
 }

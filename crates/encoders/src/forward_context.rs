@@ -1,24 +1,24 @@
-//! One way through a network: with running statistics, or with those of the batch.
+//! Forward context: train or eval mode, the batch-norm branch, and the batch statistics of one forward pass.
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tarrl_tensor::{Array, DType, Tensor};
 
-/// One way through a network, and what batch norm has seen on it.
+/// The context of one forward pass: train or eval mode, the batch-norm branch, and the collected batch statistics.
 ///
-/// In training the layers normalize with the statistics of the batch and leave them here; nothing in
-/// the network changes until [`Module::update_running_stats`](crate::Module::update_running_stats). One pass may lead through several
-/// networks, encoder and projector, if their layers have different names.
+/// In train mode the layers normalize with the statistics of the batch and collect them here; nothing in
+/// the network changes until [`Module::update_running_stats`](crate::Module::update_running_stats). One context may serve several
+/// networks, such as encoder and projector, if their layers have different names.
 #[derive(Clone, Debug)]
 pub struct ForwardContext {
-    mode: Mode,
+    statistics_of: NormStatistics,
     branch: BnBranch,
     statistics: Vec<BatchStatistics>,
 }
 
-/// Which set of batch norms a pass goes through, where a network has two ([`BatchNormMode::Dual`](crate::BatchNormMode::Dual)): scales,
+/// Which set of batch norms a forward pass uses, where a network has two ([`BatchNormMode::Dual`](crate::BatchNormMode::Dual)): scales,
 /// shifts and running statistics of its own for clean images and for attacked ones (Xie et al. 2020). Networks with one
-/// set do not distinguish.
+/// set ignore it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BnBranch {
@@ -29,13 +29,16 @@ pub enum BnBranch {
     Adversarial,
 }
 
+/// Which statistics batch norm normalizes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Train,
-    Eval,
+enum NormStatistics {
+    /// Those of the batch: train mode.
+    Batch,
+    /// The running ones: eval mode.
+    Running,
 }
 
-/// What one batch norm saw of one batch.
+/// The statistics of one batch in one batch norm layer.
 #[derive(Clone, Debug)]
 pub struct BatchStatistics {
     /// The name of the layer.
@@ -49,32 +52,40 @@ pub struct BatchStatistics {
 }
 
 impl ForwardContext {
-    /// Normalize with running statistics: the result of an image does not depend on the others.
+    /// Eval mode: batch norm uses running statistics, so that the result for an image does not depend on the others.
     pub fn eval() -> Self {
-        ForwardContext { mode: Mode::Eval, branch: BnBranch::Clean, statistics: Vec::new() }
+        ForwardContext {
+            statistics_of: NormStatistics::Running,
+            branch: BnBranch::Clean,
+            statistics: Vec::new(),
+        }
     }
 
-    /// Normalize with the statistics of the batch, and collect them.
+    /// Train mode: batch norm uses the statistics of the batch, and collects them.
     pub fn train() -> Self {
-        ForwardContext { mode: Mode::Train, branch: BnBranch::Clean, statistics: Vec::new() }
+        ForwardContext {
+            statistics_of: NormStatistics::Batch,
+            branch: BnBranch::Clean,
+            statistics: Vec::new(),
+        }
     }
 
-    /// The same way through the batch norms of this branch; without a word it is the clean one.
+    /// The same context with the batch norms of this branch; the default is the clean one.
     pub fn branch(self, branch: BnBranch) -> Self {
         ForwardContext { branch, ..self }
     }
 
-    /// The branch that it goes through.
-    pub(crate) fn at(&self) -> BnBranch {
+    /// The batch-norm branch.
+    pub(crate) fn bn_branch(&self) -> BnBranch {
         self.branch
     }
 
-    /// Whether batches are normalized with their own statistics.
+    /// Whether this is train mode.
     pub fn is_train(&self) -> bool {
-        self.mode == Mode::Train
+        self.statistics_of == NormStatistics::Batch
     }
 
-    /// What was collected, in the order of the layers.
+    /// The collected batch statistics, in the order of the layers.
     pub fn statistics(&self) -> &[BatchStatistics] {
         &self.statistics
     }
@@ -89,19 +100,19 @@ impl ForwardContext {
     }
 
     /// The value of the buffer `name` after this pass.
-    pub(crate) fn absorbed(&self, name: &str, buffer: &Tensor, momentum: f64) -> Tensor {
+    pub(crate) fn updated_buffer(&self, name: &str, buffer: &Tensor, momentum: f64) -> Tensor {
         let Some((layer, buffer_of_layer)) = name.rsplit_once('.') else { return buffer.clone() };
         let seen = self.statistics.iter().filter(|seen| *seen.layer == *layer);
         seen.fold(buffer.detach(), |buffer, seen| match buffer_of_layer {
-            "running_mean" => towards(&buffer, &seen.mean, momentum),
-            "running_var" => towards(&buffer, &unbiased(seen), momentum),
-            "num_batches_tracked" => one_more(&buffer),
+            "running_mean" => moving_average(&buffer, &seen.mean, momentum),
+            "running_var" => moving_average(&buffer, &unbiased(seen), momentum),
+            "num_batches_tracked" => incremented(&buffer),
             _ => buffer,
         })
     }
 }
 
-fn towards(running: &Tensor, batch: &Array, momentum: f64) -> Tensor {
+fn moving_average(running: &Tensor, batch: &Array, momentum: f64) -> Tensor {
     &(running * (1.0 - momentum)) + &(&Tensor::from(batch.clone()) * momentum)
 }
 
@@ -110,7 +121,7 @@ fn unbiased(seen: &BatchStatistics) -> Array {
     (&Tensor::from(seen.variance.clone()) * (n / (n - 1.0))).array().clone()
 }
 
-fn one_more(count: &Tensor) -> Tensor {
+fn incremented(count: &Tensor) -> Tensor {
     debug_assert_eq!(count.dtype(), DType::U32);
     // Through f64, which has arithmetic: reading the number would make the host wait for the device.
     let more = Tensor::from(count.array().cast(DType::F64)).add_scalar(1.0);

@@ -1,4 +1,4 @@
-//! The small networks between representations and a loss, thrown away after training.
+//! Projectors and predictors: the heads of self-supervised training, discarded afterwards.
 
 use crate::config::BatchNormMode;
 use crate::forward_context::ForwardContext;
@@ -18,7 +18,7 @@ const NORM_FLOOR: f64 = 1e-12;
 /// no bias. The prototypes are `projector.prototypes.weight`, rows of any length whose directions count.
 #[derive(Clone, Debug)]
 pub struct Projector {
-    chain: Chain,
+    layers: Sequential,
     prototypes: Option<Linear>,
 }
 
@@ -34,19 +34,19 @@ impl Projector {
             dim > 0 && hidden > 0 && out > 0 && layers > 0,
             "Projector::new: {config:?} on dimension {dim}"
         );
-        let site = ParamBuilder::new(device, key).at("projector");
+        let params = ParamBuilder::new(device, key).at("projector");
         let widths: Vec<usize> = [dim].into_iter().chain((1..layers).map(|_| hidden)).chain([out]).collect();
         Projector {
-            chain: Chain::new(&site, &widths, ([hidden_norm, last], norm)),
+            layers: Sequential::new(&params, &widths, ([hidden_norm, last], norm)),
             prototypes: (prototypes > 0)
-                .then(|| Linear::new(&site.at("prototypes"), [out, prototypes], LinearBias::Without)),
+                .then(|| Linear::new(&params.at("prototypes"), [out, prototypes], LinearBias::Without)),
         }
     }
 
     /// From representations `(n, d)` to embeddings `(n, out)`, or to scores `(n, prototypes)` in [−1, 1].
     #[track_caller]
     pub fn forward(&self, x: &Tensor, pass: &mut ForwardContext) -> Tensor {
-        let z = self.chain.forward(x, pass);
+        let z = self.layers.forward(x, pass);
         match &self.prototypes {
             None => z,
             Some(prototypes) => {
@@ -59,14 +59,14 @@ impl Projector {
 
 impl Module for Projector {
     fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
-        self.chain.visit(f);
+        self.layers.visit(f);
         if let Some(prototypes) = &self.prototypes {
             prototypes.visit(f);
         }
     }
 
     fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
-        self.chain.visit_mut(f);
+        self.layers.visit_mut(f);
         if let Some(prototypes) = &mut self.prototypes {
             prototypes.visit_mut(f);
         }
@@ -77,7 +77,7 @@ impl Module for Projector {
 /// 3.1; Chen & He 2021). Names: `predictor.0`, `predictor.1`, `predictor.3`.
 #[derive(Clone, Debug)]
 pub struct Predictor {
-    chain: Chain,
+    layers: Sequential,
 }
 
 impl Predictor {
@@ -89,45 +89,45 @@ impl Predictor {
     pub fn new(config: &PredictorConfig, dim: usize, device: &Device, key: Key) -> Self {
         let PredictorConfig { hidden, last, norm } = *config;
         assert!(dim > 0 && hidden > 0, "Predictor::new: {config:?} on dimension {dim}");
-        let site = ParamBuilder::new(device, key).at("predictor");
-        Predictor { chain: Chain::new(&site, &[dim, hidden, dim], ([After::Norm, last], norm)) }
+        let params = ParamBuilder::new(device, key).at("predictor");
+        Predictor { layers: Sequential::new(&params, &[dim, hidden, dim], ([After::Norm, last], norm)) }
     }
 
     /// From embeddings `(n, d)` to predictions `(n, d)`.
     #[track_caller]
     pub fn forward(&self, z: &Tensor, pass: &mut ForwardContext) -> Tensor {
-        self.chain.forward(z, pass)
+        self.layers.forward(z, pass)
     }
 }
 
 impl Module for Predictor {
     fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
-        self.chain.visit(f);
+        self.layers.visit(f);
     }
 
     fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
-        self.chain.visit_mut(f);
+        self.layers.visit_mut(f);
     }
 }
 
-/// Linear maps, each with what follows it; ReLU between.
+/// Linear layers, each with its batch norm or none; ReLU between.
 #[derive(Clone, Debug)]
-struct Chain {
-    links: Vec<(Linear, Option<BranchNorm>)>,
+struct Sequential {
+    layers: Vec<(Linear, Option<BranchNorm>)>,
 }
 
-impl Chain {
+impl Sequential {
     /// Of `widths` from the input to the output; `[hidden, last]` say what follows a linear map.
     fn new(
-        site: &ParamBuilder,
+        params: &ParamBuilder,
         widths: &[usize],
         ([hidden, last], norms): ([After; 2], BatchNormMode),
     ) -> Self {
         let mut index = 0;
-        let mut links = Vec::new();
+        let mut layers = Vec::new();
         for (i, pair) in widths.windows(2).enumerate() {
             let after = if i + 2 == widths.len() { last } else { hidden };
-            let [linear, norm] = [index, index + 1].map(|i| site.at(&i.to_string()));
+            let [linear, norm] = [index, index + 1].map(|i| params.at(&i.to_string()));
             let bias = if after == After::Nothing { LinearBias::With } else { LinearBias::Without };
             let norm = match after {
                 After::Nothing => None,
@@ -136,16 +136,16 @@ impl Chain {
             };
             // The linear map, the norm if there is one, the ReLU.
             index += 2 + usize::from(norm.is_some());
-            links.push((Linear::new(&linear, [pair[0], pair[1]], bias), norm));
+            layers.push((Linear::new(&linear, [pair[0], pair[1]], bias), norm));
         }
-        Chain { links }
+        Sequential { layers }
     }
 
     #[track_caller]
     fn forward(&self, x: &Tensor, pass: &mut ForwardContext) -> Tensor {
         let mut x = x.clone();
-        let last = self.links.len() - 1;
-        for (i, (linear, norm)) in self.links.iter().enumerate() {
+        let last = self.layers.len() - 1;
+        for (i, (linear, norm)) in self.layers.iter().enumerate() {
             let activation = if i == last { Activation::None } else { Activation::Relu };
             x = linear.forward(&x);
             x = match norm {
@@ -158,7 +158,7 @@ impl Chain {
     }
 
     fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
-        for (linear, norm) in &self.links {
+        for (linear, norm) in &self.layers {
             linear.visit(f);
             if let Some(norm) = norm {
                 norm.visit(f);
@@ -167,7 +167,7 @@ impl Chain {
     }
 
     fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
-        for (linear, norm) in &mut self.links {
+        for (linear, norm) in &mut self.layers {
             linear.visit_mut(f);
             if let Some(norm) = norm {
                 norm.visit_mut(f);

@@ -1,4 +1,4 @@
-//! What projectors and predictors are made of, as data.
+//! Configuration of projectors and predictors.
 
 use crate::config::BatchNormMode;
 use serde::{Deserialize, Serialize};
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_that_say_nothing_are_not_written() {
+    fn default_values_are_not_serialized() {
         let text = r#"{"hidden":512,"out":128,"layers":2}"#;
         let config: ProjectorConfig = serde_json::from_str(text).unwrap();
         assert_eq!(config, ProjectorConfig::default());

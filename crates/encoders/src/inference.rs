@@ -1,12 +1,12 @@
-//! An encoder at rest: inference only, nothing to train.
+//! Inference encoder: eval mode, batch norm folded into convolutions and linear layers.
 
-use crate::backbone::Backbone;
+use crate::arch::Backbone;
+use crate::arch::interpreter::Interpreter;
 use crate::config::EncoderConfig;
-use crate::encoder::normalize;
 use crate::forward_context::BnBranch;
-use crate::layers::{Activation, Affine, ConvBnRelu, Map};
+use crate::layers::{Activation, Affine, ConvBnRelu, LinearOp};
+use crate::pixels::normalize;
 use crate::precision::Precision;
-use crate::walk::Walk;
 use tarrl_tensor::{Array, Conv, DType, Op, Tensor, Transpose};
 
 /// An encoder with running statistics folded into its convolutions and matrices, `W·scale` and a bias.
@@ -16,7 +16,7 @@ use tarrl_tensor::{Array, Conv, DType, Op, Tensor, Transpose};
 #[derive(Clone, Debug)]
 pub struct InferenceEncoder {
     config: EncoderConfig,
-    backbone: Backbone<Folded>,
+    backbone: Backbone<FoldedUnit>,
     precision: Precision,
 }
 
@@ -27,7 +27,7 @@ impl InferenceEncoder {
         branch: BnBranch,
         precision: Precision,
     ) -> Self {
-        let backbone = backbone.map(|unit| Folded::new(unit, branch, precision));
+        let backbone = backbone.map(|unit| FoldedUnit::new(unit, branch, precision));
         InferenceEncoder { config: config.clone(), backbone, precision }
     }
 
@@ -38,23 +38,29 @@ impl InferenceEncoder {
     /// the parameters.
     #[track_caller]
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let h = self.backbone.forward(&self.precision.of(&normalize(x, &self.config)), &mut Rest);
+        let h = self.backbone.forward(&self.precision.cast(&normalize(x, &self.config)), &mut InferencePass);
         h.cast(x.dtype())
     }
 }
 
-/// Nothing is remembered on the way.
-struct Rest;
+/// The interpreter of folded units; it has no state.
+struct InferencePass;
 
-impl Walk<Folded> for Rest {
+impl Interpreter<FoldedUnit> for InferencePass {
     #[track_caller]
-    fn unit(&mut self, unit: &Folded, x: &Tensor) -> Tensor {
+    fn unit(&mut self, unit: &FoldedUnit, x: &Tensor) -> Tensor {
         unit.forward(x)
     }
 
     /// A convolution in bf16 adds the shortcut before it writes anything.
     #[track_caller]
-    fn block_end(&mut self, last: &Folded, y: &Tensor, shortcut: Option<&Folded>, x: &Tensor) -> Tensor {
+    fn residual_end(
+        &mut self,
+        last: &FoldedUnit,
+        y: &Tensor,
+        shortcut: Option<&FoldedUnit>,
+        x: &Tensor,
+    ) -> Tensor {
         let skip = shortcut.map_or_else(|| x.clone(), |unit| unit.forward(x));
         match last.fused() {
             Some((weight, conv, bias)) => y.conv2d_bias(weight, bias, Some(&skip), conv, true),
@@ -63,17 +69,17 @@ impl Walk<Folded> for Rest {
     }
 }
 
-/// A unit whose normalization went into its map.
+/// A unit whose batch norm is folded into its linear op.
 #[derive(Clone, Debug)]
-struct Folded {
-    map: FoldedMap,
+struct FoldedUnit {
+    linear: FoldedLinear,
     /// What is added, and after it the activation; nothing for a map that ends in a sum.
     bias: Option<Tensor>,
     activation: Activation,
 }
 
 #[derive(Clone, Debug)]
-enum FoldedMap {
+enum FoldedLinear {
     Conv(Tensor, Conv),
     /// `(out, in)`
     Linear(Tensor),
@@ -81,40 +87,44 @@ enum FoldedMap {
     Scale(Tensor),
 }
 
-impl Folded {
+impl FoldedUnit {
     fn new(unit: &ConvBnRelu, branch: BnBranch, precision: Precision) -> Self {
         let affine = unit.norm.as_ref().map(|norm| norm.at(branch).affine());
         let affine = affine.map(|Affine { scale, shift }| [scale.detach(), shift.detach()]);
         let scale = affine.as_ref().map(|[scale, _]| scale);
         // The output channels are the innermost axis of a kernel and the outermost of a matrix.
-        let map = match (&unit.map, scale) {
-            (Map::Conv(conv), None) => FoldedMap::Conv(conv.weight().detach(), conv.conv()),
-            (Map::Conv(conv), Some(scale)) => FoldedMap::Conv(&conv.weight().detach() * scale, conv.conv()),
-            (Map::Linear(linear), None) => FoldedMap::Linear(linear.weight().detach()),
-            (Map::Linear(linear), Some(scale)) => {
-                FoldedMap::Linear(&linear.weight().detach() * &scale.reshape([scale.shape()[0], 1]))
+        let map = match (&unit.linear, scale) {
+            (LinearOp::Conv(conv), None) => FoldedLinear::Conv(conv.weight().detach(), conv.conv()),
+            (LinearOp::Conv(conv), Some(scale)) => {
+                FoldedLinear::Conv(&conv.weight().detach() * scale, conv.conv())
             }
-            (Map::Identity, scale) => FoldedMap::Scale(scale.expect("a unit without map has a norm").clone()),
+            (LinearOp::Linear(linear), None) => FoldedLinear::Linear(linear.weight().detach()),
+            (LinearOp::Linear(linear), Some(scale)) => {
+                FoldedLinear::Linear(&linear.weight().detach() * &scale.reshape([scale.shape()[0], 1]))
+            }
+            (LinearOp::Identity, scale) => {
+                FoldedLinear::Scale(scale.expect("a unit without map has a norm").clone())
+            }
         };
-        // Folded in the type of the parameters, then stored as the map computes.
+        // FoldedUnit in the type of the parameters, then stored as the map computes.
         let map = match map {
-            FoldedMap::Conv(weight, conv) => FoldedMap::Conv(precision.of(&weight), conv),
-            FoldedMap::Linear(weight) => FoldedMap::Linear(precision.of(&weight)),
-            FoldedMap::Scale(scale) => FoldedMap::Scale(scale),
+            FoldedLinear::Conv(weight, conv) => FoldedLinear::Conv(precision.cast(&weight), conv),
+            FoldedLinear::Linear(weight) => FoldedLinear::Linear(precision.cast(&weight)),
+            FoldedLinear::Scale(scale) => FoldedLinear::Scale(scale),
         };
-        let own = unit.map.bias().map(Tensor::detach);
+        let own = unit.linear.bias().map(Tensor::detach);
         let bias = match (own, affine) {
             (Some(bias), Some([scale, shift])) => Some(&(&bias * &scale) + &shift),
             (own, affine) => own.or(affine.map(|[_, shift]| shift)),
         };
-        Folded { map, bias, activation: unit.activation }
+        FoldedUnit { linear: map, bias, activation: unit.activation }
     }
 
     /// The convolution and its bias, if they are one op: in bf16, which runs on GPUs alone, and of which no certificate is
     /// asked.
     fn fused(&self) -> Option<(&Tensor, Conv, &Tensor)> {
-        match (&self.map, &self.bias) {
-            (FoldedMap::Conv(weight, conv), Some(bias)) if weight.dtype() == DType::Bf16 => {
+        match (&self.linear, &self.bias) {
+            (FoldedLinear::Conv(weight, conv), Some(bias)) if weight.dtype() == DType::Bf16 => {
                 Some((weight, *conv, bias))
             }
             _ => None,
@@ -127,10 +137,10 @@ impl Folded {
         if let Some((weight, conv, bias)) = self.fused() {
             return x.conv2d_bias(weight, bias, None, conv, relu);
         }
-        let y = match &self.map {
-            FoldedMap::Conv(weight, conv) => x.conv2d(weight, *conv),
-            FoldedMap::Linear(weight) => x.matmul_with(weight, Transpose::RIGHT),
-            FoldedMap::Scale(scale) => {
+        let y = match &self.linear {
+            FoldedLinear::Conv(weight, conv) => x.conv2d(weight, *conv),
+            FoldedLinear::Linear(weight) => x.matmul_with(weight, Transpose::RIGHT),
+            FoldedLinear::Scale(scale) => {
                 return x.channel_affine(scale, self.bias.as_ref().expect("a norm has a shift"), relu);
             }
         };

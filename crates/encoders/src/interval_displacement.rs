@@ -1,9 +1,9 @@
-//! How far intervals let a representation move, as a differentiable function of the parameters.
+//! Interval bound propagation of the displacement, differentiable in the parameters: the certified term of training.
 
+use crate::arch::interpreter::Interpreter;
 use crate::encoder::Encoder;
 use crate::forward_context::ForwardContext;
 use crate::layers::{Activation, Affine, ConvBnRelu};
-use crate::walk::Walk;
 use tarrl_tensor::{Pool, Tensor};
 
 /// Interval bounds of the displacement `f(x') − f(x)`, for training.
@@ -59,33 +59,33 @@ impl Encoder {
         let zero = self.normalize(&x.zeros_like());
         // Normalization has a positive scale, so that widths stay widths.
         let scaled = |x: &Tensor| &self.normalize(x) - &zero;
-        // The three travel together: sums and means, all that an arrangement does by itself, treat them alike.
+        // The three are one batch: sums and means, which the architecture does itself, treat them alike.
         let packed = Tensor::concat(&[&self.normalize(&x), &scaled(&middle), &scaled(&half)], 0);
         let n = x.shape()[0];
-        let y = self.walk(&packed, &mut Intervals { n, pass });
+        let y = self.interpret(&packed, &mut IntervalPass { n, pass });
         let part = |i: usize| y.slice(0, i * n, n);
         IntervalDisplacement { clean: part(0), center: part(1), radius: part(2) }
     }
 }
 
-/// A walk of `[a; c; r]` `(3n, …)`.
-struct Intervals<'a> {
+/// Interval arithmetic on `[a; c; r]` `(3n, …)`, concatenated along the batch.
+struct IntervalPass<'a> {
     n: usize,
     pass: &'a mut ForwardContext,
 }
 
-impl Walk<ConvBnRelu> for Intervals<'_> {
+impl Interpreter<ConvBnRelu> for IntervalPass<'_> {
     #[track_caller]
     fn unit(&mut self, unit: &ConvBnRelu, packed: &Tensor) -> Tensor {
         let n = self.n;
-        let signed = unit.map.linear(&packed.slice(0, 0, 2 * n));
-        let radius = unit.map.absolute(&packed.slice(0, 2 * n, n));
+        let signed = unit.linear.linear(&packed.slice(0, 0, 2 * n));
+        let radius = unit.linear.absolute(&packed.slice(0, 2 * n, n));
         let (clean, center) = (signed.slice(0, 0, n), signed.slice(0, n, n));
-        let clean = unit.map.bias().map_or(clean.clone(), |bias| &clean + bias);
+        let clean = unit.linear.bias().map_or(clean.clone(), |bias| &clean + bias);
         let parts = match &unit.norm {
             None => [clean, center, radius],
             Some(norm) => {
-                let Affine { scale, shift } = norm.at(self.pass.at()).affine_at(&clean, self.pass);
+                let Affine { scale, shift } = norm.at(self.pass.bn_branch()).affine_at(&clean, self.pass);
                 let a = clean.channel_affine(&scale, &shift, false);
                 [a, &center * &scale, &radius * &scale.abs()]
             }
@@ -96,7 +96,7 @@ impl Walk<ConvBnRelu> for Intervals<'_> {
         }
     }
 
-    fn join(&mut self, x: &Tensor, y: &Tensor) -> Tensor {
+    fn add_relu(&mut self, x: &Tensor, y: &Tensor) -> Tensor {
         monotone(&self.unpack(&(x + y)), &Tensor::relu)
     }
 
@@ -105,7 +105,7 @@ impl Walk<ConvBnRelu> for Intervals<'_> {
     }
 }
 
-impl Intervals<'_> {
+impl IntervalPass<'_> {
     fn unpack(&self, packed: &Tensor) -> [Tensor; 3] {
         [0, 1, 2].map(|i| packed.slice(0, i * self.n, self.n))
     }
@@ -134,11 +134,11 @@ mod tests {
 
     /// Of a block that ends in `relu(x + y)` too: with `a = 10` and `D = −1` the end moves by −1, with `a = 0` by nothing.
     #[test]
-    fn a_join_moves_as_its_sum() {
+    fn the_sum_of_a_residual_block_moves_as_its_parts() {
         let device = Cpu { threads: 1, ..Cpu::default() }.open();
         let packed = |values: [f32; 6]| Tensor::new(&device, [6, 1], &values);
         let (x, y) = (packed([4.0, 0.0, -0.5, -0.5, 0.25, 0.25]), packed([6.0, 0.0, -0.5, -0.5, 0.25, 0.25]));
-        let found = Intervals { n: 2, pass: &mut ForwardContext::eval() }.join(&x, &y).to_vec::<f32>();
+        let found = IntervalPass { n: 2, pass: &mut ForwardContext::eval() }.add_relu(&x, &y).to_vec::<f32>();
         assert_eq!(found, [10.0, 0.0, -1.0, 0.0, 0.5, 0.0]);
     }
 
@@ -205,7 +205,7 @@ mod tests {
 
     /// At ε = 0 nothing moves, and every weight has a part in what moves at ε > 0.
     #[test]
-    fn it_vanishes_with_the_ball_and_reaches_every_weight() {
+    fn the_displacement_is_zero_at_zero_epsilon_and_depends_on_every_weight() {
         let device = Cpu { threads: 1, ..Cpu::default() }.open();
         let mut encoder =
             Encoder::new(&EncoderConfig { width: 0.125, ..EncoderConfig::default() }, &device, Key::new(5));

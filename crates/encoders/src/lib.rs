@@ -1,9 +1,9 @@
-//! Encoders, projectors, the layers that they are made of, and checkpoints of them.
+//! Encoders, projectors, layers and checkpoints.
 //!
 //! An [`Encoder`] is `f(x) = pool(… relu(norm(W ∗ (x − mean)/std)) …)`: from pixels in `[0, 1]` to
 //! representations `(n, d)`. Batch norm is `γ·(x − μ)/√(σ² + ε) + β`, with `μ, σ²` of the batch in a
 //! training [`ForwardContext`], which collects them, and the running ones else; [`Module::update_running_stats`] then moves
-//! `r ← (1 − m)·r + m·batch`. So a forward pass changes nothing, and nothing is hidden.
+//! `r ← (1 − m)·r + m·batch`. A forward pass has no side effects.
 //!
 //! ```
 //! use tarrl_encoders::{BATCH_NORM_MOMENTUM, Encoder, EncoderConfig, Module, ForwardContext, parameters, track};
@@ -22,8 +22,8 @@
 //! encoder.update_running_stats(&pass, BATCH_NORM_MOMENTUM);
 //! assert_eq!(gradients.len(), 4 * 3); // four units: weights, scale, shift
 //!
-//! let frozen = encoder.inference(); // for attacks: inference, and differentiable in the input alone
-//! let (_, slope) = value_and_grad(&x, |x| frozen.forward(x).square().sum_all());
+//! let inference = encoder.inference(); // eval mode, differentiable in the input alone: for attacks
+//! let (_, slope) = value_and_grad(&x, |x| inference.forward(x).square().sum_all());
 //! assert_eq!(slope.shape(), x.shape());
 //! ```
 //!
@@ -31,43 +31,37 @@
 //!   `resnet50-cifar`, `wrn-28-10`, `wrn-34-10`, `vit-tiny`, `mlp`.
 //! - [`BatchNormMode::Dual`] gives every batch norm two sets, and the [`BnBranch`] of a [`ForwardContext`] chooses between them.
 //! - In [`Precision::Bf16`] an encoder on a GPU stores what it computes in half the bytes; parameters stay f32.
-//! - A [`Projector`] and a [`Predictor`] stand between representations and a loss; [`ema`] lets a copy of them follow.
+//! - A [`Projector`] and a [`Predictor`] stand between representations and a loss; [`ema`] updates a momentum encoder.
 //! - A [`Module`] is a list of named tensors with a [`Role`] each: what optimizers, averages and
-//!   [`checkpoint`]s need to know of a network. Own networks implement it, from the same layers or others.
+//!   [`checkpoint`]s need to know of a network. Implement it for your own networks.
 //! - Initial values depend on the seed and the name of the layer ([`ParamBuilder`]), on nothing else.
 #![forbid(unsafe_code)]
 
-mod backbone;
+mod arch;
 pub mod checkpoint;
 mod config;
-mod conv_flat;
-mod conv_small;
+mod ema;
 mod encoder;
 mod forward_context;
 mod head;
 mod head_config;
 mod inference;
-mod interval;
+mod interval_displacement;
 mod layers;
-mod mlp;
 mod module;
-mod momentum;
 mod operation_counts;
 mod param_builder;
+mod pixels;
 mod precision;
-mod resnet;
-mod vgg;
-mod vit;
-mod walk;
-mod wide_resnet;
 
 pub use config::{Arch, BatchNormMode, ConfigError, EncoderConfig};
+pub use ema::{Buffers, Ema, cosine_momentum, ema};
 pub use encoder::Encoder;
 pub use forward_context::{BatchStatistics, BnBranch, ForwardContext};
 pub use head::{Predictor, Projector};
 pub use head_config::{After, PredictorConfig, ProjectorConfig};
 pub use inference::InferenceEncoder;
-pub use interval::IntervalDisplacement;
+pub use interval_displacement::IntervalDisplacement;
 pub use layers::{
     Activation, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, BatchNorm, BranchNorm, Conv2d, ConvBnRelu, ConvConfig,
     LayerNorm, Linear, LinearBias,
@@ -75,7 +69,6 @@ pub use layers::{
 pub use module::{
     Module, Role, buffers, cast, detach, parameter_count, parameters, set_buffers, set_parameters, track,
 };
-pub use momentum::{Buffers, Ema, cosine_momentum, ema};
 pub use operation_counts::{convolutions, encoder_multiply_adds, multiply_adds};
 pub use param_builder::ParamBuilder;
-pub use precision::Precision;
+pub use precision::{Precision, PrecisionError};

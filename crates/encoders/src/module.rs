@@ -1,4 +1,4 @@
-//! The tensors of a network, by name and role.
+//! Modules: networks as named tensors with roles, and functions on all of them.
 
 use crate::forward_context::ForwardContext;
 use tarrl_tensor::{DType, Tensor};
@@ -46,7 +46,7 @@ pub trait Module {
     fn update_running_stats(&mut self, pass: &ForwardContext, momentum: f64) {
         self.visit_mut(&mut |name, role, tensor| {
             if role == Role::Buffer {
-                *tensor = pass.absorbed(name, tensor, momentum);
+                *tensor = pass.updated_buffer(name, tensor, momentum);
             }
         });
     }
@@ -110,7 +110,7 @@ fn replace(module: &mut dyn Module, op: &str, of: fn(Role) -> bool, values: &[Te
     });
 }
 
-/// Makes every parameter a variable of its own, without history, so that gradients in it can be asked for.
+/// Makes every parameter a leaf that requires a gradient.
 pub fn track(module: &mut dyn Module) {
     module.visit_mut(&mut |_, role, tensor| {
         if role.is_parameter() {

@@ -1,4 +1,4 @@
-//! Where a layer stands in a network, and the initial values that belong there.
+//! Parameter builder: dotted names and keyed initial values of layers.
 
 use ndarray::{ArrayD, IxDyn};
 use ndarray_rand::RandomExt;

@@ -1,4 +1,4 @@
-//! The type that an encoder computes in.
+//! Compute precision of an encoder: f32, or bf16 on GPUs.
 
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{DType, Device, Tensor};
@@ -20,29 +20,39 @@ pub enum Precision {
     Bf16,
 }
 
+/// A precision that a device does not compute in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PrecisionError {
+    /// bf16 on a device without it.
+    #[error(
+        "precision = \"bf16\" needs an NVIDIA GPU of compute capability 8.0 or newer (A100, H100), not {device}; \
+         set precision = \"f32\" or compute on such a GPU"
+    )]
+    NoBf16 {
+        /// The name of the device.
+        device: String,
+    },
+}
+
 impl Precision {
     /// Whether a device computes in it.
     ///
     /// # Errors
     /// The device, and what to do.
-    pub fn check(self, device: &Device) -> Result<(), String> {
+    pub fn check(self, device: &Device) -> Result<(), PrecisionError> {
         if self == Precision::Bf16 && !device.computes(DType::Bf16) {
-            let name = device.name();
-            return Err(format!(
-                "precision = \"bf16\" needs an NVIDIA GPU of compute capability 8.0 or newer (A100, H100), not {name}; \
-                 set precision = \"f32\" or compute on such a GPU"
-            ));
+            return Err(PrecisionError::NoBf16 { device: device.name().to_string() });
         }
         Ok(())
     }
 
-    /// Whether it is what a file that says nothing means.
+    /// Whether it is the default, which is not serialized.
     pub fn is_f32(&self) -> bool {
         *self == Precision::F32
     }
 
-    /// Values on their way in, or parameters.
-    pub(crate) fn of(self, x: &Tensor) -> Tensor {
+    /// A value in this precision.
+    pub(crate) fn cast(self, x: &Tensor) -> Tensor {
         match self {
             Precision::F32 => x.clone(),
             Precision::Bf16 => x.cast(DType::Bf16),
@@ -52,7 +62,7 @@ impl Precision {
 
 /// The mean over all positions, of f32 at least.
 #[track_caller]
-pub(crate) fn pooled(x: &Tensor) -> Tensor {
+pub(crate) fn global_average(x: &Tensor) -> Tensor {
     x.cast(x.dtype().wide()).global_avg_pool()
 }
 
@@ -64,7 +74,7 @@ mod tests {
     fn the_cpu_is_refused_with_a_remedy() {
         let device = tarrl_tensor::cpu();
         assert_eq!(Precision::F32.check(&device), Ok(()));
-        let error = Precision::Bf16.check(&device).unwrap_err();
+        let error = Precision::Bf16.check(&device).unwrap_err().to_string();
         assert!(error.contains("cpu") && error.contains("precision = \"f32\""), "{error}");
     }
 

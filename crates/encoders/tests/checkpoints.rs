@@ -6,7 +6,7 @@ use common::{SIDE, images, tiny, unsettled};
 use std::path::Path;
 use tarrl_encoders::checkpoint::{
     CheckpointError, Metadata, Stored, Tensors, Values, import, import_encoder, load, load_encoder,
-    load_tensors, restore, save, save_encoder, save_tensors, state,
+    load_state_dict, load_tensors, save, save_encoder, save_tensors, state_dict,
 };
 use tarrl_encoders::{
     Arch, BATCH_NORM_MOMENTUM, Encoder, ForwardContext, Module, Projector, ProjectorConfig, cast,
@@ -33,7 +33,7 @@ fn an_encoder_comes_back_to_the_bit() {
         let bytes = std::fs::read(&path).unwrap();
         let read = load_encoder(&path, &cpu()).unwrap();
         assert_eq!(read.config(), encoder.config());
-        assert_eq!(state(&read), state(&encoder));
+        assert_eq!(state_dict(&read), state_dict(&encoder));
         let x = images(&cpu(), Key::new(5), [2, SIDE, 3]);
         let z = |e: &Encoder| e.forward(&x, &mut ForwardContext::eval()).to_vec::<f32>();
         assert_eq!(z(&read), z(&encoder));
@@ -81,8 +81,8 @@ fn files_have_pytorchs_layout() {
         &cpu(),
         Key::new(0),
     );
-    assert_eq!(state(&projector)["projector.0.weight"].shape(), [6, 5]);
-    assert_eq!(state(&projector)["projector.3.weight"].shape(), [4, 6]);
+    assert_eq!(state_dict(&projector)["projector.0.weight"].shape(), [6, 5]);
+    assert_eq!(state_dict(&projector)["projector.3.weight"].shape(), [4, 6]);
 }
 
 /// A file as PyTorch's exporter writes it: no metadata of ours.
@@ -91,12 +91,12 @@ fn files_from_elsewhere_are_imported() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("torch.safetensors");
     let encoder = trained(Arch::ResNet18Cifar);
-    let mut tensors = state(&encoder);
+    let mut tensors = state_dict(&encoder);
     std::fs::write(&path, safetensors::serialize(&tensors, None).unwrap()).unwrap();
     let mut other = Encoder::new(encoder.config(), &cpu(), Key::new(12));
     assert!(explains(&load(&path, &mut other).unwrap_err(), &path).contains("checkpoint::import"));
     import(&path, &mut other).unwrap();
-    assert_eq!(state(&other), state(&encoder));
+    assert_eq!(state_dict(&other), state_dict(&encoder));
 
     tensors.insert("fc.bias".into(), Stored::new(&[10], Values::F32(vec![0.0; 10])));
     std::fs::write(&path, safetensors::serialize(&tensors, None).unwrap()).unwrap();
@@ -113,7 +113,7 @@ fn encoders_are_found_in_files_of_other_programs() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("other.safetensors");
     let encoder = trained(Arch::ResNet18Cifar);
-    let tensors = state(&encoder);
+    let tensors = state_dict(&encoder);
     type Rename = fn(&str) -> String;
     let children = |prefix: &str, first: usize, name: &str| -> String {
         let (head, rest) = name.split_once('.').unwrap();
@@ -156,7 +156,7 @@ fn encoders_are_found_in_files_of_other_programs() {
         std::fs::write(&path, safetensors::serialize(&file, None).unwrap()).unwrap();
         let mut found = Encoder::new(encoder.config(), &cpu(), Key::new(12));
         import_encoder(&path, &mut found).unwrap();
-        assert_eq!(state(&found), tensors, "{:?}", file.keys().next());
+        assert_eq!(state_dict(&found), tensors, "{:?}", file.keys().next());
     };
     for (rename, others) in programs {
         of(&rename, others);
@@ -172,15 +172,15 @@ fn files_without_the_encoder_are_refused_by_name() {
     let path = folder.path().join("other.safetensors");
     let encoder = trained(Arch::ResNet18Cifar);
     let mut other = Encoder::new(encoder.config(), &cpu(), Key::new(12));
-    let before = state(&other);
+    let before = state_dict(&other);
     let mut refuse = |file: &Tensors| {
         std::fs::write(&path, safetensors::serialize(file, None).unwrap()).unwrap();
         let text = explains(&import_encoder(&path, &mut other).unwrap_err(), &path);
-        assert_eq!(state(&other), before, "a refused file changes nothing");
+        assert_eq!(state_dict(&other), before, "a refused file changes nothing");
         text
     };
     let mut file: Tensors =
-        state(&encoder).into_iter().map(|(name, stored)| (format!("backbone.{name}"), stored)).collect();
+        state_dict(&encoder).into_iter().map(|(name, stored)| (format!("backbone.{name}"), stored)).collect();
     // The stem of large images.
     let large = Stored::new(&[4, 3, 7, 7], Values::F32(vec![0.0; 588]));
     file.insert("backbone.conv1.weight".into(), large);
@@ -196,18 +196,18 @@ fn networks_and_other_state_share_a_file() {
     let encoder = trained(Arch::ConvSmall);
     let config = ProjectorConfig { hidden: 6, out: 4, layers: 2, ..Default::default() };
     let projector = Projector::new(&config, encoder.dim(), &cpu(), Key::new(1));
-    let mut tensors = state(&encoder);
-    tensors.extend(state(&projector));
+    let mut tensors = state_dict(&encoder);
+    tensors.extend(state_dict(&projector));
     tensors.insert("optimizer.step".into(), Stored::new(&[], Values::U64(vec![u64::MAX])));
     save_tensors(&path, &tensors, &Metadata::new()).unwrap();
 
     let (mut read, _) = load_tensors(&path).unwrap();
     let mut other_encoder = Encoder::new(encoder.config(), &cpu(), Key::new(50));
     let mut other_projector = Projector::new(&config, encoder.dim(), &cpu(), Key::new(51));
-    restore(&mut other_encoder, &mut read).unwrap();
-    restore(&mut other_projector, &mut read).unwrap();
-    assert_eq!(state(&other_encoder), state(&encoder));
-    assert_eq!(state(&other_projector), state(&projector));
+    load_state_dict(&mut other_encoder, &mut read).unwrap();
+    load_state_dict(&mut other_projector, &mut read).unwrap();
+    assert_eq!(state_dict(&other_encoder), state_dict(&encoder));
+    assert_eq!(state_dict(&other_projector), state_dict(&projector));
     assert_eq!(read.into_keys().collect::<Vec<_>>(), ["optimizer.step"]);
 }
 
@@ -217,9 +217,9 @@ fn refusal(tensors: &Tensors) -> String {
     let path = folder.path().join("w.safetensors");
     save_tensors(&path, tensors, &Metadata::new()).unwrap();
     let mut encoder = trained(Arch::ConvSmall);
-    let before = state(&encoder);
+    let before = state_dict(&encoder);
     let error = load(&path, &mut encoder).unwrap_err();
-    assert_eq!(state(&encoder), before, "a refused file changes nothing");
+    assert_eq!(state_dict(&encoder), before, "a refused file changes nothing");
     explains(&error, &path)
 }
 
@@ -232,7 +232,7 @@ fn explains(error: &CheckpointError, path: &Path) -> String {
 
 #[test]
 fn tensors_of_another_network_are_refused_by_name() {
-    let good = state(&trained(Arch::ConvSmall));
+    let good = state_dict(&trained(Arch::ConvSmall));
     let with = |name: &str, stored: Stored| {
         let mut tensors = good.clone();
         tensors.insert(name.into(), stored);
@@ -278,7 +278,7 @@ fn double_precision_comes_back_too() {
     assert!(load(&path, &mut other).is_err());
     cast(&mut other, DType::F64);
     load(&path, &mut other).unwrap();
-    assert_eq!(state(&other), state(&encoder));
+    assert_eq!(state_dict(&other), state_dict(&encoder));
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn a_diverged_network_does_not_replace_a_good_file() {
 fn files_that_hold_no_encoder_are_explained() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.safetensors");
-    let tensors = state(&trained(Arch::ConvSmall));
+    let tensors = state_dict(&trained(Arch::ConvSmall));
     let refused = |config: Option<&str>| {
         let metadata = config.map(|json| ("config".to_string(), json.to_string())).into_iter().collect();
         save_tensors(&path, &tensors, &metadata).unwrap();

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{SIDE, images, relative_gap, tiny, unsettled};
-use tarrl_encoders::checkpoint::state;
+use tarrl_encoders::checkpoint::state_dict;
 use tarrl_encoders::{
     After, Arch, BATCH_NORM_MOMENTUM, BatchNormMode, BnBranch, Buffers, Ema, Encoder, EncoderConfig,
     ForwardContext, Module, Predictor, PredictorConfig, Projector, ProjectorConfig, Role, cosine_momentum,
@@ -38,7 +38,7 @@ fn a_second_set_doubles_the_norms_alone_and_starts_as_the_first() {
         }
     }
     let names: Vec<String> =
-        state(&Encoder::new(&dual(Arch::ResNet18Cifar), &device, Key::new(1))).into_keys().collect();
+        state_dict(&Encoder::new(&dual(Arch::ResNet18Cifar), &device, Key::new(1))).into_keys().collect();
     for name in ["bn1.bn_list.0.weight", "bn1.bn_list.1.running_var", "layer2.0.downsample.1.bn_list.1.bias"]
     {
         assert!(names.iter().any(|n| n == name), "{name}");
@@ -59,10 +59,10 @@ fn each_branch_has_its_own_statistics_scales_and_gradients() {
         let of = parameters(&encoder);
         let gradients = grad(&loss, &of.iter().collect::<Vec<_>>());
         let mut gradients = gradients.iter();
-        let before = state(&encoder);
+        let before = state_dict(&encoder);
         let mut absorbed = encoder.clone();
         absorbed.update_running_stats(&pass, BATCH_NORM_MOMENTUM);
-        let after = state(&absorbed);
+        let after = state_dict(&absorbed);
         encoder.visit(&mut |name, role, _| {
             if role.is_parameter() {
                 let zero = gradients.next().unwrap().to_vec::<f32>().iter().all(|&g| g == 0.0);
@@ -85,19 +85,20 @@ fn the_branch_that_is_kept_is_the_branch_that_was_trained() {
         assert!(relative_gap(&clean, &adversarial) > 1e-2, "{}", arch.name());
         assert_eq!(
             encoder.inference().forward(&x).array().to_f64(),
-            encoder.frozen_branch(BnBranch::Clean).forward(&x).array().to_f64()
+            encoder.inference_branch(BnBranch::Clean).forward(&x).array().to_f64()
         );
         for (branch, expected) in BRANCHES.into_iter().zip([clean, adversarial]) {
             // Rounding in f32 over at most 50 layers.
             assert!(
-                relative_gap(&encoder.frozen_branch(branch).forward(&x).array().to_f64(), &expected) < 1e-4
+                relative_gap(&encoder.inference_branch(branch).forward(&x).array().to_f64(), &expected)
+                    < 1e-4
             );
             let kept = encoder.only(branch);
             assert_eq!(kept.config(), &tiny(arch));
             let z = kept.forward(&x, &mut ForwardContext::eval());
             assert!(!z.tracks_grad() && z.array().to_f64() == expected);
-            let single = state(&Encoder::new(&tiny(arch), &device, Key::new(1)));
-            assert!(state(&kept).keys().eq(single.keys()), "names of a single set");
+            let single = state_dict(&Encoder::new(&tiny(arch), &device, Key::new(1)));
+            assert!(state_dict(&kept).keys().eq(single.keys()), "names of a single set");
         }
     }
 }
@@ -128,13 +129,13 @@ fn heads_have_the_layers_of_their_methods() {
         ["0.weight", "1.weight", "1.bias", "3.weight"].map(|n| format!("projector.{n}"))
     );
     assert!(
-        state(&net).contains_key("projector.4.running_mean")
-            && !state(&net).contains_key("projector.4.weight")
+        state_dict(&net).contains_key("projector.4.running_mean")
+            && !state_dict(&net).contains_key("projector.4.weight")
     );
     // ACL: L B R L B R L B, two sets.
     let acl = ProjectorConfig { layers: 3, last: After::Norm, norm: BatchNormMode::Dual, ..base.clone() };
     assert_eq!(parameter_count(&head(&acl)), 5 * 7 + 7 * 7 + 7 * 3 + 2 * 2 * (7 + 7 + 3));
-    assert!(state(&head(&acl)).contains_key("projector.7.bn_list.1.weight"));
+    assert!(state_dict(&head(&acl)).contains_key("projector.7.bn_list.1.weight"));
 
     let predictor =
         Predictor::new(&PredictorConfig { hidden: 2, ..Default::default() }, 6, &device, Key::new(1));
@@ -200,10 +201,10 @@ fn a_network_follows_another_as_asked() {
     let after = |momentum: f64, buffers: Buffers| {
         let mut target = start.clone();
         ema(&mut target, &online, &Ema { momentum, buffers });
-        state(&target)
+        state_dict(&target)
     };
-    assert_eq!(after(1.0, Buffers::Own), state(&start));
-    assert_eq!(after(0.0, Buffers::Copy), state(&online));
+    assert_eq!(after(1.0, Buffers::Own), state_dict(&start));
+    assert_eq!(after(0.0, Buffers::Copy), state_dict(&online));
     let (mut m, mut a, mut b) = (Vec::new(), Vec::new(), Vec::new());
     let mut mixed = start.clone();
     ema(&mut mixed, &online, &Ema { momentum: 0.9, buffers: Buffers::Average });
@@ -219,7 +220,7 @@ fn a_network_follows_another_as_asked() {
     let own = after(0.5, Buffers::Own);
     for (name, tensor) in &own {
         let buffer = name.contains("running") || name.contains("tracked");
-        assert_eq!(tensor == &state(&start)[name], buffer, "{name}");
+        assert_eq!(tensor == &state_dict(&start)[name], buffer, "{name}");
     }
 }
 

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{images, relative_gap, tiny, unsettled};
-use tarrl_encoders::checkpoint::{Tensors, Values, state};
+use tarrl_encoders::checkpoint::{Tensors, Values, state_dict};
 use tarrl_encoders::{Arch, EncoderConfig, ForwardContext, cast};
 use tarrl_tensor::{DType, Key, Tensor, cpu};
 
@@ -322,7 +322,7 @@ fn gap(arch: Arch, mode: Mode, dtype: DType, side: usize) -> f64 {
     let y = encoder.forward(&x, &mut pass);
     assert_eq!(y.shape()[..], [3, encoder.dim()]);
 
-    let reference = Reference { state: state(&encoder), mode };
+    let reference = Reference { state: state_dict(&encoder), mode };
     let maps = normalized(&x, &config);
     let expected = match arch {
         Arch::ConvSmall => reference.conv_small(maps),

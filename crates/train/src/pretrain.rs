@@ -115,7 +115,7 @@ impl Pretraining<'_> {
 
     fn check(&self) -> Result<(), TrainError> {
         self.config.check().map_err(TrainError::Setting)?;
-        self.config.precision.check(self.device).map_err(TrainError::Setting)?;
+        self.config.precision.check(self.device).map_err(|error| TrainError::Setting(error.to_string()))?;
         if self.config.method.teacher.is_some() != self.teacher.is_some() {
             let title = &self.config.method.title;
             return Err(TrainError::Setting(match &self.config.method.teacher {

@@ -1,20 +1,20 @@
-//! The networks as arrangements of units, whatever a unit is.
+//! The backbone: one of the architectures over units `U`.
 
+use super::conv_flat::ConvFlat;
+use super::conv_small::ConvSmall;
+use super::interpreter::Interpreter;
+use super::mlp::Mlp;
+use super::resnet::ResNet;
+use super::vgg::Vgg;
+use super::vit::Vit;
+use super::wide_resnet::WideResNet;
 use crate::config::{Arch, EncoderConfig};
-use crate::conv_flat::ConvFlat;
-use crate::conv_small::ConvSmall;
 use crate::layers::ConvBnRelu;
-use crate::mlp::Mlp;
 use crate::module::Role;
 use crate::param_builder::ParamBuilder;
-use crate::resnet::ResNet;
-use crate::vgg::Vgg;
-use crate::vit::Vit;
-use crate::walk::Walk;
-use crate::wide_resnet::WideResNet;
 use tarrl_tensor::Tensor;
 
-/// A network over units `U`: [`ConvBnRelu`] to train, folded ones for inference. The arrangement is written once for both.
+/// A network over units `U`: [`ConvBnRelu`] for training, units with folded batch norm for inference.
 #[derive(Clone, Debug)]
 pub(crate) enum Backbone<U> {
     ConvSmall(ConvSmall<U>),
@@ -28,17 +28,17 @@ pub(crate) enum Backbone<U> {
 }
 
 impl Backbone<ConvBnRelu> {
-    pub(crate) fn new(config: &EncoderConfig, site: &ParamBuilder) -> Self {
+    pub(crate) fn new(config: &EncoderConfig, params: &ParamBuilder) -> Self {
         match config.arch {
-            Arch::ConvSmall => Backbone::ConvSmall(ConvSmall::new(config, site)),
-            Arch::ConvFlat => Backbone::ConvFlat(ConvFlat::new(config, site)),
+            Arch::ConvSmall => Backbone::ConvSmall(ConvSmall::new(config, params)),
+            Arch::ConvFlat => Backbone::ConvFlat(ConvFlat::new(config, params)),
             Arch::ResNet18Cifar | Arch::ResNet34Cifar | Arch::ResNet50Cifar => {
-                Backbone::ResNet(ResNet::new(config, site))
+                Backbone::ResNet(ResNet::new(config, params))
             }
-            Arch::Wrn28x10 | Arch::Wrn34x10 => Backbone::WideResNet(WideResNet::new(config, site)),
-            Arch::Vgg11 => Backbone::Vgg(Vgg::new(config, site)),
-            Arch::Mlp => Backbone::Mlp(Mlp::new(config, site)),
-            Arch::VitTiny => Backbone::Vit(Box::new(Vit::new(config, site))),
+            Arch::Wrn28x10 | Arch::Wrn34x10 => Backbone::WideResNet(WideResNet::new(config, params)),
+            Arch::Vgg11 => Backbone::Vgg(Vgg::new(config, params)),
+            Arch::Mlp => Backbone::Mlp(Mlp::new(config, params)),
+            Arch::VitTiny => Backbone::Vit(Box::new(Vit::new(config, params))),
         }
     }
 
@@ -57,8 +57,8 @@ impl Backbone<ConvBnRelu> {
     }
 }
 
-/// The same expression for every arrangement of units.
-macro_rules! arrangement {
+/// The same expression for every architecture.
+macro_rules! for_each_arch {
     ($backbone:expr, $net:ident => $body:expr, $vit:ident => $other:expr) => {
         match $backbone {
             Backbone::ConvSmall($net) => $body,
@@ -75,11 +75,11 @@ macro_rules! arrangement {
 impl<U> Backbone<U> {
     /// From `(n, h, w, c)` to `(n, d)`.
     #[track_caller]
-    pub(crate) fn forward(&self, x: &Tensor, walk: &mut dyn Walk<U>) -> Tensor {
-        arrangement!(self, net => net.forward(x, walk), vit => vit.forward(x))
+    pub(crate) fn forward(&self, x: &Tensor, interpreter: &mut dyn Interpreter<U>) -> Tensor {
+        for_each_arch!(self, net => net.forward(x, interpreter), vit => vit.forward(x))
     }
 
-    /// The same arrangement of other units; what is not made of units becomes constant.
+    /// The same architecture over other units; a transformer, which has none, is detached.
     pub(crate) fn map<V>(&self, f: impl Fn(&U) -> V) -> Backbone<V> {
         match self {
             Backbone::ConvSmall(net) => Backbone::ConvSmall(net.map(f)),
@@ -95,23 +95,23 @@ impl<U> Backbone<U> {
     /// The dimension of the representation.
     pub(crate) fn dim(&self, config: &EncoderConfig) -> usize {
         match self {
-            Backbone::ConvSmall(_) => crate::conv_small::dim(config),
-            Backbone::ConvFlat(_) => crate::conv_flat::dim(config),
-            Backbone::ResNet(_) => crate::resnet::dim(config),
-            Backbone::WideResNet(_) => crate::wide_resnet::dim(config),
-            Backbone::Vgg(_) => crate::vgg::dim(config),
-            Backbone::Mlp(_) => crate::mlp::dim(config),
-            Backbone::Vit(_) => crate::vit::dim(config),
+            Backbone::ConvSmall(_) => super::conv_small::dim(config),
+            Backbone::ConvFlat(_) => super::conv_flat::dim(config),
+            Backbone::ResNet(_) => super::resnet::dim(config),
+            Backbone::WideResNet(_) => super::wide_resnet::dim(config),
+            Backbone::Vgg(_) => super::vgg::dim(config),
+            Backbone::Mlp(_) => super::mlp::dim(config),
+            Backbone::Vit(_) => super::vit::dim(config),
         }
     }
 
     /// The units in the order of PyTorch's names.
     fn units(&self) -> Vec<&U> {
-        arrangement!(self, net => net.units(), _vit => Vec::new())
+        for_each_arch!(self, net => net.units(), _vit => Vec::new())
     }
 
     /// The units in the order of PyTorch's names, to change them.
     fn units_mut(&mut self) -> Vec<&mut U> {
-        arrangement!(self, net => net.units_mut(), _vit => Vec::new())
+        for_each_arch!(self, net => net.units_mut(), _vit => Vec::new())
     }
 }

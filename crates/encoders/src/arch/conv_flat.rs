@@ -1,9 +1,9 @@
-//! The flat encoder: every position has weights of its own in the last layer.
+//! ConvFlat: two strided convolutions and a linear layer on the flattened map, for certified training.
 
+use super::interpreter::Interpreter;
 use crate::config::EncoderConfig;
 use crate::layers::{Activation, ConvBnRelu, ConvConfig};
 use crate::param_builder::ParamBuilder;
-use crate::walk::Walk;
 use tarrl_tensor::Tensor;
 
 /// Channels and kernel of the convolutions at width 1, both of stride 2.
@@ -24,29 +24,32 @@ pub(crate) struct ConvFlat<U> {
 }
 
 impl ConvFlat<ConvBnRelu> {
-    pub(crate) fn new(config: &EncoderConfig, site: &ParamBuilder) -> Self {
+    pub(crate) fn new(config: &EncoderConfig, params: &ParamBuilder) -> Self {
         let (mut inputs, mut side) = (config.in_channels, config.side);
         let mut units = Vec::with_capacity(PLAN.len());
         for (i, (base, kernel)) in (1..).zip(PLAN) {
             let outputs = config.channels(base);
-            let sites = [&site.at(&format!("conv{i}")), &site.at(&format!("bn{i}"))];
+            let builders = [&params.at(&format!("conv{i}")), &params.at(&format!("bn{i}"))];
             let conv = ConvConfig { inputs, outputs, kernel, stride: 2 };
-            units.push(ConvBnRelu::conv(sites, conv, config.norm, Activation::Relu));
+            units.push(ConvBnRelu::conv(builders, conv, config.norm, Activation::Relu));
             (inputs, side) = (outputs, side.div_ceil(2));
         }
-        ConvFlat { units, last: ConvBnRelu::matrix(&site.at("fc"), [side * side * inputs, dim(config)]) }
+        ConvFlat {
+            units,
+            last: ConvBnRelu::linear_only(&params.at("fc"), [side * side * inputs, dim(config)]),
+        }
     }
 }
 
 impl<U> ConvFlat<U> {
     #[track_caller]
-    pub(crate) fn forward(&self, x: &Tensor, walk: &mut dyn Walk<U>) -> Tensor {
+    pub(crate) fn forward(&self, x: &Tensor, interpreter: &mut dyn Interpreter<U>) -> Tensor {
         let mut x = x.clone();
         for unit in &self.units {
-            x = walk.unit(unit, &x);
+            x = interpreter.unit(unit, &x);
         }
         let n = x.shape()[0];
-        walk.unit(&self.last, &x.permute(&[0, 3, 1, 2]).reshape([n, x.shape().len() / n]))
+        interpreter.unit(&self.last, &x.permute(&[0, 3, 1, 2]).reshape([n, x.shape().len() / n]))
     }
 
     pub(crate) fn map<V>(&self, f: impl Fn(&U) -> V) -> ConvFlat<V> {

@@ -1,10 +1,10 @@
-//! The small convolutional encoder.
+//! ConvSmall: four convolutions and global average pooling.
 
+use super::interpreter::Interpreter;
 use crate::config::EncoderConfig;
 use crate::layers::{Activation, ConvBnRelu, ConvConfig};
 use crate::param_builder::ParamBuilder;
-use crate::precision::pooled;
-use crate::walk::Walk;
+use crate::precision::global_average;
 use tarrl_tensor::Tensor;
 
 /// Channels and stride of each unit at width 1.
@@ -17,14 +17,14 @@ pub(crate) struct ConvSmall<U> {
 }
 
 impl ConvSmall<ConvBnRelu> {
-    pub(crate) fn new(config: &EncoderConfig, site: &ParamBuilder) -> Self {
+    pub(crate) fn new(config: &EncoderConfig, params: &ParamBuilder) -> Self {
         let mut inputs = config.in_channels;
         let mut units = Vec::with_capacity(PLAN.len());
         for (i, (base, stride)) in (1..).zip(PLAN) {
             let outputs = config.channels(base);
-            let sites = [&site.at(&format!("conv{i}")), &site.at(&format!("bn{i}"))];
+            let builders = [&params.at(&format!("conv{i}")), &params.at(&format!("bn{i}"))];
             let conv = ConvConfig { inputs, outputs, kernel: 3, stride };
-            units.push(ConvBnRelu::conv(sites, conv, config.norm, Activation::Relu));
+            units.push(ConvBnRelu::conv(builders, conv, config.norm, Activation::Relu));
             inputs = outputs;
         }
         ConvSmall { units }
@@ -33,12 +33,12 @@ impl ConvSmall<ConvBnRelu> {
 
 impl<U> ConvSmall<U> {
     #[track_caller]
-    pub(crate) fn forward(&self, x: &Tensor, walk: &mut dyn Walk<U>) -> Tensor {
+    pub(crate) fn forward(&self, x: &Tensor, interpreter: &mut dyn Interpreter<U>) -> Tensor {
         let mut x = x.clone();
         for unit in &self.units {
-            x = walk.unit(unit, &x);
+            x = interpreter.unit(unit, &x);
         }
-        pooled(&x)
+        global_average(&x)
     }
 
     pub(crate) fn map<V>(&self, f: impl Fn(&U) -> V) -> ConvSmall<V> {

@@ -1,29 +1,29 @@
-//! How the parts of a network are applied: in training, at rest, to intervals.
+//! Interpreters of an architecture: how its units are applied in training, at inference, and to intervals.
 
 use crate::forward_context::ForwardContext;
 use crate::layers::ConvBnRelu;
 use tarrl_tensor::{Pool, Tensor};
 
-/// What happens to values on their way through an arrangement of units `U`. The arrangement is written once; whoever
-/// walks through it says what each part does. Sums and means are the same for all.
-pub(crate) trait Walk<U> {
+/// How the units `U` of an architecture are applied. The architecture is written once as a sequence of these calls; sums
+/// and means are the same for every interpreter.
+pub(crate) trait Interpreter<U> {
     /// One unit.
     fn unit(&mut self, unit: &U, x: &Tensor) -> Tensor;
 
-    /// The end of a residual block, `relu(x + y)`.
-    fn join(&mut self, x: &Tensor, y: &Tensor) -> Tensor {
+    /// The sum at the end of a residual block, `relu(x + y)`.
+    fn add_relu(&mut self, x: &Tensor, y: &Tensor) -> Tensor {
         x.add_relu(y)
     }
 
-    /// The last unit of a residual block, its shortcut and its end, `relu(last(y) + shortcut(x))`.
-    fn block_end(&mut self, last: &U, y: &Tensor, shortcut: Option<&U>, x: &Tensor) -> Tensor {
+    /// The last unit of a residual block, its shortcut and their sum, `relu(last(y) + shortcut(x))`.
+    fn residual_end(&mut self, last: &U, y: &Tensor, shortcut: Option<&U>, x: &Tensor) -> Tensor {
         let y = self.unit(last, y);
         match shortcut {
             Some(unit) => {
                 let skip = self.unit(unit, x);
-                self.join(&y, &skip)
+                self.add_relu(&y, &skip)
             }
-            None => self.join(&y, x),
+            None => self.add_relu(&y, x),
         }
     }
 
@@ -33,8 +33,8 @@ pub(crate) trait Walk<U> {
     }
 }
 
-/// The forward pass.
-impl Walk<ConvBnRelu> for ForwardContext {
+/// The differentiable forward pass, in train or eval mode.
+impl Interpreter<ConvBnRelu> for ForwardContext {
     #[track_caller]
     fn unit(&mut self, unit: &ConvBnRelu, x: &Tensor) -> Tensor {
         unit.forward(x, self)
@@ -42,7 +42,7 @@ impl Walk<ConvBnRelu> for ForwardContext {
 
     /// The shortcut is computed first, so that the last unit can add it in its own pass over memory.
     #[track_caller]
-    fn block_end(
+    fn residual_end(
         &mut self,
         last: &ConvBnRelu,
         y: &Tensor,

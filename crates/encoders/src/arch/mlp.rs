@@ -1,9 +1,9 @@
-//! A multilayer perceptron on pixels.
+//! MLP: a multilayer perceptron on pixels.
 
+use super::interpreter::Interpreter;
 use crate::config::EncoderConfig;
 use crate::layers::ConvBnRelu;
 use crate::param_builder::ParamBuilder;
-use crate::walk::Walk;
 use tarrl_tensor::Tensor;
 
 /// Units of each layer at width 1.
@@ -17,11 +17,11 @@ pub(crate) struct Mlp<U> {
 }
 
 impl Mlp<ConvBnRelu> {
-    pub(crate) fn new(config: &EncoderConfig, site: &ParamBuilder) -> Self {
+    pub(crate) fn new(config: &EncoderConfig, params: &ParamBuilder) -> Self {
         let mut inputs = config.side * config.side * config.in_channels;
         let unit = |(i, base): (usize, usize)| {
             let outputs = config.channels(base);
-            let [linear, norm] = [3 * i, 3 * i + 1].map(|i| site.at(&format!("layers.{i}")));
+            let [linear, norm] = [3 * i, 3 * i + 1].map(|i| params.at(&format!("layers.{i}")));
             let unit = ConvBnRelu::linear([&linear, &norm], [inputs, outputs], config.norm);
             inputs = outputs;
             unit
@@ -32,11 +32,11 @@ impl Mlp<ConvBnRelu> {
 
 impl<U> Mlp<U> {
     #[track_caller]
-    pub(crate) fn forward(&self, x: &Tensor, walk: &mut dyn Walk<U>) -> Tensor {
+    pub(crate) fn forward(&self, x: &Tensor, interpreter: &mut dyn Interpreter<U>) -> Tensor {
         let n = x.shape()[0];
         let mut x = x.permute(&[0, 3, 1, 2]).reshape([n, x.shape().len() / n]);
         for unit in &self.units {
-            x = walk.unit(unit, &x);
+            x = interpreter.unit(unit, &x);
         }
         x
     }

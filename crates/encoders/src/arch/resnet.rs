@@ -1,10 +1,10 @@
-//! ResNets for small images (He et al. 2016, section 4.2 for the stem and table 1 for the stages).
+//! ResNet for small images (He et al. 2016, section 4.2 for the stem and table 1 for the stages).
 
+use super::interpreter::Interpreter;
 use crate::config::{Arch, EncoderConfig};
 use crate::layers::{Activation, ConvBnRelu, ConvConfig};
 use crate::param_builder::ParamBuilder;
-use crate::precision::pooled;
-use crate::walk::Walk;
+use crate::precision::global_average;
 use tarrl_tensor::Tensor;
 
 /// Channels of each stage at width 1; all but the first begin with stride 2.
@@ -45,18 +45,18 @@ fn plan(arch: Arch) -> Plan {
 }
 
 impl ResNet<ConvBnRelu> {
-    pub(crate) fn new(config: &EncoderConfig, site: &ParamBuilder) -> Self {
+    pub(crate) fn new(config: &EncoderConfig, params: &ParamBuilder) -> Self {
         let Plan { blocks: counts, bottleneck } = plan(config.arch);
         let mut inputs = config.channels(STAGES[0]);
         let conv = ConvConfig { inputs: config.in_channels, outputs: inputs, kernel: 3, stride: 1 };
         let stem =
-            ConvBnRelu::conv([&site.at("conv1"), &site.at("bn1")], conv, config.norm, Activation::Relu);
+            ConvBnRelu::conv([&params.at("conv1"), &params.at("bn1")], conv, config.norm, Activation::Relu);
         let mut blocks = Vec::new();
         for (stage, (base, count)) in STAGES.into_iter().zip(counts).enumerate() {
             let middle = config.channels(base);
             for i in 0..count {
                 let stride = if stage > 0 && i == 0 { 2 } else { 1 };
-                let site = site.at(&format!("layer{}.{i}", stage + 1));
+                let params = params.at(&format!("layer{}.{i}", stage + 1));
                 let convs = if bottleneck {
                     let outputs = EXPANSION * middle;
                     // The stride is on the 3×3 convolution, as torchvision has it.
@@ -72,7 +72,7 @@ impl ResNet<ConvBnRelu> {
                     ]
                 };
                 inputs = convs[convs.len() - 1].outputs;
-                blocks.push(Block::new(&site, config, (convs, stride)));
+                blocks.push(Block::new(&params, config, (convs, stride)));
             }
         }
         ResNet { stem, blocks }
@@ -80,9 +80,9 @@ impl ResNet<ConvBnRelu> {
 }
 
 impl Block<ConvBnRelu> {
-    fn new(site: &ParamBuilder, config: &EncoderConfig, (convs, stride): (Vec<ConvConfig>, usize)) -> Self {
+    fn new(params: &ParamBuilder, config: &EncoderConfig, (convs, stride): (Vec<ConvConfig>, usize)) -> Self {
         let unit = |names: [&str; 2], conv, activation| {
-            ConvBnRelu::conv([&site.at(names[0]), &site.at(names[1])], conv, config.norm, activation)
+            ConvBnRelu::conv([&params.at(names[0]), &params.at(names[1])], conv, config.norm, activation)
         };
         let last = convs.len() - 1;
         let (inputs, outputs) = (convs[0].inputs, convs[last].outputs);
@@ -101,17 +101,17 @@ impl Block<ConvBnRelu> {
 
 impl<U> ResNet<U> {
     #[track_caller]
-    pub(crate) fn forward(&self, x: &Tensor, walk: &mut dyn Walk<U>) -> Tensor {
-        let mut x = walk.unit(&self.stem, x);
+    pub(crate) fn forward(&self, x: &Tensor, interpreter: &mut dyn Interpreter<U>) -> Tensor {
+        let mut x = interpreter.unit(&self.stem, x);
         for block in &self.blocks {
             let (last, body) = block.body.split_last().expect("a block has units");
             let mut y = x.clone();
             for unit in body {
-                y = walk.unit(unit, &y);
+                y = interpreter.unit(unit, &y);
             }
-            x = walk.block_end(last, &y, block.shortcut.as_ref(), &x);
+            x = interpreter.residual_end(last, &y, block.shortcut.as_ref(), &x);
         }
-        pooled(&x)
+        global_average(&x)
     }
 
     pub(crate) fn map<V>(&self, f: impl Fn(&U) -> V) -> ResNet<V> {

@@ -1,10 +1,10 @@
-//! VGG with batch norm (Simonyan & Zisserman 2015, configuration A), for small images.
+//! VGG-11 with batch norm (Simonyan & Zisserman 2015, configuration A), for small images.
 
+use super::interpreter::Interpreter;
 use crate::config::EncoderConfig;
 use crate::layers::{Activation, ConvBnRelu, ConvConfig};
 use crate::param_builder::ParamBuilder;
-use crate::precision::pooled;
-use crate::walk::Walk;
+use crate::precision::global_average;
 use tarrl_tensor::{Pool, Tensor};
 
 /// Channels of the convolutions of each stage at width 1; a max-pool of two by two ends a stage.
@@ -20,7 +20,7 @@ pub(crate) struct Vgg<U> {
 }
 
 impl Vgg<ConvBnRelu> {
-    pub(crate) fn new(config: &EncoderConfig, site: &ParamBuilder) -> Self {
+    pub(crate) fn new(config: &EncoderConfig, params: &ParamBuilder) -> Self {
         let mut inputs = config.in_channels;
         let mut index = 0;
         let mut stages = Vec::new();
@@ -28,9 +28,9 @@ impl Vgg<ConvBnRelu> {
             let mut units = Vec::new();
             for &base in bases {
                 let outputs = config.channels(base);
-                let [conv, norm] = [index, index + 1].map(|i| site.at(&format!("features.{i}")));
+                let [conv, norm] = [index, index + 1].map(|i| params.at(&format!("features.{i}")));
                 let shape = ConvConfig { inputs, outputs, kernel: 3, stride: 1 };
-                units.push(ConvBnRelu::biased([&conv, &norm], shape, config.norm, Activation::Relu));
+                units.push(ConvBnRelu::conv_with_bias([&conv, &norm], shape, config.norm, Activation::Relu));
                 inputs = outputs;
                 index += 3;
             }
@@ -43,17 +43,17 @@ impl Vgg<ConvBnRelu> {
 
 impl<U> Vgg<U> {
     #[track_caller]
-    pub(crate) fn forward(&self, x: &Tensor, walk: &mut dyn Walk<U>) -> Tensor {
+    pub(crate) fn forward(&self, x: &Tensor, interpreter: &mut dyn Interpreter<U>) -> Tensor {
         let mut x = x.clone();
         for units in &self.stages {
             for unit in units {
-                x = walk.unit(unit, &x);
+                x = interpreter.unit(unit, &x);
             }
             if x.shape()[1].min(x.shape()[2]) > 1 {
-                x = walk.max_pool(&x, Pool { window: 2, stride: 2, pad: 0 });
+                x = interpreter.max_pool(&x, Pool { window: 2, stride: 2, pad: 0 });
             }
         }
-        pooled(&x)
+        global_average(&x)
     }
 
     pub(crate) fn map<V>(&self, f: impl Fn(&U) -> V) -> Vgg<V> {

@@ -1,14 +1,12 @@
-//! The vision transformer (Dosovitskiy et al. 2021), small, on small patches.
+//! Vision transformer ViT-Tiny (Dosovitskiy et al. 2021) on small patches.
 
-use crate::config::EncoderConfig;
+use crate::config::{EncoderConfig, VIT_PATCH as PATCH};
 use crate::layers::{Conv2d, LayerNorm, Linear, LinearBias};
 use crate::module::Role;
 use crate::param_builder::ParamBuilder;
 use std::sync::Arc;
 use tarrl_tensor::{Tensor, Transpose};
 
-/// Pixels of a patch along each side.
-pub(crate) const PATCH: usize = 4;
 const DEPTH: usize = 12;
 const HEADS: usize = 3;
 /// Dimensions of a head at width 1.
@@ -51,19 +49,19 @@ struct Block {
 }
 
 impl Vit {
-    pub(crate) fn new(config: &EncoderConfig, site: &ParamBuilder) -> Self {
+    pub(crate) fn new(config: &EncoderConfig, params: &ParamBuilder) -> Self {
         let d = dim(config);
         let side = config.side / PATCH;
         let token = |name: &str, tokens: usize, deviation: f32| Token {
-            name: site.at(name).name().into(),
-            value: site.normal(name, &[1, tokens, d], deviation),
+            name: params.at(name).name().into(),
+            value: params.normal(name, &[1, tokens, d], deviation),
         };
         Vit {
             class: token("cls_token", 1, 1e-6),
             positions: token("pos_embed", side * side + 1, DEVIATION),
-            patches: Conv2d::patches(&site.at("patch_embed.proj"), [config.in_channels, d, PATCH]),
-            blocks: (0..DEPTH).map(|i| Block::new(&site.at(&format!("blocks.{i}")), d)).collect(),
-            norm: LayerNorm::new(&site.at("norm"), d),
+            patches: Conv2d::patches(&params.at("patch_embed.proj"), [config.in_channels, d, PATCH]),
+            blocks: (0..DEPTH).map(|i| Block::new(&params.at(&format!("blocks.{i}")), d)).collect(),
+            norm: LayerNorm::new(&params.at("norm"), d),
         }
     }
 
@@ -127,17 +125,17 @@ impl Vit {
 }
 
 impl Block {
-    fn new(site: &ParamBuilder, d: usize) -> Self {
+    fn new(params: &ParamBuilder, d: usize) -> Self {
         let linear = |name: &str, [inputs, outputs]: [usize; 2]| {
-            let site = site.at(name);
-            let weight = site.normal("weight", &[outputs, inputs], DEVIATION);
-            Linear::new(&site, [inputs, outputs], LinearBias::With).with_weight(weight)
+            let params = params.at(name);
+            let weight = params.normal("weight", &[outputs, inputs], DEVIATION);
+            Linear::new(&params, [inputs, outputs], LinearBias::With).with_weight(weight)
         };
         Block {
-            norm1: LayerNorm::new(&site.at("norm1"), d),
+            norm1: LayerNorm::new(&params.at("norm1"), d),
             qkv: linear("attn.qkv", [d, 3 * d]),
             proj: linear("attn.proj", [d, d]),
-            norm2: LayerNorm::new(&site.at("norm2"), d),
+            norm2: LayerNorm::new(&params.at("norm2"), d),
             fc1: linear("mlp.fc1", [d, 4 * d]),
             fc2: linear("mlp.fc2", [4 * d, d]),
         }

@@ -1,10 +1,10 @@
-//! Wide residual networks (Zagoruyko & Komodakis 2016), as work on robustness uses them (Zhang et al. 2019).
+//! WideResNet: wide residual networks (Zagoruyko & Komodakis 2016), as work on robustness uses them (Zhang et al. 2019).
 
+use super::interpreter::Interpreter;
 use crate::config::{Arch, EncoderConfig};
 use crate::layers::{Activation, ConvBnRelu, ConvConfig};
 use crate::param_builder::ParamBuilder;
-use crate::precision::pooled;
-use crate::walk::Walk;
+use crate::precision::global_average;
 use tarrl_tensor::Tensor;
 
 /// Channels of the stem at width 1.
@@ -36,59 +36,60 @@ struct Block<U> {
 }
 
 impl WideResNet<ConvBnRelu> {
-    pub(crate) fn new(config: &EncoderConfig, site: &ParamBuilder) -> Self {
+    pub(crate) fn new(config: &EncoderConfig, params: &ParamBuilder) -> Self {
         // A depth counts 6 convolutions per n, the stem, and the classifiers of three stages.
         let n = if config.arch == Arch::Wrn28x10 { 4 } else { 5 };
         let mut inputs = config.channels(STEM);
         let conv = ConvConfig { inputs: config.in_channels, outputs: inputs, kernel: 3, stride: 1 };
-        let stem = ConvBnRelu::bare(&site.at("conv1"), conv);
+        let stem = ConvBnRelu::conv_only(&params.at("conv1"), conv);
         let mut blocks = Vec::new();
         for (stage, base) in STAGES.into_iter().enumerate() {
             let outputs = config.channels(base);
             for i in 0..n {
                 let stride = if stage > 0 && i == 0 { 2 } else { 1 };
-                let site = site.at(&format!("block{}.layer.{i}", stage + 1));
-                blocks.push(Block::new(&site, config, ConvConfig { inputs, outputs, kernel: 3, stride }));
+                let params = params.at(&format!("block{}.layer.{i}", stage + 1));
+                blocks.push(Block::new(&params, config, ConvConfig { inputs, outputs, kernel: 3, stride }));
                 inputs = outputs;
             }
         }
         WideResNet {
             stem,
             blocks,
-            last: ConvBnRelu::norm(&site.at("bn1"), inputs, config.norm, Activation::Relu),
+            last: ConvBnRelu::norm_only(&params.at("bn1"), inputs, config.norm, Activation::Relu),
         }
     }
 }
 
 impl Block<ConvBnRelu> {
-    fn new(site: &ParamBuilder, config: &EncoderConfig, conv: ConvConfig) -> Self {
+    fn new(params: &ParamBuilder, config: &EncoderConfig, conv: ConvConfig) -> Self {
         let ConvConfig { inputs, outputs, stride, .. } = conv;
         let second = ConvConfig { inputs: outputs, outputs, kernel: 3, stride: 1 };
         let shortcut = ConvConfig { inputs, outputs, kernel: 1, stride };
-        let sites = [&site.at("conv1"), &site.at("bn2")];
+        let builders = [&params.at("conv1"), &params.at("bn2")];
         Block {
-            before: ConvBnRelu::norm(&site.at("bn1"), inputs, config.norm, Activation::Relu),
-            first: ConvBnRelu::conv(sites, conv, config.norm, Activation::Relu),
-            second: ConvBnRelu::bare(&site.at("conv2"), second),
-            shortcut: (inputs != outputs).then(|| ConvBnRelu::bare(&site.at("convShortcut"), shortcut)),
+            before: ConvBnRelu::norm_only(&params.at("bn1"), inputs, config.norm, Activation::Relu),
+            first: ConvBnRelu::conv(builders, conv, config.norm, Activation::Relu),
+            second: ConvBnRelu::conv_only(&params.at("conv2"), second),
+            shortcut: (inputs != outputs)
+                .then(|| ConvBnRelu::conv_only(&params.at("convShortcut"), shortcut)),
         }
     }
 }
 
 impl<U> WideResNet<U> {
     #[track_caller]
-    pub(crate) fn forward(&self, x: &Tensor, walk: &mut dyn Walk<U>) -> Tensor {
-        let mut x = walk.unit(&self.stem, x);
+    pub(crate) fn forward(&self, x: &Tensor, interpreter: &mut dyn Interpreter<U>) -> Tensor {
+        let mut x = interpreter.unit(&self.stem, x);
         for block in &self.blocks {
-            let a = walk.unit(&block.before, &x);
-            let y = walk.unit(&block.first, &a);
-            let y = walk.unit(&block.second, &y);
+            let a = interpreter.unit(&block.before, &x);
+            let y = interpreter.unit(&block.first, &a);
+            let y = interpreter.unit(&block.second, &y);
             if let Some(unit) = &block.shortcut {
-                x = walk.unit(unit, &a);
+                x = interpreter.unit(unit, &a);
             }
             x = &y + &x;
         }
-        pooled(&walk.unit(&self.last, &x))
+        global_average(&interpreter.unit(&self.last, &x))
     }
 
     pub(crate) fn map<V>(&self, f: impl Fn(&U) -> V) -> WideResNet<V> {

@@ -1,8 +1,10 @@
-//! What can be wrong with a checkpoint.
+//! Errors of checkpoints: the file, the cause and the remedy.
 
-use super::file::FORMAT;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// The version of the checkpoint format that this program writes and reads.
+pub(super) const FORMAT: u64 = 1;
 
 /// A checkpoint that could not be written or read: which file, why, and what to do.
 #[derive(Debug, thiserror::Error)]

@@ -1,16 +1,13 @@
-//! The file itself: its bytes, its checksum, and how it reaches the disk.
+//! Checkpoint file format: safetensors bytes, checksum, atomic writes.
 
-use super::error::{CheckpointError, Fault};
-use super::{Metadata, Stored, Tensors};
+use super::error::{CheckpointError, FORMAT, Fault};
+use super::stored_tensor::{Metadata, Stored, Tensors};
 use safetensors::SafeTensors;
 use safetensors::tensor::View;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::Path;
-
-/// The version of the format that this program writes and reads.
-pub const FORMAT: u64 = 1;
 
 /// The one entry of the safetensors metadata. It holds everything as JSON, because safetensors writes
 /// several entries in random order, and the same content shall give the same bytes.

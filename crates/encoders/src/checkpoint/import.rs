@@ -1,18 +1,18 @@
-//! Encoders in files of other programs, which wrap their names.
+//! Import of encoders from checkpoints of other programs, by their naming schemes.
 
-use super::error::{Fault, list};
+use super::error::{CheckpointError, Fault, list};
 use super::file::load_plain;
-use super::state::restore;
-use super::{CheckpointError, Tensors};
+use super::state_dict::load_state_dict;
+use super::stored_tensor::Tensors;
 use crate::encoder::Encoder;
 use crate::module::Module;
 use std::path::Path;
 
-/// How a program names an encoder: beginnings of its names, and what they are called here. The first that fits counts.
+/// How a program names an encoder: prefixes of its names and what replaces them here. The first match counts.
 type Renames = &'static [(&'static str, &'static str)];
 
-/// The names of files that are known. Of networks that follow others, only those which their authors evaluate.
-const ORIGINS: &[Renames] = &[
+/// The known naming schemes. Where a file has a momentum encoder too, the network that its authors evaluate is taken.
+const NAMING_SCHEMES: &[Renames] = &[
     // torchvision, Barlow Twins, VICReg, TRADES, timm.
     &[("", "")],
     &[("module.", "")],
@@ -66,11 +66,11 @@ pub fn import_encoder(path: &Path, encoder: &mut Encoder) -> Result<(), Checkpoi
     let mut names = Vec::new();
     encoder.visit(&mut |name, _, _| names.push(name.to_string()));
     let mut fewest: Option<Vec<&String>> = None;
-    for renames in ORIGINS {
+    for renames in NAMING_SCHEMES {
         let mut renamed = rename(&tensors, renames);
         let missing: Vec<&String> = names.iter().filter(|name| !renamed.contains_key(*name)).collect();
         if missing.is_empty() {
-            return restore(encoder, &mut renamed).map_err(|fault| fault.at(path));
+            return load_state_dict(encoder, &mut renamed).map_err(|fault| fault.at(path));
         }
         if fewest.as_ref().is_none_or(|fewest| missing.len() < fewest.len()) {
             fewest = Some(missing);

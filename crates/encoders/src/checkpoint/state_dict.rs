@@ -1,14 +1,14 @@
-//! Between the tensors of a network and those of a file.
+//! State dicts: the tensors of a module by name, in PyTorch's layout.
 
 use super::error::{Fault, list};
-use super::{Stored, Tensors};
+use super::stored_tensor::{Stored, Tensors};
 use crate::module::{Module, Role};
 use tarrl_tensor::Tensor;
 
 /// The tensors of a network under their names, in PyTorch's orders.
 ///
 /// Several networks, and the state of an optimizer, may go into one file if their names differ.
-pub fn state(module: &dyn Module) -> Tensors {
+pub fn state_dict(module: &dyn Module) -> Tensors {
     let mut tensors = Tensors::new();
     module.visit(&mut |name, role, tensor| {
         let twice = tensors.insert(name.to_string(), Stored::from_tensor(&to_file(role, tensor)));
@@ -21,7 +21,7 @@ pub fn state(module: &dyn Module) -> Tensors {
 ///
 /// # Errors
 /// If one is missing or has another type or shape; the network and `tensors` are then as before.
-pub fn restore(module: &mut dyn Module, tensors: &mut Tensors) -> Result<(), Fault> {
+pub fn load_state_dict(module: &mut dyn Module, tensors: &mut Tensors) -> Result<(), Fault> {
     let mut found = Vec::new();
     let mut missing = Vec::new();
     let mut misfit = None;

@@ -1,10 +1,17 @@
-//! A tensor as a file holds it.
+//! Stored tensors: shape and values as a file holds them.
 
 use super::error::Fault;
 use safetensors::Dtype;
 use safetensors::tensor::{TensorView, View};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use tarrl_tensor::{DType, Device, Shape, Tensor};
+
+/// Tensors by name.
+pub type Tensors = BTreeMap<String, Stored>;
+
+/// Notes by name, as strings.
+pub type Metadata = BTreeMap<String, String>;
 
 /// A tensor on its way to or from a file: a shape and row-major values.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,4 +1,4 @@
-//! Batch normalization, its running statistics explicit.
+//! Batch normalization with explicit running statistics.
 
 use crate::forward_context::{BatchStatistics, ForwardContext};
 use crate::module::Role;
@@ -45,19 +45,19 @@ pub(crate) struct Affine {
 
 impl BatchNorm {
     /// γ = 1, β = 0, running mean 0 and variance 1.
-    pub fn new(site: &ParamBuilder, channels: usize) -> Self {
-        let scale = Some([site.full(channels, 1.0), site.full(channels, 0.0)]);
-        BatchNorm { scale, ..BatchNorm::plain(site, channels) }
+    pub fn new(params: &ParamBuilder, channels: usize) -> Self {
+        let scale = Some([params.full(channels, 1.0), params.full(channels, 0.0)]);
+        BatchNorm { scale, ..BatchNorm::plain(params, channels) }
     }
 
     /// Without γ and β.
-    pub fn plain(site: &ParamBuilder, channels: usize) -> Self {
+    pub fn plain(params: &ParamBuilder, channels: usize) -> Self {
         BatchNorm {
-            name: site.name().into(),
+            name: params.name().into(),
             scale: None,
-            running_mean: site.full(channels, 0.0),
-            running_var: site.full(channels, 1.0),
-            num_batches_tracked: site.zero_count(),
+            running_mean: params.full(channels, 0.0),
+            running_var: params.full(channels, 1.0),
+            num_batches_tracked: params.zero_count(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! One set of batch norm or two.
+//! Batch norm with one or two branches (dual batch norm).
 
 use super::{Activation, BatchNorm};
 use crate::config::BatchNormMode;
@@ -19,19 +19,19 @@ pub struct BranchNorm {
 
 impl BranchNorm {
     /// γ = 1 and β = 0 in every set.
-    pub fn new(site: &ParamBuilder, channels: usize, norms: BatchNormMode) -> Self {
-        BranchNorm::of(site, norms, |site| BatchNorm::new(site, channels))
+    pub fn new(params: &ParamBuilder, channels: usize, norms: BatchNormMode) -> Self {
+        BranchNorm::of(params, norms, |params| BatchNorm::new(params, channels))
     }
 
     /// Without γ and β in any set.
-    pub fn plain(site: &ParamBuilder, channels: usize, norms: BatchNormMode) -> Self {
-        BranchNorm::of(site, norms, |site| BatchNorm::plain(site, channels))
+    pub fn plain(params: &ParamBuilder, channels: usize, norms: BatchNormMode) -> Self {
+        BranchNorm::of(params, norms, |params| BatchNorm::plain(params, channels))
     }
 
-    fn of(site: &ParamBuilder, norms: BatchNormMode, norm: impl Fn(&ParamBuilder) -> BatchNorm) -> Self {
+    fn of(params: &ParamBuilder, norms: BatchNormMode, norm: impl Fn(&ParamBuilder) -> BatchNorm) -> Self {
         let sets = match norms {
-            BatchNormMode::Single => vec![norm(site)],
-            BatchNormMode::Dual => (0..2).map(|set| norm(&site.at(&format!("{LIST}.{set}")))).collect(),
+            BatchNormMode::Single => vec![norm(params)],
+            BatchNormMode::Dual => (0..2).map(|set| norm(&params.at(&format!("{LIST}.{set}")))).collect(),
         };
         BranchNorm { sets }
     }
@@ -42,13 +42,13 @@ impl BranchNorm {
     /// In training, if there is only one value per channel: it has no variance.
     #[track_caller]
     pub fn forward(&self, x: &Tensor, activation: Activation, pass: &mut ForwardContext) -> Tensor {
-        self.at(pass.at()).forward(x, activation, pass)
+        self.at(pass.bn_branch()).forward(x, activation, pass)
     }
 
     /// `max(forward(x) + skip, 0)`
     #[track_caller]
     pub(crate) fn forward_add_relu(&self, x: &Tensor, skip: &Tensor, pass: &mut ForwardContext) -> Tensor {
-        self.at(pass.at()).forward_add_relu(x, skip, pass)
+        self.at(pass.bn_branch()).forward_add_relu(x, skip, pass)
     }
 
     /// The set of a branch; the only one, if there is one.

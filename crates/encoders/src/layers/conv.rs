@@ -1,4 +1,4 @@
-//! Convolution.
+//! 2D convolution.
 
 use crate::module::Role;
 use crate::param_builder::ParamBuilder;
@@ -29,28 +29,28 @@ pub struct ConvConfig {
 
 impl Conv2d {
     /// Weights from N(0, 2 / (kernel²·outputs)), the fan-out rule of He et al. (2015), eq. 14.
-    pub fn new(site: &ParamBuilder, config: ConvConfig) -> Self {
+    pub fn new(params: &ParamBuilder, config: ConvConfig) -> Self {
         let ConvConfig { inputs, outputs, kernel, stride } = config;
         let deviation = (2.0 / (kernel * kernel * outputs) as f64).sqrt() as f32;
-        let weight = site.normal("weight", &[kernel, kernel, inputs, outputs], deviation);
+        let weight = params.normal("weight", &[kernel, kernel, inputs, outputs], deviation);
         let conv = Conv { stride, pad: kernel / 2, groups: 1 };
-        Conv2d { name: site.name().into(), weight, bias: None, conv }
+        Conv2d { name: params.name().into(), weight, bias: None, conv }
     }
 
     /// With a bias; both from U(−1/√fan, 1/√fan) with `fan = kernel²·inputs`, PyTorch's default.
-    pub fn with_bias(site: &ParamBuilder, config: ConvConfig) -> Self {
+    pub fn with_bias(params: &ParamBuilder, config: ConvConfig) -> Self {
         let ConvConfig { inputs, outputs, kernel, .. } = config;
         let limit = (1.0 / (kernel * kernel * inputs) as f64).sqrt() as f32;
-        let weight = site.uniform("weight", &[kernel, kernel, inputs, outputs], limit);
-        let bias = Some(site.uniform("bias", &[outputs], limit));
-        Conv2d { weight, bias, ..Conv2d::new(site, config) }
+        let weight = params.uniform("weight", &[kernel, kernel, inputs, outputs], limit);
+        let bias = Some(params.uniform("bias", &[outputs], limit));
+        Conv2d { weight, bias, ..Conv2d::new(params, config) }
     }
 
     /// Square patches that do not overlap, `kernel` wide, with a bias as [`with_bias`](Conv2d::with_bias).
-    pub fn patches(site: &ParamBuilder, [inputs, outputs, kernel]: [usize; 3]) -> Self {
+    pub fn patches(params: &ParamBuilder, [inputs, outputs, kernel]: [usize; 3]) -> Self {
         let config = ConvConfig { inputs, outputs, kernel, stride: kernel };
         let conv = Conv { stride: kernel, pad: 0, groups: 1 };
-        Conv2d { conv, ..Conv2d::with_bias(site, config) }
+        Conv2d { conv, ..Conv2d::with_bias(params, config) }
     }
 
     /// From `(n, h, w, inputs)` to `(n, ⌈h / stride⌉, ⌈w / stride⌉, outputs)` for an odd kernel, in the type of `x`.

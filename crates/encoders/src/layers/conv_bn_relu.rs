@@ -1,6 +1,6 @@
-//! Map, batch norm and activation: the unit that encoders are built from.
+//! Conv-BN-ReLU units: convolution or linear layer, batch norm, activation.
 
-use super::{Activation, BranchNorm, Conv2d, ConvConfig, Linear, LinearBias, Map};
+use super::{Activation, BranchNorm, Conv2d, ConvConfig, Linear, LinearBias, LinearOp};
 use crate::config::BatchNormMode;
 use crate::forward_context::{BnBranch, ForwardContext};
 use crate::module::Role;
@@ -10,64 +10,81 @@ use tarrl_tensor::Tensor;
 /// A convolution, a matrix or nothing; then a batch norm or nothing; then an activation.
 #[derive(Clone, Debug)]
 pub struct ConvBnRelu {
-    pub(crate) map: Map,
+    pub(crate) linear: LinearOp,
     pub(crate) norm: Option<BranchNorm>,
     pub(crate) activation: Activation,
 }
 
 impl ConvBnRelu {
-    /// The convolution stands at the first site, without bias, and the batch norm at the second.
+    /// The convolution stands at the first params, without bias, and the batch norm at the second.
     pub fn conv(
         [conv, norm]: [&ParamBuilder; 2],
         config: ConvConfig,
         norms: BatchNormMode,
         activation: Activation,
     ) -> Self {
-        let map = Map::Conv(Conv2d::new(conv, config));
-        ConvBnRelu { map, norm: Some(BranchNorm::new(norm, config.outputs, norms)), activation }
+        let map = LinearOp::Conv(Conv2d::new(conv, config));
+        ConvBnRelu { linear: map, norm: Some(BranchNorm::new(norm, config.outputs, norms)), activation }
     }
 
     /// As [`conv`](ConvBnRelu::conv), of a convolution with a bias.
-    pub fn biased(
-        sites: [&ParamBuilder; 2],
+    pub fn conv_with_bias(
+        builders: [&ParamBuilder; 2],
         config: ConvConfig,
         norms: BatchNormMode,
         activation: Activation,
     ) -> Self {
-        let map = Map::Conv(Conv2d::with_bias(sites[0], config));
-        ConvBnRelu { map, ..ConvBnRelu::conv(sites, config, norms, activation) }
+        let map = LinearOp::Conv(Conv2d::with_bias(builders[0], config));
+        ConvBnRelu { linear: map, ..ConvBnRelu::conv(builders, config, norms, activation) }
     }
 
     /// A convolution without bias, and nothing after it.
-    pub fn bare(site: &ParamBuilder, config: ConvConfig) -> Self {
-        ConvBnRelu { map: Map::Conv(Conv2d::new(site, config)), norm: None, activation: Activation::None }
+    pub fn conv_only(params: &ParamBuilder, config: ConvConfig) -> Self {
+        ConvBnRelu {
+            linear: LinearOp::Conv(Conv2d::new(params, config)),
+            norm: None,
+            activation: Activation::None,
+        }
     }
 
     /// A batch norm of `(…, channels)` and its activation, and nothing before it.
-    pub fn norm(site: &ParamBuilder, channels: usize, norms: BatchNormMode, activation: Activation) -> Self {
-        ConvBnRelu { map: Map::Identity, norm: Some(BranchNorm::new(site, channels, norms)), activation }
+    pub fn norm_only(
+        params: &ParamBuilder,
+        channels: usize,
+        norms: BatchNormMode,
+        activation: Activation,
+    ) -> Self {
+        ConvBnRelu {
+            linear: LinearOp::Identity,
+            norm: Some(BranchNorm::new(params, channels, norms)),
+            activation,
+        }
     }
 
-    /// The matrix `(outputs, inputs)` stands at the first site, without bias, and the batch norm at the second.
+    /// The matrix `(outputs, inputs)` stands at the first params, without bias, and the batch norm at the second.
     pub fn linear(
         [linear, norm]: [&ParamBuilder; 2],
         [inputs, outputs]: [usize; 2],
         norms: BatchNormMode,
     ) -> Self {
-        let map = Map::Linear(Linear::new(linear, [inputs, outputs], LinearBias::Without));
-        ConvBnRelu { map, norm: Some(BranchNorm::new(norm, outputs, norms)), activation: Activation::Relu }
+        let map = LinearOp::Linear(Linear::new(linear, [inputs, outputs], LinearBias::Without));
+        ConvBnRelu {
+            linear: map,
+            norm: Some(BranchNorm::new(norm, outputs, norms)),
+            activation: Activation::Relu,
+        }
     }
 
     /// The matrix `(outputs, inputs)` without bias, and nothing after it.
-    pub fn matrix(site: &ParamBuilder, [inputs, outputs]: [usize; 2]) -> Self {
-        let map = Map::Linear(Linear::new(site, [inputs, outputs], LinearBias::Without));
-        ConvBnRelu { map, norm: None, activation: Activation::None }
+    pub fn linear_only(params: &ParamBuilder, [inputs, outputs]: [usize; 2]) -> Self {
+        let map = LinearOp::Linear(Linear::new(params, [inputs, outputs], LinearBias::Without));
+        ConvBnRelu { linear: map, norm: None, activation: Activation::None }
     }
 
     /// The unit's map, normalization and activation of `x`.
     #[track_caller]
     pub fn forward(&self, x: &Tensor, pass: &mut ForwardContext) -> Tensor {
-        let y = self.map.forward(x);
+        let y = self.linear.forward(x);
         match (&self.norm, self.activation) {
             (Some(norm), activation) => norm.forward(&y, activation, pass),
             (None, Activation::Relu) => y.relu(),
@@ -80,7 +97,7 @@ impl ConvBnRelu {
     #[track_caller]
     pub(crate) fn forward_add_relu(&self, x: &Tensor, skip: &Tensor, pass: &mut ForwardContext) -> Tensor {
         match (&self.norm, self.activation) {
-            (Some(norm), Activation::None) => norm.forward_add_relu(&self.map.forward(x), skip, pass),
+            (Some(norm), Activation::None) => norm.forward_add_relu(&self.linear.forward(x), skip, pass),
             _ => self.forward(x, pass).add_relu(skip),
         }
     }
@@ -92,7 +109,7 @@ impl ConvBnRelu {
 
     /// Calls `f` with every tensor.
     pub fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
-        self.map.visit(f);
+        self.linear.visit(f);
         if let Some(norm) = &self.norm {
             norm.visit(f);
         }
@@ -100,7 +117,7 @@ impl ConvBnRelu {
 
     /// Calls `f` with every tensor, to replace it.
     pub fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
-        self.map.visit_mut(f);
+        self.linear.visit_mut(f);
         if let Some(norm) = &mut self.norm {
             norm.visit_mut(f);
         }

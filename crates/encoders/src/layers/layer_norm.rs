@@ -18,8 +18,12 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     /// γ = 1, β = 0.
-    pub fn new(site: &ParamBuilder, extent: usize) -> Self {
-        LayerNorm { name: site.name().into(), weight: site.full(extent, 1.0), bias: site.full(extent, 0.0) }
+    pub fn new(params: &ParamBuilder, extent: usize) -> Self {
+        LayerNorm {
+            name: params.name().into(),
+            weight: params.full(extent, 1.0),
+            bias: params.full(extent, 0.0),
+        }
     }
 
     /// Normalizes every row of `(…, extent)`.

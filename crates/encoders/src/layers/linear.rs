@@ -1,4 +1,4 @@
-//! Linear maps.
+//! Linear layer.
 
 use crate::module::Role;
 use crate::param_builder::ParamBuilder;
@@ -24,11 +24,11 @@ pub enum LinearBias {
 
 impl Linear {
     /// Weights and bias from U(−1/√inputs, 1/√inputs).
-    pub fn new(site: &ParamBuilder, [inputs, outputs]: [usize; 2], bias: LinearBias) -> Self {
+    pub fn new(params: &ParamBuilder, [inputs, outputs]: [usize; 2], bias: LinearBias) -> Self {
         let limit = (1.0 / (inputs as f64).sqrt()) as f32;
-        let weight = site.uniform("weight", &[outputs, inputs], limit);
-        let bias = (bias == LinearBias::With).then(|| site.uniform("bias", &[outputs], limit));
-        Linear { name: site.name().into(), weight, bias }
+        let weight = params.uniform("weight", &[outputs, inputs], limit);
+        let bias = (bias == LinearBias::With).then(|| params.uniform("bias", &[outputs], limit));
+        Linear { name: params.name().into(), weight, bias }
     }
 
     /// With other weights of the same shape, and the bias zero.

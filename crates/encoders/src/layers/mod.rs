@@ -1,18 +1,18 @@
-//! Layers as plain structs: their tensors, and what they do with them.
+//! Layers: plain structs of named tensors with a forward function.
 
-mod branches;
+mod batch_norm;
+mod branch_norm;
 mod conv;
 mod conv_bn_relu;
 mod layer_norm;
 mod linear;
-mod map;
-mod norm;
+mod linear_op;
 
-pub use branches::BranchNorm;
+pub(crate) use batch_norm::Affine;
+pub use batch_norm::{Activation, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, BatchNorm};
+pub use branch_norm::BranchNorm;
 pub use conv::{Conv2d, ConvConfig};
 pub use conv_bn_relu::ConvBnRelu;
 pub use layer_norm::LayerNorm;
 pub use linear::{Linear, LinearBias};
-pub(crate) use map::Map;
-pub(crate) use norm::Affine;
-pub use norm::{Activation, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, BatchNorm};
+pub(crate) use linear_op::LinearOp;
