@@ -2,7 +2,7 @@ use super::*;
 use crate::displacement_attack;
 use crate::toy::Toy;
 use proptest::prelude::*;
-use tarrl_certify::{Provenance, CertifyConfig, certify};
+use tarrl_certify::{CertifyConfig, Provenance, certify};
 
 fn tasks(toy: &Toy) -> Vec<FittedTask> {
     let other = Toy::new(99, toy.labels.len(), toy.head.features(), 2, 1);

@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_attacks::{Pgd, Threat};
-use tarrl_certify::{Provenance, Certificates, CertifyConfig, Cost, Network, certify};
+use tarrl_certify::{Certificates, CertifyConfig, Cost, Network, Provenance, certify};
 use tarrl_data::Dataset;
 use tarrl_encoders::Arch;
 use tarrl_eval::{Displacements, displacement_attack};
