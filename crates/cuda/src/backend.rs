@@ -1,12 +1,12 @@
-//! The kernels of a GPU behind the trait of the tensors.
+//! The tensor backend of a GPU: [`Backend`] and its extensions by the functions of `ops`.
 
-use crate::capture::capture;
-use crate::conv;
-use crate::cudnn;
+use crate::driver::{Block, read};
 use crate::gpu::Gpu;
-use crate::memory::{Block, read};
+use crate::graph::capture;
+use crate::ops::{
+    augment, conv, conv_cudnn, layout, matmul, norm, optimizer, pointwise, pool, random, reduce, softmax,
+};
 use crate::tables::Tables;
-use crate::{augment, layout, matmul, norm, optimizer, pointwise, pool, random, reduce, softmax};
 use std::fmt;
 use std::sync::Arc;
 use tarrl_tensor::extensions::{
@@ -145,7 +145,7 @@ impl Backend for CudaBackend {
         shape: &ConvShape,
         relu: bool,
     ) -> Option<Buffer> {
-        cudnn::forward_bias(&self.0, operands, skip, shape, relu).map(|block| Arc::new(block) as Buffer)
+        conv_cudnn::forward_bias(&self.0, operands, skip, shape, relu).map(|block| Arc::new(block) as Buffer)
     }
 
     fn conv2d_input(&self, dy: &Array, w: &Array, shape: &ConvShape) -> Buffer {

@@ -1,8 +1,8 @@
 //! Queueing a kernel.
 
+use crate::driver::Block;
 use crate::gpu::Gpu;
-use crate::memory::Block;
-use crate::programs::Element;
+use crate::kernels::Element;
 use cudarc::driver::result;
 use std::ffi::c_void;
 
@@ -73,7 +73,7 @@ impl Launch<'_> {
         gpu.expect(kernel, gpu.context.bind_to_thread());
         let [x, y] = grid.map(|n| u32::try_from(n).expect("a grid has fewer than 2^32 blocks"));
         let [columns, lines] = block.map(|n| n as u32);
-        let turn = gpu.turn();
+        let guard = gpu.stream_guard();
         // SAFETY: the callers of this crate give every kernel the arguments of its definition, over blocks of at
         // least the lengths that it runs over; all memory was allocated on this stream.
         let queued = unsafe {
@@ -86,7 +86,7 @@ impl Launch<'_> {
                 &mut pointers,
             )
         };
-        drop(turn);
+        drop(guard);
         gpu.expect(kernel, queued);
     }
 }

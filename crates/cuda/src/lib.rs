@@ -9,13 +9,13 @@
 //!         let x = Tensor::new(&device, [2, 2], &[1.0f32, -2.0, 3.0, 0.5]);
 //!         println!("on {}: {}", device.name(), x.relu().sum_all().item());
 //!     }
-//!     Err(absent) => println!("did not run: {absent}"),
+//!     Err(error) => println!("did not run: {error}"),
 //! }
 //! ```
 //!
-//! - Nothing is linked: the driver, cuBLASLt, cuDNN and NVRTC are looked for when a GPU is opened ([`Places`]), and what is
-//!   missing is an [`Absent`] that says where it was looked for and what to do.
-//! - Matrix products run in cuBLASLt, convolutions in cuDNN or, where it is absent or will not do, as products of
+//! - Nothing is linked: the driver, cuBLASLt, cuDNN and NVRTC are searched for when a GPU is opened ([`Places`]), and what is
+//!   missing is an [`CudaError`] that says where it was searched for and what to do.
+//! - Matrix products run in cuBLASLt, convolutions in cuDNN or, where it is error or will not do, as products of
 //!   patches in cuBLASLt; everything else in kernels of our own under `kernels/`. They are
 //!   compiled for the card when they are first used, and kept on disk.
 //! - Two runs give the same bits: sums run in a fixed order, no float is added atomically, and all work is queued on
@@ -26,39 +26,23 @@
 //!   compiler and NVRTC. It shows that arithmetic, indices, arguments and barriers are right; it shows nothing about
 //!   speed, and nothing about races between warps, because its threads run one after the other from barrier to barrier.
 
-mod absent;
-mod augment;
 mod backend;
-mod cache;
-mod capture;
-mod compile;
-mod conv;
-mod copy;
-mod cudnn;
+mod driver;
+mod error;
 mod gpu;
+mod graph;
+pub mod kernels;
 mod launch;
-mod layout;
-mod library;
+mod libraries;
 mod limits;
-mod lt;
-mod matmul;
-mod memory;
-mod norm;
-mod optimizer;
-mod pointwise;
-mod pool;
-pub mod programs;
-mod random;
-mod reduce;
-mod softmax;
+mod ops;
 mod tables;
-mod upload;
 
-pub use absent::Absent;
-pub use compile::{Compiled, Compiler};
-pub use cudnn::finalize_graphs;
+pub use error::CudaError;
 pub use gpu::Facts;
-pub use library::Places;
+pub use libraries::Places;
+pub use libraries::cudnn::finalize_graphs;
+pub use libraries::nvrtc::{Compiled, Compiler};
 pub use limits::Limits;
 
 use std::ops::Sub;
@@ -70,8 +54,8 @@ use tarrl_tensor::Device;
 /// Opens the GPU `ordinal` as `cuda:ordinal`, with exact f32 products and the usual folders.
 ///
 /// # Errors
-/// [`Absent`] without a driver, without such a GPU, or without NVRTC and cuBLASLt.
-pub fn open(ordinal: usize) -> Result<Device, Absent> {
+/// [`CudaError`] without a driver, without such a GPU, or without NVRTC and cuBLASLt.
+pub fn open(ordinal: usize) -> Result<Device, CudaError> {
     Cuda::new(ordinal).open().map(|gpu| gpu.device())
 }
 
@@ -86,7 +70,7 @@ pub struct Cuda {
     pub cudnn: bool,
     /// Whether work that comes again and again is captured and queued as a whole ([`tarrl_tensor::CapturedFn`]).
     pub graphs: bool,
-    /// Where libraries are looked for and compiled kernels are kept.
+    /// Where libraries are searched for and compiled kernels are kept.
     pub places: Places,
 }
 
@@ -116,7 +100,7 @@ impl Cuda {
     ///
     /// # Errors
     /// As [`open`].
-    pub fn open(&self) -> Result<Gpu, Absent> {
+    pub fn open(&self) -> Result<Gpu, CudaError> {
         gpu::Gpu::open(self).map(|gpu| Gpu(Arc::new(gpu)))
     }
 }
@@ -146,16 +130,17 @@ impl Gpu {
     /// # Panics
     /// If another thread panicked in a convolution.
     pub fn convolutions(&self) -> Vec<String> {
-        let dnn = self.0.dnn.as_ref();
-        dnn.map_or_else(Vec::new, |dnn| dnn.lock().expect("no panic while held").describe())
+        let cudnn = self.0.cudnn.as_ref();
+        cudnn.map_or_else(Vec::new, |cudnn| cudnn.lock().expect("no panic while held").describe())
     }
 
     /// What the host has asked of the driver so far.
-    pub fn calls(&self) -> Calls {
-        let count = &self.0.count;
-        let [calls, uploads, waits, replays] = [&count.calls, &count.uploads, &count.waits, &count.replays]
-            .map(|count| count.load(Ordering::Relaxed));
-        Calls { calls, uploads, waits, replays }
+    pub fn call_counts(&self) -> CallCounts {
+        let counters = &self.0.counters;
+        let [calls, uploads, waits, replays] =
+            [&counters.calls, &counters.uploads, &counters.waits, &counters.replays]
+                .map(|count| count.load(Ordering::Relaxed));
+        CallCounts { calls, uploads, waits, replays }
     }
 
     /// Waits until all queued work is done.
@@ -163,16 +148,16 @@ impl Gpu {
     /// # Panics
     /// If the device failed.
     pub fn synchronize(&self) {
-        self.0.uncapturable("a wait");
-        let _turn = self.0.turn();
+        self.0.forbid_capture("a wait");
+        let _guard = self.0.stream_guard();
         self.0.expect("synchronize", self.0.wait());
     }
 }
 
 /// What the host asked of the driver: how much it has to do beside the card, and how often it waits for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Calls {
-    /// Calls that concern the stream: kernels, products, copies, memory.
+pub struct CallCounts {
+    /// CallCounts that concern the stream: kernels, products, copies, memory.
     pub calls: u64,
     /// Copies from the host among them.
     pub uploads: u64,
@@ -182,12 +167,12 @@ pub struct Calls {
     pub replays: u64,
 }
 
-impl Sub for Calls {
-    type Output = Calls;
+impl Sub for CallCounts {
+    type Output = CallCounts;
 
     /// What was asked between two looks.
-    fn sub(self, before: Calls) -> Calls {
-        Calls {
+    fn sub(self, before: CallCounts) -> CallCounts {
+        CallCounts {
             calls: self.calls - before.calls,
             uploads: self.uploads - before.uploads,
             waits: self.waits - before.waits,

@@ -1,7 +1,7 @@
 //! What the card can do at most, measured: the yardstick of kernels and steps.
 
-use crate::lt::{End, Kind, Stored};
-use crate::memory::{Block, read};
+use crate::driver::{Block, read};
+use crate::libraries::cublaslt::{Epilogue, MatmulSpec, MatrixLayout};
 use crate::{Arithmetic, Gpu};
 use cudarc::driver::result::memcpy_dtod_async;
 use std::time::Instant;
@@ -35,11 +35,11 @@ impl Limits {
     pub fn measure(gpu: &Gpu) -> Limits {
         let [from, to] = [0; 2].map(|_| gpu.0.block("measure", COPY));
         let copy = best(gpu, || {
-            let turn = gpu.0.turn();
+            let guard = gpu.0.stream_guard();
             // SAFETY: both blocks have so many bytes, and the copy is queued on the stream that they belong to.
             let queued =
                 unsafe { memcpy_dtod_async(to.pointer(), from.pointer(), COPY, gpu.0.stream.cu_stream()) };
-            drop(turn);
+            drop(guard);
             gpu.0.expect("copy", queued);
         });
         // Random numbers: on zeros the card draws less power and runs faster than on anything that is computed.
@@ -63,8 +63,8 @@ impl Limits {
 
 /// Queues the product of a square matrix with itself.
 fn product(gpu: &Gpu, from: &Block, to: &Block, dtype: DType, arithmetic: Arithmetic) {
-    let whole = Stored { row: SIDE, step: SIDE * SIDE, transposed: false, alignment: 256 };
-    let kind = Kind {
+    let whole = MatrixLayout { row: SIDE, step: SIDE * SIDE, transposed: false, alignment: 256 };
+    let spec = MatmulSpec {
         from: dtype,
         to: dtype,
         arithmetic,
@@ -75,15 +75,15 @@ fn product(gpu: &Gpu, from: &Block, to: &Block, dtype: DType, arithmetic: Arithm
         a: whole,
         b: whole,
         c: whole,
-        end: End::Plain,
+        epilogue: Epilogue::None,
     };
     let pointers = [from.pointer(), from.pointer(), to.pointer(), 0];
-    let turn = gpu.0.turn();
-    let mut lt = gpu.0.lt.lock().expect("no panic while held");
+    let guard = gpu.0.stream_guard();
+    let mut lt = gpu.0.cublaslt.lock().expect("no panic while held");
     // SAFETY: SIDE² elements of four bytes fit into the blocks.
-    let queued = unsafe { lt.multiply(&kind, pointers, &gpu.0.stream) };
+    let queued = unsafe { lt.multiply(&spec, pointers, &gpu.0.stream) };
     drop(lt);
-    drop(turn);
+    drop(guard);
     gpu.0.expect("product", queued);
 }
 

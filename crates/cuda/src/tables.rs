@@ -1,7 +1,7 @@
 //! Numbers that come up again and again, kept on the card.
 
+use crate::driver::Block;
 use crate::gpu::Gpu;
-use crate::memory::Block;
 use cudarc::driver::DriverError;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -7,8 +7,8 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use tarrl_cuda::{Cuda, Gpu};
 
-use crate::sheet::Sheet;
-use crate::{agreement, beside, conformance, measure, replay, steps};
+use crate::report_writer::ReportWriter;
+use crate::{agreement, conformance, measure, pytorch, replay, steps};
 use tarrl_study::machine;
 
 /// A part of the check.
@@ -38,48 +38,48 @@ pub fn run(ordinal: usize, parts: &[Part], out: Option<&Path>, most: Duration) -
     let device = gpu.device();
     println!("   {}; {}", device.name(), versions(&gpu));
     let heading = format!("# The GPU backend on {}\n\n{}.\n", gpu.facts().name, versions(&gpu));
-    let mut sheet = Sheet::new(out, &heading, most);
-    sheet
+    let mut report = ReportWriter::new(out, &heading, most);
+    report
         .put("machine", machine::provenance_on(std::path::Path::new(env!("CARGO_MANIFEST_DIR")), &device))?;
-    sheet.put("gpu", facts(&gpu))?;
+    report.put("gpu", facts(&gpu))?;
     for part in parts {
         match part {
             Part::Conformance => {
                 let (mut value, failed) = conformance::run(&device);
-                sheet.fail(failed);
+                report.fail(failed);
                 if gpu.facts().cudnn.is_some() {
                     println!("   the same without cuDNN, convolutions as products of patches:");
                     let plain = Cuda { cudnn: false, ..Cuda::new(ordinal) }.open().context("gpu-check")?;
                     let (patches, failed) = conformance::run(&plain.device());
-                    sheet.fail(
+                    report.fail(
                         failed.into_iter().map(|failure| format!("without cuDNN, {failure}")).collect(),
                     );
                     value["without_cudnn"] = patches;
                 }
-                sheet.put("conformance", value)?;
+                report.put("conformance", value)?;
             }
             Part::Agreement => {
                 let (value, failed) = agreement::run(&device);
-                sheet.fail(failed);
-                sheet.put("agreement", value)?;
+                report.fail(failed);
+                report.put("agreement", value)?;
             }
             Part::Replay => {
                 let (value, failed) = replay::run(&device);
-                sheet.fail(failed);
-                sheet.put("replay", value)?;
+                report.fail(failed);
+                report.put("replay", value)?;
             }
             Part::Steps => {
                 let (value, failed) = steps::run(&gpu)?;
-                sheet.fail(failed);
-                sheet.put("steps", value)?;
+                report.fail(failed);
+                report.put("steps", value)?;
             }
-            Part::Speed => measure::run(&gpu, &mut sheet)?,
-            Part::Peers => beside::run(&mut sheet)?,
+            Part::Speed => measure::run(&gpu, &mut report)?,
+            Part::Peers => pytorch::run(&mut report)?,
         }
     }
-    sheet.put("gpu", facts(&gpu))?;
-    sheet.put("convolutions", json!(gpu.convolutions()))?;
-    sheet.finish()
+    report.put("gpu", facts(&gpu))?;
+    report.put("convolutions", json!(gpu.convolutions()))?;
+    report.finish()
 }
 
 fn versions(gpu: &Gpu) -> String {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
-use tarrl_cuda::programs::{COMMON, programs};
+use tarrl_cuda::kernels::{COMMON, kernel_sources};
 
 /// The C++ compiler, if there is one.
 pub(crate) fn compiler() -> Option<&'static str> {
@@ -31,24 +31,24 @@ pub(crate) fn build(compiler: &str) -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-/// Every program in a namespace of its own, and the list of all kernels.
+/// Every kernel source in a namespace of its own, and the list of all kernels.
 fn table() -> String {
     let mut text = format!("#include \"host.h\"\n{COMMON}\n");
     let mut entries = String::new();
-    for program in programs() {
-        let space = format!("{}{}", program.file, program.element.suffix());
-        let definitions = program.definitions();
+    for source in kernel_sources() {
+        let space = format!("{}{}", source.file, source.element.suffix());
+        let definitions = source.definitions();
         let names = definitions.lines().filter_map(|line| line.split(' ').nth(1));
         let clear: String = names.map(|name| format!("#undef {name}\n")).collect();
-        write!(text, "{definitions}namespace {space} {{\n{}\n}}\n{clear}", program.body())
+        write!(text, "{definitions}namespace {space} {{\n{}\n}}\n{clear}", source.body())
             .expect("a string takes everything");
         // Macros of one file do not reach into the next.
-        for name in program.macros() {
+        for name in source.macros() {
             writeln!(text, "#undef {name}").expect("a string takes everything");
         }
-        for kernel in program.kernels {
-            let name = format!("{kernel}{}", program.element.suffix());
-            let barriers = program.has_barriers();
+        for kernel in source.kernels {
+            let name = format!("{kernel}{}", source.element.suffix());
+            let barriers = source.has_barriers();
             let call = format!("[](void** arguments) {{ apply({space}::{name}, arguments); }}");
             writeln!(entries, "    {{\"{name}\", {call}, {barriers}, sizes({space}::{name})}},")
                 .expect("a string takes everything");

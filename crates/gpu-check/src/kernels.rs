@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use anyhow::{Context, bail};
-use tarrl_cuda::programs::programs;
+use tarrl_cuda::kernels::kernel_sources;
 use tarrl_cuda::{Compiler, Places};
 
 use crate::{cudnn, emulator};
@@ -41,16 +41,16 @@ fn compile_all(compiler: Compiler) -> anyhow::Result<()> {
             compiler.version()
         );
         let (mut kernels, mut spilling) = (0, 0);
-        for program in programs() {
-            let compiled = compiler.compile(&program, arch).map_err(anyhow::Error::msg)?;
+        for source in kernel_sources() {
+            let compiled = compiler.compile(&source, arch)?;
             let usage = usage(&compiled.log);
-            if usage.len() != program.kernels.len() {
-                println!("   {}{}: the compiler did not tell", program.file, program.element.suffix());
+            if usage.len() != source.kernels.len() {
+                println!("   {}{}: the compiler did not tell", source.file, source.element.suffix());
             }
-            kernels += program.kernels.len();
+            kernels += source.kernels.len();
             spilling += usage.iter().filter(|kernel| kernel.spills > 0).count();
             let shown: Vec<String> = usage.iter().map(Usage::shown).collect();
-            println!("   {}{}: {}", program.file, program.element.suffix(), shown.join(", "));
+            println!("   {}{}: {}", source.file, source.element.suffix(), shown.join(", "));
         }
         println!("   {kernels} kernels for {arch}, {spilling} of them spill registers");
     }

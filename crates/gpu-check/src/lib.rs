@@ -12,15 +12,15 @@
 
 mod agreement;
 mod batches;
-mod beside;
 mod check;
 mod conformance;
 mod cudnn;
 mod emulator;
 mod kernels;
 mod measure;
+mod pytorch;
 mod replay;
-mod sheet;
+mod report_writer;
 mod steps;
 mod trainer;
 

@@ -12,7 +12,7 @@ use tarrl_data::{Dataset, Loader, LoaderConfig};
 use tarrl_encoders::{Arch, Encoder, Precision};
 use tarrl_tensor::{BatchNorm, CapturedFn, Conv, Device, Key, Norm, Recording, Tensor, value_and_grad, vjp};
 
-use crate::sheet::Sheet;
+use crate::report_writer::ReportWriter;
 use crate::trainer;
 
 /// Images of a step.
@@ -34,75 +34,75 @@ pub(crate) const STEPS: [Activity; 4] =
     [Activity::Train, Activity::SslStep, Activity::InputGrad, Activity::Forward];
 
 /// Measures limits, kernels and steps, one after the other as long as there is time.
-pub(crate) fn run(gpu: &Gpu, sheet: &mut Sheet<'_>) -> anyhow::Result<()> {
+pub(crate) fn run(gpu: &Gpu, report: &mut ReportWriter<'_>) -> anyhow::Result<()> {
     let limits = Limits::measure(gpu);
     let Limits { copy_gb_per_s, f32_gflops, tf32_gflops, bf16_gflops } = limits;
-    sheet.line(&format!(
+    report.line(&format!(
         "Limits measured in the same run: copy {copy_gb_per_s:.0} GB/s, products {f32_gflops:.0} GFLOP/s in f32, \
          {tf32_gflops:.0} in TF32, {bf16_gflops:.0} in bf16.\n"
     ));
-    sheet.put(
+    report.put(
         "limits",
         json!({
             "copy_gb_per_s": copy_gb_per_s, "f32_gflops": f32_gflops, "tf32_gflops": tf32_gflops,
             "bf16_gflops": bf16_gflops,
         }),
     )?;
-    sheet.line("| what | ms | speed | share of the limit |\n|---|---:|---:|---:|");
+    report.line("| what | ms | speed | share of the limit |\n|---|---:|---:|---:|");
     for precision in precisions(&gpu.device()) {
         for activity in STEPS {
-            if !sheet.left().is_zero() {
+            if !report.left().is_zero() {
                 let workload = Workload { activity, arch: Arch::ResNet18Cifar };
-                put(sheet, step(gpu, workload, precision, &limits))?;
+                put(report, step(gpu, workload, precision, &limits))?;
             }
         }
     }
-    if !sheet.left().is_zero() {
+    if !report.left().is_zero() {
         let quickest = precisions(&gpu.device()).next().expect("every device computes in f32");
-        replays(gpu, quickest, &limits).into_iter().try_for_each(|row| put(sheet, row))?;
+        replays(gpu, quickest, &limits).into_iter().try_for_each(|row| put(report, row))?;
     }
-    if !sheet.left().is_zero() {
-        kernels(gpu, &limits).into_iter().try_for_each(|row| put(sheet, row))?;
+    if !report.left().is_zero() {
+        kernels(gpu, &limits).into_iter().try_for_each(|row| put(report, row))?;
     }
-    if sheet.left().is_zero() {
-        sheet.line("\nThe time was over before everything was measured.");
+    if report.left().is_zero() {
+        report.line("\nThe time was over before everything was measured.");
         return Ok(());
     }
     let [resident, loaded] = loading(gpu)?;
     let overhead = 100.0 * (loaded / resident - 1.0);
-    sheet.line(&format!(
+    report.line(&format!(
         "\nA training step on {BATCH} images in two views: {:.1} ms on images that stay on the card, {:.1} ms on batches of \
          the loader ({overhead:+.1} %).",
         1e3 * resident,
         1e3 * loaded
     ));
-    sheet.put(
+    report.put(
         "loading",
         json!({"resident_ms": 1e3 * resident, "loaded_ms": 1e3 * loaded, "overhead_percent": overhead}),
     )?;
-    trainings(gpu, sheet)
+    trainings(gpu, report)
 }
 
 /// The steps of whole trainings, as one graph and op by op, and what of them the host spends waiting for batches, while the
 /// card computes, and saving.
-fn trainings(gpu: &Gpu, sheet: &mut Sheet<'_>) -> anyhow::Result<()> {
+fn trainings(gpu: &Gpu, report: &mut ReportWriter<'_>) -> anyhow::Result<()> {
     let plain = Cuda { graphs: false, ..Cuda::new(gpu.facts().ordinal) }.open().context("gpu-check")?;
     for (how, device) in [("as one graph", gpu.device()), ("op by op", plain.device())] {
-        if sheet.left().is_zero() {
-            sheet.line("\nNo time was left for trainings op by op.");
+        if report.left().is_zero() {
+            report.line("\nNo time was left for trainings op by op.");
             return Ok(());
         }
         let quickest = precisions(&device).next().expect("every device computes in f32");
         for (name, epoch) in trainer::run(&device, quickest)? {
             let [step, waiting, saving] = trainer::milliseconds(&epoch);
-            sheet.line(&format!(
+            report.line(&format!(
                 "\nA step of training by {name} on {BATCH} images, {how}: {step:.1} ms; the host waited {waiting:.1} for the \
                  batch, and {saving:.1} are a step's share of the checkpoint."
             ));
             let facts = json!({
                 "method": name, "how": how, "step_ms": step, "waiting_ms": waiting, "saving_ms": saving,
             });
-            sheet.add("trainings", facts)?;
+            report.add("trainings", facts)?;
         }
     }
     Ok(())
@@ -134,10 +134,11 @@ fn title_of(workload: Workload, images: usize, precision: Precision) -> String {
     format!("{workload}, {images} images, {dtype}")
 }
 
-fn put(sheet: &mut Sheet<'_>, row: Row) -> anyhow::Result<()> {
+fn put(report: &mut ReportWriter<'_>, row: Row) -> anyhow::Result<()> {
     let Row { what, milliseconds, speed, unit, share } = row;
-    sheet.line(&format!("| {what} | {milliseconds:.3} | {speed:.0} {unit} | {:.0} % |", 100.0 * share));
-    sheet.add("rows", json!({"what": what, "ms": milliseconds, "speed": speed, "unit": unit, "share": share}))
+    report.line(&format!("| {what} | {milliseconds:.3} | {speed:.0} {unit} | {:.0} % |", 100.0 * share));
+    report
+        .add("rows", json!({"what": what, "ms": milliseconds, "speed": speed, "unit": unit, "share": share}))
 }
 
 /// Seconds of a self-supervised step on images that stay on the card, and on batches of strong views that a loader

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tarrl_benches::uniform;
 use tarrl_tensor::{Array, CapturedFn, Conv, DType, Device, Key, Pool, Tensor, Transpose, grad};
 
-/// Calls of each function; the second captures.
+/// CallCounts of each function; the second captures.
 const CALLS: usize = 6;
 /// Runs of a function that is captured: at the first call, the rehearsal, and the one that is recorded.
 const RUNS: usize = 3;

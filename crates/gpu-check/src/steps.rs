@@ -5,7 +5,7 @@ use anyhow::Context;
 use ndarray::Array4;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tarrl_cuda::{Calls, Cuda, Gpu};
+use tarrl_cuda::{CallCounts, Cuda, Gpu};
 use tarrl_data::Dataset;
 use tarrl_encoders::{Arch, EncoderConfig};
 use tarrl_tensor::{Device, Key, cpu};
@@ -27,7 +27,7 @@ struct Said {
     losses: Vec<f64>,
     encoder: Vec<u8>,
     /// Of a step, on a GPU.
-    calls: Calls,
+    calls: CallCounts,
 }
 
 /// Runs all and prints a line for each method. `failures` is empty if all is well.
@@ -61,7 +61,7 @@ pub(crate) fn run(gpu: &Gpu) -> anyhow::Result<(Value, Vec<String>)> {
             whole.losses.iter().zip(&there.losses).map(|(a, b)| (a - b).abs() / largest).collect();
         let near = off[0] <= APART && off.iter().all(|&off| off <= APART * 100.0);
         require(near, &format!("losses differ from the CPU's by {off:?} of the largest"));
-        let said = |calls: Calls| {
+        let said = |calls: CallCounts| {
             json!({
                 "calls": one(calls.calls), "uploads": one(calls.uploads), "waits": one(calls.waits),
                 "replays": one(calls.replays),
@@ -115,7 +115,7 @@ fn train(device: &Device, gpu: Option<&Gpu>, method: &Method) -> anyhow::Result<
     .run(&mut |event| {
         if let Event::Stepped { record, .. } = event {
             losses.push(record.loss);
-            looks.push(gpu.map(Gpu::calls).unwrap_or_default());
+            looks.push(gpu.map(Gpu::call_counts).unwrap_or_default());
         }
     })?;
     let encoder = std::fs::read(folder.path().join("encoder.safetensors")).context("the trained encoder")?;

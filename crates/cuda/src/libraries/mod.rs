@@ -1,0 +1,8 @@
+//! NVIDIA's libraries, found and opened at run time: cuBLASLt, cuDNN and NVRTC.
+
+pub(crate) mod cublaslt;
+pub(crate) mod cudnn;
+mod locate;
+pub(crate) mod nvrtc;
+
+pub use locate::Places;
