@@ -7,7 +7,7 @@ use crate::kernels::{Element, kernel_sources};
 use crate::libraries::cublaslt::CublasLt;
 use crate::libraries::cudnn::Cudnn;
 use crate::libraries::nvrtc::{self, Compiler};
-use crate::{Arithmetic, Cuda};
+use crate::options::{Arithmetic, Cuda};
 use cudarc::driver::result::DriverError;
 use cudarc::driver::sys::{CUdevice_attribute, CUresult};
 use cudarc::driver::{CudaContext, CudaFunction};

@@ -1,4 +1,4 @@
-//! Queueing a kernel.
+//! Kernel launches: arguments, grid and block.
 
 use crate::driver::Block;
 use crate::gpu::Gpu;

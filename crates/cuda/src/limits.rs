@@ -1,8 +1,9 @@
-//! What the card can do at most, measured: the yardstick of kernels and steps.
+//! Limits of a GPU, measured: memory bandwidth and the speed of large products, to which kernels and steps are compared.
 
 use crate::driver::{Block, read};
+use crate::handle::Gpu;
 use crate::libraries::cublaslt::{Epilogue, MatmulSpec, MatrixLayout};
-use crate::{Arithmetic, Gpu};
+use crate::options::Arithmetic;
 use cudarc::driver::result::memcpy_dtod_async;
 use std::time::Instant;
 use tarrl_tensor::{DType, Key, Random, Tensor};

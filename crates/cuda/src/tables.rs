@@ -1,4 +1,4 @@
-//! Numbers that come up again and again, kept on the card.
+//! Constant tables on the device: numbers that recur are uploaded once.
 
 use crate::driver::Block;
 use crate::gpu::Gpu;

@@ -1,4 +1,4 @@
-//! Getting the files of a dataset: from the network, or from a folder where somebody put them.
+//! Downloads and imports of a dataset's files.
 
 use std::fs::{self, File};
 use std::io::Read;

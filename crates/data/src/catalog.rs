@@ -1,4 +1,4 @@
-//! Finding, checking and loading datasets by name.
+//! The catalog: datasets found, verified and loaded by name.
 
 use std::fs;
 use std::io;

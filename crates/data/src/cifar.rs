@@ -1,4 +1,4 @@
-//! The official binary distribution of CIFAR-10 and CIFAR-100 (Krizhevsky, 2009), as the archive or
+//! CIFAR readers: the official binary distribution of CIFAR-10 and CIFAR-100 (Krizhevsky, 2009), as the archive or
 //! as the folder that it unpacks to.
 //!
 //! A record is one label byte (CIFAR-10) or a coarse and a fine label byte (CIFAR-100), then 1,024

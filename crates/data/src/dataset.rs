@@ -1,4 +1,4 @@
-//! Labeled images in memory, and how to take parts of them.
+//! Datasets: labeled images in memory, and subsets of them.
 
 use ndarray::{Array4, ArrayView3, Axis};
 use tarrl_tensor::Key;

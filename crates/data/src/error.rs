@@ -1,4 +1,4 @@
-//! What can go wrong with files, folders, manifests and downloads.
+//! Errors of files, folders, manifests and downloads.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Reading with bounds, hashing, and writing so that a file is either whole or absent.
+//! File helpers: bounded reads, hashes, and writes that leave a file either whole or absent.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};

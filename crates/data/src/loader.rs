@@ -1,20 +1,21 @@
-//! Batches of augmented views, prepared on other threads.
+//! The loader: batches of augmented views, prepared on other threads.
 
+mod batch;
 mod worker;
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
-use ndarray::Array4;
 use serde::{Deserialize, Serialize};
-use tarrl_tensor::{Array, Device, Key};
+use tarrl_tensor::Key;
 
-use crate::augment::{DeviceTransforms, Recipe, View};
+use crate::augment::{Recipe, View};
 use crate::dataset::Dataset;
 use crate::error::{Result, setting};
 
+pub use batch::Batch;
 use worker::Worker;
 pub use worker::{epoch_order, view_key};
 
@@ -72,61 +73,6 @@ pub struct Loader {
     next: usize,
     end: usize,
     steps_per_epoch: usize,
-}
-
-/// Some images in several views.
-///
-/// When it is dropped, its arrays go back to the loader for a later batch; take the ones to keep out
-/// with [`std::mem::take`].
-#[derive(Debug)]
-pub struct Batch {
-    /// The epoch, from 0.
-    pub epoch: usize,
-    /// The step in the epoch, from 0.
-    pub step: usize,
-    /// Place in the dataset of each image `(b)`.
-    pub indices: Vec<usize>,
-    /// The views, each `(b, h, w, c)` in [0, 1]; empty where [`on`](Batch::on) computes it on the device.
-    pub views: Vec<Array4<f32>>,
-    bytes: Option<DeviceViews>,
-    /// Takes the arrays back for a later batch.
-    recycle: Sender<Vec<Array4<f32>>>,
-}
-
-/// What a device needs to compute the views.
-#[derive(Debug)]
-struct DeviceViews {
-    shape: (usize, usize, usize),
-    images: Vec<u8>,
-    /// One for each view, `None` where the host has computed it.
-    transforms: Vec<Option<DeviceTransforms>>,
-}
-
-impl Batch {
-    /// The views on `device`: computed there from bytes, or copied there, and the same pixels either way.
-    ///
-    /// # Panics
-    /// If the loader was told to deliver [bytes](LoaderConfig::bytes) and the device does not augment.
-    #[track_caller]
-    pub fn on(&self, device: &Device) -> Vec<Array> {
-        let computed = |view: usize| {
-            let bytes = self.bytes.as_ref()?;
-            let transforms = bytes.transforms[view].as_ref()?;
-            let computed = transforms.apply(device, &bytes.images, bytes.shape);
-            Some(computed.unwrap_or_else(|| panic!("Batch::on: {} does not augment bytes", device.name())))
-        };
-        let view = |(i, view): (usize, &Array4<f32>)| {
-            computed(i).unwrap_or_else(|| Array::from_ndarray(device, view))
-        };
-        self.views.iter().enumerate().map(view).collect()
-    }
-}
-
-impl Drop for Batch {
-    fn drop(&mut self) {
-        // Where the loader is gone, nobody needs the arrays.
-        let _ = self.recycle.send(std::mem::take(&mut self.views));
-    }
 }
 
 impl Loader {
@@ -256,6 +202,7 @@ impl LoaderConfig {
 mod tests {
     use super::*;
     use crate::augment::{Augmenter, SampledTransform};
+    use ndarray::Array4;
     use std::time::{Duration, Instant};
 
     fn data(n: usize) -> Arc<Dataset> {

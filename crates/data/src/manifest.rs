@@ -1,4 +1,4 @@
-//! What a dataset is: one TOML file with its title, license, shape, classes, and the size and
+//! Dataset manifests: one TOML file with its title, license, shape, classes, and the size and
 //! SHA-256 of every file.
 
 use std::path::Path;

@@ -1,5 +1,4 @@
-//! Whether a GPU computes what the CPU computes: single ops on larger shapes than the conformance suite has, and
-//! training step by step.
+//! Agreement of a GPU with the CPU: single ops on larger shapes than the conformance suite has, and training steps.
 
 use crate::batches;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! `tarrl gpu-check`: all parts on one GPU, and the files about it.
+//! Checks on one GPU (`tarrl gpu-check`): the parts in their order, and the report.
 
 use std::path::Path;
 use std::time::Duration;

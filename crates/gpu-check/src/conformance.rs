@@ -1,4 +1,4 @@
-//! The conformance suite on a GPU, and what must equal the CPU to the bit.
+//! The conformance suite on a GPU, and results that must equal the CPU to the bit.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Builds the emulated driver: the kernels of the GPU backend as C++ for the host.
+//! The emulated driver, built: the kernels of the GPU backend as C++ for the host.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,5 +1,4 @@
-//! `tarrl gpu-check --emulated`: every kernel through NVIDIA's compiler, then through the conformance suite on the
-//! emulated driver.
+//! Checks without a GPU (`tarrl gpu-check --emulated`): every kernel compiles, and passes the checks on the emulated driver.
 
 use std::process::Command;
 

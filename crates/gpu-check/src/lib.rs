@@ -23,6 +23,7 @@ mod replay;
 mod report_writer;
 mod steps;
 mod trainer;
+mod workloads;
 
 pub use check::{Part, run};
 pub use kernels::check as check_emulated;

@@ -1,4 +1,4 @@
-//! The speed of kernels and whole steps beside what the card can do at most, and what loading adds to a step.
+//! Speed of kernels and whole steps as shares of the card's measured limits, and what loading adds to a step.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,9 +14,8 @@ use tarrl_tensor::{BatchNorm, CapturedFn, Conv, Device, Key, Norm, Recording, Te
 
 use crate::report_writer::ReportWriter;
 use crate::trainer;
+use crate::workloads::{BATCH, STEPS, title, title_of};
 
-/// Images of a step.
-pub(crate) const BATCH: usize = 512;
 /// Runs of a kernel that are timed together.
 const RUNS: usize = 20;
 
@@ -28,10 +27,6 @@ struct Row {
     unit: &'static str,
     share: f64,
 }
-
-/// The whole steps, the most important first.
-pub(crate) const STEPS: [Activity; 4] =
-    [Activity::Train, Activity::SslStep, Activity::InputGrad, Activity::Forward];
 
 /// Measures limits, kernels and steps, one after the other as long as there is time.
 pub(crate) fn run(gpu: &Gpu, report: &mut ReportWriter<'_>) -> anyhow::Result<()> {
@@ -119,19 +114,6 @@ fn products(limits: &Limits, precision: Precision) -> f64 {
         Precision::F32 => limits.f32_gflops,
         Precision::Bf16 => limits.bf16_gflops,
     }
-}
-
-/// What a row is called.
-pub(crate) fn title(workload: Workload, precision: Precision) -> String {
-    title_of(workload, BATCH, precision)
-}
-
-fn title_of(workload: Workload, images: usize, precision: Precision) -> String {
-    let dtype = match precision {
-        Precision::F32 => "f32",
-        Precision::Bf16 => "bf16",
-    };
-    format!("{workload}, {images} images, {dtype}")
 }
 
 fn put(report: &mut ReportWriter<'_>, row: Row) -> anyhow::Result<()> {

@@ -1,11 +1,11 @@
-//! Whole steps beside PyTorch's on the same card in the same run.
+//! PyTorch on the same steps, on the same card in the same run.
 
 use serde_json::{Value, json};
 use tarrl_benches::Workload;
 use tarrl_encoders::{Arch, Precision};
 
-use crate::measure::{BATCH, STEPS, title};
 use crate::report_writer::ReportWriter;
+use crate::workloads::{BATCH, STEPS, title};
 use tarrl_benches::peers::{torch_has_gpu, torch_on_gpu};
 
 /// PyTorch as anybody would write it, in the layout and type that suit the card, and compiled: beside our step in the

@@ -1,4 +1,4 @@
-//! Whether captured functions give what they give when they run as they are, to the bit.
+//! Captured functions against the same functions run op by op, to the bit.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tarrl_benches::uniform;
 use tarrl_tensor::{Array, CapturedFn, Conv, DType, Device, Key, Pool, Tensor, Transpose, grad};
 
-/// CallCounts of each function; the second captures.
+/// Calls of each function; the second captures.
 const CALLS: usize = 6;
 /// Runs of a function that is captured: at the first call, the rehearsal, and the one that is recorded.
 const RUNS: usize = 3;

@@ -1,4 +1,4 @@
-//! What a check has found so far, on disk after every piece of it: a run that is cut off leaves what it had.
+//! The report of a check as JSON and Markdown, written after every piece, so that a run that is cut off leaves what it found.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,4 @@
-//! What the host does in a step of training: how much it asks of the driver and how often it waits, with graphs and without,
-//! and whether both end with the same bits.
+//! Training steps as captured graphs and op by op: the same bits, and how many driver calls and waits each takes.
 
 use anyhow::Context;
 use ndarray::Array4;
@@ -16,14 +15,14 @@ const BATCH: usize = 4;
 const SIDE: usize = 8;
 const STEPS: usize = 7;
 /// The first step runs as it is, the second is captured, the third is the first that is queued as a whole; the last one of an
-/// epoch looks at more.
+/// epoch records more metrics.
 const COUNTED: std::ops::Range<usize> = 2..STEPS - 1;
 /// What the loss of the first step may differ by from the CPU's, relative to the largest; later ones by a hundred times as
 /// much, because normalizing over so few images turns roundings of the parameters into more.
 const APART: f64 = 1e-4;
 
-/// What a training said.
-struct Said {
+/// The results of a training.
+struct Training {
     losses: Vec<f64>,
     encoder: Vec<u8>,
     /// Of a step, on a GPU.
@@ -38,13 +37,13 @@ pub(crate) fn run(gpu: &Gpu) -> anyhow::Result<(Value, Vec<String>)> {
         let method: Method = serde_json::from_value(method).context("a method of the checks")?;
         let title = method.title.clone();
         let whole = train(&gpu.device(), Some(gpu), &method)?;
-        let apart = train(&plain.device(), Some(&plain), &method)?;
-        let there = train(&cpu(), None, &method)?;
+        let op_by_op = train(&plain.device(), Some(&plain), &method)?;
+        let on_cpu = train(&cpu(), None, &method)?;
         let (steps, one) = (COUNTED.len() as u64, |count: u64| count / COUNTED.len() as u64);
         println!(
             "   a step of {title}: {} calls of the driver and {} waits, as one graph {} and {}",
-            one(apart.calls.calls),
-            one(apart.calls.waits),
+            one(op_by_op.calls.calls),
+            one(op_by_op.calls.waits),
             one(whole.calls.calls),
             one(whole.calls.waits)
         );
@@ -54,20 +53,23 @@ pub(crate) fn run(gpu: &Gpu) -> anyhow::Result<(Value, Vec<String>)> {
             }
         };
         require(whole.calls.replays == steps, "not every step after the second was queued as a whole");
-        require([&whole, &apart].iter().all(|said| said.calls.waits == steps), "a step waits more than once");
-        require(whole.encoder == apart.encoder, "with graphs the bits are others");
-        let largest = there.losses.iter().fold(0f64, |top, loss| top.max(loss.abs()));
+        require(
+            [&whole, &op_by_op].iter().all(|training| training.calls.waits == steps),
+            "a step waits more than once",
+        );
+        require(whole.encoder == op_by_op.encoder, "with graphs the bits are others");
+        let largest = on_cpu.losses.iter().fold(0f64, |top, loss| top.max(loss.abs()));
         let off: Vec<f64> =
-            whole.losses.iter().zip(&there.losses).map(|(a, b)| (a - b).abs() / largest).collect();
+            whole.losses.iter().zip(&on_cpu.losses).map(|(a, b)| (a - b).abs() / largest).collect();
         let near = off[0] <= APART && off.iter().all(|&off| off <= APART * 100.0);
         require(near, &format!("losses differ from the CPU's by {off:?} of the largest"));
-        let said = |calls: CallCounts| {
+        let counted = |calls: CallCounts| {
             json!({
                 "calls": one(calls.calls), "uploads": one(calls.uploads), "waits": one(calls.waits),
                 "replays": one(calls.replays),
             })
         };
-        rows.push(json!({"method": title, "op_by_op": said(apart.calls), "as_one_graph": said(whole.calls)}));
+        rows.push(json!({"method": title, "op_by_op": counted(op_by_op.calls), "as_one_graph": counted(whole.calls)}));
     }
     Ok((json!({"methods": rows, "failures": failures}), failures))
 }
@@ -94,7 +96,7 @@ fn methods() -> [Value; 4] {
 }
 
 /// An epoch of a narrow ResNet-18, whose layers are as many as those of a wide one.
-fn train(device: &Device, gpu: Option<&Gpu>, method: &Method) -> anyhow::Result<Said> {
+fn train(device: &Device, gpu: Option<&Gpu>, method: &Method) -> anyhow::Result<Training> {
     let mut noise = Key::new(7).stream();
     let images = Array4::from_shape_simple_fn((STEPS * BATCH, SIDE, SIDE, 3), || noise.below(256) as u8);
     let labels = (0..STEPS * BATCH).map(|image| image as u16 % 2).collect();
@@ -103,7 +105,7 @@ fn train(device: &Device, gpu: Option<&Gpu>, method: &Method) -> anyhow::Result<
         EncoderConfig { arch: Arch::ResNet18Cifar, width: 0.125, in_channels: 3, ..EncoderConfig::default() };
     let config = TrainConfig { encoder, epochs: 1, batch: BATCH, ..TrainConfig::new(method.clone()) };
     let folder = tempfile::tempdir().context("a folder for a training")?;
-    let (mut losses, mut looks) = (Vec::new(), Vec::new());
+    let (mut losses, mut counts) = (Vec::new(), Vec::new());
     Pretraining {
         config: &config,
         data: &data,
@@ -115,9 +117,9 @@ fn train(device: &Device, gpu: Option<&Gpu>, method: &Method) -> anyhow::Result<
     .run(&mut |event| {
         if let Event::Stepped { record, .. } = event {
             losses.push(record.loss);
-            looks.push(gpu.map(Gpu::call_counts).unwrap_or_default());
+            counts.push(gpu.map(Gpu::call_counts).unwrap_or_default());
         }
     })?;
     let encoder = std::fs::read(folder.path().join("encoder.safetensors")).context("the trained encoder")?;
-    Ok(Said { losses, encoder, calls: looks[COUNTED.end - 1] - looks[COUNTED.start - 1] })
+    Ok(Training { losses, encoder, calls: counts[COUNTED.end - 1] - counts[COUNTED.start - 1] })
 }

@@ -1,6 +1,6 @@
-//! What a step takes in the trainer: views from the loader, optimizer, records and checkpoints included.
+//! Time of a step in whole trainings: loader, optimizer, records and checkpoints included.
 
-use crate::measure::BATCH;
+use crate::workloads::BATCH;
 use anyhow::Context;
 use ndarray::Array4;
 use serde_json::{Value, json};

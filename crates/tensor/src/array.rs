@@ -1,4 +1,4 @@
-//! The value of a tensor: an immutable, contiguous, row-major array on a device.
+//! Arrays: immutable, contiguous, row-major values on a device.
 
 use crate::backend::Device;
 use crate::shape::Shape;

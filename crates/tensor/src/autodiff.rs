@@ -1,4 +1,4 @@
-//! Reverse mode: gradients with respect to chosen tensors, and gradients of gradients.
+//! Reverse-mode differentiation: gradients with respect to chosen tensors, and gradients of gradients.
 
 use crate::array::Array;
 use crate::graph::{Node, topological_order};

@@ -1,4 +1,4 @@
-//! Functions whose work is queued at once instead of op by op.
+//! Captured functions: the device records their work once and replays it as a whole.
 
 use crate::array::{Array, DType};
 use crate::backend::Device;

@@ -1,4 +1,4 @@
-//! Randomness as a value: a tree of independent streams, addressed by name and number.
+//! Random keys: a tree of independent counter-based streams, addressed by name and number.
 
 use rand_core::RngCore;
 

@@ -1,4 +1,4 @@
-//! How a tensor came to be, as data: one recording, several readers.
+//! Ops as data: what a node of the recorded graph computes, for several readers.
 
 use crate::array::DType;
 use crate::backend::{Binary, Conv, Extreme, Norm, Pool, Transpose, Unary};

@@ -1,4 +1,4 @@
-//! The type that formulas are written in.
+//! Tensors: an array and, where it is differentiated, the node that recorded it.
 
 use crate::Pullback;
 use crate::array::{Array, DType, Element};

@@ -34,7 +34,9 @@ const RULES: &[Rule] = &[
                 || source.path.starts_with("crates/encoders/src/checkpoint")
                 || source.path.starts_with("crates/train/src/run")
                 || source.path == "crates/train/src/config.rs"
-                || ["cache", "library"].iter().any(|name| source.path == format!("crates/cuda/src/{name}.rs"))
+                || ["kernels/cache", "libraries/locate"]
+                    .iter()
+                    .any(|name| source.path == format!("crates/cuda/src/{name}.rs"))
         },
         tests_too: false,
         reason: "touches the file system, which only data, report, study, the programs, the checkpoints of encoders, the run \
@@ -44,7 +46,7 @@ const RULES: &[Rule] = &[
         words: &["env::var", "env::set_var", "env::remove_var"],
         allowed: |source| {
             ["cli", "gpu-check", "benches", "xtask"].contains(&source.krate.as_str())
-                || source.path == "crates/cuda/src/library.rs"
+                || source.path == "crates/cuda/src/libraries/locate.rs"
         },
         tests_too: true,
         reason: "uses the environment, which only the programs and the library loader of cuda may do; take a parameter",
@@ -156,9 +158,9 @@ mod tests {
             ("use std::{fs::File, io};", "crates/eval/src/lib.rs", "crates/report/src/lib.rs"),
             ("let f = File::open(p);", "crates/encoders/src/lib.rs", "crates/encoders/src/checkpoint.rs"),
             ("OpenOptions::new()", "crates/train/src/lib.rs", "crates/train/src/run_folder.rs"),
-            ("fs::read(p)", "crates/cuda/src/gpu.rs", "crates/cuda/src/cache.rs"),
+            ("fs::read(p)", "crates/cuda/src/gpu.rs", "crates/cuda/src/kernels/cache.rs"),
             ("std::env::var(\"X\")", "crates/tensor/src/lib.rs", "xtask/src/main.rs"),
-            ("env::var_os(\"X\")", "crates/data/src/lib.rs", "crates/cuda/src/library.rs"),
+            ("env::var_os(\"X\")", "crates/data/src/lib.rs", "crates/cuda/src/libraries/locate.rs"),
         ] {
             assert_eq!(breaches(wrong, text), 1, "{wrong}: {text}");
             assert_eq!(breaches(right, text), 0, "{right}: {text}");

@@ -94,7 +94,7 @@ impl Context {
         self.uploads.copy((&self.context, &self.stream), || self.stream_guard(), data)
     }
 
-    /// To be allocation around every call of the driver that concerns the stream, and nothing else: waits while another thread
+    /// Held around every call of the driver that concerns the stream, and nothing else: waits while another thread
     /// records.
     pub(crate) fn stream_guard(&self) -> Option<RwLockReadGuard<'_, ()>> {
         let recorded = self.captures.is_recorded();

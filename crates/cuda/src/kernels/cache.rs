@@ -1,4 +1,4 @@
-//! Compiled kernels on disk: a file for each key, that proves by its checksum that it is whole.
+//! The cache of compiled kernels on disk: a file for each key, with a checksum.
 
 use std::fs;
 use std::io::Write;
@@ -18,7 +18,7 @@ impl Cache {
     }
 
     /// What is kept under the hash of `parts`, or what `make` makes, which is then kept.
-    /// A file that is not whole counts as error; a folder that cannot be written is no error.
+    /// A file that is not whole counts as absent; a folder that cannot be written is no error.
     pub(crate) fn get<E>(
         &self,
         parts: &[&str],

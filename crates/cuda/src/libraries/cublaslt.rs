@@ -1,12 +1,12 @@
-//! cuBLASLt: matrix products, with a plan for each specification of a product, made once.
+//! Matrix products with cuBLASLt: a plan for each specification of a product, made once.
 //!
 //! A plan holds descriptors and the algorithm that cuBLASLt would take first. It is kept for the life of the device, so
 //! that the same product gives the same bits however much memory is free when it comes again. Sums are taken in f32
 //! (f64 of f64) and rounded once: algorithms that add parts in the type of the result are left out.
 
-use crate::Arithmetic;
 use crate::driver::DeviceAllocation;
 use crate::error::CudaError;
+use crate::options::Arithmetic;
 use cudarc::cublaslt::result::{self, CublasError};
 use cudarc::cublaslt::sys::{self, cublasComputeType_t, cublasLtEpilogue_t, cudaDataType_t};
 use cudarc::driver::CudaStream;

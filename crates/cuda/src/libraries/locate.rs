@@ -1,4 +1,4 @@
-//! Finds and opens the shared libraries of NVIDIA. The only file of this crate that reads the environment.
+//! Shared libraries of NVIDIA, located and opened. The only file of this crate that reads the environment.
 //!
 //! Python packages and toolkits keep libraries in folders that the loader does not search. A library that has been
 //! opened once by its full path answers to its bare name from then on, so everything is opened here first.
@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where libraries are searched for and where compiled kernels are kept.
+/// Where libraries are looked for and where compiled kernels are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
     /// Folders with shared libraries, in the order of preference.

@@ -89,7 +89,7 @@ fn compile(handle: sys::nvrtcProgram, options: &[String]) -> Result<Compiled, St
     // SAFETY: the handle is valid and compiled, and the pointer is to an integer that outlives the call.
     unsafe { sys::nvrtcGetCUBINSize(handle, &mut size) }.result().map_err(|error| format!("{error:?}"))?;
     let mut cubin = vec![0u8; size];
-    // SAFETY: the vector has buffer for as many bytes as the compiler asked for.
+    // SAFETY: the vector has room for as many bytes as the compiler asked for.
     unsafe { sys::nvrtcGetCUBIN(handle, cubin.as_mut_ptr().cast::<c_char>()) }
         .result()
         .map_err(|error| format!("{error:?}"))?;

@@ -1,4 +1,4 @@
-//! Copies of many arrays in one launch: what a graph takes in and gives out.
+//! Copies of many arrays in one launch: the inputs and results of a graph.
 
 use crate::driver::{Block, read};
 use crate::gpu::Gpu;

@@ -1,4 +1,4 @@
-//! Kernels that move elements, and the sum that is the adjoint of moving.
+//! Layout kernels: strided views, transposes, gather, and scatter-add, its adjoint.
 
 use crate::driver::{Block, read};
 use crate::gpu::Gpu;

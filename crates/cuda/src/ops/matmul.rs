@@ -1,4 +1,4 @@
-//! Matrix products.
+//! Matrix products: strided batches, with an epilogue.
 
 use crate::driver::{Block, read};
 use crate::gpu::Gpu;
@@ -107,7 +107,7 @@ pub(crate) fn gemm(gpu: &Gpu, g: &Gemm<'_>) {
     let mut lt = gpu.cublaslt.lock().expect("no panic while held");
     // SAFETY: the callers of this crate give matrices that lie inside their blocks, and a bias as long as a row.
     let status = unsafe { lt.multiply(&spec, pointers, &gpu.stream) };
-    // A panic while it is allocation would make it useless.
+    // A panic while it is held would poison it.
     drop(lt);
     drop(guard);
     gpu.expect("matmul", status);

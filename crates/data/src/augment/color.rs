@@ -1,4 +1,4 @@
-//! Operations on color, on the planes `(c, h·w)` of one image in [0, 1].
+//! Color transforms of the planes `(c, h·w)` of one image in [0, 1].
 
 use super::sampled::{ColorOp, SampledJitter};
 

@@ -1,4 +1,4 @@
-//! Bicubic enlargement of the window of an image.
+//! Bicubic resampling of the crop of an image.
 
 use super::resample::{self, Taps};
 use super::sampled::Window;

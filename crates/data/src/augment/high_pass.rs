@@ -1,4 +1,4 @@
-//! The high frequencies of planes: what is left without the disc of low ones.
+//! High-pass filter of planes: removes a disc of low frequencies.
 
 use std::f64::consts::TAU;
 

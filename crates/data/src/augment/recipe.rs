@@ -1,4 +1,4 @@
-//! What may happen to an image, and how likely: the configuration of an augmentation.
+//! Augmentation recipes: which transforms are sampled, and how likely.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! From bytes to numbers in [0, 1]: the window of an image, mirrored or not, in the image's size.
+//! Bilinear resampling: the crop of an image, flipped or not, from bytes to numbers in [0, 1] in the image's size.
 
 use super::sampled::Window;
 

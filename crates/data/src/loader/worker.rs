@@ -6,7 +6,7 @@ use std::sync::mpsc::{SyncSender, channel};
 use ndarray::Array4;
 use tarrl_tensor::Key;
 
-use super::{Batch, DeviceViews};
+use super::batch::{Batch, DeviceViews};
 use crate::augment::{Augmenter, DeviceTransforms, Recipe, SampledTransform};
 use crate::dataset::Dataset;
 

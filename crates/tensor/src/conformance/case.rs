@@ -1,4 +1,4 @@
-//! One row of the suite: inputs, the op, and a plain evaluation of it.
+//! Cases of the suite: inputs, an op, and its reference evaluation in f64.
 
 use crate::array::{Array, DType};
 use crate::backend::Device;

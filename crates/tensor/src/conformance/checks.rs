@@ -1,7 +1,7 @@
-//! The checks of one case.
+//! Checks of one case: value, gradients, second order, adjoint identity.
 
-use super::Report;
 use super::case::{Case, Host, rounded, upload};
+use super::report::Report;
 use crate::array::{Array, DType};
 use crate::autodiff::{Recording, grad, grad_recorded, vjp};
 use crate::backend::Device;

@@ -1,4 +1,4 @@
-//! Ops that move elements.
+//! Cases of layout ops: reshape, permute, broadcast, slice, pad, concat.
 
 use super::case::{Case, Input, build};
 use crate::tensor::Tensor;

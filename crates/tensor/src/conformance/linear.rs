@@ -1,4 +1,4 @@
-//! Matrix products, convolutions and pooling.
+//! Cases of matrix products, convolutions and pooling.
 
 use super::case::{Case, Host, Input, build, wide};
 use crate::autodiff::{Recording, vjp};

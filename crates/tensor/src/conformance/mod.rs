@@ -1,4 +1,4 @@
-//! A suite that any backend can run: every op against a plain f64 evaluation, adjoints against central
+//! The conformance suite, which any backend can run: every op against a plain f64 evaluation, adjoints against central
 //! differences, second order, and the adjoint identity of linear ops.
 //!
 //! ```
@@ -15,24 +15,13 @@ mod linear;
 mod normalize;
 mod pointwise;
 mod reduce;
+mod report;
 
 use crate::array::DType;
 use crate::backend::Device;
-use crate::op::Op;
 use case::Case;
-use std::collections::BTreeSet;
-use std::fmt;
 
-/// What a run of the suite found.
-#[derive(Debug, Default)]
-pub struct Report {
-    /// The checks that were made.
-    pub checks: usize,
-    /// One line for each check that failed: case, check, where and by how much.
-    pub failures: Vec<String>,
-    /// The names of the ops that appeared in a recorded graph.
-    pub covered: BTreeSet<&'static str>,
-}
+pub use report::Report;
 
 /// Runs every case on `device` in `dtype` (F32, F64 or Bf16; in F64 no cast is left to record).
 ///
@@ -50,20 +39,6 @@ pub fn run(device: &Device, dtype: DType) -> Report {
     report
 }
 
-impl Report {
-    /// The ops that no case has recorded: must be empty.
-    pub fn missing(&self) -> Vec<&'static str> {
-        Op::NAMES.into_iter().filter(|name| !self.covered.contains(name)).collect()
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} checks, {} failures", self.checks, self.failures.len())?;
-        self.failures.iter().try_for_each(|line| writeln!(f, "  {line}"))
-    }
-}
-
 fn cases() -> Vec<Case> {
     [pointwise::cases(), reduce::cases(), layout::cases(), linear::cases(), normalize::cases()]
         .into_iter()
@@ -76,6 +51,7 @@ mod tests {
     use super::*;
     use crate::array::Array;
     use crate::cpu::{Arithmetic, Cpu, cpu};
+    use crate::op::Op;
     use crate::tensor::Tensor;
 
     #[test]

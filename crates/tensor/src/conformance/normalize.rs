@@ -1,4 +1,4 @@
-//! Normalizations, softmax and cross-entropy.
+//! Cases of normalizations, softmax and cross-entropy.
 
 use super::case::{Case, Host, Input, build, wide};
 use crate::array::Array;

@@ -1,4 +1,4 @@
-//! Elementwise ops.
+//! Cases of elementwise ops.
 
 use super::case::{Case, Host, Input, build};
 use crate::tensor::Tensor;

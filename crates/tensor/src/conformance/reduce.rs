@@ -1,4 +1,4 @@
-//! Reductions, gather and scatter.
+//! Cases of reductions, gather and scatter.
 
 use super::case::{Case, Host, Input, build};
 use crate::array::Array;

@@ -1,4 +1,4 @@
-//! Passes over maps that nobody has asked for yet: affine maps of channels, and ReLU's masks of derivatives.
+//! Deferred elementwise passes, fused into the kernel that reads their result: affine maps of channels, and ReLU's masks of derivatives.
 //!
 //! A batch norm, folded or not, is followed by a convolution almost everywhere, and on the way back a ReLU's mask by the
 //! adjoint of one. The convolution copies what it reads anyway, to put a border around it, and applies scale, shift and

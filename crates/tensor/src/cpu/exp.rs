@@ -1,4 +1,4 @@
-//! The exponential function without branches, so that loops over it become vector code.
+//! The exponential function, without branches, so that loops over it become vector code.
 
 /// `eˣ`, within one and a half units in the last place; the same bits on every processor.
 ///

@@ -1,4 +1,4 @@
-//! Kernels that move elements.
+//! Layout kernels: strided views, place, gather, scatter-add, casts.
 
 use super::memory::{Block, Pooled};
 use super::pointwise::Env;

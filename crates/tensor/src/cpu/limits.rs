@@ -1,4 +1,4 @@
-//! What the processor can do at most, measured: the yardstick of every kernel.
+//! Limits of the processor, measured: memory bandwidth and arithmetic peak, to which kernels are compared.
 
 use super::gemm::kernel::Level;
 use super::gemm::vector::{Vector, portable};

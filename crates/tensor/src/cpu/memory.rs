@@ -1,4 +1,4 @@
-//! Memory that is kept from step to step: a step of training asks the system for nothing after warm-up.
+//! The memory pool: buffers are reused, so that a training step allocates nothing after warm-up.
 
 mod arena;
 

@@ -1,4 +1,4 @@
-//! The CPU backend.
+//! The CPU backend: every kernel in f32 and f64, on a pool of threads.
 
 mod conv;
 mod deferred;

@@ -1,4 +1,4 @@
-//! The arithmetic that kernels need of f32 and f64.
+//! Scalar arithmetic of the kernels, for f32 and f64.
 
 use super::memory::Pooled;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};

@@ -1,4 +1,4 @@
-//! The worker threads of a device, and how work is cut for them.
+//! Worker threads of a device, and how work is cut for them.
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::{Mutex, MutexGuard};

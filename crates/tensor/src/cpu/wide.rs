@@ -1,4 +1,4 @@
-//! Compiling plain loops for the vectors of the processor at hand.
+//! Function multiversioning: plain loops compiled for the vector instructions of the processor.
 
 /// Defines a function that runs compiled for AVX2 where the processor has it.
 ///

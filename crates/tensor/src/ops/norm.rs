@@ -1,4 +1,4 @@
-//! Normalizations.
+//! Batch normalization and per-channel affine maps, with their adjoints.
 
 use super::{same_dtype, wrap};
 use crate::array::Array;

@@ -1,4 +1,4 @@
-//! Descriptors of cuDNN's graph API: what a convolution is, said once in tensors and one operation.
+//! Operation graphs of cuDNN's backend API: a convolution as tensors and one operation.
 
 use cudarc::cudnn::result::CudnnError;
 use cudarc::cudnn::sys;
@@ -284,7 +284,7 @@ impl Descriptor {
     pub(crate) fn get<T>(&self, name: At, kind: Type, values: &mut [T]) -> Result<usize, CudnnError> {
         let (buffer, mut count) = (values.len() as i64, 0);
         let to = if values.is_empty() { std::ptr::null_mut() } else { values.as_mut_ptr().cast() };
-        // SAFETY: there is buffer for as many values as are asked for, of the kind that is named.
+        // SAFETY: there is room for as many values as are asked for, of the kind that is named.
         unsafe { sys::cudnnBackendGetAttribute(self.0, name, kind, buffer, &raw mut count, to) }.result()?;
         Ok(count.max(0) as usize)
     }

@@ -1,4 +1,4 @@
-//! cuDNN: convolutions, with one plan for each operation, shape and type, made once.
+//! Convolutions with cuDNN: one plan for each operation, shape and type, made once.
 
 mod graph;
 mod plan;
@@ -6,8 +6,8 @@ mod plan;
 pub(crate) use graph::Op;
 
 use super::Places;
-use crate::Arithmetic;
 use crate::error::CudaError;
+use crate::options::Arithmetic;
 use cudarc::cudnn::result::CudnnError;
 use cudarc::cudnn::sys;
 use cudarc::driver::CudaStream;

@@ -1,7 +1,7 @@
 //! Execution plans: the first engine that cuDNN proposes and that computes what is asked for.
 
 use super::graph::{Descriptor, Graph, NAMES, Op};
-use crate::Arithmetic;
+use crate::options::Arithmetic;
 use cudarc::cudnn::result::CudnnError;
 use cudarc::cudnn::sys;
 use std::ffi::c_void;

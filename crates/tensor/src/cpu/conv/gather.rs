@@ -1,9 +1,9 @@
-//! Input adjoint to few channels, as in the first layer of an encoder.
+//! Input adjoint of convolutions to few channels, as in the first layer of an encoder.
 //!
 //! A panel of the kernel would be nearly empty there, because its columns are the channels of the input. So the pixels of
 //! `dy` are multiplied by all elements of the kernel at once, `P[q, (tap, c)] = Σ_o dy[q, o] · w[tap, c, o]`, and each pixel
 //! of the input gathers what belongs to it.
-use super::Geometry;
+use super::geometry::Geometry;
 use super::image::{Cut, Tile};
 use crate::cpu::deferred::Source;
 use crate::cpu::gemm::kernel::{Block, PANELS, Row, Run};

@@ -1,4 +1,4 @@
-//! Tiles of images with their border.
+//! Image tiles with their border, padded with zeros.
 use crate::cpu::deferred::Source;
 use crate::cpu::gemm::Element;
 

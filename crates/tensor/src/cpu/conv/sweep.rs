@@ -1,6 +1,6 @@
 //! Forward convolution and input adjoint: correlations of a padded source with packed kernels.
-use super::Geometry;
 use super::axis::{Axis, Reach};
+use super::geometry::Geometry;
 use super::image::{Cut, Map, Tile, Window};
 use crate::cpu::deferred::Source;
 use crate::cpu::gemm::kernel::{Block, PANELS, Row, Run};

@@ -1,4 +1,4 @@
-//! Every kernel against the definition, in double precision, over a random grid of shapes.
+//! Tests of every convolution kernel against the definition, in double precision, over a random grid of shapes.
 use super::*;
 use crate::cpu::gemm::Arithmetic;
 use crate::cpu::gemm::kernel::Level;

@@ -1,13 +1,15 @@
-//! Weight adjoint: for each element of the kernel the sum over all windows of input times output derivative.
+//! Weight adjoint of convolutions: for each element of the kernel the sum over all windows of input times output derivative.
 mod staged;
+mod tiles;
 
-use super::Geometry;
+use super::geometry::Geometry;
 use super::image::{Cut, Map, Tile, Window};
 use super::sweep::blocks;
 use crate::cpu::deferred::Source;
 use crate::cpu::gemm::kernel::{Block, PANELS, Row, Run};
 use crate::cpu::gemm::{DEPTH, Element, Scratch, Strides, pack_panel, parts};
 use crate::cpu::threads::Threads;
+use tiles::{kernel_rows, tile_h, tile_w};
 
 /// Elements of all partial sums together at most: 16 MiB in single precision.
 const PARTIALS: usize = 1 << 22;
@@ -54,18 +56,6 @@ pub(super) fn weight_adjoint<T: Element>(
             to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
         }
     });
-}
-
-/// Elements of the kernel: where their windows begin in the padded tile, and where their sums are.
-fn kernel_rows<'s>(g: &Geometry, s: &'s Scratch) -> impl std::ops::Deref<Target = [Row]> + use<'s> {
-    let per_tap = g.c_in / g.groups;
-    let mut rows = s.rows(g.kh * g.kw * per_tap);
-    for (i, row) in rows.iter_mut().enumerate() {
-        let (tap, c) = (i / per_tap, i % per_tap);
-        let (y, x) = (tap / g.kw, tap % g.kw);
-        *row = Row { a: (y * tile_w(g) + x) * g.c_in + c, c: i * g.c_out };
-    }
-    rows
 }
 
 struct Work<'a> {
@@ -208,13 +198,4 @@ impl<'a> Work<'a> {
             }
         }
     }
-}
-
-/// Rows of the padded input below `rows` rows of the output.
-fn tile_h(g: &Geometry, rows: usize) -> usize {
-    (rows - 1) * g.stride + g.kh
-}
-
-fn tile_w(g: &Geometry) -> usize {
-    (g.out_w() - 1) * g.stride + g.kw
 }

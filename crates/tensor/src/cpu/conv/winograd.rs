@@ -10,7 +10,7 @@
 mod step;
 mod transform;
 
-use super::Geometry;
+use super::geometry::Geometry;
 use super::image::{Map, Window};
 use crate::cpu::deferred::Source;
 use crate::cpu::gemm::kernel::{Block, PANELS, Row, Run};

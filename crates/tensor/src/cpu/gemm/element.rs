@@ -1,4 +1,4 @@
-//! The two scalar types of the kernels.
+//! Scalar types of the matrix kernels: f32 and f64.
 use super::kernel::{self, Block};
 use crate::cpu::memory::Pooled;
 use std::ops::{Add, AddAssign, Mul};

@@ -1,4 +1,4 @@
-//! Workspaces that outlive the calls which use them.
+//! Workspaces of the matrix kernels, kept between calls.
 use super::element::Element;
 use super::kernel::{Level, Row, Run};
 use crate::cpu::memory::{Block, Memory};

@@ -1,4 +1,4 @@
-//! Vectors of scalars, so that a kernel is written once for every set of instructions.
+//! SIMD vectors of scalars, so that a kernel is written once for every set of instructions.
 use super::element::Element;
 
 /// A register of scalars. One or two of them hold a line of a panel.

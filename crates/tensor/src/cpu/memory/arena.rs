@@ -1,4 +1,4 @@
-//! Stretches of one large slab: of the free ones that are long enough the shortest, joined with its neighbors when it
+//! A best-fit allocator over one large slab: of the free ones that are long enough the shortest, joined with its neighbors when it
 //! comes back.
 //!
 //! The slab is address space, of which a page costs memory from its first use on. It is far longer than what is used,

@@ -1,11 +1,11 @@
-//! Weight adjoint of large kernels on small maps, as in the last layers of an encoder.
+//! Weight adjoint of convolutions with large kernels on small maps, as in the last layers of an encoder.
 //!
 //! Partial sums of such a kernel would fill the caches. So a block of images is laid out once for all threads, and each
 //! thread then sums over all of it for some rows of the kernel. The input below these rows is copied once more into the
 //! order in which the micro-kernel reads it, which pays because there are many output channels to multiply it by.
-use super::super::Geometry;
+use super::super::geometry::Geometry;
 use super::super::image::{Map, Window};
-use super::{kernel_rows, tile_h, tile_w};
+use super::tiles::{kernel_rows, tile_h, tile_w};
 use crate::cpu::deferred::Source;
 use crate::cpu::gemm::kernel::{Block, PANELS, ROWS, Row, Run};
 use crate::cpu::gemm::{DEPTH, Element, Scratch, Strides, pack_panel, parts};

@@ -1,4 +1,4 @@
-//! The passes over images, kernels and products that apply the transforms.
+//! Winograd passes: the transforms applied to images, kernels and products.
 use super::super::image::Map;
 use super::transform::{
     Input, Kernel, KernelAdjoint, OUT, Output, OutputAdjoint, POSITIONS, SIDE, Square, both,
