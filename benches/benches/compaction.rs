@@ -1,16 +1,16 @@
-//! AutoAttack on encoders of the default profile, in three ways that end with the same fates: samples leave at their
-//! first success; they stay to the end of the run that broke them, as in the reference; nobody leaves, so that every
-//! image goes through everything. One line of JSON for each encoder and radius:
+//! AutoAttack on encoders of the default profile under three early-exit policies with identical outcomes: samples leave the
+//! batch at their first success; at the end of the run that broke them, as in the reference; or never, so that every image
+//! goes through every attack. One line of JSON for each encoder and radius:
 //!
 //! ```text
 //! cargo bench -p tarrl-benches --bench compaction                # all
 //! cargo bench -p tarrl-benches --bench compaction -- tarr        # one encoder
-//! cargo bench -p tarrl-benches --bench compaction -- tarr 0.05   # the race at one radius alone
+//! cargo bench -p tarrl-benches --bench compaction -- tarr 0.05   # one radius alone
 //! ```
 //!
 //! The encoders are trained here, by SimCLR and by TARR with the sizes, the optimizer and the epochs of the default
-//! profile; the head is a linear probe, and nothing of the attack is left out. The three ways run one after the other; the fates of
-//! all images are compared. The first lines of an encoder have the passes of its robust images. Encoders are kept in the
+//! profile; the head is a linear probe, and the attack is complete. The policies run one after the other, and the outcomes
+//! of all images are compared. The first lines of an encoder have the passes of its robust images. Encoders are kept in the
 //! target folder, so that they are trained once.
 
 use std::path::Path;
@@ -32,9 +32,9 @@ const IMAGES: usize = 40;
 const RADII: [f64; 2] = [0.05, 0.1];
 /// Those at which passes of robust images are counted; at the first of them unprotected encoders have some.
 const COUNTED: [f64; 3] = [0.01, 0.05, 0.1];
-/// Turns of the three ways at each radius; more of them by starting the bench again, which trains nothing anew.
+/// Repetitions of the three policies at each radius; more of them by starting the bench again, which trains nothing anew.
 const TURNS: usize = 1;
-const WAYS: [EarlyExit; 3] = [EarlyExit::AtOnce, EarlyExit::AfterRun, EarlyExit::Never];
+const POLICIES: [EarlyExit; 3] = [EarlyExit::AtOnce, EarlyExit::AfterRun, EarlyExit::Never];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -46,18 +46,18 @@ fn main() {
     let methods = METHODS.iter().filter(|method| named(method)).copied().collect::<Vec<_>>();
     let radii = RADII.into_iter().filter(|epsilon| named(&epsilon.to_string())).collect::<Vec<_>>();
     for method in if methods.is_empty() { METHODS.to_vec() } else { methods } {
-        let victim = Victim::new(method);
+        let target = Target::new(method);
         for epsilon in COUNTED.iter().filter(|_| radii.is_empty()) {
-            victim.count(*epsilon);
+            target.count(*epsilon);
         }
         for epsilon in if radii.is_empty() { RADII.to_vec() } else { radii.clone() } {
-            victim.race(epsilon);
+            target.compare(epsilon);
         }
     }
 }
 
 /// A trained encoder with a head, and images that it has not seen.
-struct Victim {
+struct Target {
     method: String,
     encoder: InferenceEncoder,
     /// `(d, k)`
@@ -68,7 +68,7 @@ struct Victim {
     labels: Vec<u32>,
 }
 
-impl Victim {
+impl Target {
     fn new(method: &str) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let device = Cpu::default().open();
@@ -95,7 +95,7 @@ impl Victim {
         let head = linear_probe(&features, &labels(&seen.labels), 10, &probe, Key::new(2)).head;
         let put = |shape: [usize; 2], v: &[f64]| Tensor::new(&device, shape, v).cast(DType::F32);
         let test = data.test.balanced_subset(IMAGES / 10, Key::new(3)).expect("enough images");
-        Victim {
+        Target {
             method: method.to_owned(),
             weight: put([10, head.features()], head.weight()).t(),
             bias: put([1, 10], head.bias()),
@@ -123,12 +123,12 @@ impl Victim {
         );
     }
 
-    /// Prints how long the three ways take.
-    fn race(&self, epsilon: f64) {
-        let turns: Vec<_> = (0..TURNS).map(|_| WAYS.map(|leave| self.attack(epsilon, leave))).collect();
+    /// Prints how long each policy takes.
+    fn compare(&self, epsilon: f64) {
+        let turns: Vec<_> = (0..TURNS).map(|_| POLICIES.map(|leave| self.attack(epsilon, leave))).collect();
         let founds = &turns[0];
         for (found, _) in &founds[1..] {
-            assert_eq!(found.success, founds[0].0.success, "who leaves changes a fate");
+            assert_eq!(found.success, founds[0].0.success, "an early-exit policy changes an outcome");
         }
         let passes = |way: usize| -> u64 {
             let found: &SuiteOutcome = &founds[way].0;

@@ -37,4 +37,4 @@ pub use layers::{distinct, label, layers};
 pub use step::Step;
 pub use timing::{median, time, time_once};
 pub use values::uniform;
-pub use workload::{Activity, UnknownWorkload, Workload, encoder_config, image_shape};
+pub use workload::{Activity, Workload, encoder_config, image_shape};

@@ -68,7 +68,7 @@ impl Ssl {
         &objective + &(&displacement * self.regularizer.weight())
     }
 
-    /// The images around `x` whose representations the encoder at rest moves furthest.
+    /// The images around `x` whose representations the encoder in eval mode moves furthest.
     fn attacked(&self, x: &Tensor) -> Tensor {
         let frozen = self.encoder.inference();
         let keys: Vec<Key> = (0..x.shape()[0]).map(|image| self.key.fold(self.steps).fold(image)).collect();

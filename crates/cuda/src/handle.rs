@@ -30,7 +30,7 @@ impl Cuda {
 
 /// An open GPU: more than a [`Device`] tells of it.
 #[derive(Clone, Debug)]
-pub struct Gpu(Arc<gpu::Gpu>);
+pub struct Gpu(pub(crate) Arc<gpu::Gpu>);
 
 impl Gpu {
     /// The handle to compute with; all handles share memory and stream.

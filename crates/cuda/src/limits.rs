@@ -80,10 +80,10 @@ fn product(gpu: &Gpu, from: &Block, to: &Block, dtype: DType, arithmetic: Arithm
     };
     let pointers = [from.pointer(), from.pointer(), to.pointer(), 0];
     let guard = gpu.0.stream_guard();
-    let mut lt = gpu.0.cublaslt.lock().expect("no panic while held");
+    let mut cublaslt = gpu.0.cublaslt.lock().expect("no panic while held");
     // SAFETY: SIDE² elements of four bytes fit into the blocks.
-    let queued = unsafe { lt.multiply(&spec, pointers, &gpu.0.stream) };
-    drop(lt);
+    let queued = unsafe { cublaslt.multiply(&spec, pointers, &gpu.0.stream) };
+    drop(cublaslt);
     drop(guard);
     gpu.0.expect("product", queued);
 }

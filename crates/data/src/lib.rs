@@ -57,6 +57,6 @@ pub use acquire::Progress;
 pub use catalog::{Catalog, Check, Verified};
 pub use dataset::{Dataset, Splits};
 pub use error::{Error, Result};
-pub use loader::{Batch, Loader, LoaderConfig, epoch_order, view_key};
+pub use loader::{Batch, Loader, LoaderConfig, view_key};
 pub use manifest::{Entry, Format, Manifest};
 pub use task::{Grouping, Task};

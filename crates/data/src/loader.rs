@@ -17,7 +17,7 @@ use crate::error::{Result, setting};
 
 pub use batch::Batch;
 use worker::Worker;
-pub use worker::{epoch_order, view_key};
+pub use worker::view_key;
 
 /// What a [`Loader`] delivers. Only `threads`, `prefetch` and `bytes` leave the batches as they are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -200,6 +200,7 @@ impl LoaderConfig {
 
 #[cfg(test)]
 mod tests {
+    use super::worker::epoch_order;
     use super::*;
     use crate::augment::{Augmenter, SampledTransform};
     use ndarray::Array4;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// The adjoint of an op: from the gradient of the output to the gradient of each operand, `None`
 /// where it is not needed or zero.
-pub type Vjp = Box<dyn Fn(&Pullback<'_>) -> Vec<Option<Tensor>> + Send + Sync>;
+pub(crate) type Vjp = Box<dyn Fn(&Pullback<'_>) -> Vec<Option<Tensor>> + Send + Sync>;
 
 /// One recorded operation.
 pub struct Node {

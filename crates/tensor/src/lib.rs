@@ -44,7 +44,7 @@ pub use backend::{
 };
 pub use captured::{Captured, CapturedFn};
 pub use cpu::{Arithmetic, Cpu, Limits, cpu};
-pub use graph::{Edge, Node, Vjp, topological_order};
+pub use graph::{Edge, Node, topological_order};
 pub use key::{Key, KeyPart, Stream};
 pub use op::Op;
 pub use ops::BatchNorm;

@@ -12,7 +12,8 @@ use crate::kernels::Element;
 use crate::libraries::cublaslt::Epilogue;
 use crate::ops::layout;
 use crate::ops::matmul::{Gemm, Matrix, gemm};
-use crate::ops::pointwise::{self, size};
+use crate::ops::pointwise;
+use crate::ops::sizes::size;
 use std::sync::Arc;
 use tarrl_tensor::{Array, ConvShape, DType};
 

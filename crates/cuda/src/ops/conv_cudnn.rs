@@ -6,7 +6,7 @@
 //! gradients after, which is little beside the images.
 
 use super::layout;
-use super::pointwise::size;
+use super::sizes::size;
 use crate::driver::{Block, read};
 use crate::gpu::Gpu;
 use crate::libraries::cudnn::Op;

@@ -3,7 +3,7 @@
 use crate::driver::{Block, read};
 use crate::gpu::Gpu;
 use crate::libraries::cublaslt::{Epilogue, MatmulSpec, MatrixLayout};
-use crate::ops::pointwise::size;
+use crate::ops::sizes::size;
 use std::sync::Arc;
 use tarrl_tensor::{Array, DType, Product};
 
@@ -104,11 +104,11 @@ pub(crate) fn gemm(gpu: &Gpu, g: &Gemm<'_>) {
     };
     gpu.expect("matmul", gpu.context.bind_to_thread());
     let guard = gpu.stream_guard();
-    let mut lt = gpu.cublaslt.lock().expect("no panic while held");
+    let mut cublaslt = gpu.cublaslt.lock().expect("no panic while held");
     // SAFETY: the callers of this crate give matrices that lie inside their blocks, and a bias as long as a row.
-    let status = unsafe { lt.multiply(&spec, pointers, &gpu.stream) };
+    let status = unsafe { cublaslt.multiply(&spec, pointers, &gpu.stream) };
     // A panic while it is held would poison it.
-    drop(lt);
+    drop(cublaslt);
     drop(guard);
     gpu.expect("matmul", status);
 }

@@ -13,4 +13,5 @@ pub(crate) mod pointwise;
 pub(crate) mod pool;
 pub(crate) mod random;
 pub(crate) mod reduce;
+pub(crate) mod sizes;
 pub(crate) mod softmax;

@@ -6,7 +6,7 @@ use crate::driver::{Block, read};
 use crate::gpu::Gpu;
 use crate::kernels::Element;
 use crate::launch::{Launch, THREADS};
-use crate::ops::pointwise::{like, size};
+use crate::ops::sizes::{like, size};
 use std::sync::Arc;
 use tarrl_tensor::{Array, BatchNormSaved, Norm};
 

@@ -3,7 +3,7 @@
 use crate::driver::{Block, read};
 use crate::gpu::Gpu;
 use crate::kernels::Element;
-use crate::ops::pointwise::like;
+use crate::ops::sizes::like;
 use std::sync::Arc;
 use tarrl_tensor::extensions::{LarsRatio, ParamUpdate, UpdateRule, UpdatedParam};
 

@@ -4,6 +4,7 @@ use crate::driver::{Block, read};
 use crate::gpu::Gpu;
 use crate::kernels::Element;
 use crate::ops::layout;
+use crate::ops::sizes::{like, size};
 use std::sync::Arc;
 use tarrl_tensor::{Array, Binary, DType, MAX_RANK, Shape, Strided, Unary};
 
@@ -105,21 +106,6 @@ pub(crate) fn cast(gpu: &Arc<Gpu>, x: &Array, to: DType) -> Block {
     let eight = [x.dtype(), to].contains(&DType::Bf16) && [x.dtype(), to].contains(&DType::F32);
     launch.over(if eight { x.len().div_ceil(8) } else { x.len() });
     out
-}
-
-/// Bytes of an element.
-pub(crate) fn size(dtype: DType) -> usize {
-    match dtype {
-        DType::F32 | DType::U32 => 4,
-        DType::F64 => 8,
-        DType::Bf16 => 2,
-    }
-}
-
-/// Memory for an array of the same shape and type.
-#[track_caller]
-pub(crate) fn like(gpu: &Arc<Gpu>, op: &str, x: &Array) -> Block {
-    gpu.block(op, x.len() * size(x.dtype()))
 }
 
 /// An operand of a binary function, spread out if its pattern of repetition is not one that the kernels know.

@@ -3,7 +3,7 @@
 use crate::driver::Block;
 use crate::gpu::Gpu;
 use crate::kernels::Element;
-use crate::ops::pointwise::size;
+use crate::ops::sizes::size;
 use std::sync::Arc;
 use tarrl_tensor::{DType, Key, Random};
 

@@ -4,7 +4,7 @@ use crate::driver::{Block, read};
 use crate::gpu::Gpu;
 use crate::kernels::Element;
 use crate::launch::THREADS;
-use crate::ops::pointwise::size;
+use crate::ops::sizes::size;
 use std::sync::Arc;
 use tarrl_tensor::{Array, Extreme, Split};
 

@@ -3,8 +3,8 @@
 use crate::driver::{Block, read};
 use crate::gpu::Gpu;
 use crate::kernels::Element;
-use crate::ops::pointwise::{like, size};
 use crate::ops::reduce::line;
+use crate::ops::sizes::{like, size};
 use std::sync::Arc;
 use tarrl_tensor::Array;
 

@@ -18,7 +18,7 @@ pub fn view_key(key: Key, (epoch, index, view): (usize, usize, usize)) -> Key {
 }
 
 /// The order of the `n` images in one epoch.
-pub fn epoch_order(n: usize, epoch: usize, key: Key) -> Vec<usize> {
+pub(super) fn epoch_order(n: usize, epoch: usize, key: Key) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     key.fold("order").fold(epoch).stream().shuffle(&mut order);
     order

@@ -30,7 +30,7 @@ impl Tensor {
 
 impl Tensor {
     /// [`conv2d`](Tensor::conv2d) plus `bias` `(c_out)`, plus `skip` of the result's shape if there is one, then ReLU if
-    /// asked: the end of a unit or of a residual block at rest, which a GPU computes without writing what is in between.
+    /// asked: the end of a unit or of a residual block in eval mode, which a GPU computes without writing what is in between.
     /// The bias is of the type [`DType::wide`](crate::DType::wide).
     #[track_caller]
     pub fn conv2d_bias(

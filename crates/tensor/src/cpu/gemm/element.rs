@@ -1,5 +1,5 @@
 //! Scalar types of the matrix kernels: f32 and f64.
-use super::kernel::{self, Block};
+use super::kernel::{Block, multiply_f32, multiply_f64};
 use crate::cpu::memory::Pooled;
 use std::ops::{Add, AddAssign, Mul};
 
@@ -18,7 +18,7 @@ impl Element for f32 {
     const LANES: usize = 16;
 
     fn multiply(block: &Block<'_, f32>, c: &mut [f32]) {
-        kernel::multiply_f32(block, c);
+        multiply_f32(block, c);
     }
 }
 
@@ -26,6 +26,6 @@ impl Element for f64 {
     const LANES: usize = 8;
 
     fn multiply(block: &Block<'_, f64>, c: &mut [f64]) {
-        kernel::multiply_f64(block, c);
+        multiply_f64(block, c);
     }
 }
