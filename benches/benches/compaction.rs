@@ -156,9 +156,9 @@ impl Target {
     }
 
     /// What AutoAttack finds, and in how many seconds.
-    fn attack(&self, epsilon: f64, leave: EarlyExit) -> (SuiteOutcome, f64) {
+    fn attack(&self, epsilon: f64, early_exit: EarlyExit) -> (SuiteOutcome, f64) {
         let logits = |u: &Tensor| self.logits(u);
-        let run = RunConfig { leave, ..RunConfig::default() };
+        let run = RunConfig { early_exit, ..RunConfig::default() };
         let config = AutoAttack { run, ..AutoAttack::default() };
         let keys: Vec<Key> = (0..IMAGES).map(|image| Key::new(4).fold(image)).collect();
         let clock = Instant::now();

@@ -1,7 +1,9 @@
 //! A step of an attack allocates no memory for values after warm-up, whatever the norm.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+#[path = "../../tensor/tests/counting_allocator/mod.rs"]
+mod counting_allocator;
+
+use counting_allocator::{CountingAllocator, large_allocations};
 use tarrl_attacks::{
     AutoAttack, CarliniWagner, CarliniWagnerRun, Classifier, DeepFool, DeepFoolRun, LabelLoss, Limits, Norm,
     Pgd, PgdRun, Problem, RunConfig, SuiteRun, Threat, classify,
@@ -12,28 +14,8 @@ use tarrl_tensor::{DType, Key, Random, Tensor, cpu};
 /// logits, indices and nodes of the graph are.
 const LARGE: usize = 32 * 1024;
 
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if layout.size() >= LARGE {
-            COUNT.fetch_add(1, Ordering::SeqCst);
-        }
-        // SAFETY: the caller's obligations are the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator<LARGE> = CountingAllocator;
 
 /// Large allocations in some steps after some others.
 #[track_caller]
@@ -41,13 +23,13 @@ fn count(warm_up: usize, steps: usize, step: &mut dyn FnMut() -> bool) -> usize 
     for _ in 0..warm_up {
         assert!(step(), "the attack is over before it is warm");
     }
-    let before = COUNT.load(Ordering::SeqCst);
+    let before = large_allocations();
     // The memory of the device, from which all tensors come.
     assert!(before > 0, "the counter sees nothing");
     for _ in 0..steps {
         assert!(step(), "the attack is over before it is measured");
     }
-    COUNT.load(Ordering::SeqCst) - before
+    large_allocations() - before
 }
 
 /// One test: the counter sees all threads.
@@ -58,14 +40,14 @@ fn a_step_allocates_nothing_large_after_warm_up() {
     suites();
 }
 
-/// Logits that no input in the box turns round, so that nobody leaves.
-fn steadfast<'a>(w: &'a Tensor) -> impl Fn(&Tensor) -> Tensor + 'a {
+/// Logits whose order no input in the box changes, so that no sample leaves.
+fn constant_order<'a>(w: &'a Tensor) -> impl Fn(&Tensor) -> Tensor + 'a {
     let lead: Vec<f32> = (0..10).map(|class| if class == 0 { 1e4 } else { -(class as f32) }).collect();
     let lead = Tensor::new(&cpu(), [1, 10], &lead);
     move |u| &u.matmul(w) + &lead
 }
 
-fn world() -> (Tensor, Tensor, Vec<Key>) {
+fn inputs_and_weights() -> (Tensor, Tensor, Vec<Key>) {
     let (n, d) = (64usize, 1024usize);
     let keys: Vec<Key> = (0..n).map(|i| Key::new(1).fold(i)).collect();
     let rows: Vec<Key> = (0..d).map(|i| Key::new(2).fold(i)).collect();
@@ -74,8 +56,8 @@ fn world() -> (Tensor, Tensor, Vec<Key>) {
 }
 
 fn nearest_mistakes() {
-    let (x, w, keys) = world();
-    let logits = steadfast(&w);
+    let (x, w, keys) = inputs_and_weights();
+    let logits = constant_order(&w);
     let labels = [0; 64];
     let target = Classifier { logits: &logits, labels: &labels };
     let ball = Threat::l2(1.0).around(&x);
@@ -95,20 +77,20 @@ fn nearest_mistakes() {
     }
 }
 
-/// Logits that no input in the balls of [`suites`] turns round, though some in the box do. A suite looks at no point
-/// twice, so that a step that leads nowhere takes no round. Here steps lead somewhere: the cross-entropy has a
+/// Logits whose order no input in the balls of [`suites`] changes, though some in the box do. A suite evaluates no point
+/// twice, so that a step that does not move takes no round. Here steps move: the cross-entropy has a
 /// slope, the best value of a coordinate near a half is at the kink and in no corner, and FAB reaches
-/// the boundaries that it walks to.
-fn firm<'a>(w: &'a Tensor) -> impl Fn(&Tensor) -> Tensor + 'a {
+/// the boundaries that it steps to.
+fn robust_logits<'a>(w: &'a Tensor) -> impl Fn(&Tensor) -> Tensor + 'a {
     let lead: Vec<f32> = (0..10).map(|class| if class == 0 { 10.0 } else { 0.0 }).collect();
     let lead = Tensor::new(&cpu(), [1, 10], &lead);
     move |u| &u.add_scalar(-0.5).abs().matmul(w).mul_scalar(0.1) + &lead
 }
 
-/// Every attack of the suite for itself.
+/// Every attack of the suite on its own.
 fn suites() {
-    let (x, w, keys) = world();
-    let logits = firm(&w);
+    let (x, w, keys) = inputs_and_weights();
+    let logits = robust_logits(&w);
     for (norm, epsilon) in [(Norm::Linf, 0.01), (Norm::L2, 0.2), (Norm::L1, 2.0)] {
         for part in AutoAttack::default().parts(norm) {
             let name = part.name();
@@ -122,7 +104,7 @@ fn suites() {
 }
 
 fn projected_gradients() {
-    let (x, w, keys) = world();
+    let (x, w, keys) = inputs_and_weights();
     let labels: Vec<u32> = x.matmul(&w).argmax(1).to_vec();
     let logits = |u: &Tensor| u.matmul(&w);
     let evaluate = classify(&logits, &labels, LabelLoss::CrossEntropy);

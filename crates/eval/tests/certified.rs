@@ -2,7 +2,7 @@
 //! that certificates know, without labels and through a head.
 
 use std::sync::OnceLock;
-use tarrl_attacks::represent::{Distance, away};
+use tarrl_attacks::representation::{Distance, away};
 use tarrl_attacks::{
     Apgd, AutoAttack, Evaluation, LabelLoss, Limits, Norm, Pgd, Problem, Query, Start, Threat, apgd,
     attack_classifier, auto_attack, pgd,

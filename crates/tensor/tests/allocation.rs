@@ -1,43 +1,16 @@
 //! A training step allocates no memory for values after warm-up: everything comes back from the pool.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod counting_allocator;
+
+use counting_allocator::{CountingAllocator, large_allocations};
 use tarrl_tensor::{Array, Conv, Cpu, Key, Norm, Random, Tensor, grad};
 
 /// Allocations of at least this many bytes are counted. Nodes, shapes and closures of the graph are
 /// smaller; every activation and gradient of the step below is larger.
 const LARGE: usize = 16 * 1024;
 
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if layout.size() >= LARGE {
-            COUNT.fetch_add(1, Ordering::SeqCst);
-        }
-        // SAFETY: the caller's obligations are the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if layout.size() >= LARGE {
-            COUNT.fetch_add(1, Ordering::SeqCst);
-        }
-        // SAFETY: the caller's obligations are the system allocator's.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator<LARGE> = CountingAllocator;
 
 #[test]
 fn a_step_allocates_nothing_large_after_warm_up() {
@@ -69,17 +42,13 @@ fn a_step_allocates_nothing_large_after_warm_up() {
         };
         let first = step();
         step();
-        let before = COUNT.load(Ordering::SeqCst);
+        let before = large_allocations();
         assert!(before > 1, "the counter sees nothing"); // the slabs of memory
         let mut last = first;
         for _ in 0..3 {
             last = step();
         }
-        assert_eq!(
-            COUNT.load(Ordering::SeqCst) - before,
-            0,
-            "large allocations in three steps, {threads} threads"
-        );
+        assert_eq!(large_allocations() - before, 0, "large allocations in three steps, {threads} threads");
         assert!(last < first, "the step does not learn: {first} to {last}");
     }
 }

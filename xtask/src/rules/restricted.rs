@@ -21,7 +21,7 @@ const RULES: &[Rule] = &[
             source.krate == "cuda"
                 || source.path.starts_with("crates/tensor/src/cpu")
                 // A counting allocator cannot be written without.
-                || ["tensor", "attacks"].iter().any(|name| source.path == format!("crates/{name}/tests/allocation.rs"))
+                || source.path == "crates/tensor/tests/counting_allocator/mod.rs"
         },
         tests_too: true,
         reason: "is for the kernels of the CPU backend and for cuda alone; find a safe form, or move it there",

@@ -1,8 +1,8 @@
 //! Points never leave the ball or the box, not by a rounding error.
 
-use super::exact::leaves;
+use super::exact_sums::leaves;
 use super::{keys, normal, unit};
-use crate::round::{Real, above, below};
+use crate::threat::directed_rounding::{Real, above, below};
 use crate::{Norm, Pgd, Start, Threat, pgd};
 use proptest::prelude::*;
 use tarrl_tensor::{DType, Key, Tensor, cpu};
@@ -120,16 +120,16 @@ proptest! {
         let (n, d) = (8, 24);
         let x = gray(seed, n, d, dtype);
         let w = normal(seed ^ 1, d, 1, dtype);
-        let looked = std::cell::RefCell::new(Vec::new());
+        let evaluated = std::cell::RefCell::new(Vec::new());
         let objective = |u: &Tensor, rows: &[usize]| {
-            looked.borrow_mut().push(u.detach());
+            evaluated.borrow_mut().push(u.detach());
             u.matmul(&w).reshape([rows.len()])
         };
         let start = if clean { Start::Clean } else { Start::Random };
         let config = Pgd { steps: 3, step_size: 0.7 * threat.epsilon, restarts: 2, start, ..Pgd::default() };
         let found = pgd(&x, &objective, &threat, &config, &keys(seed, n));
         check(&x, &found.best, &threat)?;
-        for point in looked.borrow().iter() {
+        for point in evaluated.borrow().iter() {
             check(&x, point, &threat)?;
         }
         if threat.epsilon == 0.0 {

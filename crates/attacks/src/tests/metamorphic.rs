@@ -175,8 +175,8 @@ fn momentum_and_half_steps_are_their_formulas() {
     assert!(close(&visited[1], &(&half + &slope(&half).sign().mul_scalar(epsilon / 2.0))));
 }
 
-/// With levels, every point that is looked at and returned can be written in 8 bits, and small
-/// steps are not lost: the iterate moves between the levels, only the looks are snapped.
+/// With levels, every point that is evaluated and returned can be written in 8 bits, and small
+/// steps are not lost: the iterate moves between the levels, only evaluated points are quantized.
 #[test]
 fn attacks_on_levels_return_levels() {
     let (n, d) = (6, 9);

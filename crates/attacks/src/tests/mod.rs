@@ -1,18 +1,18 @@
 //! Tests of the attacks as a whole; those of one file stand in it.
 
+mod accounting;
 mod closed_forms;
-mod engine;
 mod eot;
-mod exact;
+mod exact_sums;
 mod feasible;
+mod gradient_masking;
 mod invariance;
 mod losses;
-mod masking;
 mod metamorphic;
-mod minimal;
-mod nearest;
-mod represent;
-mod resume;
+mod minimal_norm;
+mod minimal_norm_resume;
+mod pgd_resume;
+mod representation;
 
 use tarrl_tensor::{DType, Key, Random, Tensor, cpu};
 

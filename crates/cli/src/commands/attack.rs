@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn senseless_values_are_refused_with_a_remedy() {
-        assert!("l3".parse::<Norm>().unwrap_err().contains("linf, l2, l1"));
+        assert!("l3".parse::<Norm>().unwrap_err().to_string().contains("linf, l2, l1"));
         assert!(epsilon("-1/255").unwrap_err().contains("not negative"));
         assert!(epsilon("8 of 255").unwrap_err().contains("8/255"));
     }

@@ -2,8 +2,10 @@
 
 use anyhow::bail;
 use serde_json::{Value, json};
-use tarrl_attacks::masking::{Finding, Sign, dead_gradient, square_wins};
-use tarrl_attacks::{Classifier, Examination, Flags, Pgd, Threat, examine};
+use tarrl_attacks::diagnostics::{
+    Finding, GradientMaskingChecks, Sign, dead_gradient, gradient_masking_checks, square_wins,
+};
+use tarrl_attacks::{Classifier, Flags, Pgd, Threat};
 
 use super::outcome::ImageOutcome;
 use super::plan::Plan;
@@ -14,7 +16,7 @@ pub(super) struct Findings {
     /// In the attack itself.
     attack: Vec<Finding>,
     /// By further attacks, with what they were.
-    examination: Option<(Examination, Vec<Finding>)>,
+    examination: Option<(GradientMaskingChecks, Vec<Finding>)>,
     /// Whether an image is left; an accuracy of zero cannot be too high.
     any_left: bool,
 }
@@ -42,7 +44,7 @@ impl Findings {
         let config = examination(threat, target.batch);
         let logits = |u: &tarrl_tensor::Tensor| target.logits(u);
         let classifier = Classifier { logits: &logits, labels: target.labels };
-        let found = examine(classifier, target.ball.center(), threat, &config, target.keys);
+        let found = gradient_masking_checks(classifier, target.ball.center(), threat, &config, target.keys);
         self.examination = Some((config, found));
     }
 
@@ -115,8 +117,8 @@ pub(super) fn check(plan: &Plan, epsilon: f64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn examination(threat: &Threat, batch: usize) -> Examination {
-    Examination { pgd: Pgd::usual(threat, 20), batch, ..Examination::default() }
+fn examination(threat: &Threat, batch: usize) -> GradientMaskingChecks {
+    GradientMaskingChecks { pgd: Pgd::usual(threat, 20), batch, ..GradientMaskingChecks::default() }
 }
 
 fn name(sign: Sign) -> String {

@@ -1,6 +1,6 @@
 //! Goals of attacks on representations, which use no label.
 
-use tarrl_attacks::represent::{Distance, away, instance_wise, towards};
+use tarrl_attacks::representation::{Distance, away, instance_wise, towards};
 use tarrl_tensor::Tensor;
 
 /// The temperature of the contrastive loss (Kim et al. 2020).

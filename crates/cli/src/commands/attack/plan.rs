@@ -2,7 +2,7 @@
 
 use super::goal::Goal;
 use clap::ValueEnum;
-use tarrl_attacks::represent::Distance;
+use tarrl_attacks::representation::Distance;
 use tarrl_attacks::{
     Apgd, AttackSpec, AutoAttack, CarliniWagner, DeepFool, Fab, HopSkipJump, LabelLoss, Norm, Pgd, RunConfig,
     Square, Threat, Version,

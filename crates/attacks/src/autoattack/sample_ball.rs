@@ -1,0 +1,132 @@
+//! The ball of one sample on the host, in which the attacks of the suite step.
+
+use crate::threat::ball::project_point;
+use crate::threat::directed_rounding::{above, below, ceiling, floor};
+use crate::threat::projection::{Room, surely_inside};
+use crate::threat::{Norm, Threat};
+
+/// One sample's ball, cut with the box. Coordinates are f32.
+#[derive(Clone, Debug)]
+pub(crate) struct SampleBall {
+    pub(crate) norm: Norm,
+    /// ε.
+    pub(crate) epsilon: f64,
+    /// The sample.
+    pub(crate) x: Vec<f32>,
+    /// The same in f64, for projection.
+    wide: Vec<f64>,
+    /// The box.
+    lo: f32,
+    hi: f32,
+    /// The least and largest value of each coordinate in the cube; empty for other norms.
+    cube: Vec<(f32, f32)>,
+}
+
+impl SampleBall {
+    /// The ball of `threat` with its own radius around `x`, which lies in the box.
+    pub(crate) fn new(threat: &Threat, epsilon: f64, x: &[f32]) -> Self {
+        let (lo, hi) = threat.bounds.unwrap_or((f64::MIN, f64::MAX));
+        let (lo, hi) = (ceiling::<f32>(lo), floor::<f32>(hi));
+        let range = |&x: &f32| (below(x, epsilon).max(lo), above(x, epsilon).min(hi));
+        let cube = if threat.norm == Norm::Linf { x.iter().map(range).collect() } else { Vec::new() };
+        let wide = x.iter().map(|&v| f64::from(v)).collect();
+        SampleBall { norm: threat.norm, epsilon, x: x.to_vec(), wide, lo, hi, cube }
+    }
+
+    /// The number of coordinates.
+    pub(crate) fn width(&self) -> usize {
+        self.x.len()
+    }
+
+    /// The least and largest value of any coordinate.
+    pub(crate) fn bounds(&self) -> (f32, f32) {
+        (self.lo, self.hi)
+    }
+
+    /// Brings `u` into the ball and the box, inside in exact arithmetic.
+    pub(crate) fn project(&self, u: &mut [f32]) {
+        self.project_within(u, self.epsilon);
+    }
+
+    /// The same for another radius; for l-infinity the radius is always ε.
+    pub(crate) fn project_within(&self, u: &mut [f32], radius: f64) {
+        if self.norm == Norm::Linf {
+            u.iter_mut().zip(&self.cube).for_each(|(u, &(lo, hi))| *u = u.max(lo).min(hi));
+        } else {
+            let room = Room { x: &self.wide, lo: self.lo.into(), hi: self.hi.into() };
+            project_point(self.norm, u, room, radius, &mut Default::default());
+        }
+    }
+
+    /// Clamps `u` into the box alone.
+    pub(crate) fn clamp(&self, u: &mut [f32]) {
+        u.iter_mut().for_each(|u| *u = u.max(self.lo).min(self.hi));
+    }
+
+    /// Whether `u` lies in ball and box, in exact arithmetic.
+    pub(crate) fn contains(&self, u: &[f32]) -> bool {
+        if self.norm == Norm::Linf {
+            return u.iter().zip(&self.cube).all(|(u, (lo, hi))| lo <= u && u <= hi);
+        }
+        let moved: Vec<f64> = self.displacement(u).collect();
+        u.iter().all(|u| (self.lo..=self.hi).contains(u)) && surely_inside(self.norm, &moved, self.epsilon)
+    }
+
+    /// ‖u − x‖ in f64.
+    pub(crate) fn distance(&self, u: &[f32]) -> f64 {
+        self.norm.length(self.displacement(u))
+    }
+
+    /// The number of coordinates that differ from the sample's.
+    pub(crate) fn moved(&self, u: &[f32]) -> usize {
+        u.iter().zip(&self.x).filter(|(u, x)| u != x).count()
+    }
+
+    /// u − x in f64.
+    pub(crate) fn displacement(&self, u: &[f32]) -> impl Iterator<Item = f64> {
+        u.iter().zip(&self.wide).map(|(&u, x)| f64::from(u) - x)
+    }
+
+    /// A point at distance ε from random numbers, one for each coordinate: uniform in [−1, 1) for
+    /// l-infinity, scaled to the largest of `radius`; normal for l2, scaled to the length `radius`; normal
+    /// for l1, projected (Croce & Hein 2020, 2021). Projected then.
+    pub(crate) fn start(&self, noise: &[f64], radius: f64) -> Vec<f32> {
+        let size = match self.norm {
+            Norm::Linf | Norm::L2 => self.norm.length(noise.iter().copied()),
+            Norm::L1 | Norm::L0 => radius,
+        };
+        let scale = if size > 0.0 { radius / size } else { 0.0 };
+        let scale = if self.norm == Norm::L1 { 1.0 } else { scale };
+        let mut u: Vec<f32> = self.wide.iter().zip(noise).map(|(x, t)| (x + scale * t) as f32).collect();
+        self.project_within(&mut u, radius);
+        u
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tarrl_tensor::{Tensor, cpu};
+
+    proptest! {
+        /// The ball of a sample alone is that of the batch, to the bit, and holds what it projects.
+        #[test]
+        fn one_sample_projects_to_the_bits_of_the_batch(
+            x in proptest::collection::vec(0.0f32..1.0, 6),
+            moved in proptest::collection::vec(-0.5f32..1.5, 6),
+            epsilon in 0.01f64..0.8,
+            norm in proptest::sample::select(vec![Norm::Linf, Norm::L2, Norm::L1]),
+        ) {
+            let threat = Threat::new(norm, epsilon);
+            let sample_ball = SampleBall::new(&threat, epsilon, &x);
+            let mut u = moved.clone();
+            sample_ball.project(&mut u);
+            let ball = threat.around(&Tensor::new(&cpu(), [1, 6], &x));
+            let expected = ball.project(&Tensor::new(&cpu(), [1, 6], &moved)).to_vec::<f32>();
+            prop_assert_eq!(&u, &expected);
+            prop_assert!(sample_ball.contains(&u));
+            prop_assert!(sample_ball.distance(&u) <= epsilon);
+        }
+    }
+}

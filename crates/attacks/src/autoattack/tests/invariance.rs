@@ -1,0 +1,140 @@
+//! What must not change a result.
+
+use super::{NORMS, Network, samples, threat};
+use crate::autoattack::{AutoAttack, Mode, RunConfig, SuiteOutcome, SuiteRun, SuiteState, Version};
+use crate::driver::EarlyExit;
+use crate::threat::rows::row_index;
+use crate::threat::{Norm, Threat};
+use tarrl_tensor::{Key, Tensor};
+
+const SMALL: AutoAttack = AutoAttack {
+    version: Version::Standard,
+    mode: Mode::Reference,
+    steps: 12,
+    queries: 25,
+    run: RunConfig { batch: 256, early_exit: EarlyExit::AtOnce, draws: 1, budget: None },
+};
+
+fn run(
+    network: &Network,
+    config: &AutoAttack,
+    threat: &Threat,
+    (x, labels, keys): &(Tensor, Vec<u32>, Vec<Key>),
+) -> SuiteOutcome {
+    super::super::auto_attack(&|u| network.logits(u), x, labels, threat, config, keys)
+}
+
+#[track_caller]
+fn same(a: &SuiteOutcome, b: &SuiteOutcome, order: &[usize]) {
+    let rows = |found: &SuiteOutcome, i: usize| found.adversarial.slice(0, i, 1).to_vec::<f32>();
+    for (i, &j) in order.iter().enumerate() {
+        assert_eq!(rows(a, i), rows(b, j), "sample {j}");
+        assert_eq!((a.success[i], a.margin[i].to_bits()), (b.success[j], b.margin[j].to_bits()));
+        assert_eq!((a.forward[i], a.backward[i], &a.origin[i]), (b.forward[j], b.backward[j], &b.origin[j]));
+    }
+}
+
+#[test]
+fn batch_size_and_order() {
+    let network = Network::new(5);
+    let all = samples(&network, 10);
+    let order = [3usize, 9, 0, 7, 1, 2, 8, 4, 6, 5];
+    let moved = (
+        all.0.gather(0, &row_index(&all.0, &order)),
+        order.iter().map(|&i| all.1[i]).collect(),
+        order.iter().map(|&i| all.2[i]).collect(),
+    );
+    for norm in NORMS {
+        for version in [Version::Standard, Version::Plus, Version::Rand] {
+            let mut config = AutoAttack { version, ..SMALL };
+            config.run.draws = if version == Version::Rand { 3 } else { 1 };
+            let whole = run(&network, &config, &threat(norm), &all);
+            let piecewise = AutoAttack { run: RunConfig { batch: 3, ..config.run }, ..config };
+            same(&run(&network, &piecewise, &threat(norm), &moved), &whole, &order);
+        }
+    }
+}
+
+/// Interrupted after any round, written as JSON and read again, with batches of another size.
+#[test]
+fn a_resumed_run_ends_with_the_same_bits() {
+    let network = Network::new(4);
+    let (x, labels, keys) = samples(&network, 8);
+    let logits = |u: &Tensor, _: crate::Query<'_>| network.logits(u);
+    for norm in NORMS {
+        let ball = threat(norm).around(&x);
+        let parts = AutoAttack { version: Version::Plus, ..SMALL }.parts(norm);
+        let begin = || SuiteRun::new(ball.clone(), &labels, &keys, parts.clone(), SMALL.run);
+        let mut straight = begin();
+        while straight.round(&logits) {}
+        let mut broken = begin();
+        let small = RunConfig { batch: 2, ..SMALL.run };
+        let mut rounds = 0;
+        while broken.round(&logits) {
+            rounds += 1;
+            if rounds % 5 == 1 {
+                let text = serde_json::to_string(&broken.state()).unwrap();
+                let state: SuiteState = serde_json::from_str(&text).unwrap();
+                broken =
+                    SuiteRun::resume(ball.clone(), &labels, &keys, parts.clone(), small, &state).unwrap();
+            }
+        }
+        assert!(rounds > 50, "{norm}: {rounds} rounds");
+        assert_eq!(broken.progress().finished, 8);
+        same(&broken.finish(), &straight.finish(), &[0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+}
+
+#[test]
+fn a_state_of_something_else_is_refused() {
+    let network = Network::new(4);
+    let (x, labels, keys) = samples(&network, 2);
+    let ball = |epsilon| Threat::linf(epsilon).around(&x);
+    let parts = |steps| AutoAttack { steps, ..SMALL }.parts(Norm::Linf);
+    let state = SuiteRun::new(ball(0.1), &labels, &keys, parts(5), SMALL.run).state();
+    let resume =
+        |epsilon, steps| SuiteRun::resume(ball(epsilon), &labels, &keys, parts(steps), SMALL.run, &state);
+    assert!(resume(0.1, 5).is_ok());
+    let why = |refused: Result<SuiteRun, crate::StateError>| refused.err().unwrap().to_string();
+    assert!(why(resume(0.2, 5)).contains("another problem"));
+    assert!(why(resume(0.1, 6)).contains("same configuration"));
+}
+
+/// The difference of logits ratio does not change under z → 4z + 8, so neither does its ascent. The floor of
+/// its denominator, 1e-12, moves values by about as much.
+#[test]
+fn dlr_knows_no_scale() {
+    let network = Network::new(4);
+    let (x, labels, keys) = samples(&network, 8);
+    let config = crate::Apgd { steps: 30, ..crate::Apgd::default() };
+    for norm in NORMS {
+        let attack = |scale: f64, shift: f64| {
+            let parts = vec![crate::AttackSpec::Apgd { loss: crate::LabelLoss::Dlr, config }];
+            let mut run = SuiteRun::new(threat(norm).around(&x), &labels, &keys, parts, RunConfig::default());
+            while run.round(&|u, _| network.logits(u).mul_scalar(scale).add_scalar(shift)) {}
+            run.finish()
+        };
+        let (plain, scaled) = (attack(1.0, 0.0), attack(4.0, 8.0));
+        assert_eq!(plain.success, scaled.success);
+        assert_eq!(plain.origin, scaled.origin);
+    }
+}
+
+/// Nothing can move; every ball contains the smaller ones; more starts lose nothing.
+#[test]
+fn monotone() {
+    let network = Network::new(4);
+    let all = samples(&network, 12);
+    for norm in NORMS {
+        let still = run(&network, &SMALL, &Threat::new(norm, 0.0), &all);
+        assert!(still.success.iter().all(|&s| !s));
+        assert_eq!(still.adversarial.to_vec::<f32>(), all.0.to_vec::<f32>());
+        let fallen = |factor: f64| {
+            let threat = Threat::new(norm, factor * threat(norm).epsilon);
+            run(&network, &AutoAttack { steps: 30, ..SMALL }, &threat, &all).success
+        };
+        let (small, large, all_of_it) = (fallen(0.5), fallen(1.5), fallen(20.0));
+        assert!(small.iter().zip(&large).all(|(a, b)| a <= b), "{norm}: {small:?} {large:?}");
+        assert!(small.contains(&false) && all_of_it.iter().all(|&s| s));
+    }
+}

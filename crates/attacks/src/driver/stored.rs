@@ -1,0 +1,148 @@
+//! Stored attacks: everything that a run needs to be resumed later and to end with the same bits.
+//!
+//! Numbers are stored as their bits, so that any format keeps them, NaN and infinities included.
+
+use crate::driver::bits;
+use crate::driver::outcome::{AttackStatus, Closest, Flags, Origin, Outcome, Stage};
+use serde::{Deserialize, Serialize};
+use std::fmt::Debug;
+use tarrl_tensor::{DType, Device, Tensor};
+
+/// Why an attack cannot be resumed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// The state is of other samples, radii, keys or limits.
+    #[error(
+        "attack state: it was taken of another problem; resume with the inputs, radii, keys and limits of the \
+         interrupted run, or start anew"
+    )]
+    OtherProblem,
+    /// The state is of the same attack with another configuration.
+    #[error("attack state: it was taken of {found}, this is {wanted}; resume with the same configuration")]
+    OtherConfig {
+        /// What the state says.
+        found: String,
+        /// What was asked for.
+        wanted: String,
+    },
+}
+
+/// A constant tensor of floating point numbers as bits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    shape: Vec<usize>,
+    bits: Bits,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Bits {
+    F32(Vec<u32>),
+    F64(Vec<u64>),
+}
+
+impl Stored {
+    /// The values of `x`.
+    pub fn of(x: &Tensor) -> Self {
+        let bits = match x.dtype() {
+            DType::F64 => Bits::F64(x.to_vec::<f64>().iter().map(|v| v.to_bits()).collect()),
+            _ => Bits::F32(x.to_vec::<f32>().iter().map(|v| v.to_bits()).collect()),
+        };
+        Stored { shape: x.shape().to_vec(), bits }
+    }
+
+    /// The tensor again.
+    ///
+    /// # Panics
+    /// If the shape does not fit the values, as in no state that this crate wrote.
+    pub fn on(&self, device: &Device) -> Tensor {
+        let shape = &self.shape[..];
+        match &self.bits {
+            Bits::F32(v) => {
+                Tensor::new(device, shape, &v.iter().map(|&v| f32::from_bits(v)).collect::<Vec<_>>())
+            }
+            Bits::F64(v) => {
+                Tensor::new(device, shape, &v.iter().map(|&v| f64::from_bits(v)).collect::<Vec<_>>())
+            }
+        }
+    }
+}
+
+/// An [`AttackDriver`](crate::AttackDriver) stored: the active samples, what was found, what it cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DriverState {
+    /// The fingerprint of the problem.
+    pub(crate) problem: u64,
+    pub(crate) active: Vec<usize>,
+    pub(crate) stage: Stage,
+    pub(crate) outcome: StoredOutcome,
+}
+
+/// An [`Outcome`] stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StoredOutcome {
+    best: Stored,
+    #[serde(with = "bits")]
+    value: Vec<f64>,
+    closest: Option<StoredClosest>,
+    origin: Vec<Option<Origin>>,
+    forward: Vec<u32>,
+    backward: Vec<u32>,
+    flags: Vec<Flags>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct StoredClosest {
+    point: Stored,
+    success: Vec<bool>,
+    #[serde(with = "bits")]
+    margin: Vec<f64>,
+}
+
+impl StoredOutcome {
+    /// The facts of `found`.
+    pub(crate) fn of(found: &Outcome) -> Self {
+        let closest = found.closest.as_ref().map(|closest| StoredClosest {
+            point: Stored::of(&closest.point),
+            success: closest.verdict.iter().map(|v| v.success).collect(),
+            margin: closest.verdict.iter().map(|v| v.margin).collect(),
+        });
+        StoredOutcome {
+            best: Stored::of(&found.best),
+            value: found.value.clone(),
+            closest,
+            origin: found.origin.clone(),
+            forward: found.forward.clone(),
+            backward: found.backward.clone(),
+            flags: found.flags.clone(),
+        }
+    }
+
+    /// The outcome again.
+    pub(crate) fn on(&self, device: &Device) -> Outcome {
+        let closest = self.closest.as_ref().map(|closest| {
+            let verdicts = closest.success.iter().zip(&closest.margin);
+            Closest {
+                point: closest.point.on(device),
+                verdict: verdicts.map(|(&success, &margin)| AttackStatus { success, margin }).collect(),
+            }
+        });
+        Outcome {
+            best: self.best.on(device),
+            value: self.value.clone(),
+            closest,
+            origin: self.origin.clone(),
+            forward: self.forward.clone(),
+            backward: self.backward.clone(),
+            flags: self.flags.clone(),
+        }
+    }
+}
+
+/// An error unless the configuration of a state is the one of the run.
+pub(crate) fn same_config<T: PartialEq + Debug>(found: &T, wanted: &T) -> Result<(), StateError> {
+    if found == wanted {
+        return Ok(());
+    }
+    Err(StateError::OtherConfig { found: format!("{found:?}"), wanted: format!("{wanted:?}") })
+}
