@@ -6,8 +6,9 @@
 #   than ten classes 10 becomes 2, 11 becomes 3, and 2 becomes 4: a head trained
 #   on the encoded labels and judged on the original ones is wrong on all classes
 #   but 0 and 1. (Labels 1 to 10, as SVHN has them, become 0, 2, ..., 9, 1.)
-# TARRL: a reader of tables takes whole numbers as they are, never by the order
-#   of their text, and prints the names it found beside the numbers.
+# TARRL: a reader of tables should take whole numbers as they are, never by
+#   the order of their text, and print the names that it found beside the
+#   numbers.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'datasets==5.2.0' 'pillow==13.0.0' 'numpy==2.4.6'

@@ -7,8 +7,8 @@
 #   features, bounds or radii lose eight digits. A column of whole numbers with
 #   one gap comes back as float32, in which indices above 16,777,216 are other
 #   indices. The stored values are right: without a format they come back whole.
-# TARRL: it does not read its numbers through this format; a table that is
-#   compared with one of ours to more than seven digits is read without a format.
+# TARRL: a table that is compared with ours to more than seven digits should
+#   be read without a format.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'datasets==5.2.0' 'pillow==13.0.0' 'numpy==2.4.6'

@@ -8,9 +8,9 @@
 #   strongly regularized encoder has, every cosine comes out a hundred times too
 #   small; below that all similarities look like none. PyTorch and the default
 #   exporter have the cosine.
-# TARRL: a reader of ONNX takes the file's Max or Clip literally, so it agrees
-#   with the file and not with the PyTorch module; our normalization divides each
-#   representation by its own length first.
+# TARRL: a reader of ONNX should take the Max or Clip of the file literally,
+#   and so agree with the file and not with the PyTorch module; its own
+#   normalization divides each representation by its own length.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'onnx==1.23.2' 'onnxscript==0.7.2' 'onnxruntime==1.32.0' 'numpy==2.4.6'

@@ -5,7 +5,7 @@
 # Behavior: the image is enlarged to 36 by 36 and its middle cropped, because
 #   crop_pct is 0.875 at any size. Almost every pixel changes and the outermost
 #   two are gone; noise of 8 levels, independent in each pixel, arrives with
-#   two thirds of its size. So an accuracy under corruptions or
+#   little more than half of its size. So an accuracy under corruptions or
 #   under images attacked elsewhere is not that of the images. crop_pct=1 leaves
 #   them alone.
 # TARRL: images of the right size are never resampled; figures of a timm script

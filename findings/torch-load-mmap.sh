@@ -6,8 +6,9 @@
 # Behavior: the tensors that were not yet looked at are those of the new file. A
 #   teacher that was loaded from last.pt becomes the student once the student is
 #   saved as last.pt, with no error and no changed object.
-# TARRL: a checkpoint is read into memory whole and written beside its name, then
-#   renamed, so neither we nor a reader that maps the old file see it change.
+# TARRL: a checkpoint is read into memory whole, and written beside its name
+#   and then renamed, so neither we nor a reader that maps the old file see it
+#   change.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'safetensors==0.8.0' 'numpy==2.4.6'

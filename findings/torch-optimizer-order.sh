@@ -6,8 +6,8 @@
 # Behavior: the state is numbered; each momentum goes to the parameter at its
 #   number, whatever its shape, without a word. Parameters of equal shape (all
 #   batch normalizations of one width) trade their momentum and train on.
-# TARRL: momentum is stored under its parameter's name; a foreign optimizer's
-#   state is not imported.
+# TARRL: a foreign optimizer's state is not imported; ours must stay under the
+#   names of its parameters.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'safetensors==0.8.0' 'numpy==2.4.6'

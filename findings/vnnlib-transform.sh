@@ -8,9 +8,9 @@
 #   one assertion comes out right. Over inputs, the boxes are infinite in the
 #   other input. (2) `==` keeps only its `<=` half. Neither is reported.
 #   A query that has no counterexample can thereby get one.
-# TARRL: an export writes one assertion with all disjunctions inside and no `==`;
-#   a counterexample that a tool reports is checked against the text of the query
-#   before it is believed.
+# TARRL: an export should write one assertion with all disjunctions inside and
+#   no `==`, and a counterexample that a tool reports should be checked
+#   against the text of the query before it is believed.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'vnnlib==1.0.2'
