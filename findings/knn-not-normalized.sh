@@ -10,8 +10,9 @@
 # same features times 5 get 0 %: exp(similarity / 0.1) is infinite and so are the
 # votes. No error, no warning.
 #
-# TARRL: the classifier normalizes itself, and subtracts the largest similarity
-# before the exponential.
+# TARRL: the classifier normalizes itself and adds its votes in f64; subtracting the
+# largest similarity before the exponential would serve temperatures below 0.0015
+# too.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'lightly==1.6.0'
