@@ -78,7 +78,7 @@ def trained(classes, dropout=0.0):
 
 
 def excess(points, x, norm, radius):
-    """Largest distance minus the radius, of the stored floats: exact for linf and l1, correctly rounded for l2."""
+    """Largest distance minus the radius, of the stored floats: exact for linf and l1, to first order for l2."""
     worst = -math.inf
     for u, v in zip(points.flatten(1).tolist(), x.flatten(1).tolist()):
         if any(math.isnan(a) for a in u):
