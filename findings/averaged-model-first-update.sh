@@ -11,8 +11,8 @@
 # is lost in the first step. timm's ModelEmaV3 keeps w0; but called with
 # step=0, as training loops do that count from zero, it copies too.
 #
-# TARRL: the average starts at the weights given to it and the first update is
-# like every other; a test should hold that down.
+# TARRL: has no moving average of weights today; one that is added starts at the
+# weights given to it, with a first update like every other, and a test says so.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'timm==1.0.31'

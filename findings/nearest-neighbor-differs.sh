@@ -9,8 +9,8 @@
 # values, more than 20 levels on average. NEAREST_EXACT of tensors is PIL's
 # NEAREST where the factor is whole, and differs again (96 to 40) where it is not.
 #
-# TARRL: takes the pixel whose center is nearest, as Pillow does; a test holds the
-# chosen pixels down for one whole and one broken factor.
+# TARRL: asks for pictures of one size and does not resize them; a recipe for making
+# such a folder should name the operation, and not nearest neighbors.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'torchvision==0.29.2' 'numpy==2.4.6' 'pillow==13.0.0'

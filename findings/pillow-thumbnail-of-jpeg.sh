@@ -10,8 +10,9 @@
 # quarters of the values differ from resize; after a call of load() or copy()
 # the same call gives a third answer.
 #
-# TARRL: decodes at full size and resizes once. Copies of a data set that were
-# shrunk elsewhere are another data set at a radius of 1/255.
+# TARRL: decodes at full size and never shrinks; its description of folders, which
+# asks for pictures of one size, should say that copies shrunk in different ways are
+# different data sets at a radius of 1/255.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'numpy==2.4.6' 'pillow==13.0.0'

@@ -10,8 +10,8 @@
 # average), and the border is never seen. Accuracy and attacks
 # on "32 x 32" pictures are those of enlarged ones.
 #
-# TARRL: pictures of the right size pass untouched; an imported timm configuration
-# with a crop share below 1 is followed only on demand.
+# TARRL: pictures pass untouched at their own size; an imported timm configuration with
+# a crop share below 1 is to be followed only on demand.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'torchvision==0.29.2' 'timm==1.0.31' 'numpy==2.4.6' 'pillow==13.0.0'
