@@ -1,4 +1,4 @@
-//! The invariant regularizers of ACL-AIR, as their authors' code has them.
+//! ACL-AIR: invariance regularizers across a batch, as in their authors' code (Xu et al. 2023).
 
 use crate::rows;
 use tarrl_tensor::Tensor;

@@ -1,5 +1,8 @@
-//! Redundancy reduction.
+//! Barlow Twins: redundancy reduction (Zbontar et al. 2021).
 
+use crate::embeddings::Embeddings;
+use crate::error::{ObjectiveError, not_negative, positive};
+use crate::loss::SslLoss;
 use crate::rows;
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Tensor, Transpose};
@@ -7,7 +10,7 @@ use tarrl_tensor::{Tensor, Transpose};
 /// Added to the variance of every dimension, as batch norm without scale and shift does.
 const EPS: f64 = 1e-5;
 
-/// The weights of [`barlow_twins`].
+/// [`barlow_twins()`], the mean over all pairs of views.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BarlowTwins {
@@ -21,6 +24,22 @@ pub struct BarlowTwins {
 impl Default for BarlowTwins {
     fn default() -> Self {
         BarlowTwins { off_diagonal: 0.0051, scale: 1.0 }
+    }
+}
+
+impl SslLoss for BarlowTwins {
+    fn name(&self) -> &'static str {
+        "Barlow Twins"
+    }
+
+    fn check(&self) -> Result<(), ObjectiveError> {
+        not_negative("off_diagonal", self.off_diagonal)?;
+        positive("scale", self.scale)
+    }
+
+    #[track_caller]
+    fn loss(&self, batch: &Embeddings<'_>) -> Tensor {
+        batch.mean_over_pairs(&|i, j| barlow_twins(&batch.online[i], &batch.online[j], self))
     }
 }
 
@@ -51,8 +70,8 @@ pub fn barlow_twins(z1: &Tensor, z2: &Tensor, config: &BarlowTwins) -> Tensor {
 }
 
 fn standardized(z: &Tensor) -> Tensor {
-    let centerd = z - &z.mean(0);
-    &centerd / &centerd.square().mean(0).add_scalar(EPS).sqrt()
+    let centered = z - &z.mean(0);
+    &centered / &centered.square().mean(0).add_scalar(EPS).sqrt()
 }
 
 #[cfg(test)]

@@ -1,11 +1,15 @@
-//! Self-distillation with a centerd teacher.
+//! DINO: self-distillation with a centered teacher (Caron et al. 2021).
 
-use crate::memory::{self, Memory};
+use crate::embeddings::Embeddings;
+use crate::error::{ObjectiveError, StateError, at_least, fraction, positive};
+use crate::loss::SslLoss;
+use crate::needs::Needs;
 use crate::rows;
+use crate::state::{self, LossState, find};
 use serde::{Deserialize, Serialize};
-use tarrl_tensor::{DType, Device, Tensor};
+use tarrl_tensor::{DType, Device, Key, Tensor};
 
-/// The settings of [`dino`] and its targets in a training.
+/// [`dino`] with targets of [`Center::targets`] from the first views.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dino {
@@ -31,6 +35,43 @@ impl Default for Dino {
             global: 2,
             prototypes: 2048,
         }
+    }
+}
+
+impl SslLoss for Dino {
+    fn name(&self) -> &'static str {
+        "DINO"
+    }
+
+    fn needs(&self) -> Needs {
+        let prototypes = Some(self.prototypes);
+        Needs { targets: true, momentum: true, center: true, prototypes, ..Needs::default() }
+    }
+
+    fn check(&self) -> Result<(), ObjectiveError> {
+        positive("temperature", self.temperature)?;
+        positive("teacher_temperature", self.teacher_temperature)?;
+        fraction("center_momentum", self.center_momentum)?;
+        at_least(1, "global", self.global)?;
+        at_least(2, "prototypes", self.prototypes)
+    }
+
+    #[track_caller]
+    fn loss(&self, batch: &Embeddings<'_>) -> Tensor {
+        let center: &Center = batch.state("dino: no center");
+        let targets = (0..self.global.min(batch.targets.len()))
+            .map(|view| center.targets(batch.target(view), self.teacher_temperature));
+        let targets: Vec<Tensor> = targets.collect();
+        dino(&batch.views(), &targets.iter().collect::<Vec<_>>(), self.temperature)
+    }
+
+    fn initial_state(&self, device: &Device, _: Key, _: usize) -> Option<Box<dyn LossState>> {
+        Some(Box::new(Center::new(device, self.prototypes)))
+    }
+
+    fn update(&self, state: &mut dyn LossState, targets: &[Tensor]) {
+        let global = &targets[..self.global.min(targets.len())];
+        state::own::<Center>(state).update(&global.iter().collect::<Vec<_>>(), self.center_momentum);
     }
 }
 
@@ -61,8 +102,7 @@ pub fn dino(student: &[&Tensor], targets: &[&Tensor], temperature: f64) -> Tenso
     sum.mul_scalar(1.0 / terms.len() as f64)
 }
 
-/// The running mean of the teacher's logits `(k)`, which is subtracted so that no class takes all. Whoever trains holds
-/// it, beside the networks.
+/// The running mean of the teacher's logits `(k)`, which is subtracted so that no class dominates.
 #[derive(Clone, Debug)]
 pub struct Center {
     value: Tensor,
@@ -113,14 +153,18 @@ impl Center {
     }
 }
 
-/// Name: `center`.
-impl Memory for Center {
-    fn state(&self) -> Vec<(&'static str, Tensor)> {
+/// Tensors: `center`.
+impl LossState for Center {
+    fn name(&self) -> &'static str {
+        "center"
+    }
+
+    fn tensors(&self) -> Vec<(&'static str, Tensor)> {
         vec![("center", self.value.clone())]
     }
 
-    fn restore(&mut self, state: &dyn Fn(&str) -> Option<Tensor>) -> Result<(), String> {
-        self.value = memory::find(self, state)?.remove(0);
+    fn restore(&mut self, stored: &dyn Fn(&str) -> Option<Tensor>) -> Result<(), StateError> {
+        self.value = find(self, stored)?.remove(0);
         Ok(())
     }
 }

@@ -1,7 +1,42 @@
-//! The normalized temperature-scaled cross-entropy of SimCLR.
+//! NT-Xent: the normalized temperature-scaled cross-entropy of SimCLR (Chen et al. 2020).
 
+use crate::embeddings::Embeddings;
+use crate::error::{ObjectiveError, positive};
+use crate::loss::SslLoss;
 use crate::rows;
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use tarrl_tensor::{Array, Tensor};
+
+/// [`nt_xent()`], the mean over all pairs of views.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NtXent {
+    /// τ: divides the cosine similarities; positive and finite.
+    #[serde(deserialize_with = "positive_temperature")]
+    pub temperature: f64,
+}
+
+/// τ = 0.5, SimCLR's on CIFAR-10.
+impl Default for NtXent {
+    fn default() -> Self {
+        NtXent { temperature: 0.5 }
+    }
+}
+
+impl SslLoss for NtXent {
+    fn name(&self) -> &'static str {
+        "NT-Xent"
+    }
+
+    fn check(&self) -> Result<(), ObjectiveError> {
+        positive("temperature", self.temperature)
+    }
+
+    #[track_caller]
+    fn loss(&self, batch: &Embeddings<'_>) -> Tensor {
+        batch.mean_over_pairs(&|i, j| nt_xent(&batch.online[i], &batch.online[j], self.temperature))
+    }
+}
 
 /// NT-Xent of two views `(n, d)` at `temperature` τ: a scalar, in nats (Chen et al. 2020, equation 1).
 ///
@@ -30,6 +65,14 @@ pub fn nt_xent(z1: &Tensor, z2: &Tensor, temperature: f64) -> Tensor {
 fn other_view(like: &Tensor, n: usize) -> Array {
     let positions: Vec<u32> = (0..2 * n).map(|i| ((i + n) % (2 * n)) as u32).collect();
     Array::table(like.device(), [2 * n], &positions)
+}
+
+fn positive_temperature<'de, D: Deserializer<'de>>(source: D) -> Result<f64, D::Error> {
+    let value = f64::deserialize(source)?;
+    if value > 0.0 && value.is_finite() {
+        return Ok(value);
+    }
+    Err(D::Error::custom(format!("the temperature is {value}; it divides similarities and must be positive")))
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
-//! Contrast with any number of positives: labels, several views.
+//! SupCon: contrast with any number of positives (Khosla et al. 2020).
 
+use crate::embeddings::Embeddings;
+use crate::error::{ObjectiveError, not_negative, positive};
+use crate::loss::SslLoss;
+use crate::needs::Needs;
 use crate::rows;
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Array, Tensor, Transpose};
@@ -16,7 +20,7 @@ pub enum Sides {
     Anchor,
 }
 
-/// The temperatures of [`sup_con`].
+/// [`sup_con()`], all views together.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SupCon {
@@ -30,6 +34,26 @@ pub struct SupCon {
 impl Default for SupCon {
     fn default() -> Self {
         SupCon { temperature: 0.1, base_temperature: 0.0 }
+    }
+}
+
+impl SslLoss for SupCon {
+    fn name(&self) -> &'static str {
+        "SupCon"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { labels: true, ..Needs::default() }
+    }
+
+    fn check(&self) -> Result<(), ObjectiveError> {
+        positive("temperature", self.temperature)?;
+        not_negative("base_temperature", self.base_temperature)
+    }
+
+    #[track_caller]
+    fn loss(&self, batch: &Embeddings<'_>) -> Tensor {
+        sup_con(&batch.views(), batch.labels(), self)
     }
 }
 
@@ -57,24 +81,9 @@ pub fn sup_con(views: &[&Tensor], labels: &Array, config: &SupCon) -> Tensor {
     if base_temperature == 0.0 { loss } else { loss.mul_scalar(temperature / base_temperature) }
 }
 
-/// NT-Xent of several views at once: the mean over the `v·n` anchors and the `v − 1` positives of each, against
-/// all other rows of all views: a scalar, in nats.
-///
-/// Each of `views` is `(n, d)`; rows are normalized here. Of two views it is [`nt_xent`](crate::nt_xent()). RoCL's
-/// term of three views (both clean ones and the attacked one, Kim et al. 2020) is, as coded, twice this
-/// with [`Sides::Anchor`].
-///
-/// # Panics
-/// If the views are fewer than two or differ in shape, or τ is not positive.
-#[track_caller]
-pub fn nt_xent_together(views: &[&Tensor], temperature: f64, sides: Sides) -> Tensor {
-    let n = rows::views("nt_xent_together", views);
-    contrast(views, &rows::positions(views[0], n), temperature, sides)
-}
-
 /// The mean over anchors of the mean over their positives.
 #[track_caller]
-fn contrast(views: &[&Tensor], labels: &Array, temperature: f64, sides: Sides) -> Tensor {
+pub(crate) fn contrast(views: &[&Tensor], labels: &Array, temperature: f64, sides: Sides) -> Tensor {
     let n = rows::views("sup_con", views);
     rows::temperature("sup_con", temperature);
     assert!(

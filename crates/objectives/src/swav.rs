@@ -1,10 +1,15 @@
-//! Predicting the cluster of one view from the other.
+//! SwAV: predicting the cluster of one view from the other (Caron et al. 2020).
 
+use crate::embeddings::Embeddings;
+use crate::error::{ObjectiveError, at_least, positive};
+use crate::loss::SslLoss;
+use crate::needs::Needs;
 use crate::rows;
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::Tensor;
 
-/// The settings of [`swav`] and its codes in a training.
+/// [`swav()`] with codes of [`sinkhorn`], the mean over all pairs of views. The network gives scores: products of unit
+/// embeddings with unit prototypes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SwAv {
@@ -12,16 +17,42 @@ pub struct SwAv {
     pub temperature: f64,
     /// ε: divides the scores that codes are made of.
     pub epsilon: f64,
-    /// Turns of Sinkhorn and Knopp.
+    /// Iterations of Sinkhorn and Knopp.
     pub iterations: usize,
     /// How many prototypes the network scores.
     pub prototypes: usize,
 }
 
-/// τ = 0.1, ε = 0.05 and three turns of the paper; 512 prototypes, usual for CIFAR-10.
+/// τ = 0.1, ε = 0.05 and three iterations of the paper; 512 prototypes, usual for CIFAR-10.
 impl Default for SwAv {
     fn default() -> Self {
         SwAv { temperature: 0.1, epsilon: 0.05, iterations: 3, prototypes: 512 }
+    }
+}
+
+impl SslLoss for SwAv {
+    fn name(&self) -> &'static str {
+        "SwAV"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { prototypes: Some(self.prototypes), ..Needs::default() }
+    }
+
+    fn check(&self) -> Result<(), ObjectiveError> {
+        positive("temperature", self.temperature)?;
+        positive("epsilon", self.epsilon)?;
+        at_least(1, "iterations", self.iterations)?;
+        at_least(2, "prototypes", self.prototypes)
+    }
+
+    #[track_caller]
+    fn loss(&self, batch: &Embeddings<'_>) -> Tensor {
+        let scores = batch.online;
+        let codes: Vec<Tensor> = scores.iter().map(|s| sinkhorn(s, self.epsilon, self.iterations)).collect();
+        batch.mean_over_pairs(&|i, j| {
+            swav([&scores[i], &scores[j]], [&codes[i], &codes[j]], self.temperature)
+        })
     }
 }
 
@@ -46,8 +77,8 @@ pub fn swav(scores: [&Tensor; 2], codes: [&Tensor; 2], temperature: f64) -> Tens
     both.mul_scalar(-0.5 / n as f64)
 }
 
-/// Codes of scores `(n, k)`: rows sum to one, columns nearly to `n/k`, found by `iterations` turns of Sinkhorn and
-/// Knopp on `exp(scores/ε)` (Caron et al. 2020, section 3.1; ε = 0.05 and three turns there). A constant.
+/// Codes of scores `(n, k)`: rows sum to one, columns nearly to `n/k`, found by `iterations` of Sinkhorn and
+/// Knopp on `exp(scores/ε)` (Caron et al. 2020, section 3.1; ε = 0.05 and three iterations there). A constant.
 ///
 /// In logarithms: exp(1/0.05) = 5e8 would leave half precision at once. To use more samples than the batch, concatenate
 /// their scores and keep the rows of the batch.

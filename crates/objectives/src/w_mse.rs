@@ -1,10 +1,13 @@
-//! Whitening instead of negatives.
+//! W-MSE: whitening in place of negatives (Ermolov et al. 2021).
 
+use crate::embeddings::Embeddings;
+use crate::error::{ObjectiveError, at_least, fraction};
+use crate::loss::SslLoss;
 use crate::rows;
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Array, Key, Tensor, Transpose};
 
-/// How [`w_mse`] whitens.
+/// [`w_mse()`], all views together.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WMse {
@@ -20,6 +23,23 @@ pub struct WMse {
 impl Default for WMse {
     fn default() -> Self {
         WMse { block: 128, epsilon: 0.0, cuts: 1 }
+    }
+}
+
+impl SslLoss for WMse {
+    fn name(&self) -> &'static str {
+        "W-MSE"
+    }
+
+    fn check(&self) -> Result<(), ObjectiveError> {
+        at_least(1, "cuts", self.cuts)?;
+        fraction("epsilon", self.epsilon)?;
+        at_least(2, "block", self.block)
+    }
+
+    #[track_caller]
+    fn loss(&self, batch: &Embeddings<'_>) -> Tensor {
+        w_mse(&batch.views(), self, batch.key)
     }
 }
 
@@ -65,13 +85,13 @@ pub fn w_mse(views: &[&Tensor], config: &WMse, key: Key) -> Tensor {
 pub fn whiten(x: &Tensor, epsilon: f64) -> Tensor {
     let &[n, d] = &x.shape()[..] else { panic!("whiten: rows {:?}, expected (n, d)", x.shape()) };
     assert!(n > 1 && d > 0, "whiten: {:?} has no covariance", x.shape());
-    let centerd = x - &x.mean(0);
+    let centered = x - &x.mean(0);
     let covariance =
-        centerd.matmul_with(&centerd, Transpose::LEFT).mul_scalar((1.0 - epsilon) / (n - 1) as f64);
+        centered.matmul_with(&centered, Transpose::LEFT).mul_scalar((1.0 - epsilon) / (n - 1) as f64);
     let covariance = &covariance + &rows::diagonal(x, d, epsilon);
     // One elimination on the covariance and, below it, the rows: column j of what is left, divided by the root of its
     // pivot, is column j of L above and of the whitened rows below.
-    let mut left = Tensor::concat(&[&covariance, &centerd], 0); // (d + n, d)
+    let mut left = Tensor::concat(&[&covariance, &centered], 0); // (d + n, d)
     let mut columns = Vec::with_capacity(d);
     for j in 0..d {
         let column = left.slice(1, 0, 1);

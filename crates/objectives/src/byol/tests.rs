@@ -1,4 +1,5 @@
 use super::*;
+use crate::{deacl, negative_cosine, simsiam};
 use crate::testing::{
     assert_close, assert_golden, assert_golden_gradient, assert_order_is_free, assert_slopes, golden_views,
     gradients, normal, through_unit,

@@ -71,11 +71,11 @@ fn uniform_outputs_cost_ln_k() {
 fn a_center_comes_back_from_its_tensors() {
     let mut center = Center::new(&cpu(), 3);
     center.update(&[&Tensor::new(&cpu(), [1, 3], &[1.0f32, 2.0, 3.0])], 0.5);
-    let stored = center.state().remove(0).1;
+    let stored = center.tensors().remove(0).1;
     let mut other = Center::new(&cpu(), 3);
     other.restore(&|name| (name == "center").then(|| stored.clone())).unwrap();
     assert_eq!(other.value().to_vec::<f32>(), [0.5, 1.0, 1.5]);
-    assert!(Center::new(&cpu(), 4).restore(&|_| Some(stored.clone())).unwrap_err().contains("(3), not (4)"));
+    assert!(Center::new(&cpu(), 4).restore(&|_| Some(stored.clone())).unwrap_err().to_string().contains("(3), not (4)"));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::nt_xent;
+use crate::{nt_xent, nt_xent_together};
 use crate::testing::{
     assert_close, assert_golden, assert_golden_gradient, assert_order_is_free, assert_slopes, golden_views,
     gradients, identity, labels, normal, through_unit,

@@ -16,7 +16,7 @@ fn golden_values_and_gradient() {
     assert_golden(&of(part(0.0, 1.0, 0.0)), &at, 0.103654179);
     assert_golden(&of(part(0.0, 0.0, 1.0)), &at, 0.398437500);
     assert_golden(&of(USUAL), &at, 10.281458646);
-    let lacks = [0, 1].map(|i| spread(&at[i], 4).0.item());
+    let lacks = [0, 1].map(|i| hinge_and_covariance(&at[i], 4).0.item());
     assert!((lacks[0] - 0.075320951).abs() < 1e-9 && (lacks[1] - 0.131987407).abs() < 1e-9, "{lacks:?}");
     let row = [-0.166666667, 2.428722649, -1.831802441];
     assert_golden_gradient(&of(USUAL), &at, &row, Some(8.057243925));

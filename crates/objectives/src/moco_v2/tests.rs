@@ -1,5 +1,5 @@
 use super::*;
-use crate::memory::Memory;
+use crate::moco_v3;
 use crate::testing::{
     assert_close, assert_golden, assert_golden_gradient, assert_order_is_free, assert_slopes, golden_views,
     gradients, identity, normal, through_unit,
@@ -74,7 +74,7 @@ fn orders_are_free() {
     let turned = Tensor::concat(&[&old.slice(0, 1, 1), &old.slice(0, 0, 1)], 0);
     let [one, other] = [&old, &turned].map(|rows| against(&at[0], &at[1], &queue(rows)).item());
     assert!((one - other).abs() < 1e-6, "{one} {other}");
-    assert_ne!(queue(&old).state()[0].1.to_vec::<f32>(), queue(&turned).state()[0].1.to_vec::<f32>());
+    assert_ne!(queue(&old).tensors()[0].1.to_vec::<f32>(), queue(&turned).tensors()[0].1.to_vec::<f32>());
 }
 
 /// All equal: ln n for v3 with its factor, ln(1 + K) for v2.

@@ -1,11 +1,16 @@
-//! Momentum contrast: against a queue of old keys (v2), or against the batch (v3).
+//! MoCo v2: momentum contrast against a queue of old keys (He et al. 2020; Chen et al. 2020).
 
+use crate::embeddings::Embeddings;
+use crate::error::{ObjectiveError, at_least, positive};
+use crate::loss::SslLoss;
+use crate::needs::Needs;
 use crate::queue::Queue;
 use crate::rows;
+use crate::state::{self, LossState};
 use serde::{Deserialize, Serialize};
-use tarrl_tensor::{Tensor, Transpose};
+use tarrl_tensor::{Device, Key, Tensor, Transpose};
 
-/// The settings of [`moco_v2`] in a training.
+/// [`moco_v2()`], the sum of both directions of every pair of views, over the number of pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MocoV2 {
@@ -19,6 +24,37 @@ pub struct MocoV2 {
 impl Default for MocoV2 {
     fn default() -> Self {
         MocoV2 { temperature: 0.2, queue: 4096 }
+    }
+}
+
+impl SslLoss for MocoV2 {
+    fn name(&self) -> &'static str {
+        "MoCo v2"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { targets: true, momentum: true, queue: Some(self.queue), ..Needs::default() }
+    }
+
+    fn check(&self) -> Result<(), ObjectiveError> {
+        positive("temperature", self.temperature)?;
+        at_least(1, "queue", self.queue)
+    }
+
+    #[track_caller]
+    fn loss(&self, batch: &Embeddings<'_>) -> Tensor {
+        let queue: &Queue = batch.state("moco-v2: no queue");
+        let one = |q: usize, k: usize| moco_v2([&batch.online[q], batch.target(k)], queue, self.temperature);
+        batch.mean_over_pairs(&|i, j| &one(i, j) + &one(j, i))
+    }
+
+    fn initial_state(&self, device: &Device, key: Key, dim: usize) -> Option<Box<dyn LossState>> {
+        Some(Box::new(Queue::new(device, key, [self.queue, dim])))
+    }
+
+    fn update(&self, state: &mut dyn LossState, targets: &[Tensor]) {
+        let queue: &mut Queue = state::own(state);
+        targets.iter().for_each(|keys| queue.push(keys));
     }
 }
 
@@ -49,24 +85,6 @@ pub fn moco_v2([query, key]: [&Tensor; 2], queue: &Queue, temperature: f64) -> T
     let negative = query.matmul_with(negatives, Transpose::RIGHT); // (n, K)
     let logits = Tensor::concat(&[&positive, &negative], 1).mul_scalar(1.0 / temperature);
     logits.cross_entropy(&rows::zeros(&query, n)).mean_all()
-}
-
-/// One direction of MoCo v3: `2τ` times the cross-entropy of `q̂·k̂ᵀ/τ` against the diagonal: a scalar (Chen et al.
-/// 2021, "An Empirical Study of Training Self-Supervised Vision Transformers", equation 1 and algorithm 1).
-///
-/// `query` `(n, d)` is the predictor's output of one view, `key` `(n, d)` the momentum network's of the other, a
-/// constant here; rows are normalized. Negatives are the keys of the other images alone. The loss of a step is the sum
-/// of both directions. The factor makes gradients independent of τ to first order.
-///
-/// # Panics
-/// If the shapes differ or τ is not positive.
-#[track_caller]
-pub fn moco_v3(query: &Tensor, key: &Tensor, temperature: f64) -> Tensor {
-    let n = rows::pair("moco_v3", query, key);
-    rows::temperature("moco_v3", temperature);
-    let keys = rows::unit(&key.detach());
-    let logits = rows::unit(query).matmul_with(&keys, Transpose::RIGHT).mul_scalar(1.0 / temperature);
-    logits.cross_entropy(&rows::positions(query, n)).mean_all().mul_scalar(2.0 * temperature)
 }
 
 #[cfg(test)]
