@@ -50,9 +50,8 @@ impl SslLoss for SwAv {
     fn loss(&self, batch: &Embeddings<'_>) -> Tensor {
         let scores = batch.online;
         let codes: Vec<Tensor> = scores.iter().map(|s| sinkhorn(s, self.epsilon, self.iterations)).collect();
-        batch.mean_over_pairs(&|i, j| {
-            swav([&scores[i], &scores[j]], [&codes[i], &codes[j]], self.temperature)
-        })
+        batch
+            .mean_over_pairs(&|i, j| swav([&scores[i], &scores[j]], [&codes[i], &codes[j]], self.temperature))
     }
 }
 

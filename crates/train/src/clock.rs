@@ -1,4 +1,4 @@
-//! Where the time of an epoch goes.
+//! Wall-clock time of an epoch, by activity.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Classes that nobody named: k-means on the representations of a teacher.
+//! k-means clusters of a teacher's representations.
 
 use tarrl_data::Dataset;
 use tarrl_encoders::InferenceEncoder;

@@ -1,4 +1,4 @@
-//! Reading TOML files so that a mistake is answered with its place and its remedy.
+//! Configuration files in TOML: errors with file, line, key and the nearest known name.
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// Why, and what would do.
-        reason: String,
+        reason: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Anything else: syntax, a missing key, a value of the wrong type or out of range.
     #[error("{}:{line}: {message}", path.display())]

@@ -1,4 +1,4 @@
-//! What a training says about itself: lines of JSON, and events for a progress display.
+//! Metrics records of a training, as lines of JSON, and events for a progress display.
 
 use serde::{Deserialize, Serialize};
 use tarrl_bound::RepresentationStats;

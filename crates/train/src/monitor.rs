@@ -1,4 +1,4 @@
-//! What representations are good for, watched while they are learned.
+//! Monitor: kNN accuracy, alignment and uniformity of the representations during training.
 
 use tarrl_data::Dataset;
 use tarrl_encoders::InferenceEncoder;

@@ -1,10 +1,10 @@
-//! Optimizers: what a gradient does to a parameter, and the memory it needs for that.
+//! Optimizers: SGD, LARS and AdamW, with their state.
 
+mod fused;
 mod rules;
-mod together;
 
 use serde::{Deserialize, Serialize};
-use tarrl_tensor::Tensor;
+use tarrl_tensor::{Shape, Tensor};
 
 /// Which optimizer, with its constants. In a file: `{ kind = "adamw", lr = 2e-3 }`.
 ///
@@ -118,12 +118,12 @@ impl OptimizerConfig {
         }
     }
 
-    /// Checks that the numbers make sense.
+    /// Checks the constants.
     ///
     /// # Errors
-    /// The first setting that does not, and what would do.
-    pub fn check(&self) -> Result<(), String> {
-        let (decay, shares) = match self {
+    /// The first setting that is out of range, and what would do.
+    pub fn check(&self) -> Result<(), OptimizerError> {
+        let (decay, fractions) = match self {
             OptimizerConfig::Sgd(c) => (c.weight_decay, vec![("momentum", c.momentum)]),
             OptimizerConfig::Lars(c) => (c.weight_decay, vec![("momentum", c.momentum), ("trust", c.trust)]),
             OptimizerConfig::AdamW(c) => {
@@ -131,13 +131,13 @@ impl OptimizerConfig {
             }
         };
         if !(self.lr() > 0.0 && self.lr().is_finite()) {
-            return Err(format!("optimizer.lr = {} has to be a positive number", self.lr()));
+            return Err(OptimizerError::LearningRate { lr: self.lr() });
         }
         if !(decay >= 0.0 && decay.is_finite()) {
-            return Err(format!("optimizer.weight_decay = {decay} has to be 0 or more"));
+            return Err(OptimizerError::WeightDecay { weight_decay: decay });
         }
-        match shares.into_iter().find(|(_, share)| !(0.0..1.0).contains(share)) {
-            Some((name, share)) => Err(format!("optimizer.{name} = {share} has to lie in [0, 1)")),
+        match fractions.into_iter().find(|(_, value)| !(0.0..1.0).contains(value)) {
+            Some((name, value)) => Err(OptimizerError::NotAFraction { name, value }),
             None => Ok(()),
         }
     }
@@ -148,6 +148,54 @@ impl OptimizerConfig {
             OptimizerConfig::AdamW(_) => &["first", "second"],
         }
     }
+}
+
+/// A constant of an optimizer that is out of range.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OptimizerError {
+    /// The learning rate is not positive and finite.
+    #[error("optimizer.lr = {lr} has to be a positive number")]
+    LearningRate {
+        /// Its value.
+        lr: f64,
+    },
+    /// The weight decay is negative or not finite.
+    #[error("optimizer.weight_decay = {weight_decay} has to be 0 or more")]
+    WeightDecay {
+        /// Its value.
+        weight_decay: f64,
+    },
+    /// A constant lies outside `[0, 1)`.
+    #[error("optimizer.{name} = {value} has to lie in [0, 1)")]
+    NotAFraction {
+        /// The constant, as a file names it.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+    },
+}
+
+/// A stored state that an optimizer cannot be restored from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// A tensor is not there.
+    #[error("the optimizer's {name} is missing")]
+    Missing {
+        /// Its name.
+        name: String,
+    },
+    /// A tensor has another shape.
+    #[error("the optimizer's {name} has shape {found:?}, not {expected:?}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// The stored shape.
+        found: Shape,
+        /// The shape of the parameter.
+        expected: Shape,
+    },
 }
 
 /// A parameter as an optimizer knows it.
@@ -211,9 +259,7 @@ impl Optimizer {
                 g.shape()
             );
         }
-        if let Some(moved) =
-            together::step(&self.config, &mut self.slots, values, gradients, (lr, self.steps))
-        {
+        if let Some(moved) = fused::step(&self.config, &mut self.slots, values, gradients, (lr, self.steps)) {
             return moved;
         }
         let mut moved = Vec::with_capacity(values.len());
@@ -243,20 +289,21 @@ impl Optimizer {
         self.slots.iter().flat_map(entries).collect()
     }
 
-    /// Takes up the work after `steps` steps with what [`Optimizer::state`] returned then.
+    /// Restores what [`Optimizer::state`] returned after `steps` steps.
     ///
     /// # Errors
-    /// Names the first tensor that is missing or has another shape. Nothing is changed then.
-    pub fn restore(&mut self, steps: u64, state: &dyn Fn(&str) -> Option<Tensor>) -> Result<(), String> {
+    /// The first tensor that is missing or has another shape. Nothing is changed then.
+    pub fn restore(
+        &mut self,
+        steps: u64,
+        state: &dyn Fn(&str) -> Option<Tensor>,
+    ) -> Result<(), RestoreError> {
         let mut found = Vec::new();
         for (name, old) in self.state() {
-            let new = state(&name).ok_or_else(|| format!("the optimizer's {name} is missing"))?;
+            let Some(new) = state(&name) else { return Err(RestoreError::Missing { name }) };
             if new.shape() != old.shape() {
-                return Err(format!(
-                    "the optimizer's {name} has shape {:?}, not {:?}",
-                    new.shape(),
-                    old.shape()
-                ));
+                let (found, expected) = (*new.shape(), *old.shape());
+                return Err(RestoreError::Shape { name, found, expected });
             }
             found.push(new);
         }

@@ -1,4 +1,4 @@
-//! The folder of a run. Nothing else in the training loop touches files.
+//! Run folder: metrics, checkpoint and encoder files. Nothing else in the training loop touches files.
 
 use crate::error::TrainError;
 use crate::metrics::Record;

@@ -1,9 +1,9 @@
 use super::*;
-use crate::{deacl, negative_cosine, simsiam};
 use crate::testing::{
     assert_close, assert_golden, assert_golden_gradient, assert_order_is_free, assert_slopes, golden_views,
     gradients, normal, through_unit,
 };
+use crate::{deacl, negative_cosine, simsiam};
 
 #[test]
 fn golden_values_and_gradient() {

@@ -75,7 +75,13 @@ fn a_center_comes_back_from_its_tensors() {
     let mut other = Center::new(&cpu(), 3);
     other.restore(&|name| (name == "center").then(|| stored.clone())).unwrap();
     assert_eq!(other.value().to_vec::<f32>(), [0.5, 1.0, 1.5]);
-    assert!(Center::new(&cpu(), 4).restore(&|_| Some(stored.clone())).unwrap_err().to_string().contains("(3), not (4)"));
+    assert!(
+        Center::new(&cpu(), 4)
+            .restore(&|_| Some(stored.clone()))
+            .unwrap_err()
+            .to_string()
+            .contains("(3), not (4)")
+    );
 }
 
 #[test]

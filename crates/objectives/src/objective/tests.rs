@@ -100,7 +100,9 @@ fn needs_name_networks_labels_and_memory() {
     assert!(["cross-entropy", "trades"].iter().all(|kind| needs(kind).classifier));
     assert!(!needs("supcon").classifier);
     // A queue or a center is filled from a momentum encoder.
-    assert!(all().iter().map(|o| o.as_loss().needs()).all(|n| n.momentum || (n.queue.is_none() && !n.center)));
+    assert!(
+        all().iter().map(|o| o.as_loss().needs()).all(|n| n.momentum || (n.queue.is_none() && !n.center))
+    );
 }
 
 #[test]

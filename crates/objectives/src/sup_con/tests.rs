@@ -1,9 +1,9 @@
 use super::*;
-use crate::{nt_xent, nt_xent_together};
 use crate::testing::{
     assert_close, assert_golden, assert_golden_gradient, assert_order_is_free, assert_slopes, golden_views,
     gradients, identity, labels, normal, through_unit,
 };
+use crate::{nt_xent, nt_xent_together};
 use proptest::prelude::*;
 use tarrl_tensor::cpu;
 

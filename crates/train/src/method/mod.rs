@@ -1,29 +1,33 @@
-//! A method of pre-training, as a composition of parts that a file names.
+//! Pre-training methods as compositions of parts, read from files.
 
 mod adversary;
+mod auxiliary;
 mod check;
 mod cost;
-mod label;
+mod error;
 mod network;
 mod plan;
 mod radius;
 mod view;
 
-pub use adversary::{Adversary, Against, Ascends, Attacked, Enters, Mode};
-pub use label::{Distillation, Invariance, PseudoLabels};
+pub use adversary::{
+    Adversary, AdversaryCombine, AdversaryLoss, AdversaryReference, AdversaryView, EncoderMode,
+};
+pub use auxiliary::{Distillation, Invariance, PseudoLabels};
+pub use error::MethodError;
 pub use network::{MomentumConfig, NetworkConfig};
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Plan, stack};
 pub use view::Strength;
-pub(crate) use view::painted;
+pub(crate) use view::at_strength;
 
-use crate::certified::Certified;
 use crate::config::{ConfigError, read_toml};
+use crate::ibp_loss::IbpLoss;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use tarrl_bound::Regularizer;
 use tarrl_data::augment::View;
 use tarrl_encoders::ProjectorConfig;
-use tarrl_objectives::{Needs, Objective};
+use tarrl_objectives::{Needs, Objective, SslLoss};
 
 /// What is minimized, on what views: one file of `experiments/methods`.
 ///
@@ -50,16 +54,16 @@ pub struct Method {
     /// teacher has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective: Option<Objective>,
-    /// The method whose encoder, trained before, teaches this one.
+    /// The method whose pre-trained encoder is the teacher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<String>,
-    /// What is learned from the teacher, if anything.
+    /// The distillation of the teacher, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distillation: Option<Distillation>,
-    /// What its clusters are for, if anything.
+    /// Pseudo-labels from the teacher's clusters, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pseudo_labels: Option<PseudoLabels>,
-    /// The invariance of embeddings, if asked for.
+    /// The invariance regularizers of ACL-AIR, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invariance: Option<Invariance>,
     /// The attack on views, if any.
@@ -70,7 +74,7 @@ pub struct Method {
     pub regularizer: Option<Regularizer>,
     /// The certified term on the representations, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certified: Option<Certified>,
+    pub certified: Option<IbpLoss>,
     /// The network between representations and objective.
     #[serde(default)]
     pub projector: ProjectorConfig,
@@ -87,50 +91,43 @@ impl Method {
     /// type, or parts that make no sense together.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let method: Method = read_toml(path)?;
-        method.check().map_err(|reason| ConfigError::Refused { path: path.to_path_buf(), reason })?;
+        method
+            .check()
+            .map_err(|reason| ConfigError::Refused { path: path.to_path_buf(), reason: reason.into() })?;
         Ok(method)
     }
 
-    /// Checks that the parts make sense together.
-    ///
-    /// # Errors
-    /// The first reason why they do not, with the remedy.
-    pub fn check(&self) -> Result<(), String> {
-        check::check(self)
-    }
-
-    /// Whether it learns from the labels of a dataset: a reference in tables, not a rival.
+    /// Whether it uses the labels of the dataset: a supervised reference.
     pub fn uses_labels(&self) -> bool {
         self.needs().labels
     }
 
-    /// What the objective needs beside embeddings.
-    pub(crate) fn needs(&self) -> Needs {
-        self.objective.as_ref().map_or_else(Needs::default, Objective::needs)
+    /// The loss of the objective.
+    pub(crate) fn loss(&self) -> Option<&dyn SslLoss> {
+        self.objective.as_ref().map(Objective::as_loss)
     }
 
-    /// Whether the objective compares what a projector says; labeled references look at logits.
+    /// What the objective needs besides embeddings.
+    pub(crate) fn needs(&self) -> Needs {
+        self.loss().map_or_else(Needs::default, SslLoss::needs)
+    }
+
+    /// Whether the objective compares embeddings of a projector, not logits of a classifier.
     pub(crate) fn compares_embeddings(&self) -> bool {
-        !matches!(self.objective, None | Some(Objective::CrossEntropy {} | Objective::Trades { .. }))
+        self.objective.is_some() && !self.needs().classifier
     }
 
     /// Classes of each linear classifier that it trains, where the dataset has `classes`.
     pub(crate) fn classifiers(&self, classes: usize) -> Vec<usize> {
-        let named = (self.objective.is_some() && !self.compares_embeddings()).then_some(classes);
+        let named = self.needs().classifier.then_some(classes);
         named.into_iter().chain(self.clusters()).collect()
     }
 
-    /// How many clusters each set of the teacher's has: those of the pseudo-labels, then those of the certified term.
+    /// The number of clusters of each set: those of the pseudo-labels, then those of the certified term.
     pub(crate) fn clusters(&self) -> Vec<usize> {
         let attacked = self.pseudo_labels.iter().flat_map(|labels| &labels.clusters);
         let certified = self.certified.iter().flat_map(|certified| &certified.clusters);
         attacked.chain(certified).copied().collect()
-    }
-
-    /// The views that a step needs of every image: those of the objective, then the anchors of the
-    /// regularizer and of the certified term and what the adversary moves, one where they agree.
-    pub fn all_views(&self) -> Vec<View> {
-        Plan::new(self).images
     }
 }
 

@@ -1,5 +1,6 @@
-//! What a method looks at: views, and how strong they are as training goes on.
+//! Augmentation strength over training, and the views that anchors name.
 
+use super::error::MethodError;
 use serde::{Deserialize, Serialize};
 use tarrl_bound::Anchor;
 use tarrl_data::augment::View;
@@ -36,21 +37,22 @@ impl Strength {
         self.start + (self.end - self.start) * self.share(epoch, epochs)
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), MethodError> {
         for (key, value) in [("start", self.start), ("end", self.end)] {
             if !(0.0..=1.0).contains(&value) {
-                return Err(format!("strength.{key} is {value}; a strength lies in [0, 1]"));
+                let key = format!("strength.{key}");
+                return Err(MethodError::out_of_range(key, value, "a strength lies in [0, 1]"));
             }
         }
         if self.stages == 0 {
-            return Err("strength.stages is 0; training has at least 1".into());
+            return Err(MethodError::out_of_range("strength.stages", 0.0, "training has at least 1"));
         }
         Ok(())
     }
 }
 
-/// What the loader paints for `view` at `strength` of images `(h, w, c)`: weak and clean views have one strength only.
-pub(crate) fn painted(view: &View, strength: f64, shape: (usize, usize, usize)) -> View {
+/// `view` at `strength`, of images `(h, w, c)`: weak and clean views have one strength only.
+pub(crate) fn at_strength(view: &View, strength: f64, shape: (usize, usize, usize)) -> View {
     match view {
         View::Strong | View::Custom(_) if strength != 1.0 => {
             View::Custom(view.recipe(shape).at_strength(strength))
@@ -90,11 +92,11 @@ mod tests {
     fn strength_weakens_the_crop_and_leaves_the_flip() {
         let shape = (28, 28, 1);
         for view in [View::Strong, View::Weak, View::HighFrequency, View::Clean] {
-            assert_eq!(painted(&view, 1.0, shape), view);
+            assert_eq!(at_strength(&view, 1.0, shape), view);
         }
-        assert_eq!(painted(&View::Weak, 0.5, shape), View::Weak);
+        assert_eq!(at_strength(&View::Weak, 0.5, shape), View::Weak);
         let full = View::Strong.recipe(shape);
-        let none = painted(&View::Strong, 0.0, shape).recipe(shape);
+        let none = at_strength(&View::Strong, 0.0, shape).recipe(shape);
         assert_eq!((none.flip, none.jitter.brightness), (full.flip, 0.0));
     }
 }

@@ -1,4 +1,4 @@
-//! The formulas: one parameter, its gradient and its memory in, the moved parameter out.
+//! Update rules: a parameter, its gradient and its state in, the new parameter out.
 
 use super::{AdamW, Lars, LarsForm, Sgd};
 use tarrl_tensor::Tensor;

@@ -1,40 +1,42 @@
-//! Steps that are one like the other: a device that can, captures the second and queues the work of the others as a whole.
+//! Captures the training step as a device graph on its second call and replays it afterwards.
 
-use super::{Networks, Starts, StepInput, StepOutput, step};
-use crate::memory::Memory;
+use super::compute::compute_step;
+use super::context::{Networks, StepInput};
+use super::initial_points::InitialPoints;
+use super::output::StepOutput;
+use crate::ema_model::EmaModel;
 use crate::method::Method;
 use crate::model::Model;
-use crate::momentum::Slow;
 use std::cell::RefCell;
 use std::rc::Rc;
 use tarrl_encoders::{InferenceEncoder, Module, track};
 use tarrl_tensor::{Array, CapturedFn, DType, Key, Tensor, cpu};
 
-/// The steps of one training.
+/// The steps of one training, as a [`CapturedFn`].
 ///
-/// A step is a function of arrays: the networks, the images, their labels, and the points that attacks begin at. What else
-/// goes in are settings that stay from step to step, and where one has changed, such as a radius that rises, the step runs
-/// as it is. So does one that brings something from the host after it has begun, as an objective that draws, a maximizer
-/// that draws as it goes, or one with a memory do.
-pub(crate) struct Repeated<'a> {
-    replayed: CapturedFn<Function<'a>>,
-    beside: Rc<RefCell<Option<Beside<'a>>>>,
-    found: Rc<RefCell<Option<StepOutput>>>,
-    /// What a step finds, with nothing in the places of its arrays.
-    form: StepOutput,
+/// A step is a function of arrays: networks, images, labels, and the initial points of attacks. Its other inputs are
+/// settings of the host; when one changes, such as a radius that rises, the captured graph is dropped and the step runs
+/// eagerly. A step that uploads host values while it runs is never captured: one with an objective that samples, an inner
+/// maximizer that samples as it goes, or a loss with a state.
+pub(crate) struct CapturedStep<'a> {
+    function: CapturedFn<Function<'a>>,
+    host: Rc<RefCell<Option<HostInput<'a>>>>,
+    output: Rc<RefCell<Option<StepOutput>>>,
+    /// The output of a step with empty arrays.
+    layout: StepOutput,
     settings: Option<Settings>,
 }
 
 type Function<'a> = Box<dyn Fn(&[Tensor]) -> Vec<Tensor> + 'a>;
 
-/// What a step takes beside arrays. The arrays in here are those of the call before the function is captured, and only
-/// their number counts.
-struct Beside<'a> {
+/// The inputs of a step that are no arrays. The networks and initial points in here give the structure alone; their
+/// arrays are inputs of the function.
+struct HostInput<'a> {
     method: &'a Method,
     model: Model,
-    slow: Option<Slow>,
+    ema: Option<EmaModel>,
     teacher: Option<InferenceEncoder>,
-    starts: Starts,
+    initial_points: InitialPoints,
     views: usize,
     clusters: usize,
     key: Key,
@@ -42,7 +44,7 @@ struct Beside<'a> {
     scales: [f64; 3],
 }
 
-/// Numbers of a step on the host, as far as the method reads them.
+/// The settings of a step that the method reads on the host; a captured graph holds their values.
 #[derive(Clone, Copy, PartialEq)]
 struct Settings {
     adversary: Option<[f64; 2]>,
@@ -50,15 +52,15 @@ struct Settings {
     certified: Option<f64>,
 }
 
-impl<'a> Repeated<'a> {
+impl<'a> CapturedStep<'a> {
     /// No step yet.
     pub(crate) fn new() -> Self {
-        let (beside, found) = (Rc::new(RefCell::new(None)), Rc::new(RefCell::new(None)));
-        let replayed: Function<'a> = Box::new({
-            let (beside, found) = (Rc::clone(&beside), Rc::clone(&found));
+        let (host, output) = (Rc::new(RefCell::new(None)), Rc::new(RefCell::new(None)));
+        let function: Function<'a> = Box::new({
+            let (host, found) = (Rc::clone(&host), Rc::clone(&output));
             move |arrays| {
-                let beside = beside.borrow();
-                let mut output = beside.as_ref().map(|beside: &Beside<'_>| beside.step(arrays));
+                let host = host.borrow();
+                let mut output = host.as_ref().map(|host: &HostInput<'_>| host.step(arrays));
                 let mut results = Vec::new();
                 if let Some(output) = &mut output {
                     let nothing = Array::full(&cpu(), [0], DType::F32, 0.0);
@@ -71,76 +73,77 @@ impl<'a> Repeated<'a> {
                 results
             }
         });
-        Repeated {
-            replayed: CapturedFn::new(replayed),
-            beside,
-            found,
-            form: StepOutput::default(),
+        CapturedStep {
+            function: CapturedFn::new(function),
+            host,
+            output,
+            layout: StepOutput::default(),
             settings: None,
         }
     }
 
-    /// [`step`], to the same bits.
+    /// [`compute_step`], to the same bits.
     pub(crate) fn step(
         &mut self,
-        net: &Networks<'_>,
+        networks: &Networks<'_>,
         method: &'a Method,
         input: &StepInput<'_>,
     ) -> StepOutput {
         let settings = Settings::of(method, input);
         if self.settings.replace(settings) != Some(settings) {
-            self.replayed.forget();
+            self.function.forget();
         }
         let mut arrays = Vec::new();
         let mut collect = |module: &dyn Module| module.visit(&mut |_, _, value| arrays.push(value.detach()));
-        collect(net.model);
-        if let Some(slow) = net.slow {
-            collect(slow.module());
+        collect(networks.model);
+        if let Some(ema) = networks.ema {
+            collect(ema.module());
         }
         arrays.extend(input.views.iter().cloned());
         arrays.extend([input.labels].into_iter().chain(input.clusters).map(|labels| labels.clone().into()));
-        arrays.extend(input.starts.each().cloned());
-        self.beside.replace(Some(Beside {
+        arrays.extend(input.initial_points.each().cloned());
+        self.host.replace(Some(HostInput {
             method,
-            model: net.model.clone(),
-            slow: net.slow.cloned(),
-            teacher: net.teacher.cloned(),
-            starts: input.starts.clone(),
+            model: networks.model.clone(),
+            ema: networks.ema.cloned(),
+            teacher: networks.teacher.cloned(),
+            initial_points: input.initial_points.clone(),
             views: input.views.len(),
             clusters: input.clusters.len(),
             key: input.key,
             keys: input.keys.to_vec(),
             scales: [input.share, input.epsilon_scale, input.certified_scale],
         }));
-        let results = self.replayed.call(&arrays);
-        self.beside.replace(None);
-        if let Some(form) = self.found.take() {
-            self.form = form;
+        let results = self.function.call(&arrays);
+        self.host.replace(None);
+        // A replayed graph runs no Rust code, so that the layout is that of the last eager or captured call.
+        if let Some(layout) = self.output.take() {
+            self.layout = layout;
         }
-        let (mut output, mut results) = (self.form.clone(), results.into_iter());
+        let (mut output, mut results) = (self.layout.clone(), results.into_iter());
         output.exchange(&mut |_| results.next().expect("a result in each place").array().clone());
         output
     }
 
-    /// Whether steps of this training can be one like the other on the device: not with a memory, which is read on the host.
-    pub(crate) fn suits(model: &Model, memory: &Memory) -> bool {
+    /// Whether the device captures and the step can be captured: not with a state of the loss, which the host updates.
+    pub(crate) fn suits(model: &Model, has_state: bool) -> bool {
         let mut captures = false;
         model.visit(&mut |_, _, value| captures |= value.device().captures());
-        captures && memory.queue.is_none() && memory.center.is_none()
+        captures && !has_state
     }
 }
 
-impl Beside<'_> {
-    /// The step on `arrays`, in the order of [`Repeated::step`].
+impl HostInput<'_> {
+    /// The step on `arrays`, in the order of [`CapturedStep::step`].
     fn step(&self, arrays: &[Tensor]) -> StepOutput {
         let mut arrays = arrays.iter().cloned();
-        let (mut model, mut slow) = (self.model.clone(), self.slow.clone());
+        let (mut model, mut ema) = (self.model.clone(), self.ema.clone());
         let mut put = |module: &mut dyn Module| {
             module.visit_mut(&mut |_, _, value| *value = arrays.next().expect("an array for each tensor"));
         };
         put(&mut model);
-        if let Some(slow) = &mut slow {
-            put(slow.module_mut());
+        if let Some(ema) = &mut ema {
+            put(ema.module_mut());
         }
         track(&mut model);
         let views: Vec<Tensor> = arrays.by_ref().take(self.views).collect();
@@ -151,16 +154,16 @@ impl Beside<'_> {
             views: &views,
             labels: &labels[0],
             clusters: &labels[1..],
-            memory: &Memory::default(),
+            state: None,
             key: self.key,
             share,
             epsilon_scale,
             certified_scale,
             keys: &self.keys,
-            starts: &self.starts.with(arrays),
+            initial_points: &self.initial_points.with(arrays),
         };
-        let networks = Networks { model: &model, slow: slow.as_ref(), teacher: self.teacher.as_ref() };
-        step(&networks, self.method, &input)
+        let networks = Networks { model: &model, ema: ema.as_ref(), teacher: self.teacher.as_ref() };
+        compute_step(&networks, self.method, &input)
     }
 }
 

@@ -1,4 +1,4 @@
-//! How far representations fill their space: the alarm for collapse.
+//! Collapse measure: the spread of directions of representations.
 
 use tarrl_tensor::Tensor;
 

@@ -1,21 +1,21 @@
-//! A training under way: what follows from a batch.
+//! Trainer: loads a batch, launches its step, finishes it, and ends epochs.
 //!
-//! A step is begun before the next batch is waited for, and ended after that: a device computes while the host brings it
-//! what comes next.
+//! A step is launched before the next batch is requested and finished after that, so that a device computes while the
+//! host prepares the next batch.
 
+use crate::checks::{gradient_norm, require_finite, warnings};
 use crate::clock::{Clock, Times};
 use crate::clusters::clusters;
 use crate::error::TrainError;
-use crate::health::{gradient_norm, require_finite, warnings};
+use crate::history::{History, Representations};
 use crate::method::Plan;
 use crate::metrics::{EpochRecord, Event, Record, StepRecord};
 use crate::monitor::{Monitor, alignment, uniformity};
-use crate::pretrain::{Finish, Pretraining, Trained};
+use crate::pretraining::{Finish, Pretraining, Trained};
 use crate::run::{Run, peak_memory};
 use crate::schedule::Schedule;
 use crate::state::{Identity, State};
-use crate::step::{Networks, Numbers, Repeated, Starts, StepInput, StepOutput, step};
-use crate::train_config::Options;
+use crate::step::{CapturedStep, InitialPoints, Networks, StepInput, StepMetrics, StepOutput, compute_step};
 use std::time::Instant;
 use tarrl_bound::RepresentationStats;
 use tarrl_data::Batch;
@@ -26,8 +26,8 @@ use tarrl_encoders::{
 };
 use tarrl_tensor::{Array, Key, Tensor};
 
-/// A training under way.
-pub(crate) struct Session<'a> {
+/// A training in progress.
+pub(crate) struct Trainer<'a> {
     training: &'a Pretraining<'a>,
     teacher: Option<InferenceEncoder>,
     /// For each set the cluster of every image of the dataset.
@@ -38,18 +38,18 @@ pub(crate) struct Session<'a> {
     state: State,
     steps_per_epoch: u64,
     total: u64,
-    seen: Seen,
+    history: History,
     began: Instant,
     /// Of the present epoch.
     clock: Clock,
     saved: Instant,
     plan: Plan,
-    /// Where the device captures steps.
-    repeated: Option<Repeated<'a>>,
+    /// The captured step, on a device that captures.
+    captured: Option<CapturedStep<'a>>,
 }
 
 /// A batch on the device.
-pub(crate) struct Prepared {
+pub(crate) struct DeviceBatch {
     /// The images of the plan, each `(n, h, w, c)`.
     views: Vec<Tensor>,
     /// `(n)`: classes.
@@ -61,9 +61,9 @@ pub(crate) struct Prepared {
     epoch: usize,
 }
 
-/// A step whose work is queued and whose numbers nobody has read.
-pub(crate) struct Queued {
-    found: StepOutput,
+/// A step whose work is queued and whose metrics have not been read.
+pub(crate) struct LaunchedStep {
+    output: StepOutput,
     /// Images of the batch.
     images: usize,
     epoch: usize,
@@ -71,27 +71,8 @@ pub(crate) struct Queued {
     epsilon_scale: f64,
 }
 
-/// What the metrics so far say.
-#[derive(Default)]
-struct Seen {
-    epoch: Option<EpochRecord>,
-    loss: Option<f64>,
-    /// At the end of the first epoch.
-    first: Option<RepresentationStats>,
-    /// At the end of the present one, when its last step is done.
-    now: Representations,
-}
-
-/// How the representations of a step lie.
-#[derive(Clone, Copy, Default)]
-struct Representations {
-    observation: RepresentationStats,
-    alignment: Option<f64>,
-    uniformity: f64,
-}
-
-impl<'a> Session<'a> {
-    /// The training in its folder, begun anew or taken up where its checkpoint ends.
+impl<'a> Trainer<'a> {
+    /// Opens the training in its folder, from its checkpoint if there is one.
     pub(crate) fn open(training: &'a Pretraining<'a>) -> Result<Self, TrainError> {
         let Pretraining { config, data, device, .. } = *training;
         let identity = Identity::new(config, data, training.teacher);
@@ -100,7 +81,7 @@ impl<'a> Session<'a> {
         if let Some(path) = run.existing_checkpoint() {
             state.load(&path, device, &identity)?;
         }
-        let seen = Seen::of(run.rewind(state.step)?);
+        let history = History::of(run.rewind(state.step)?);
         let steps_per_epoch = (data.len() / config.batch) as u64;
         let teacher = training.teacher.map(Encoder::inference);
         let sets = config.method.clusters();
@@ -110,11 +91,11 @@ impl<'a> Session<'a> {
             }
             _ => Vec::new(),
         };
-        let repeated = Repeated::suits(&state.model, &state.memory).then(Repeated::new);
-        Ok(Session {
+        let captured = CapturedStep::suits(&state.model, state.loss.is_some()).then(CapturedStep::new);
+        Ok(Trainer {
             training,
             plan: Plan::new(&config.method),
-            repeated,
+            captured,
             teacher,
             clusters,
             monitor: Monitor::new(data, device),
@@ -122,7 +103,7 @@ impl<'a> Session<'a> {
             run,
             steps_per_epoch,
             total: steps_per_epoch * config.epochs as u64,
-            seen,
+            history,
             began: Instant::now(),
             clock: Clock::new(state.step),
             saved: Instant::now(),
@@ -131,7 +112,7 @@ impl<'a> Session<'a> {
     }
 
     /// Finished steps.
-    pub(crate) fn done(&self) -> u64 {
+    pub(crate) fn step(&self) -> u64 {
         self.state.step
     }
 
@@ -145,16 +126,16 @@ impl<'a> Session<'a> {
         self.steps_per_epoch
     }
 
-    /// A batch brought to the device; waited for since `since`.
-    pub(crate) fn prepare(&mut self, batch: &Batch, since: Instant) -> Prepared {
-        self.clock.waited_since(since);
+    /// Copies a batch to the device. It was requested at `requested`.
+    pub(crate) fn load_batch(&mut self, batch: &Batch, requested: Instant) -> DeviceBatch {
+        self.clock.waited_since(requested);
         let Pretraining { config, data, device, .. } = *self.training;
         let labels = |of: &dyn Fn(usize) -> u32| {
             let labels: Vec<u32> = batch.indices.iter().map(|&index| of(index)).collect();
             Array::new(device, [labels.len()], &labels)
         };
         let key = Key::new(config.seed).fold("attack").fold(batch.epoch);
-        Prepared {
+        DeviceBatch {
             views: batch.on(device).into_iter().map(Tensor::from).collect(),
             labels: labels(&|index| u32::from(data.labels[index])),
             clusters: self.clusters.iter().map(|set| labels(&|index| set[index])).collect(),
@@ -163,14 +144,63 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// What follows from a step whose work is queued: metrics, events, a checkpoint.
-    pub(crate) fn end(
+    /// Launches the step of a batch: samples the attacks' initial points, computes the gradients, updates parameters, running
+    /// statistics and state. On a device the work is queued, and nothing is waited for.
+    pub(crate) fn launch_step(&mut self, batch: &DeviceBatch) -> LaunchedStep {
+        let config = self.training.config;
+        let method = &config.method;
+        let DeviceBatch { views, labels, clusters, keys, epoch } = batch;
+        let [epsilon_scale, certified_scale] = self.epsilon_scales();
+        let share = match method.strength {
+            Some(strength) => strength.share(*epoch, config.epochs),
+            None => *epoch as f64 / config.epochs as f64,
+        };
+        let lr = self.learning_rate();
+        let state = &mut self.state;
+
+        let initial_points = InitialPoints::sample(method, &self.plan, views, epsilon_scale, keys);
+        let input = StepInput {
+            views,
+            labels,
+            clusters,
+            state: state.loss.as_deref(),
+            key: Key::new(config.seed).fold("objective").fold(state.step),
+            share,
+            epsilon_scale,
+            certified_scale,
+            keys,
+            initial_points: &initial_points,
+        };
+        let networks =
+            Networks { model: &state.model, ema: state.ema.as_ref(), teacher: self.teacher.as_ref() };
+        let output = match &mut self.captured {
+            Some(captured) => captured.step(&networks, method, &input),
+            None => compute_step(&networks, method, &input),
+        };
+
+        let updated = state.optimizer.step(&parameters(&state.model), &output.gradients, lr);
+        set_parameters(&mut state.model, &updated);
+        track(&mut state.model);
+        set_buffers(&mut state.model, &output.buffers);
+        if let (Some(ema), Some(momentum)) = (&mut state.ema, method.network.momentum) {
+            ema.follow(&state.model, momentum.at(state.step, self.total));
+            set_buffers(ema.module_mut(), &output.ema_buffers);
+        }
+        if let (Some(loss), Some(objective)) = (&mut state.loss, method.loss()) {
+            objective.update(loss.as_mut(), &output.ema_targets);
+        }
+        state.step += 1;
+        LaunchedStep { output, images: keys.len(), epoch: *epoch, lr, epsilon_scale }
+    }
+
+    /// Finishes a launched step: reads its metrics, reports events, ends an epoch, writes a checkpoint.
+    pub(crate) fn finish_step(
         &mut self,
-        queued: &Queued,
+        launched: &LaunchedStep,
         on_event: &mut dyn FnMut(&Event<'_>),
     ) -> Result<(), TrainError> {
         let options = &self.training.options;
-        let record = self.read(queued)?;
+        let record = self.record(launched)?;
         let ends_epoch = self.state.step.is_multiple_of(self.steps_per_epoch);
         if ends_epoch || self.state.step.is_multiple_of(options.log_every.max(1)) {
             self.run.append(&Record::Step(record.clone()))?;
@@ -186,84 +216,32 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Writes a checkpoint, and all metrics before it.
-    pub(crate) fn save(&mut self, on_event: &mut dyn FnMut(&Event<'_>)) -> Result<(), TrainError> {
-        let began = Instant::now();
-        self.run.sync()?;
-        self.state.save(&self.run.checkpoint(), &self.identity)?;
-        self.clock.saved_since(began);
-        self.saved = Instant::now();
-        on_event(&Event::Saved { step: self.state.step });
-        Ok(())
-    }
-
-    /// Queues gradients, optimizer and running statistics; on a device nothing of it is waited for.
-    pub(crate) fn begin(&mut self, prepared: &Prepared) -> Queued {
-        let config = self.training.config;
-        let method = &config.method;
-        let Prepared { views, labels, clusters, keys, epoch } = prepared;
-        let [epsilon_scale, certified_scale] = self.epsilon_scales();
-        let share = match method.strength {
-            Some(strength) => strength.share(*epoch, config.epochs),
-            None => *epoch as f64 / config.epochs as f64,
-        };
-        let lr = self.learning_rate();
-        let state = &mut self.state;
-        let input = StepInput {
-            views,
-            labels,
-            clusters,
-            memory: &state.memory,
-            key: Key::new(config.seed).fold("objective").fold(state.step),
-            share,
-            epsilon_scale,
-            certified_scale,
-            keys,
-            starts: &Starts::draw(method, &self.plan, views, epsilon_scale, keys),
-        };
-        let networks =
-            Networks { model: &state.model, slow: state.slow.as_ref(), teacher: self.teacher.as_ref() };
-        let found = match &mut self.repeated {
-            Some(repeated) => repeated.step(&networks, method, &input),
-            None => step(&networks, method, &input),
-        };
-        let moved = state.optimizer.step(&parameters(&state.model), &found.gradients, lr);
-        set_parameters(&mut state.model, &moved);
-        track(&mut state.model);
-        set_buffers(&mut state.model, &found.buffers);
-        if let (Some(slow), Some(momentum)) = (&mut state.slow, method.network.momentum) {
-            slow.follow(&state.model, momentum.at(state.step, self.total));
-            set_buffers(slow.module_mut(), &found.slow_buffers);
-        }
-        state.memory.remember(method.objective.as_ref(), &found.slow_targets);
-        state.step += 1;
-        Queued { found, images: keys.len(), epoch: *epoch, lr, epsilon_scale }
-    }
-
-    /// What the numbers of a step say, once it is done.
-    fn read(&mut self, queued: &Queued) -> Result<StepRecord, TrainError> {
-        let Queued { found, images: n, epoch, lr, epsilon_scale } = queued;
-        let numbers = found.read();
+    /// The record of a launched step, which is waited for. Ends with an error if a value is not finite.
+    fn record(&mut self, launched: &LaunchedStep) -> Result<StepRecord, TrainError> {
+        let LaunchedStep { output, images: n, epoch, lr, epsilon_scale } = launched;
+        let metrics = output.read();
         let diverged = |(what, value): (String, f64)| TrainError::Diverged {
             step: self.state.step - 1,
             epoch: *epoch as u64,
             what,
             value,
-            last: self.seen.loss,
+            last: self.history.loss,
             checkpoint: self.run.existing_checkpoint(),
         };
-        let Numbers { loss, objective, regularizer, certified, .. } = numbers;
+        let StepMetrics { loss, objective, regularizer, certified, .. } = metrics;
         require_finite("objective", objective).map_err(diverged)?;
         require_finite("regularizer", regularizer).map_err(diverged)?;
         require_finite("certified term", certified).map_err(diverged)?;
-        let gradient_norm = gradient_norm(&self.state.model, &numbers.squares).map_err(diverged)?;
+        let gradient_norm = gradient_norm(&self.state.model, &metrics.squares).map_err(diverged)?;
         let state = &mut self.state;
-        state.sums.add([loss, objective, regularizer, certified], [found.forward, found.backward]);
-        self.seen.loss = Some(loss);
+        state
+            .sums
+            .add([loss, objective, regularizer, certified], [output.passes.forward, output.passes.backward]);
+        self.history.loss = Some(loss);
         if state.step.is_multiple_of(self.steps_per_epoch) {
-            let features = found.features.as_ref().expect("every method has a term of its objective");
+            let features = output.features.as_ref().expect("every method has a term of its objective");
             let view = |view: usize| features.slice(0, view * n, *n);
-            self.seen.now = Representations {
+            self.history.now = Representations {
                 observation: RepresentationStats::of(regularizer, features),
                 alignment: (features.shape()[0] >= 2 * n).then(|| alignment(&view(0), &view(1))),
                 uniformity: uniformity(&view(0)),
@@ -279,13 +257,24 @@ impl<'a> Session<'a> {
             lr: *lr,
             epsilon_scale: *epsilon_scale,
             gradient_norm,
-            embedding_std: numbers.embedding_std,
-            feature_std: numbers.feature_std,
-            feature_spread: numbers.feature_spread,
+            embedding_std: metrics.embedding_std,
+            feature_std: metrics.feature_std,
+            feature_spread: metrics.feature_spread,
         })
     }
 
-    /// The statistics that heads see the encoder with.
+    /// Writes a checkpoint, and all metrics before it.
+    pub(crate) fn save(&mut self, on_event: &mut dyn FnMut(&Event<'_>)) -> Result<(), TrainError> {
+        let began = Instant::now();
+        self.run.sync()?;
+        self.state.save(&self.run.checkpoint(), &self.identity)?;
+        self.clock.saved_since(began);
+        self.saved = Instant::now();
+        on_event(&Event::Saved { step: self.state.step });
+        Ok(())
+    }
+
+    /// The set of batch norm that the result keeps.
     fn kept(&self) -> BnBranch {
         self.training.config.method.network.keeps.unwrap_or_default()
     }
@@ -312,8 +301,8 @@ impl<'a> Session<'a> {
         last: &StepRecord,
         on_event: &mut dyn FnMut(&Event<'_>),
     ) -> Result<(), TrainError> {
-        let Representations { observation, alignment, uniformity } = self.seen.now;
-        let first = *self.seen.first.get_or_insert(observation);
+        let Representations { observation, alignment, uniformity } = self.history.now;
+        let first = *self.history.first.get_or_insert(observation);
         let projects = self.training.config.method.compares_embeddings();
         for warning in warnings(last, projects, &observation, &first) {
             on_event(&Event::Warning(&warning));
@@ -355,17 +344,17 @@ impl<'a> Session<'a> {
         };
         self.run.append(&Record::Epoch(epoch.clone()))?;
         on_event(&Event::Epoch(&epoch));
-        self.seen.epoch = Some(epoch);
+        self.history.epoch = Some(epoch);
         self.clock = Clock::new(last.step);
         Ok(())
     }
 
-    /// Leaves the encoder.
+    /// Writes the encoder and returns it.
     pub(crate) fn finish(self) -> Result<Finish, TrainError> {
         let kept = self.kept();
         let mut model = self.state.model;
         detach(&mut model);
-        // Of two sets of batch norm one is left, so that nobody has to know later that there were two.
+        // Of two sets of batch norm only one is kept, so that the result is an ordinary encoder.
         if self.training.config.method.network.batch_norm == BatchNormMode::Dual {
             model.encoder = model.encoder.only(kept);
         }
@@ -376,31 +365,6 @@ impl<'a> Session<'a> {
             ("seed".into(), config.seed.to_string()),
         ]);
         save_encoder(&self.run.encoder(), &model.encoder, &notes).map_err(TrainError::Save)?;
-        let (encoder, heads) = (model.encoder, model.heads);
-        Ok(Finish::Trained(Box::new(Trained { encoder, heads, last: self.seen.epoch })))
-    }
-}
-
-impl Seen {
-    fn of(records: Vec<Record>) -> Self {
-        let mut seen = Seen::default();
-        for record in records {
-            match record {
-                Record::Step(step) => seen.loss = Some(step.loss),
-                Record::Epoch(epoch) => {
-                    seen.first.get_or_insert(epoch.observation);
-                    seen.epoch = Some(epoch);
-                }
-                Record::Warning(_) => {}
-            }
-        }
-        seen
-    }
-}
-
-impl Options {
-    fn checkpoint_is_due(&self, step: u64, seconds: f64) -> bool {
-        self.checkpoint_every_steps.is_some_and(|every| step.is_multiple_of(every.max(1)))
-            || self.checkpoint_every_seconds.is_some_and(|every| seconds >= every)
+        Ok(Finish::Trained(Box::new(Trained { encoder: model.encoder, last: self.history.epoch })))
     }
 }

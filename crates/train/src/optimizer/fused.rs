@@ -1,4 +1,4 @@
-//! All parameters in one call of the device, where it offers that.
+//! Fused update of all parameters in one call of the device, where it has one.
 
 use super::{LarsForm, OptimizerConfig, Slot};
 use tarrl_tensor::extensions::{LarsRatio, ParamUpdate, UpdateRule};

@@ -1,27 +1,27 @@
-//! The slow copy of the networks that views are compared with.
+//! Momentum encoder: an exponential moving average (EMA) of the trained model.
 
-use crate::model::{Embedded, Heads, Model};
+use crate::model::{Heads, Model, NetworkOutput};
 use tarrl_encoders::{BATCH_NORM_MOMENTUM, Buffers, Ema, ForwardContext, Module, detach, ema};
 use tarrl_tensor::Tensor;
 
-/// Encoder and projector that follow the trained ones (Grill et al. 2020; He et al. 2020): constants.
+/// Moving averages of encoder and projector (Grill et al. 2020; He et al. 2020), which receive no gradient.
 ///
-/// Only parameters follow. Batch norm sees the batch, as in the network that is followed, and collects running statistics of
-/// its own, which nobody uses: it is the online encoder that is kept.
+/// Only parameters are averaged. Batch norm uses the batch, as in the trained model, and keeps running statistics of its
+/// own, which nothing reads: the online encoder is the result.
 #[derive(Clone, Debug)]
-pub(crate) struct Slow(Model);
+pub(crate) struct EmaModel(Model);
 
-impl Slow {
+impl EmaModel {
     /// A copy of the model before the first step, without predictor and classifiers.
     pub(crate) fn new(model: &Model) -> Self {
         let heads = Heads { projector: model.heads.projector.clone(), ..Heads::default() };
         let mut copy = Model { encoder: model.encoder.clone(), heads };
         detach(&mut copy);
-        Slow(copy)
+        EmaModel(copy)
     }
 
-    /// What it says of images `(n, h, w, c)`, with the pass whose statistics it [absorbs](Slow::update_running_stats).
-    pub(crate) fn embed(&self, x: &Tensor) -> (Embedded, ForwardContext) {
+    /// The outputs for images `(n, h, w, c)`, with the context for [`update_running_stats`](EmaModel::update_running_stats).
+    pub(crate) fn embed(&self, x: &Tensor) -> (NetworkOutput, ForwardContext) {
         let mut pass = ForwardContext::train();
         (self.0.embed(x, &mut pass), pass)
     }

@@ -1,10 +1,11 @@
-//! What stands in for labels: a teacher's representations, clusters of them, and invariance.
+//! Auxiliary terms of a method: distillation, pseudo-labels from clusters, and the invariance of ACL-AIR.
 
 use super::adversary::check_attack;
+use super::error::{MethodError, not_negative};
 use serde::{Deserialize, Serialize};
 use tarrl_bound::{Anchor, InnerConfig};
 
-/// Learning the representations of a teacher, and keeping still under attack: on images `x` with neighbors `x'`,
+/// Distillation of a teacher's representations with consistency under attack: on images `x` with neighbors `x'`,
 /// `weight · mean [−cos(f(x), T(x)) − consistency · cos(f(x'), f(x))]` (Zhang et al. 2022, equation 4). The attack
 /// takes `f(x')` away from `T(x)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,13 +15,13 @@ pub struct Distillation {
     pub view: Anchor,
     /// The factor of the term.
     pub weight: f64,
-    /// k: the factor of standing still in it; 2 in the paper.
+    /// k: the factor of consistency under attack; 2 in the paper.
     pub consistency: f64,
     /// Threat model and steps.
     pub attack: InnerConfig,
 }
 
-/// Classes that nobody named: clusters of the teacher's representations of the training images, several sets of them.
+/// Pseudo-labels: clusters of the teacher's representations of the training images, several sets of them.
 /// One linear classifier for each set learns them from attacked images; the attack ascends their mean cross-entropy
 /// (Fan et al. 2021, section 4.2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,42 +73,31 @@ impl Default for Invariance {
 }
 
 impl Distillation {
-    pub(super) fn check(&self) -> Result<(), String> {
-        factor("distillation.weight", self.weight)?;
-        factor("distillation.consistency", self.consistency)?;
+    pub(super) fn check(&self) -> Result<(), MethodError> {
+        not_negative("distillation.weight", self.weight)?;
+        not_negative("distillation.consistency", self.consistency)?;
         check_attack("distillation.attack", &self.attack)
     }
 }
 
 impl PseudoLabels {
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), MethodError> {
         if self.clusters.is_empty() || self.clusters.iter().any(|&k| k < 2) {
-            return Err(
-                "pseudo_labels.clusters must name one set at least, each of two clusters at least".into()
-            );
+            return Err(MethodError::TooFewClusters);
         }
-        factor("pseudo_labels.weight", self.weight)?;
+        not_negative("pseudo_labels.weight", self.weight)?;
         check_attack("pseudo_labels.attack", &self.attack)
     }
 }
 
 impl Invariance {
-    pub(super) fn check(&self) -> Result<(), String> {
-        factor("invariance.standard", self.standard)?;
-        factor("invariance.adversarial", self.adversarial)?;
+    pub(super) fn check(&self) -> Result<(), MethodError> {
+        not_negative("invariance.standard", self.standard)?;
+        not_negative("invariance.adversarial", self.adversarial)?;
         if self.temperature > 0.0 && self.temperature.is_finite() {
             return Ok(());
         }
-        Err(format!(
-            "invariance.temperature is {}; it divides similarities and must be positive",
-            self.temperature
-        ))
+        let requirement = "it divides similarities and must be positive";
+        Err(MethodError::out_of_range("invariance.temperature", self.temperature, requirement))
     }
-}
-
-fn factor(key: &str, value: f64) -> Result<(), String> {
-    if value >= 0.0 && value.is_finite() {
-        return Ok(());
-    }
-    Err(format!("{key} is {value}; it must be finite and not negative"))
 }

@@ -1,14 +1,14 @@
-//! Signs that a training goes wrong: numbers that are not finite, and collapse.
+//! Checks during training: finite numbers, and collapse of the representations.
 
 use crate::metrics::{StepRecord, WarningRecord};
 use tarrl_bound::RepresentationStats;
 use tarrl_encoders::Module;
 
 /// Below this [`StepRecord::embedding_std`] at the end of an epoch, embeddings are said to collapse.
-pub const COLLAPSED_EMBEDDINGS: f64 = 0.2;
+pub(crate) const COLLAPSED_EMBEDDINGS: f64 = 0.2;
 
 /// Below this [`StepRecord::feature_std`] at the end of an epoch, representations are said to collapse.
-pub const COLLAPSED_FEATURES: f64 = 0.02;
+pub(crate) const COLLAPSED_FEATURES: f64 = 0.02;
 
 /// `Err` with the name and the value of a quantity that is not finite.
 pub(crate) fn require_finite(what: &str, value: f64) -> Result<(), (String, f64)> {
@@ -30,8 +30,8 @@ pub(crate) fn gradient_norm(model: &dyn Module, squares: &[f64]) -> Result<f64, 
     Ok(squares.iter().sum::<f64>().sqrt())
 }
 
-/// The alarms that the last step of an epoch sets off, and what the bound finds in its representations compared
-/// with those of the first epoch.
+/// The warnings of the last step of an epoch, and those of the statistics of its representations compared with the
+/// first epoch's.
 ///
 /// Embeddings that nobody projects are the representations, which being positive fill less of the sphere.
 pub(crate) fn warnings(
@@ -71,7 +71,7 @@ mod tests {
     use tarrl_tensor::cpu;
 
     #[test]
-    fn alarms_go_off_below_their_thresholds_only() {
+    fn collapse_warnings_fire_only_below_their_thresholds() {
         let of = |projects, embedding_std, feature_std, shrunk| {
             let record = StepRecord { embedding_std, feature_std, ..StepRecord::default() };
             let first = RepresentationStats {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gradient_that_is_not_finite_is_named() {
+    fn the_first_gradient_that_is_not_finite_is_named() {
         let method =
             toml::from_str("title = 't'\nviews = ['clean', 'clean']\nobjective = { kind = 'nt-xent' }");
         let model = Model::new(&TrainConfig::new(method.unwrap()), &[], &cpu());

@@ -1,4 +1,4 @@
-//! The certified term: what intervals say that an attacker can do at most, made small.
+//! Certified loss by interval bound propagation (IBP): an upper bound of what any attack in the ball can do.
 
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::fraction;
@@ -16,11 +16,11 @@ use tarrl_tensor::{Array, Tensor};
 /// something at large radii, at a price in clean accuracy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Certified {
+pub struct IbpLoss {
     /// What is measured, unless `contrast` or `clusters` is given.
     pub divergence: Divergence,
-    /// Images are told apart at the worst point of the ball, in the place of a divergence.
-    pub contrast: Option<Contrast>,
+    /// A contrastive loss at the worst point of the ball, in place of a divergence.
+    pub contrast: Option<CertifiedContrastive>,
     /// Sets of clusters of the teacher's representations of the training images, each of so many. A linear classifier for
     /// each learns them from the worst case in the ball, as a contrast does, in the place of a divergence.
     pub clusters: Vec<usize>,
@@ -36,33 +36,34 @@ pub struct Certified {
     pub ramp: f64,
 }
 
-/// The worst-case cross-entropy of telling an image among others, an upper bound of what any attack can do to it.
+/// A certified contrastive loss: the worst-case cross-entropy of identifying an image among others, an upper bound of
+/// what any attack reaches.
 ///
-/// With clean representations centerd and in units of their spread, let `t_j` be the unit vector of image `j` of a
+/// With clean representations centered and in units of their spread, let `t_j` be the unit vector of image `j` of a
 /// group. The head with the rows `t_j / τ` is to tell each image from the others, the loss is the gap form of the bound,
 /// `ln(1 + Σ_j e^{m_j + s_j})` (Theorem A2, docs/theory.md) with the supports of the interval box,
 /// `s_j = (t_j − t_i) · c + |t_j − t_i| · ρ` (Theorem I1, docs/certificates.md). A displacement counts only as far as it
 /// confuses an image with another one, and spread is rewarded: the term cannot be made small by shrinking.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Contrast {
+pub struct CertifiedContrastive {
     /// τ: positive; a larger one asks for coarser differences.
     pub temperature: f64,
-    /// Images among which one is told; at least 2. Those of a batch that fill no group wait for another step.
+    /// Images of a group, at least 2. Images of a batch that fill no group are left out of the step.
     pub group: usize,
 }
 
 /// Groups of 64 at temperature 1.
-impl Default for Contrast {
+impl Default for CertifiedContrastive {
     fn default() -> Self {
-        Contrast { temperature: 1.0, group: 64 }
+        CertifiedContrastive { temperature: 1.0, group: 64 }
     }
 }
 
 /// The relative displacement at weight 1 within 0.1 around the clean image, rising over half of training.
-impl Default for Certified {
+impl Default for IbpLoss {
     fn default() -> Self {
-        Certified {
+        IbpLoss {
             divergence: Divergence::default(),
             contrast: None,
             clusters: Vec::new(),
@@ -74,7 +75,7 @@ impl Default for Certified {
     }
 }
 
-impl Certified {
+impl IbpLoss {
     /// The share of ε when a share `progress` of training is done: 1 after the ramp.
     pub fn epsilon_scale(&self, progress: f64) -> f64 {
         if progress >= self.ramp { 1.0 } else { (progress / self.ramp).max(0.0) }
@@ -99,7 +100,7 @@ impl Certified {
         }
     }
 
-    /// What intervals say of images `x` `(n, h, w, c)` at `epsilon_scale` times the radius.
+    /// The interval displacement of images `x` `(n, h, w, c)` at `epsilon_scale` times the radius.
     #[track_caller]
     pub(crate) fn intervals(
         &self,
@@ -111,50 +112,86 @@ impl Certified {
         encoder.interval_displacement(x, self.epsilon * epsilon_scale, pass)
     }
 
-    /// Checks that the numbers make sense.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// The first that does not, with the remedy.
-    pub fn check(&self) -> Result<(), String> {
+    /// The first setting that is out of range, with the remedy.
+    pub fn check(&self) -> Result<(), IbpError> {
         if matches!(self.divergence, Divergence::Cosine | Divergence::Angle | Divergence::Whitened) {
-            return Err(format!(
-                "certified.divergence = {:?} does not grow with each coordinate, so that intervals do not bound it; use \
-                 \"relative-l2\"",
-                self.divergence
-            ));
+            return Err(IbpError::Divergence { divergence: self.divergence });
         }
-        if let Some(Contrast { temperature, group }) = self.contrast
+        if let Some(CertifiedContrastive { temperature, group }) = self.contrast
             && !(temperature > 0.0 && temperature.is_finite() && group >= 2)
         {
-            return Err(format!(
-                "certified.contrast has temperature {temperature} and groups of {group}; give a positive temperature and at \
-                 least two images"
-            ));
+            return Err(IbpError::Contrast { temperature, group });
         }
         if self.clusters.iter().any(|&k| k < 2) {
-            return Err("certified.clusters must have two clusters at least in each set".into());
+            return Err(IbpError::TooFewClusters);
         }
         if !self.clusters.is_empty() && self.contrast.is_some() {
-            return Err(
-                "certified.clusters and certified.contrast each take the place of a divergence; choose one"
-                    .into(),
-            );
+            return Err(IbpError::ContrastAndClusters);
         }
         for (field, value) in [("weight", self.weight), ("epsilon", self.epsilon)] {
             if !(value >= 0.0 && value.is_finite()) {
-                return Err(format!("certified.{field} is {value}; it must be finite and not negative"));
+                return Err(IbpError::Negative { field, value });
             }
         }
         if !(0.0..=1.0).contains(&self.ramp) {
-            return Err(format!("certified.ramp is {}; a share of training lies in [0, 1]", self.ramp));
+            return Err(IbpError::Ramp { ramp: self.ramp });
         }
         Ok(())
     }
 }
 
+/// A setting of an [`IbpLoss`] that is out of range.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IbpError {
+    /// Intervals do not bound this divergence.
+    #[error(
+        "certified.divergence = {divergence:?} does not grow with each coordinate, so that intervals do not bound it; use \
+         \"relative-l2\""
+    )]
+    Divergence {
+        /// The divergence.
+        divergence: Divergence,
+    },
+    /// The temperature is not positive or a group has fewer than two images.
+    #[error(
+        "certified.contrast has temperature {temperature} and groups of {group}; give a positive temperature and at \
+         least two images"
+    )]
+    Contrast {
+        /// The temperature.
+        temperature: f64,
+        /// Images of a group.
+        group: usize,
+    },
+    /// A set of fewer than two clusters.
+    #[error("certified.clusters must have two clusters at least in each set")]
+    TooFewClusters,
+    /// Two replacements of the divergence.
+    #[error("certified.clusters and certified.contrast each take the place of a divergence; choose one")]
+    ContrastAndClusters,
+    /// A number is negative or not finite.
+    #[error("certified.{field} is {value}; it must be finite and not negative")]
+    Negative {
+        /// The setting.
+        field: &'static str,
+        /// Its value.
+        value: f64,
+    },
+    /// The ramp is no share of training.
+    #[error("certified.ramp is {ramp}; a share of training lies in [0, 1]")]
+    Ramp {
+        /// Its value.
+        ramp: f64,
+    },
+}
+
 /// The mean over `n` representations of the largest cross-entropy that their boxes allow, in nats, for the head with
 /// rows and biases of `head` and `labels` U32 `(n)`: the gap form of the bound (Theorem A2, docs/theory.md) with the
-/// supports of the boxes, as in [`Contrast`]. A bias and the middle of a box only shift logits.
+/// supports of the boxes, as in [`CertifiedContrastive`]. A bias and the middle of a box only shift logits.
 #[track_caller]
 pub(crate) fn worst_cross_entropy(found: &IntervalDisplacement, head: &Linear, labels: &Array) -> Tensor {
     let rows = head.weight();
@@ -166,16 +203,16 @@ pub(crate) fn worst_cross_entropy(found: &IntervalDisplacement, head: &Linear, l
     (&logits + &reach).cross_entropy(labels).mean_all()
 }
 
-impl Contrast {
+impl CertifiedContrastive {
     /// The mean over all images in whole groups, in nats.
     #[track_caller]
     fn value(&self, found: &IntervalDisplacement) -> Tensor {
         let (n, d) = (found.clean.shape()[0], found.clean.shape()[1]);
         let m = self.group.min(n);
-        let centerd = &found.clean - &found.clean.mean(0);
-        let spread = centerd.square().sum(1).mean_all().add_scalar(1e-12).sqrt();
-        let rows = centerd.l2_normalize(1e-6);
-        let moved = &(&centerd + &found.center) / &spread;
+        let centered = &found.clean - &found.clean.mean(0);
+        let spread = centered.square().sum(1).mean_all().add_scalar(1e-12).sqrt();
+        let rows = centered.l2_normalize(1e-6);
+        let moved = &(&centered + &found.center) / &spread;
         let radius = &found.radius / &spread;
         let own: Vec<u32> = (0..m as u32).collect();
         let own = Array::table(found.clean.device(), [m], &own);
@@ -201,7 +238,7 @@ mod tests {
 
     /// The term is above what any point of the ball reaches, as `Divergence` measures both.
     #[test]
-    fn it_is_above_every_displacement() {
+    fn the_term_bounds_the_displacement_of_sampled_points() {
         let device = cpu();
         let key = Key::new(9);
         let encoder = Encoder::new(&EncoderConfig { width: 0.125, ..EncoderConfig::default() }, &device, key);
@@ -209,7 +246,7 @@ mod tests {
         let x = Tensor::random(&device, Random::Uniform, &keys, &[8, 8, 1], DType::F32);
         let z = encoder.forward(&x, &mut ForwardContext::eval());
         for divergence in [Divergence::L2, Divergence::SquaredL2, Divergence::RelativeL2] {
-            let certified = Certified { divergence, ..Certified::default() };
+            let certified = IbpLoss { divergence, ..IbpLoss::default() };
             let bound = certified.value(&encoder, &x, 0.3, &mut ForwardContext::eval()).item();
             for trial in 0..20usize {
                 let keys: Vec<Key> = keys.iter().map(|key| key.fold(trial)).collect();
@@ -222,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_contrast_by_hand() {
+    fn the_certified_contrastive_loss_has_its_hand_computed_value() {
         let device = cpu();
         let tensor = |values: [f32; 4]| Tensor::new(&device, [2, 2], &values);
         let found = IntervalDisplacement {
@@ -237,7 +274,7 @@ mod tests {
             0.5 * (loss(-1.0) + loss(-2.0))
         };
         for temperature in [0.5, 2.0] {
-            let value = Contrast { temperature, group: 2 }.value(&found).item();
+            let value = CertifiedContrastive { temperature, group: 2 }.value(&found).item();
             assert!((value - expected(temperature)).abs() < 1e-5, "{value} {}", expected(temperature));
         }
     }
@@ -245,7 +282,7 @@ mod tests {
     /// The first row: logits 0.9 and -0.9 at the middle of the box, 2 · 0.3 of reach; the second: -0.9 and 0.9 and none,
     /// because its second feature moves neither logit.
     #[test]
-    fn a_worst_cross_entropy_by_hand() {
+    fn the_worst_cross_entropy_has_its_hand_computed_value() {
         let device = cpu();
         let tensor = |values: [f32; 4]| Tensor::new(&device, [2, 2], &values);
         let found = IntervalDisplacement {
@@ -269,14 +306,14 @@ mod tests {
 
     /// No point of the ball confuses an image more than the term says.
     #[test]
-    fn a_contrast_is_above_that_of_every_point() {
+    fn the_certified_contrastive_loss_bounds_that_of_sampled_points() {
         let device = cpu();
         let key = Key::new(19);
         let encoder = Encoder::new(&EncoderConfig { width: 0.125, ..EncoderConfig::default() }, &device, key);
         let keys: Vec<Key> = (0..6usize).map(|i| key.fold(i)).collect();
         let x = Tensor::random(&device, Random::Uniform, &keys, &[8, 8, 1], DType::F32);
-        let contrast = Contrast { temperature: 0.5, group: 3 };
-        let certified = Certified { contrast: Some(contrast), ..Certified::default() };
+        let contrast = CertifiedContrastive { temperature: 0.5, group: 3 };
+        let certified = IbpLoss { contrast: Some(contrast), ..IbpLoss::default() };
         let bound = certified.value(&encoder, &x, 0.3, &mut ForwardContext::eval()).item();
         let clean = encoder.forward(&x, &mut ForwardContext::eval());
         let still = certified.value(&encoder, &x, 0.0, &mut ForwardContext::eval()).item();
@@ -293,29 +330,32 @@ mod tests {
     }
 
     #[test]
-    fn senseless_numbers_are_refused_with_the_key() {
-        let refused = |change: fn(&mut Certified), key: &str| {
-            let mut certified = Certified::default();
+    fn settings_out_of_range_are_refused_with_their_key() {
+        let refused = |change: fn(&mut IbpLoss), key: &str| {
+            let mut certified = IbpLoss::default();
             change(&mut certified);
-            assert!(certified.check().unwrap_err().contains(key));
+            assert!(certified.check().unwrap_err().to_string().contains(key));
         };
-        assert_eq!(Certified::default().check(), Ok(()));
+        assert_eq!(IbpLoss::default().check(), Ok(()));
         refused(|c| c.weight = -1.0, "certified.weight is -1");
         refused(|c| c.epsilon = f64::NAN, "certified.epsilon is NaN");
         refused(|c| c.ramp = 2.0, "certified.ramp is 2");
-        refused(|c| c.contrast = Some(Contrast { group: 1, ..Contrast::default() }), "groups of 1");
+        refused(
+            |c| c.contrast = Some(CertifiedContrastive { group: 1, ..CertifiedContrastive::default() }),
+            "groups of 1",
+        );
         refused(|c| c.divergence = Divergence::Cosine, "certified.divergence");
         refused(|c| c.clusters = vec![3, 1], "certified.clusters");
         refused(
-            |c| (c.clusters, c.contrast) = (vec![3], Some(Contrast::default())),
+            |c| (c.clusters, c.contrast) = (vec![3], Some(CertifiedContrastive::default())),
             "certified.clusters and certified.contrast",
         );
     }
 
     #[test]
-    fn the_radius_rises_to_its_full_size() {
-        let certified = Certified { ramp: 0.5, ..Certified::default() };
+    fn the_radius_ramps_up_to_its_full_value() {
+        let certified = IbpLoss { ramp: 0.5, ..IbpLoss::default() };
         assert_eq!([0.0, 0.25, 0.5, 1.0].map(|p| certified.epsilon_scale(p)), [0.0, 0.5, 1.0, 1.0]);
-        assert_eq!(Certified { ramp: 0.0, ..certified }.epsilon_scale(0.0), 1.0);
+        assert_eq!(IbpLoss { ramp: 0.0, ..certified }.epsilon_scale(0.0), 1.0);
     }
 }
