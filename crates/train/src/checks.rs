@@ -4,10 +4,10 @@ use crate::metrics::{StepRecord, WarningRecord};
 use tarrl_bound::RepresentationStats;
 use tarrl_encoders::Module;
 
-/// Below this [`StepRecord::embedding_std`] at the end of an epoch, embeddings are said to collapse.
+/// The threshold of [`StepRecord::embedding_std`] at the end of an epoch for the warning `embedding-collapse`.
 pub(crate) const COLLAPSED_EMBEDDINGS: f64 = 0.2;
 
-/// Below this [`StepRecord::feature_std`] at the end of an epoch, representations are said to collapse.
+/// The threshold of [`StepRecord::feature_std`] at the end of an epoch for the warning `feature-collapse`.
 pub(crate) const COLLAPSED_FEATURES: f64 = 0.02;
 
 /// `Err` with the name and the value of a quantity that is not finite.
@@ -33,7 +33,7 @@ pub(crate) fn gradient_norm(model: &dyn Module, squares: &[f64]) -> Result<f64, 
 /// The warnings of the last step of an epoch, and those of the statistics of its representations compared with the
 /// first epoch's.
 ///
-/// Embeddings that nobody projects are the representations, which being positive fill less of the sphere.
+/// Without a projector the embeddings are the representations, which are positive and so fill less of the sphere.
 pub(crate) fn warnings(
     record: &StepRecord,
     projects: bool,

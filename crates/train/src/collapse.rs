@@ -7,8 +7,8 @@ use tarrl_tensor::Tensor;
 pub(crate) fn directional_std(x: &Tensor) -> Tensor {
     let d = x.shape()[1] as f64;
     let unit = x.detach().l2_normalize(1e-12);
-    let centerd = &unit - &unit.mean(0);
-    centerd.square().mean(0).sqrt().mean_all().mul_scalar(d.sqrt())
+    let centered = &unit - &unit.mean(0);
+    centered.square().mean(0).sqrt().mean_all().mul_scalar(d.sqrt())
 }
 
 #[cfg(test)]
@@ -29,7 +29,7 @@ mod tests {
     }
 
     #[test]
-    fn published_value_of_the_directional_std() {
+    fn directional_std_matches_a_published_value() {
         // .531520549 divides by n − 1 = 3 where this one divides by n = 4, and has no factor √3.
         let z =
             Tensor::new(&cpu(), [4, 3], &[1.0, 2.0, 0.0, 0.0, 1.0, -1.0, 2.0, 0.0, 1.0, -1.0, 1.0, 1.0f64]);

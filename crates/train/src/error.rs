@@ -100,7 +100,7 @@ impl TrainError {
                 "change its permissions or choose another folder"
             }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                "free some space and run again; the training goes on from its last checkpoint"
+                "free some space and run again; the training resumes from its last checkpoint"
             }
             _ => "choose a folder that can be created and written",
         };

@@ -11,7 +11,7 @@
 //!
 //! | part | in a file | choices |
 //! |---|---|---|
-//! | views | `views`, `strength` | [`View`](tarrl_data::augment::View), constant or in stairs ([`Strength`]) |
+//! | views | `views`, `strength` | [`View`](tarrl_data::augment::View), of constant or falling [`Strength`] |
 //! | objective | `objective` | any of [`Objective`](tarrl_objectives::Objective), with labels or without |
 //! | adversary | `[adversary]` | an [`Adversary`]: its loss, the views it perturbs, the network it attacks, how the results enter |
 //! | regularizer | `[regularizer]`, `[certified]` | a [`Regularizer`](tarrl_bound::Regularizer), an [`IbpLoss`] |

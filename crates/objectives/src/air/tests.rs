@@ -1,9 +1,9 @@
 use super::*;
-use crate::testing::{assert_order_is_free, assert_slopes, normal};
+use crate::testing::{assert_differences, assert_order_is_free, normal};
 
 /// From the definition, in plain numbers: `softmax` of the similarities over the batch, then `Σ q (ln q − p)`.
 #[test]
-fn values_from_the_definition() {
+fn values_match_the_definition() {
     let at: Vec<Tensor> = (1..6).map(|seed| normal(seed, 4, 3)).collect();
     let chance = |a: &Tensor, b: &Tensor| -> Vec<f64> {
         let (a, b) = (a.to_vec::<f64>(), b.to_vec::<f64>());
@@ -31,12 +31,12 @@ fn values_from_the_definition() {
 }
 
 #[test]
-fn slopes_and_orders() {
+fn gradients_match_differences_and_the_order_of_rows_is_free() {
     let at: Vec<Tensor> = (1..6).map(|seed| normal(seed, 3, 4)).collect();
     let both = |z: &[Tensor]| {
         let adversarial = adversarial_invariance([&z[3], &z[4]], [&z[0], &z[1]], &z[2], 0.5);
         &invariance([&z[0], &z[1]], &z[2], 0.5) + &adversarial
     };
-    assert_slopes(&both, &at);
+    assert_differences(&both, &at);
     assert_order_is_free(&both, &at);
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::{
-    assert_close, assert_golden, assert_golden_gradient, assert_order_is_free, assert_slopes, golden_views,
-    gradients, identity, normal,
+    assert_close, assert_differences, assert_golden, assert_golden_gradient, assert_order_is_free,
+    golden_views, gradients, identity, normal,
 };
 use tarrl_tensor::{DType, cpu};
 
@@ -10,7 +10,7 @@ fn of(off_diagonal: f64) -> BarlowTwins {
 }
 
 #[test]
-fn golden_values_and_gradient() {
+fn values_and_gradient_match_golden_values() {
     let at = golden_views();
     assert_golden(&|z| barlow_twins(&z[0], &z[1], &of(0.0)), &at, 0.040402930);
     assert_golden(&|z| barlow_twins(&z[0], &z[1], &of(1.0)), &at, 0.040402930 + 1.032433314);
@@ -35,7 +35,7 @@ fn the_variant_with_unbiased_deviations_does_not_appear() {
 
 /// `dC = 2 (C − I)∘(I + λ(1 − I))`, `dẑ1 = ẑ2 dCᵀ/n`, then `dz = (dẑ − mean dẑ − ẑ mean(dẑ∘ẑ))/√(var + ε)`.
 #[test]
-fn autodiff_is_the_closed_form() {
+fn gradients_match_the_closed_form() {
     let (n, d, lambda) = (6, 3, 0.3);
     let at = [normal(1, n, d), normal(2, n, d)];
     let found = gradients(&|z| barlow_twins(&z[0], &z[1], &of(lambda)), &at);
@@ -54,10 +54,10 @@ fn autodiff_is_the_closed_form() {
 }
 
 #[test]
-fn slopes_orders_and_swaps() {
+fn gradients_match_differences_and_order_and_swap_are_free() {
     let at = [normal(3, 5, 3), normal(4, 5, 3)];
     let loss = |z: &[Tensor]| barlow_twins(&z[0], &z[1], &of(0.2));
-    assert_slopes(&loss, &at);
+    assert_differences(&loss, &at);
     assert_order_is_free(&loss, &at);
     let swapped = barlow_twins(&at[1], &at[0], &of(0.2)).item();
     assert!((swapped - loss(&at).item()).abs() < 1e-12);

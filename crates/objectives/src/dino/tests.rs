@@ -1,5 +1,7 @@
 use super::*;
-use crate::testing::{assert_close, assert_golden, assert_order_is_free, assert_slopes, gradients, normal};
+use crate::testing::{
+    assert_close, assert_differences, assert_golden, assert_order_is_free, gradients, normal,
+};
 use tarrl_tensor::cpu;
 
 fn logits(values: [f64; 6]) -> Tensor {
@@ -25,7 +27,7 @@ fn loss(student: &[Tensor], center: &Center) -> Tensor {
 }
 
 #[test]
-fn golden_values_and_gradient() {
+fn values_and_gradient_match_golden_values() {
     let mut center = center(&[0.0; 3]);
     assert_golden(&|s| loss(s, &center), &students(), 3.928862916);
     let found = gradients(&|s| loss(s, &center), &students()).remove(0);
@@ -40,7 +42,7 @@ fn golden_values_and_gradient() {
 
 /// `(softmax(s/τ) − q)/(τ n terms)`, summed over the targets that a student meets.
 #[test]
-fn autodiff_is_the_closed_form() {
+fn gradients_match_the_closed_form() {
     let (n, k) = (4, 5);
     let students = [normal(1, n, k), normal(2, n, k), normal(3, n, k)];
     let targets = [normal(4, n, k).softmax(), normal(5, n, k).softmax()];
@@ -52,7 +54,7 @@ fn autodiff_is_the_closed_form() {
         let sum = terms.reduce(|a, b| &a + &b).unwrap();
         assert_close(&found[j], &sum.mul_scalar(2.0 / (4.0 * n as f64)), 1e-13);
     }
-    assert_slopes(&loss, &students);
+    assert_differences(&loss, &students);
     let all: Vec<Tensor> = students.iter().chain(&targets).cloned().collect();
     assert_order_is_free(&|t| dino(&[&t[0], &t[1], &t[2]], &[&t[3], &t[4]], 0.5), &all);
     let still = gradients(&|t| dino(&[&students[0], &students[1]], &[&t[0], &t[1]], 0.5), &targets);
@@ -68,7 +70,7 @@ fn uniform_outputs_cost_ln_k() {
 }
 
 #[test]
-fn a_center_comes_back_from_its_tensors() {
+fn a_center_is_restored_from_its_tensors() {
     let mut center = Center::new(&cpu(), 3);
     center.update(&[&Tensor::new(&cpu(), [1, 3], &[1.0f32, 2.0, 3.0])], 0.5);
     let stored = center.tensors().remove(0).1;
@@ -86,7 +88,7 @@ fn a_center_comes_back_from_its_tensors() {
 
 #[test]
 #[should_panic(expected = "1 students and 1 targets make no pair")]
-fn one_view_is_refused() {
+fn one_view_panics() {
     let z = normal(1, 2, 3);
     dino(&[&z], &[&z.softmax()], 0.1);
 }

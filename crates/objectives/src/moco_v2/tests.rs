@@ -1,8 +1,8 @@
 use super::*;
 use crate::moco_v3;
 use crate::testing::{
-    assert_close, assert_golden, assert_golden_gradient, assert_order_is_free, assert_slopes, golden_views,
-    gradients, identity, normal, through_unit,
+    assert_close, assert_differences, assert_golden, assert_golden_gradient, assert_order_is_free,
+    golden_views, gradients, identity, normal, through_unit,
 };
 use tarrl_tensor::{DType, Key, cpu};
 
@@ -19,7 +19,7 @@ fn against(query: &Tensor, key: &Tensor, queue: &Queue) -> Tensor {
 }
 
 #[test]
-fn golden_values() {
+fn values_and_gradient_match_golden_values() {
     let at = golden_views();
     let old = queue(&Tensor::new(&cpu(), [2, 3], &[1.0f32, 0.0, 0.0, 0.0, 1.0, 1.0]));
     let found = against(&at[0], &at[1], &old).item();
@@ -35,7 +35,7 @@ fn golden_values() {
 
 /// With P the softmax of the logits, the unit queries have the gradient `2 (P − I) k̂/n`: no τ but in P.
 #[test]
-fn v3_is_the_closed_form_and_stops_at_the_keys() {
+fn v3_gradients_match_the_closed_form_and_stop_at_the_keys() {
     let at = [normal(1, 5, 4), normal(2, 5, 4)];
     let found = gradients(&|z| moco_v3(&z[0], &z[1], 0.3), &at);
     let [query, key] = [0, 1].map(|i| at[i].l2_normalize(0.0));
@@ -43,12 +43,12 @@ fn v3_is_the_closed_form_and_stops_at_the_keys() {
     let unit = (&chance - &identity(5)).matmul(&key).mul_scalar(2.0 / 5.0);
     assert_close(&found[0], &through_unit(&unit, &at[0]), 1e-13);
     assert!(found[1].to_vec::<f64>().iter().all(|&g| g == 0.0));
-    assert_slopes(&|z| moco_v3(&z[0], &at[1], 0.3), &at[..1]);
+    assert_differences(&|z| moco_v3(&z[0], &at[1], 0.3), &at[..1]);
 }
 
 /// `(1/τn) [ (P_0 − 1) k̂ + Σ_j P_j Q_j ]` in the unit queries.
 #[test]
-fn v2_is_the_closed_form_and_stops_at_the_keys() {
+fn v2_gradients_match_the_closed_form_and_stop_at_the_keys() {
     let at = [normal(1, 3, 4), normal(2, 3, 4)].map(|z| z.cast(DType::F32));
     let old = queue(&normal(3, 6, 4).cast(DType::F32));
     let found = gradients(&|z| moco_v2([&z[0], &z[1]], &old, 0.5), &at);
@@ -66,7 +66,7 @@ fn v2_is_the_closed_form_and_stops_at_the_keys() {
 }
 
 #[test]
-fn orders_are_free() {
+fn the_order_of_rows_and_of_the_queue_is_free() {
     let at = [normal(1, 6, 3), normal(2, 6, 3)];
     assert_order_is_free(&|z| moco_v3(&z[0], &z[1], 0.2), &at);
     // In the queue's order too: the same keys pushed the other way round.
@@ -79,7 +79,7 @@ fn orders_are_free() {
 
 /// All equal: ln n for v3 with its factor, ln(1 + K) for v2.
 #[test]
-fn collapse_has_its_values() {
+fn collapsed_embeddings_have_known_losses() {
     let same = Tensor::full(&cpu(), [4, 3], DType::F32, 0.7);
     let v3 = moco_v3(&same, &same, 0.2).item();
     assert!((v3 - 0.4 * 4f64.ln()).abs() < 1e-6, "{v3}");
@@ -89,7 +89,7 @@ fn collapse_has_its_values() {
 
 #[test]
 #[should_panic(expected = "moco_v2: queries (4, 3), queue (2, 5)")]
-fn another_dimension_is_refused() {
+fn a_queue_of_another_dimension_panics() {
     let z = Tensor::full(&cpu(), [4, 3], DType::F32, 1.0);
     moco_v2([&z, &z], &Queue::new(&cpu(), Key::new(1), [2, 5]), 0.2);
 }

@@ -34,7 +34,7 @@ fn golden_values_in_both_precisions() {
 /// What other programs compute under the same name: diagonal kept, negatives of the other view
 /// only, no normalization, similarities clamped at zero, twice and half the loss.
 #[test]
-fn wrong_variants_do_not_appear() {
+fn the_value_is_not_that_of_wrong_variants() {
     let (z1, z2) = views();
     let value = nt_xent(&z1, &z2, 0.5).item();
     for wrong in [1.383536512, 0.620971712, 0.584708273, 1.057389639, 2.018767026, 0.504691757] {
@@ -57,7 +57,7 @@ fn golden_gradient() {
 /// With P = softmax of the masked S and Y the positives, G = (P − Y)/(2nτ), the unit rows have the
 /// gradient (G + Gᵀ) z, and a row x with unit û has (g − (g·û) û)/‖x‖.
 #[test]
-fn autodiff_is_the_closed_form() {
+fn gradients_match_the_closed_form() {
     let (n, d, temperature) = (5, 4, 0.3);
     let (z1, z2) = (rows(1, n, d, DType::F64).requires_grad(), rows(2, n, d, DType::F64).requires_grad());
     let found = grad(&nt_xent(&z1, &z2, temperature), &[&z1, &z2]);
@@ -69,7 +69,7 @@ fn autodiff_is_the_closed_form() {
 }
 
 #[test]
-fn autodiff_is_the_central_difference() {
+fn gradients_match_central_differences() {
     let (z1, z2) = views();
     for temperature in [1.0, 0.1] {
         let (a, b) = (z1.requires_grad(), z2.requires_grad());
@@ -100,7 +100,7 @@ fn collapse_has_the_value_ln_of_2n_minus_1() {
 }
 
 #[test]
-fn cold_temperatures_stay_finite_and_right() {
+fn low_temperatures_are_finite_and_accurate() {
     let (n, d, temperature) = (16, 8, 0.01);
     let (z1, z2) = (rows(3, n, d, DType::F64), rows(4, n, d, DType::F64));
     let wide = nt_xent(&z1, &z2, temperature).item();
@@ -133,7 +133,7 @@ fn a_temperature_of_zero_is_refused() {
 proptest! {
     // The sums run in another order: 2n terms of size at most 1/τ + ln 2n.
     #[test]
-    fn invariances(seed in any::<u64>(), n in 1usize..9, d in 1usize..7, cold in 0.01f64..2.0) {
+    fn scale_order_and_swap_do_not_change_the_loss(seed in any::<u64>(), n in 1usize..9, d in 1usize..7, cold in 0.01f64..2.0) {
         let (z1, z2) = (rows(seed, n, d, DType::F64), rows(!seed, n, d, DType::F64));
         let value = nt_xent(&z1, &z2, cold).item();
         let slack = 1e-12 * (1.0 + 1.0 / cold);

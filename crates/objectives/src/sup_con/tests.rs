@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::{
-    assert_close, assert_golden, assert_golden_gradient, assert_order_is_free, assert_slopes, golden_views,
-    gradients, identity, labels, normal, through_unit,
+    assert_close, assert_differences, assert_golden, assert_golden_gradient, assert_order_is_free,
+    golden_views, gradients, identity, labels, normal, through_unit,
 };
 use crate::{nt_xent, nt_xent_together};
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ fn of(temperature: f64, base_temperature: f64) -> impl Fn(&[Tensor]) -> Tensor {
 }
 
 #[test]
-fn golden_values_and_gradient() {
+fn values_and_gradient_match_golden_values() {
     let at = golden_views();
     assert_golden(&of(0.1, 0.0), &at, 5.131081162);
     assert_golden(&of(0.1, 0.07), &at, 7.330115946);
@@ -24,7 +24,7 @@ fn golden_values_and_gradient() {
 
 /// The form with all positives summed inside the logarithm.
 #[test]
-fn the_other_form_does_not_appear() {
+fn the_value_is_not_that_of_the_inner_sum_form() {
     for (temperature, wrong) in [(0.1, 0.255780982), (0.2, 0.340692169), (0.5, 0.577245844)] {
         assert!((of(temperature, 0.0)(&golden_views()).item() - wrong).abs() > 1.0);
     }
@@ -32,7 +32,7 @@ fn the_other_form_does_not_appear() {
 
 /// As of NT-Xent with the positives shared out: `G = (P − Y)/(mτ)` and `(G + Gᵀ) z` in the unit rows.
 #[test]
-fn autodiff_is_the_closed_form() {
+fn gradients_match_the_closed_form() {
     let (n, d, temperature) = (4, 3, 0.4);
     let at = [normal(1, n, d), normal(2, n, d)];
     let config = SupCon { temperature, base_temperature: 0.0 };
@@ -66,7 +66,7 @@ fn rows_without_positives_count_in_the_mean() {
 
 /// One-sided similarities: the same value, and of the closed form `G z` instead of `(G + Gᵀ) z`.
 #[test]
-fn one_side_has_the_same_value_and_the_anchors_gradient() {
+fn anchor_sides_keep_the_value_and_the_anchors_gradient() {
     let (n, temperature) = (4, 0.5);
     let at = [normal(1, n, 3), normal(2, n, 3)];
     let one = |z: &[Tensor]| nt_xent_together(&[&z[0], &z[1]], temperature, Sides::Anchor);
@@ -81,7 +81,7 @@ fn one_side_has_the_same_value_and_the_anchors_gradient() {
     let found = gradients(&one, &at);
     let expected = through_unit(&g.matmul(&unit), &all);
     assert_close(&Tensor::concat(&[&found[0], &found[1]], 0), &expected, 1e-13);
-    assert_slopes(&both, &at);
+    assert_differences(&both, &at);
 }
 
 /// Three views, written out: six ordered pairs, each one positive against all other rows; RoCL divides their sum by 3n.
@@ -106,7 +106,7 @@ fn three_views_are_the_mean_over_ordered_pairs() {
 proptest! {
     /// With a label for each image it is NT-Xent; scales of rows and orders of samples do not matter.
     #[test]
-    fn without_labels_it_is_nt_xent(seed in any::<u64>(), n in 2usize..7, temperature in 0.05f64..2.0) {
+    fn with_a_label_for_each_image_it_equals_nt_xent(seed in any::<u64>(), n in 2usize..7, temperature in 0.05f64..2.0) {
         let at = [normal(seed, n, 3), normal(!seed, n, 3)];
         let own = labels(&(0..n as u32).rev().collect::<Vec<_>>());
         let config = SupCon { temperature, base_temperature: temperature };
@@ -123,7 +123,7 @@ proptest! {
 
 #[test]
 #[should_panic(expected = "labels (3)")]
-fn labels_of_another_length_are_refused() {
+fn labels_of_another_length_panic() {
     let [a, b] = golden_views();
     sup_con(&[&a, &b], &labels(&[0, 1, 2]), &SupCon::default());
 }

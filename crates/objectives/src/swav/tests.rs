@@ -1,5 +1,7 @@
 use super::*;
-use crate::testing::{assert_close, assert_golden, assert_order_is_free, assert_slopes, gradients, normal};
+use crate::testing::{
+    assert_close, assert_differences, assert_golden, assert_order_is_free, gradients, normal,
+};
 use tarrl_tensor::{DType, cpu};
 
 fn scores() -> [Tensor; 2] {
@@ -14,7 +16,7 @@ fn whole(p: &[Tensor]) -> Tensor {
 }
 
 #[test]
-fn golden_codes_and_loss() {
+fn codes_and_loss_match_golden_values() {
     let codes = sinkhorn(&scores()[0], 0.05, 3).to_vec::<f64>();
     let golden = [
         (0, [0.999259484, 0.000065868, 0.000674648]),
@@ -31,7 +33,7 @@ fn golden_codes_and_loss() {
 
 /// `(softmax(s1/τ) − q2)/(2τn)`; the codes are constants, though they are made of scores.
 #[test]
-fn autodiff_is_the_closed_form() {
+fn gradients_match_the_closed_form() {
     let at = [normal(1, 5, 4), normal(2, 5, 4)];
     let found = gradients(&whole, &at);
     let codes = [0, 1].map(|i| sinkhorn(&at[i], 0.05, 3));
@@ -39,7 +41,7 @@ fn autodiff_is_the_closed_form() {
         let chance = at[i].mul_scalar(10.0).softmax();
         assert_close(&found[i], &(&chance - &codes[1 - i]).mul_scalar(10.0 / 10.0), 1e-12);
     }
-    assert_slopes(&|p| swav([&p[0], &p[1]], [&codes[0], &codes[1]], 0.5), &at);
+    assert_differences(&|p| swav([&p[0], &p[1]], [&codes[0], &codes[1]], 0.5), &at);
     assert_order_is_free(&whole, &at);
 }
 

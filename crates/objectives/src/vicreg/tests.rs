@@ -1,14 +1,14 @@
 use super::*;
 use crate::testing::{
-    assert_close, assert_golden, assert_golden_gradient, assert_order_is_free, assert_slopes, golden_views,
-    gradients, identity, normal,
+    assert_close, assert_differences, assert_golden, assert_golden_gradient, assert_order_is_free,
+    golden_views, gradients, identity, normal,
 };
 use tarrl_tensor::{DType, cpu};
 
 const USUAL: VicReg = VicReg { invariance: 25.0, variance: 25.0, covariance: 1.0 };
 
 #[test]
-fn golden_values_and_gradient() {
+fn values_and_gradient_match_golden_values() {
     let at = golden_views();
     let part = |invariance, variance, covariance| VicReg { invariance, variance, covariance };
     let of = |config: VicReg| move |z: &[Tensor]| vicreg(&z[0], &z[1], &config);
@@ -24,7 +24,7 @@ fn golden_values_and_gradient() {
 
 /// Without the half on the variance, with a half on the covariance, with biased variance.
 #[test]
-fn other_conventions_do_not_appear() {
+fn the_value_is_not_that_of_other_conventions() {
     let [z1, z2] = golden_views();
     let value = vicreg(&z1, &z2, &VicReg::default()).item();
     for wrong in [12.872813125, 10.082239896, 12.577558818] {
@@ -34,7 +34,7 @@ fn other_conventions_do_not_appear() {
 
 /// `2λ(z1 − z2)/(nd) − (μ/2d) [std < 1] z_c/((n − 1) std) + 4ν z_c offdiag(Cov)/(d (n − 1))` in the first view.
 #[test]
-fn autodiff_is_the_closed_form() {
+fn gradients_match_the_closed_form() {
     let (n, d) = (6, 3);
     let at = [normal(1, n, d).mul_scalar(0.9), normal(2, n, d)];
     let found = gradients(&|z| vicreg(&z[0], &z[1], &USUAL), &at).remove(0);
@@ -52,10 +52,10 @@ fn autodiff_is_the_closed_form() {
 }
 
 #[test]
-fn slopes_orders_and_swaps() {
+fn gradients_match_differences_and_order_and_swap_are_free() {
     let at = [normal(3, 5, 3), normal(4, 5, 3)];
     let loss = |z: &[Tensor]| vicreg(&z[0], &z[1], &USUAL);
-    assert_slopes(&loss, &at);
+    assert_differences(&loss, &at);
     assert_order_is_free(&loss, &at);
     assert!((vicreg(&at[1], &at[0], &USUAL).item() - loss(&at).item()).abs() < 1e-12);
     // Scale matters: it is not a loss of directions.
@@ -73,6 +73,6 @@ fn constant_embeddings_cost_24_75() {
 
 #[test]
 #[should_panic(expected = "one row of (1, 3) has no variance")]
-fn one_row_is_refused() {
+fn one_row_panics() {
     vicreg(&normal(1, 1, 3), &normal(2, 1, 3), &USUAL);
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::{
-    assert_close, assert_golden, assert_golden_gradient, assert_order_is_free, assert_slopes, golden_views,
-    gradients, normal,
+    assert_close, assert_differences, assert_golden, assert_golden_gradient, assert_order_is_free,
+    golden_views, gradients, normal,
 };
 use tarrl_tensor::cpu;
 
@@ -15,7 +15,7 @@ fn whole(n: usize) -> WMse {
 }
 
 #[test]
-fn golden_values_and_gradient() {
+fn values_and_gradient_match_golden_values() {
     let at = narrow();
     let white = whiten(&at[0], 0.0).to_vec::<f64>();
     let golden = [
@@ -47,7 +47,7 @@ fn whitened_rows_have_the_identity_as_covariance() {
 /// `Ā = L⁻ᵀB̄`, `L̄ = −tril(Ā Bᵀ)`, `P = tril(Lᵀ L̄)` with half its diagonal, `Σ̄ = ½ L⁻ᵀ(P + Pᵀ)L⁻¹`,
 /// `dx = Āᵀ + 2(1 − ε) x_c Σ̄/(n − 1)` less its mean, for `B = Yᵀ` and its gradient B̄, in plain loops.
 #[test]
-fn autodiff_is_the_closed_form() {
+fn gradients_match_the_closed_form() {
     let (n, d, epsilon) = (7, 3, 0.1);
     let (x, weight) = (normal(1, n, d), normal(2, n, d));
     let found =
@@ -97,10 +97,10 @@ fn autodiff_is_the_closed_form() {
 }
 
 #[test]
-fn slopes_and_orders() {
+fn gradients_match_differences_and_the_order_of_rows_is_free() {
     let at = [normal(3, 6, 2), normal(4, 6, 2), normal(5, 6, 2)];
     let loss = |z: &[Tensor]| w_mse(&z.iter().collect::<Vec<_>>(), &whole(6), Key::new(1));
-    assert_slopes(&loss, &at);
+    assert_differences(&loss, &at);
     assert_order_is_free(&loss, &at);
     let pairs = [(0, 1), (0, 2), (1, 2)].map(|(i, j)| loss(&[at[i].clone(), at[j].clone()]).item());
     assert!((loss(&at).item() - pairs.iter().sum::<f64>() / 3.0).abs() < 1e-13);
@@ -108,7 +108,7 @@ fn slopes_and_orders() {
 
 /// Any lower-triangular map with a positive diagonal of one view is undone by its whitening.
 #[test]
-fn triangular_maps_change_nothing() {
+fn the_loss_is_invariant_to_triangular_maps() {
     let at = narrow();
     let map = Tensor::new(&cpu(), [2, 2], &[0.5, 0.0, -2.0, 3.0]);
     let moved = at[0].matmul_with(&map, Transpose::RIGHT);
@@ -145,6 +145,6 @@ fn blocks_are_cut_at_random_and_together() {
 
 #[test]
 #[should_panic(expected = "6 rows in 1 cuts into blocks of 4")]
-fn a_batch_of_broken_blocks_is_refused() {
+fn a_batch_that_is_no_multiple_of_the_block_panics() {
     w_mse(&[&normal(1, 6, 2), &normal(2, 6, 2)], &whole(4), Key::new(1));
 }

@@ -25,8 +25,8 @@ pub struct Adversary {
     pub weight: Option<f64>,
     /// The factor of the objective on the views as they are, where it is there at all.
     pub clean_weight: f64,
-    /// How much weight goes over to the attacked views: with `w` rising from 0 towards `shift` in the stairs of
-    /// [`Strength`](super::Strength), or epoch by epoch, the factors become `clean_weight·(1 − w)` and `weight·(1 + w)`.
+    /// How much weight moves to the attacked views: with `w` rising from 0 towards `shift` with the stages of
+    /// [`Strength`](super::Strength), or with the epochs, the factors become `clean_weight·(1 − w)` and `weight·(1 + w)`.
     pub shift: f64,
     /// The statistics that batch norm sees attacked views with; `"adversarial"` needs dual batch norm.
     pub branch: BnBranch,

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_combinations_are_refused_with_the_reason() {
+    fn parts_that_do_not_go_together_are_refused_with_the_reason() {
         let simclr = "kind = 'nt-xent'";
         for (objective, rest, reason) in [
             ("kind = 'moco-v2'", "", "the objective needs a momentum network: its queue holds keys"),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_objective_something_else_has_to_teach() {
+    fn without_an_objective_a_distillation_is_required() {
         let check = |text: &str| toml::from_str::<Method>(text).unwrap().check();
         assert!(check("title = 't'").unwrap_err().to_string().contains("nothing would be learned"));
         let taught = "title = 't'\nteacher = 'simclr'\ndistillation = {}\n";
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn methods_that_use_labels_say_so() {
+    fn uses_labels_is_true_for_supervised_objectives() {
         let labels = |text: &str| toml::from_str::<Method>(text).unwrap().uses_labels();
         assert!(labels("title = 't'\nviews = ['weak']\nobjective = { kind = 'cross-entropy' }"));
         assert!(labels("title = 't'\nviews = ['weak', 'weak']\nobjective = { kind = 'supcon' }"));

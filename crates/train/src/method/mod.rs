@@ -47,7 +47,7 @@ pub struct Method {
     /// The views of an image that the objective compares, two at least but for labeled references.
     #[serde(default)]
     pub views: Vec<View>,
-    /// How strong the views are as training goes on; constant if absent.
+    /// The schedule of augmentation strength; constant if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strength: Option<Strength>,
     /// The loss on the projector's outputs, or on a classifier's where it has labels; only a method that learns from a
@@ -88,7 +88,7 @@ impl Method {
     ///
     /// # Errors
     /// Names the file and its mistake: an unknown key with the nearest known one, a value of the wrong
-    /// type, or parts that make no sense together.
+    /// type, or parts that do not go together.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let method: Method = read_toml(path)?;
         method
@@ -152,14 +152,14 @@ inner = { kind = "pgd", steps = 5, norm = "linf", epsilon = "8/255", start = "ra
     }
 
     #[test]
-    fn the_anchor_comes_after_the_views() {
+    fn all_views_lists_the_anchor_after_the_views() {
         let method = read(TARR).unwrap();
         assert_eq!(method.all_views(), [View::Strong, View::Strong, View::Weak]);
         assert_eq!(method.regularizer.unwrap().weight(), 3.0);
     }
 
     #[test]
-    fn a_mistake_names_the_file_the_key_and_what_was_meant() {
+    fn a_mistake_names_the_file_the_key_and_the_nearest_known_one() {
         for (from, to, expected) in [
             ("title", "titel", "tarr.toml:1: unknown key `titel`; did you mean `title`?"),
             ("views", "veiws", "tarr.toml:2: unknown key `veiws`; did you mean `views`?"),
@@ -190,7 +190,7 @@ inner = { kind = "pgd", steps = 5, norm = "linf", epsilon = "8/255", start = "ra
     }
 
     #[test]
-    fn parts_that_make_no_sense_are_refused_with_the_reason() {
+    fn invalid_parts_are_refused_with_the_reason() {
         for (from, to, expected) in [
             ("\"strong\", \"strong\"", "\"strong\"", "`views` names 1, but the objective compares two"),
             ("weight = 3.0", "weight = -3.0", "weight is -3"),
@@ -206,7 +206,7 @@ inner = { kind = "pgd", steps = 5, norm = "linf", epsilon = "8/255", start = "ra
     }
 
     #[test]
-    fn the_methods_of_the_project_are_sound() {
+    fn paired_methods_differ_only_in_the_regularizer() {
         let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/methods"));
         let read = |name: &str| Method::read(&folder.join(name)).unwrap();
         // The tables compare what the regularizer does, so nothing else may differ.

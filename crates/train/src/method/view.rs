@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use tarrl_bound::Anchor;
 use tarrl_data::augment::View;
 
-/// How strong the augmentations are: `start` in the first of `stages` parts of training, then lower in equal strides,
-/// so that another one would reach `end` (Luo et al. 2023, section 4.1).
+/// A schedule of augmentation strength: `start` in the first of `stages` parts of training, then lower in equal steps, one
+/// more of which would reach `end` (Luo et al. 2023, section 4.1).
 ///
 /// Strength scales what a strong view does to the image (crop, jitter, grayscale, blur); mirror images stay as likely.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,9 +14,9 @@ use tarrl_data::augment::View;
 pub struct Strength {
     /// Of the first epoch, in `[0, 1]`.
     pub start: f64,
-    /// What the strides lead to, in `[0, 1]`; the same as `start` for a constant strength.
+    /// The strength after another step, in `[0, 1]`; the same as `start` for a constant strength.
     pub end: f64,
-    /// Parts of training with a strength of their own.
+    /// Parts of training of constant strength.
     pub stages: usize,
 }
 
@@ -27,7 +27,7 @@ impl Default for Strength {
 }
 
 impl Strength {
-    /// The share of the way from `start` to `end` in `epoch` of `epochs`, both from 0: a stair in `[0, 1)`.
+    /// The share of the way from `start` to `end` in `epoch` of `epochs`, both from 0, in `[0, 1)`: constant within a stage.
     pub fn share(&self, epoch: usize, epochs: usize) -> f64 {
         (epoch * self.stages / epochs.max(1)) as f64 / self.stages as f64
     }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strength_falls_in_stairs() {
+    fn strength_falls_in_equal_steps() {
         let strength = Strength { start: 1.0, end: 0.0, stages: 4 };
         let found: Vec<f64> = (0..8).map(|epoch| strength.at(epoch, 8)).collect();
         assert_eq!(found, [1.0, 1.0, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25]);

@@ -1,10 +1,11 @@
 //! Fused update of all parameters in one call of the device, where it has one.
 
-use super::{LarsForm, OptimizerConfig, Slot};
+use super::config::{LarsForm, OptimizerConfig};
+use super::slot::Slot;
 use tarrl_tensor::extensions::{LarsRatio, ParamUpdate, UpdateRule};
 use tarrl_tensor::{Array, Tensor};
 
-/// The moved parameters, or `None` on a device without such a call.
+/// The new parameters, or `None` on a device without such a call.
 pub(super) fn step(
     config: &OptimizerConfig,
     slots: &mut [Slot],
