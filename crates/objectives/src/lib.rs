@@ -30,57 +30,25 @@
 //! computes the value from [`Embeddings`], and creates and updates its [`LossState`] where it keeps something from step to
 //! step. An [`Objective`] is the choice of one by a method file. No loss knows a network or a dataset.
 //!
-//! To add one: a file beside the others, and a line in `objective.rs`.
+//! To add one: a file in `losses`, and its lines in `losses/mod.rs`.
 
 #![forbid(unsafe_code)]
 
-mod air;
-mod barlow_twins;
-mod byol;
-mod cross_entropy;
-mod deacl;
-mod dino;
 mod embeddings;
 mod error;
 mod loss;
-mod moco_v2;
-mod moco_v3;
+mod losses;
 mod needs;
-mod nt_xent;
-mod nt_xent_together;
-mod objective;
 mod queue;
 mod rows;
-mod simsiam;
 mod state;
-mod sup_con;
-mod swav;
 #[cfg(test)]
 mod testing;
-mod trades;
-mod vicreg;
-mod w_mse;
 
-pub use air::{adversarial_invariance, invariance};
-pub use barlow_twins::{BarlowTwins, barlow_twins};
-pub use byol::{Byol, byol};
-pub use cross_entropy::{CrossEntropy, cross_entropy};
-pub use deacl::{deacl, negative_cosine};
-pub use dino::{Center, Dino, dino};
 pub use embeddings::Embeddings;
 pub use error::{ObjectiveError, StateError};
 pub use loss::SslLoss;
-pub use moco_v2::{MocoV2, moco_v2};
-pub use moco_v3::{MocoV3, moco_v3};
+pub use losses::*;
 pub use needs::{Needs, Views};
-pub use nt_xent::{NtXent, nt_xent};
-pub use nt_xent_together::{NtXentTogether, nt_xent_together};
-pub use objective::Objective;
 pub use queue::Queue;
-pub use simsiam::{SimSiam, simsiam};
 pub use state::LossState;
-pub use sup_con::{Sides, SupCon, sup_con};
-pub use swav::{SwAv, sinkhorn, swav};
-pub use trades::{Trades, kl_divergence, trades};
-pub use vicreg::{VicReg, vicreg};
-pub use w_mse::{WMse, w_mse, whiten};

@@ -176,8 +176,8 @@ inner = { kind = "pgd", steps = 5, norm = "linf", epsilon = "8/255", start = "ra
             ("nt-xent", "ntxent", "tarr.toml:3: unknown value `ntxent`; did you mean `nt-xent`?"),
             (
                 "[regularizer]",
-                "[regularizer]",
-                "tarr.toml:4: unknown key `regularizer`; did you mean `regularizer`?",
+                "[regulraizer]",
+                "tarr.toml:4: unknown key `regulraizer`; did you mean `regularizer`?",
             ),
             ("weight", "wieght", "tarr.toml:5: unknown key `wieght`; did you mean `weight`?"),
             ("epsilon", "epsilom", "tarr.toml:7: unknown key `epsilom`; did you mean `epsilon`?"),

@@ -1,10 +1,10 @@
 //! NT-Xent of several views at once, all against all: RoCL and AdvCL.
 
+use super::sup_con::{Sides, contrast};
 use crate::embeddings::Embeddings;
 use crate::error::{ObjectiveError, positive};
 use crate::loss::SslLoss;
 use crate::rows;
-use crate::sup_con::{Sides, contrast};
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::Tensor;
 

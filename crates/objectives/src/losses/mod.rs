@@ -1,10 +1,40 @@
-//! The registry of losses: the choice that a method file makes.
+//! Losses, one file each, and their registry: the choice that a method file makes.
+
+mod air;
+mod barlow_twins;
+mod byol;
+mod cross_entropy;
+mod deacl;
+mod dino;
+mod moco_v2;
+mod moco_v3;
+mod nt_xent;
+mod nt_xent_together;
+mod simsiam;
+mod sup_con;
+mod swav;
+mod trades;
+mod vicreg;
+mod w_mse;
+
+pub use air::{adversarial_invariance, invariance};
+pub use barlow_twins::{BarlowTwins, barlow_twins};
+pub use byol::{Byol, byol};
+pub use cross_entropy::{CrossEntropy, cross_entropy};
+pub use deacl::{deacl, negative_cosine};
+pub use dino::{Center, Dino, dino};
+pub use moco_v2::{MocoV2, moco_v2};
+pub use moco_v3::{MocoV3, moco_v3};
+pub use nt_xent::{NtXent, nt_xent};
+pub use nt_xent_together::{NtXentTogether, nt_xent_together};
+pub use simsiam::{SimSiam, simsiam};
+pub use sup_con::{Sides, SupCon, sup_con};
+pub use swav::{SwAv, sinkhorn, swav};
+pub use trades::{Trades, kl_divergence, trades};
+pub use vicreg::{VicReg, vicreg};
+pub use w_mse::{WMse, w_mse, whiten};
 
 use crate::loss::SslLoss;
-use crate::{
-    BarlowTwins, Byol, CrossEntropy, Dino, MocoV2, MocoV3, NtXent, NtXentTogether, SimSiam, SupCon, SwAv,
-    Trades, VicReg, WMse,
-};
 use serde::{Deserialize, Serialize};
 
 /// Declares [`Objective`]: one line for each loss, with its name in method files.

@@ -1,6 +1,6 @@
 //! TRADES: cross-entropy and the divergence of adversarial predictions (Zhang et al. 2019).
 
-use crate::cross_entropy::cross_entropy;
+use super::cross_entropy::cross_entropy;
 use crate::embeddings::Embeddings;
 use crate::error::{ObjectiveError, not_negative};
 use crate::loss::SslLoss;
