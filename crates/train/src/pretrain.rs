@@ -75,8 +75,7 @@ impl Pretraining<'_> {
 
     fn check(&self) -> Result<(), SettingError> {
         self.config.check()?;
-        let precision = self.config.precision.check(self.device);
-        precision.map_err(|error| SettingError::Precision(error.to_string()))?;
+        self.config.precision.check(self.device)?;
         let title = || self.config.method.title.clone();
         match (&self.config.method.teacher, self.teacher) {
             (Some(name), None) => {

@@ -104,7 +104,8 @@ impl State {
                 .iter()
                 .filter_map(|(name, stored)| Some((name.strip_prefix(&prefix)?.to_string(), stored.clone())))
                 .collect();
-            checkpoint::load_state_dict(ema.module_mut(), &mut own).map_err(|fault| resume(fault.at(path)))?;
+            checkpoint::load_state_dict(ema.module_mut(), &mut own)
+                .map_err(|fault| resume(fault.at(path)))?;
         }
         let lacks = |what: String| resume(Fault::Missing(what).at(path));
         (self.step, self.sums) =

@@ -89,8 +89,8 @@ pub enum SettingError {
     #[error(transparent)]
     Optimizer(#[from] OptimizerError),
     /// The device does not compute in the precision.
-    #[error("{0}")]
-    Precision(String),
+    #[error(transparent)]
+    Precision(#[from] tarrl_encoders::PrecisionError),
     /// There is no epoch.
     #[error("epochs = 0 trains nothing; give at least 1")]
     NoEpochs,

@@ -82,7 +82,7 @@ fn frozen_network(
     match mode {
         EncoderMode::Train => Box::new(move |u| model.embed(u, &mut ForwardContext::train().branch(branch))),
         EncoderMode::Eval => {
-            let (encoder, heads) = (model.encoder.frozen_branch(branch), model.heads);
+            let (encoder, heads) = (model.encoder.inference_branch(branch), model.heads);
             Box::new(move |u| heads.embed(encoder.forward(u), &mut ForwardContext::eval().branch(branch)))
         }
     }

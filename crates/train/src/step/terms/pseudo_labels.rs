@@ -18,7 +18,7 @@ pub(super) fn term(ctx: &StepContext<'_>) -> Option<TermOutput> {
     let branch = ctx.method.adversary.as_ref().map_or(BnBranch::Clean, |adversary| adversary.branch);
     let mut heads = model.heads.clone();
     detach(&mut heads);
-    let frozen = model.encoder.frozen_branch(branch);
+    let frozen = model.encoder.inference_branch(branch);
     let start = &ctx.input.initial_points.pseudo_labels;
     let start = start.as_ref().expect("the attack on pseudo-labels has an initial point");
     let loss = |u: &Tensor| pseudo_label_loss(&heads.classifiers[sets.clone()], clusters, &frozen.forward(u));
