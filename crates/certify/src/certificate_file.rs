@@ -99,7 +99,7 @@ impl Certificates {
         let json = serde_json::to_string(&envelope).expect("numbers and strings are JSON");
         let views = columns.iter().map(|c| {
             let view = TensorView::new(c.dtype, c.shape.clone(), &c.bytes);
-            (c.name, view.expect("a column has as many bytes as its shape says"))
+            (c.name, view.expect("a column has as many bytes as its shape requires"))
         });
         safetensors::serialize(views, Some(HashMap::from([(ENTRY.to_string(), json)])))
             .expect("columns of fixed names make a file")

@@ -16,7 +16,7 @@ pub(crate) struct CoefficientPatch {
     pub(crate) data: Vec<f64>,
 }
 
-/// The rows of one substitution: which sample each is of, and where its unit stands.
+/// The rows of one substitution: the sample of each and the position of its unit.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TargetRows {
     pub(crate) sample: Vec<usize>,

@@ -8,7 +8,7 @@
 //! | [`stochastic`] | C | any head and any bounded loss on a random representation |
 //! | [`confidence`] | D | population means by sample means |
 //!
-//! The constants of heads (A3, A4, B) stand with the heads in [`crate::heads`], facts about training (G) with the
+//! The constants of heads (A3, A4, B) are in the module `heads`, facts about training (G) with the
 //! [`Regularizer`](crate::Regularizer).
 
 pub(crate) mod bound_chain;
