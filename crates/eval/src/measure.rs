@@ -118,7 +118,7 @@ impl BoundEvaluation<'_> {
         certificates: &Certificates,
     ) -> Result<BoundLevel, BoundError> {
         let (d, epsilon) = (self.network.features(), displacements.epsilon);
-        let threat = Threat { epsilon, ..certificates.about.config.threat };
+        let threat = Threat { epsilon, ..certificates.provenance.config.threat };
         let clean = self.network.forward(self.images).array().to_f64();
         let mut ends = vec![displacements.ends.clone()];
         ends.extend(self.tasks.iter().map(|task| self.attack(task, &threat)));

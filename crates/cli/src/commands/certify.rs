@@ -132,8 +132,10 @@ impl Certify {
             Key::new(0).fold("certify"),
         )?;
         let n = samples.len();
-        let certificates =
-            Certificates { about: Provenance { encoder: hash, samples: chosen.hash, config, cost }, samples };
+        let certificates = Certificates {
+            provenance: Provenance { encoder: hash, samples: chosen.hash, config, cost },
+            samples,
+        };
         std::fs::write(&self.out, certificates.to_bytes()).with_context(|| {
             format!("cannot write {}; choose another place with --out FILE", self.out.display())
         })?;

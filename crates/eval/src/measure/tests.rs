@@ -30,7 +30,7 @@ fn measure(toy: &Toy, epsilon: f64, key: Key) -> (Displacements, BoundLevel) {
     let displacements =
         Displacements::measure(&encoder, &network, &toy.images, &config.threat, &samples, &attack, key)
             .unwrap();
-    let about = Provenance { encoder: String::new(), samples: String::new(), config, cost };
+    let provenance = Provenance { encoder: String::new(), samples: String::new(), config, cost };
     let tasks = tasks(toy);
     let evaluation = BoundEvaluation {
         encoder: &encoder,
@@ -40,7 +40,7 @@ fn measure(toy: &Toy, epsilon: f64, key: Key) -> (Displacements, BoundLevel) {
         steps: 10,
         key,
     };
-    let level = evaluation.measure(&displacements, &Certificates { about, samples }).unwrap();
+    let level = evaluation.measure(&displacements, &Certificates { provenance, samples }).unwrap();
     (displacements, level)
 }
 
