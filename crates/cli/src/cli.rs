@@ -1,4 +1,4 @@
-//! The commands and their options.
+//! Command line parsing: the commands and their options.
 
 use clap::{Parser, Subcommand};
 

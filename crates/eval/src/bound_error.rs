@@ -1,4 +1,4 @@
-//! Errors of measuring the bound.
+//! Errors of bound evaluation.
 
 use tarrl_certify::CertifyError;
 

@@ -87,7 +87,7 @@ mod wolfe;
 
 pub use bound_error::BoundError;
 pub use diagnostics::{Diagnostics, diagnose};
-pub use displacement::{Displacements, NO_CLAIM, displacement_attack, median, most_displaced};
+pub use displacement::{Displacements, NO_CLAIM, displacement_attack, median};
 pub use downstream::{DownstreamTask, FittedTask, PixelStatistic, TaskHead, standard_tasks, task_probes};
 pub use features::{dataset_pixels, features, labels, pixels};
 pub use head::DeviceHead;

@@ -1,4 +1,4 @@
-//! The linear probe: multinomial logistic regression on cached features.
+//! Linear probe: multinomial logistic regression on cached features.
 
 use crate::features::rows;
 use crate::lbfgs::{Lbfgs, Minimum, minimize};
@@ -175,8 +175,8 @@ impl Logistic {
     fn judge(&self, l2: f64, theta: &[f64]) -> Candidate {
         let logits = self.design.matmul(&self.coefficients(theta));
         let loss = logits.cross_entropy(&self.labels).mean_all().item();
-        let (said, truth) = (logits.argmax(1).to_vec::<u32>(), self.labels.to_vec::<u32>());
-        let right = said.iter().zip(&truth).filter(|(a, b)| a == b).count();
+        let (predicted, truth) = (logits.argmax(1).to_vec::<u32>(), self.labels.to_vec::<u32>());
+        let right = predicted.iter().zip(&truth).filter(|(a, b)| a == b).count();
         Candidate { l2, loss, accuracy: right as f64 / truth.len() as f64 }
     }
 
@@ -224,7 +224,7 @@ mod tests {
     }
 
     fn accuracy(head: &LinearHead, x: &Tensor, labels: &[u32]) -> f64 {
-        let said = x
+        let predicted = x
             .to_vec::<f32>()
             .chunks(head.features())
             .map(|row| {
@@ -232,7 +232,7 @@ mod tests {
                 (0..z.len()).max_by(|&a, &b| z[a].total_cmp(&z[b])).unwrap() as u32
             })
             .collect::<Vec<_>>();
-        said.iter().zip(labels).filter(|(a, b)| a == b).count() as f64 / labels.len() as f64
+        predicted.iter().zip(labels).filter(|(a, b)| a == b).count() as f64 / labels.len() as f64
     }
 
     fn only(l2: f64) -> ProbeConfig {

@@ -1,4 +1,4 @@
-//! RobustAccuracy accuracy: encoder and head attacked together, at one radius or along a curve of radii.
+//! Robust accuracy: encoder and head attacked together, at one radius or along a curve of radii.
 
 use crate::features::rows;
 use crate::head::DeviceHead;

@@ -30,7 +30,7 @@ use self::run::{initial, run};
 use self::state::{Progress, StateFile};
 use self::summary::Summary;
 use self::target::Target;
-use crate::workspace_root;
+use crate::workspace::workspace_root;
 use tarrl_study::jobs::write_atomic;
 use tarrl_study::stages::head;
 

@@ -1,4 +1,4 @@
-//! `tarrl bench`
+//! `tarrl bench`: measures the speed of training, attack and inference.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,7 +11,7 @@ use tarrl_benches::peers;
 use tarrl_benches::{Step, Workload, median, time, time_once};
 use tarrl_tensor::{Cpu, Device};
 
-use crate::workspace_root;
+use crate::workspace::workspace_root;
 use tarrl_study::machine;
 
 const EXAMPLES: &str = "\

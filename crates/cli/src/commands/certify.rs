@@ -11,7 +11,7 @@ use tarrl_encoders::{InferenceEncoder, checkpoint::load_encoder};
 use tarrl_eval::{Displacements, dataset_pixels, displacement_attack, labels, median};
 use tarrl_tensor::{Arithmetic, Cpu, Key, Tensor};
 
-use crate::workspace_root;
+use crate::workspace::workspace_root;
 use tarrl_study::pixels::Pixels;
 use tarrl_study::stages::certify::hash_pixels;
 

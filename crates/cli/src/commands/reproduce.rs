@@ -9,7 +9,7 @@ use tarrl_data::Catalog;
 use tarrl_report::write;
 
 use crate::device::DeviceName;
-use crate::workspace_root;
+use crate::workspace::workspace_root;
 use tarrl_study::context::StudyContext;
 use tarrl_study::jobs::{Display, Plan, RunEnvironment, Runs, count, execute};
 use tarrl_study::profile::Profile;

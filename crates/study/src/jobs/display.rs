@@ -1,4 +1,4 @@
-//! What people see while jobs run.
+//! Progress display: live bars on a terminal, one line per finished job elsewhere.
 
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::Plan;
+use super::context::Progress;
 use super::forecast::{Forecast, spell_seconds};
-use super::graph::Spec;
+use super::{Plan, Spec};
 
 /// Two live bars on a terminal (the whole run with the time left, and the running job), or one line per finished job
 /// where nobody watches.
@@ -22,7 +22,7 @@ enum View {
     Lines(Mutex<Box<dyn Write + Send>>),
 }
 
-/// How far the run is.
+/// The progress of the run.
 struct Tally {
     forecast: Forecast,
     /// Kind and estimate of the jobs that have not ended, in their order; the first one is the running one.
@@ -72,16 +72,6 @@ impl Display {
             job.set_prefix(format!("{} {}", spec.stage.kind, spec.name));
         }
         self.refresh();
-    }
-
-    pub(super) fn progress(&self, done: u64, total: u64, message: &str) {
-        self.tally().fraction = done.min(total) as f64 / total.max(1) as f64;
-        if let View::Bars { job, .. } = &self.view {
-            job.set_length(total);
-            job.set_position(done);
-            job.set_message(message.to_owned());
-            self.refresh();
-        }
     }
 
     pub(super) fn end(&self, spec: &Spec, ending: Ending<'_>) {
@@ -137,6 +127,18 @@ impl Display {
     }
 }
 
+impl Progress for Display {
+    fn progress(&self, done: u64, total: u64, message: &str) {
+        self.tally().fraction = done.min(total) as f64 / total.max(1) as f64;
+        if let View::Bars { job, .. } = &self.view {
+            job.set_length(total);
+            job.set_position(done);
+            job.set_message(message.to_owned());
+            self.refresh();
+        }
+    }
+}
+
 impl Drop for Display {
     fn drop(&mut self) {
         if let View::Bars { overall, job, .. } = &self.view {
@@ -181,7 +183,7 @@ impl Tally {
         self.jobs - self.open.len()
     }
 
-    /// AttackSpec of the estimated cost that is behind us: unlike the expected time, it never runs backwards.
+    /// The share of the estimated cost that is spent: unlike the expected time, it never decreases.
     fn fraction(&self) -> f64 {
         let open: f64 = self.open.iter().map(|(_, seconds)| seconds).sum();
         let running = self.open.first().map_or(0.0, |(_, seconds)| seconds * self.fraction);

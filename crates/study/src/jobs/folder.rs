@@ -1,4 +1,4 @@
-//! Where runs live on disk.
+//! Run folders: where jobs, manifests and reports are on disk.
 
 use std::fs;
 use std::io::Write;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::manifest::write_atomic;
-use super::{Job, Key, Lock, Manifest};
+use super::{Key, Lock, Manifest, Spec};
 
 /// The folder of one profile, `OUT/PROFILE`, with one folder per job in `jobs`.
 #[derive(Clone, Debug)]
@@ -92,12 +92,12 @@ impl JobFolder {
         }
     }
 
-    /// Makes the folder ready for `job` to run in. What an interrupted run left is kept for it to go on from;
+    /// Makes the folder ready for the job of `spec` to run in. What an interrupted run left is kept for it to go on from;
     /// but for files that it was about to rename; a stale folder is emptied but for its log.
     ///
     /// # Errors
     /// Fails if the folder cannot be created, emptied or written.
-    pub fn prepare(&self, job: &Job, state: &State) -> anyhow::Result<()> {
+    pub fn prepare(&self, spec: &Spec, state: &State) -> anyhow::Result<()> {
         let path = self.path.display();
         match state {
             State::Done(_) => bail!("{path} holds a finished job, which is never run again"),
@@ -106,7 +106,7 @@ impl JobFolder {
             State::New => {}
         }
         fs::create_dir_all(&self.path).with_context(|| format!("cannot create {path}"))?;
-        let config = serde_json::to_vec_pretty(&job.spec().identity())?;
+        let config = serde_json::to_vec_pretty(&spec.identity())?;
         write_atomic(&self.path.join(Self::CONFIG), &config)
             .with_context(|| format!("cannot write to {path}"))
     }

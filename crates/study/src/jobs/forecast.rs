@@ -1,4 +1,4 @@
-//! How long the rest will take.
+//! Time forecasts: how long the remaining jobs will take.
 
 use std::collections::BTreeMap;
 

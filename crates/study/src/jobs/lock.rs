@@ -1,4 +1,4 @@
-//! One process per run folder.
+//! Run locks: one process per run folder.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
