@@ -1,4 +1,4 @@
-//! The device that a command computes on, by its name.
+//! Device names: `cpu`, or `cuda:N` for a GPU.
 
 use std::str::FromStr;
 

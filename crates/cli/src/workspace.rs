@@ -1,4 +1,4 @@
-//! The repository that this program was built from.
+//! Repository root: where the program finds its datasets and experiments.
 
 use std::path::Path;
 
