@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use tarrl_bound::LinearHead;
 use tarrl_tensor::{Array, Key, Tensor, grad};
 
-/// How [`linear_probe`] works.
+/// Settings of [`linear_probe`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProbeConfig {
     /// Weights of the squared norm to choose from, in units of the mean cross-entropy.
     pub l2: Vec<f64>,
-    /// Share of each class of the training set that chooses among them.
+    /// Share of each class of the training set that is held out to choose among them.
     pub validation: f64,
     /// The optimizer.
     pub solver: Lbfgs,
@@ -28,11 +28,11 @@ impl Default for ProbeConfig {
     }
 }
 
-/// A fitted probe and how it came about.
+/// A fitted probe and how it was chosen.
 #[derive(Clone, Debug)]
 pub struct Probe {
     /// The head on the features as they are: the standardization is folded in, so that its constants
-    /// speak of displacements of the encoder itself.
+    /// apply to displacements of the encoder itself.
     pub head: LinearHead,
     /// The weight of the squared norm that was chosen.
     pub l2: f64,

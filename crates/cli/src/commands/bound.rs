@@ -187,7 +187,7 @@ fn numbers(
 fn held(violations: usize) -> anyhow::Result<()> {
     if violations > 0 {
         bail!(
-            "an attack passed the certificates of {violations} images: the program is wrong, because the theorem is not"
+            "an attack passed the certificates of {violations} images: this is a bug in the program, because the theorem is proved"
         );
     }
     Ok(())

@@ -80,7 +80,7 @@ impl<'a> JobContext<'a> {
         self.seed
     }
 
-    /// The job's own folder. Files that count are asked for with [`output`](Self::output).
+    /// The job's own folder. Paths of files that belong to the result come from [`output`](Self::output).
     pub fn folder(&self) -> &Path {
         self.folder
     }
@@ -134,7 +134,7 @@ impl<'a> JobContext<'a> {
     }
 }
 
-/// A panic of the job while it held the lock leaves nothing half done here.
+/// A panic of the job cannot leave these values inconsistent, so a poisoned lock is used as it is.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

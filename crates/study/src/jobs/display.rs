@@ -11,7 +11,7 @@ use super::forecast::{Forecast, spell_seconds};
 use super::{Plan, Spec};
 
 /// Two live bars on a terminal (the whole run with the time left, and the running job), or one line per finished job
-/// where nobody watches.
+/// elsewhere.
 pub struct Display {
     view: View,
     tally: Mutex<Tally>,
@@ -121,7 +121,7 @@ impl Display {
         }
     }
 
-    /// A panic of a job while it reports its progress leaves nothing half done here.
+    /// A panic of a job cannot leave the tally inconsistent, so a poisoned lock is used as it is.
     fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -154,7 +154,7 @@ pub(super) enum Ending<'a> {
     Done { seconds: f64, resumed: bool },
     /// With an error.
     Failed,
-    /// At the time limit, to go on another time.
+    /// At the time limit; it resumes in a later run.
     Paused,
     /// It could not run because the named job failed.
     Blocked(&'a str),
@@ -173,7 +173,7 @@ impl Tally {
         }
     }
 
-    /// Nothing is done yet of the job that runs now.
+    /// Resets the progress of the running job.
     fn restart(&mut self) {
         self.started = Instant::now();
         self.fraction = 0.0;

@@ -34,12 +34,12 @@ pub struct RunSummary {
     pub postponed: usize,
 }
 
-/// Where a run is made, for its manifests.
+/// Provenance and device of a run, recorded in its manifests.
 #[derive(Debug)]
 pub struct RunEnvironment {
     /// Versions and machine.
     pub provenance: Value,
-    /// Whose memory is measured.
+    /// The device whose memory is measured.
     pub device: Device,
 }
 
@@ -70,8 +70,8 @@ pub struct Failure {
 
 /// Runs what `plan` leaves to do, one job after the other; each job may use all threads itself.
 ///
-/// A finished job is not run again but its result is loaded. A job that fails or panics takes its dependants with it,
-/// and nothing else. No job begins after the `deadline`. `environment` is written into every manifest. The lock proves that no
+/// The results of finished jobs are loaded. If a job fails or panics, the jobs that depend on it are skipped and all others
+/// run. No job begins after the `deadline`. `environment` is written into every manifest. The lock proves that no
 /// other process writes to `runs`.
 pub fn execute(
     plan: &Plan<'_>,

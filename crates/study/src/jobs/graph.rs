@@ -27,7 +27,7 @@ impl Job {
         &self.spec
     }
 
-    /// Its address.
+    /// Its key.
     pub fn key(&self) -> Key {
         self.key
     }
@@ -37,7 +37,7 @@ impl Job {
     }
 }
 
-/// Jobs in an order in which every job stands behind its inputs.
+/// Jobs in topological order.
 #[derive(Default)]
 pub struct Graph {
     jobs: Vec<Job>,

@@ -1,8 +1,7 @@
 //! The job engine: a study is a graph of jobs, each with a key that is a hash of everything that determines it.
 //!
-//! A finished job is recognized by its key and skipped; one that was interrupted keeps its folder and goes on from
-//! its own checkpoint; one that fails takes only its dependants with it. The engine knows nothing of what the jobs
-//! compute.
+//! A finished job is recognized by its key and skipped; one that was interrupted resumes from its own
+//! checkpoint; if one fails, only the jobs that depend on it are skipped. The engine does not know what jobs compute.
 //!
 //! ```
 //! use serde_json::{Value, json};

@@ -6,8 +6,8 @@ use super::Key;
 
 /// A kind of job and the version of the code behind it.
 ///
-/// Raise `version` whenever the stage's code changes what it computes: the keys of all its jobs, and of everything
-/// that rests on them, change with it and nothing outdated is reused.
+/// Raise `version` whenever the stage's code changes what it computes: the keys of all its jobs, and of all jobs
+/// that depend on them, change with it, so that no outdated result is reused.
 #[derive(Clone, Copy, Debug)]
 pub struct Stage {
     /// One word, for example `pretrain`.
@@ -16,7 +16,7 @@ pub struct Stage {
     pub version: u32,
 }
 
-/// What a job is, apart from the code that runs it.
+/// Everything about a job except the code that runs it.
 #[derive(Clone, Debug)]
 pub struct Spec {
     /// For people; not part of the key, so that two tables may call one job by different names.
@@ -34,7 +34,7 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// What the key is the hash of: stage, version, seed, config and the keys of the inputs.
+    /// The value that the key is the hash of: stage, version, seed, config and the keys of the inputs.
     pub fn identity(&self) -> Value {
         json!({
             "kind": self.stage.kind,
