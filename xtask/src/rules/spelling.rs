@@ -89,6 +89,7 @@ const KEPT: &[&str] = &[
     "b\"neighbour\"",
     "b\"colour\"",
     "aria-labelledby",
+    "height of the centre of brightness",
 ];
 
 /// Finds British spellings.
