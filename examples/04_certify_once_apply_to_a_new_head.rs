@@ -22,7 +22,7 @@ pub fn main() -> Result<(), CertifyError> {
     let network = Network::trace(&encoder, &x)?;
     let config = CertifyConfig { threat: Threat::linf(0.1), ..CertifyConfig::default() };
     let (samples, cost) = certify(&network, &x, &config)?;
-    let about =
+    let provenance =
         Provenance { encoder: "hash of weights".into(), samples: "hash of images".into(), config, cost };
     let bytes = Certificates { provenance, samples }.to_bytes();
 
