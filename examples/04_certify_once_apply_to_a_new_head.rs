@@ -24,7 +24,7 @@ pub fn main() -> Result<(), CertifyError> {
     let (samples, cost) = certify(&network, &x, &config)?;
     let provenance =
         Provenance { encoder: "hash of weights".into(), samples: "hash of images".into(), config, cost };
-    let bytes = Certificates { about, samples }.to_bytes();
+    let bytes = Certificates { provenance, samples }.to_bytes();
 
     // Later, for a head that did not exist: read the bytes, refuse those of another encoder, and multiply.
     let certificates = Certificates::from_bytes(&bytes)?;

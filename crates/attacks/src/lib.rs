@@ -24,7 +24,7 @@
 //!
 //! | task | item |
 //! |---|---|
-//! | a ball in l-infinity, l2, l1 or l0, with a radius for each sample, on 8-bit levels if asked | [`Threat`], [`Ball`] |
+//! | a ball in l-infinity, l2, l1 or l0, with a radius for each sample, optionally on 8-bit levels | [`Threat`], [`Ball`] |
 //! | FGSM, R+FGSM, BIM, PGD, MI-FGSM | [`pgd()`] and the constructors of [`Pgd`], [`fgsm`] |
 //! | minimal-norm adversarial examples | [`CarliniWagner`], [`DeepFool`], decision-based [`HopSkipJump`] |
 //! | AutoAttack and its parts | [`auto_attack`], [`Apgd`], [`Fab`], [`Square`] |
@@ -61,6 +61,10 @@ mod threat;
 #[cfg(test)]
 mod tests;
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use autoattack::{
     Apgd, AttackSpec, AutoAttack, Fab, Mode, Progress, RunConfig, Square, SuiteOutcome, SuiteRun, SuiteState,
     UnknownVersion, Version, apgd, auto_attack,
@@ -70,8 +74,8 @@ pub use classifier::{
     attack_classifier, classify, classify_towards, margins, verdicts,
 };
 pub use driver::{
-    AttackDriver, AttackRun, AttackStatus, Closest, DriverState, EarlyExit, Evaluate, Evaluation, Flags,
-    Limits, Origin, Outcome, Problem, Query, RunState, Stage, StateError, StepResult, StepRule, Stored,
+    AttackDriver, AttackRun, AttackStatus, Closest, EarlyExit, Evaluate, Evaluation, Flags, Limits, Origin,
+    Outcome, Problem, Query, RunState, Stage, StateError, StepResult, StepRule, Stored,
 };
 pub use minimal_norm::{
     CarliniWagner, CarliniWagnerRun, Classifier, DeepFool, DeepFoolRun, HopSkipJump, HopSkipJumpRun,

@@ -253,7 +253,7 @@ impl<'a> BackwardSubstitution<'a> {
             }
             map => {
                 let rows = targets.sample.len();
-                let whole = piece.to_whole(targets, from);
+                let whole = piece.into_whole(targets, from);
                 let dy = Tensor::new(&self.device, batched(rows, output), &whole.data);
                 let dx = match map {
                     LayerOp::Linear { weight, .. } => dy.matmul(&weight.t()),
@@ -319,7 +319,7 @@ fn strided(
 /// Clips a patch at the border of the map, or expands it to the whole map where that is no larger.
 fn fit(mut piece: CoefficientPatch, targets: &TargetRows, map: [usize; 3]) -> CoefficientPatch {
     if piece.scale == 0 || piece.size[0] >= map[0] || piece.size[1] >= map[1] {
-        return piece.to_whole(targets, map);
+        return piece.into_whole(targets, map);
     }
     piece.clear_outside(targets, map);
     piece

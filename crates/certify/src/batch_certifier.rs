@@ -312,7 +312,7 @@ impl<'a> BatchCertifier<'a> {
     fn input_generators(&self, sample: usize, found: InputForm, targets: &TargetRows) -> ZonotopeParts {
         let d = self.network.features();
         let map = spatial_extents(&self.network.shapes[0]);
-        let piece = found.piece.to_whole(targets, map);
+        let piece = found.piece.into_whole(targets, map);
         let len: usize = map.iter().product();
         let mut parts =
             ZonotopeParts { offset: vec![0.0; d], spread: found.slack, generators: vec![], ball: vec![] };

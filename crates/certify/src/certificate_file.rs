@@ -20,7 +20,7 @@ const ENTRY: &str = "tarrl-certificates";
 #[derive(Clone, Debug, PartialEq)]
 pub struct Certificates {
     /// What they were made for.
-    pub about: Provenance,
+    pub provenance: Provenance,
     /// One for each sample.
     pub samples: Vec<Certificate>,
 }
@@ -43,7 +43,8 @@ pub struct Provenance {
 struct Envelope {
     format: u64,
     checksum: String,
-    about: Provenance,
+    #[serde(rename = "about")]
+    provenance: Provenance,
     sphere: Option<f64>,
     /// Generators and rows of the ball of each sample; `None` for a sample without a zonotope.
     forms: Vec<Option<[usize; 2]>>,
@@ -73,7 +74,7 @@ impl Certificates {
     /// # Errors
     /// If one of them has changed since.
     pub fn check(&self, encoder: &str, samples: &str) -> Result<(), CertifyError> {
-        let Provenance { encoder: certified, samples: these, .. } = &self.about;
+        let Provenance { encoder: certified, samples: these, .. } = &self.provenance;
         if certified != encoder {
             return Err(CertifyError::OtherEncoder { certified: certified.clone(), given: encoder.into() });
         }
@@ -90,7 +91,7 @@ impl Certificates {
         let mut envelope = Envelope {
             format: FORMAT,
             checksum: String::new(),
-            about: self.about.clone(),
+            provenance: self.provenance.clone(),
             sphere: self.samples.first().and_then(|c| c.sphere),
             forms,
         };
@@ -99,7 +100,7 @@ impl Certificates {
         let json = serde_json::to_string(&envelope).expect("numbers and strings are JSON");
         let views = columns.iter().map(|c| {
             let view = TensorView::new(c.dtype, c.shape.clone(), &c.bytes);
-            (c.name, view.expect("a column has as many bytes as its shape says"))
+            (c.name, view.expect("a column has as many bytes as its shape requires"))
         });
         safetensors::serialize(views, Some(HashMap::from([(ENTRY.to_string(), json)])))
             .expect("columns of fixed names make a file")
@@ -210,7 +211,7 @@ fn read(envelope: &Envelope, views: &[TensorView<'_>]) -> Option<Certificates> {
             sphere: envelope.sphere,
         });
     }
-    Some(Certificates { about: envelope.about.clone(), samples })
+    Some(Certificates { provenance: envelope.provenance.clone(), samples })
 }
 
 fn words<const N: usize, T>(bytes: &[u8], read: fn([u8; N]) -> T) -> Vec<T> {
@@ -227,7 +228,7 @@ fn checksum<'a>(
         hasher.update(&(bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
     };
-    let rest = (&envelope.about, envelope.sphere, &envelope.forms);
+    let rest = (&envelope.provenance, envelope.sphere, &envelope.forms);
     part(serde_json::to_string(&rest).expect("numbers and strings are JSON").as_bytes());
     for (name, shape, bytes) in parts {
         part(name.as_bytes());

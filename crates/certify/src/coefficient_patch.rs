@@ -16,7 +16,7 @@ pub(crate) struct CoefficientPatch {
     pub(crate) data: Vec<f64>,
 }
 
-/// The rows of one substitution: which sample each is of, and where its unit stands.
+/// The rows of one substitution: the sample of each and the position of its unit.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TargetRows {
     pub(crate) sample: Vec<usize>,
@@ -69,7 +69,7 @@ impl CoefficientPatch {
     }
 
     /// The same rows over the whole map.
-    pub(crate) fn to_whole(self, targets: &TargetRows, map: [usize; 3]) -> Self {
+    pub(crate) fn into_whole(self, targets: &TargetRows, map: [usize; 3]) -> Self {
         if self.is_whole(map) {
             return self;
         }
@@ -110,7 +110,7 @@ impl CoefficientPatch {
             let (offset, size) = hull(&self, &other);
             (self.within(offset, size, map[2]), other.within(offset, size, map[2]))
         } else {
-            (self.to_whole(targets, map), other.to_whole(targets, map))
+            (self.into_whole(targets, map), other.into_whole(targets, map))
         };
         a.data.iter_mut().zip(&b.data).for_each(|(a, b)| *a += b);
         a
@@ -158,7 +158,7 @@ mod tests {
         piece.clear_outside(&targets(), map);
         // At the corner only the last position of the patch is inside.
         assert_eq!(piece.data, [0.0, 0.0, 0.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
-        let whole = piece.to_whole(&targets(), map);
+        let whole = piece.into_whole(&targets(), map);
         let mut expected = [0.0; 24];
         (expected[0], expected[13], expected[14], expected[17], expected[18]) = (4.0, 5.0, 6.0, 7.0, 8.0);
         assert_eq!(whole.data, expected);
@@ -188,6 +188,6 @@ mod tests {
         other.clear_outside(&targets(), map);
         let mut sum = sum;
         sum.clear_outside(&targets(), map);
-        assert_eq!(sum.to_whole(&targets(), map).data, other.to_whole(&targets(), map).data);
+        assert_eq!(sum.into_whole(&targets(), map).data, other.into_whole(&targets(), map).data);
     }
 }

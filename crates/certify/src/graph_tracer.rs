@@ -34,7 +34,7 @@ impl Network {
         };
         let shape = reader.sample_shape(input)?;
         reader.network.shapes.push(shape);
-        // Depth first is the order of the recording: operands stand before their users.
+        // In topological order operands precede their users.
         for node in nodes.iter().take_while(|node| !Arc::ptr_eq(node, &end)).chain([&end]) {
             if !Arc::ptr_eq(node, input) && node.op() != &Op::Leaf {
                 reader.read(node)?;

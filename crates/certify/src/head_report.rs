@@ -228,7 +228,7 @@ fn chain(
     let loss = gap::loss(&gaps, y);
     let by_radius = head.radius_supports(&z, y, certificate.radius());
     let right = |z: &[f64]| head.gaps(z, y).iter().enumerate().all(|(j, &g)| j == y || g < 0.0);
-    // No support is above what the radius gives; where rounding says so, the smaller one is as sound.
+    // No exact support exceeds the bound from the radius; where rounding makes it larger, the smaller one is sound too.
     let supports: Vec<f64> =
         supports.iter().zip(&by_radius).map(|(s, r)| if s < r { *s } else { *r }).collect();
     let worst =

@@ -1,4 +1,4 @@
-//! The commands and their options.
+//! Command line parsing: the commands and their options.
 
 use clap::{Parser, Subcommand};
 
@@ -36,7 +36,7 @@ enum Command {
     GpuCheck(commands::gpu_check::GpuCheck),
 }
 
-/// Reads the command line of the process and does what it says.
+/// Parses the command line of the process and runs the command.
 ///
 /// # Errors
 /// Fails with the one message that the user should see. Faulty options end the process with clap's own message.

@@ -1,4 +1,4 @@
-//! The device that a command computes on, by its name.
+//! Device names: `cpu`, or `cuda:N` for a GPU.
 
 use std::str::FromStr;
 
@@ -40,7 +40,7 @@ impl FromStr for DeviceName {
 
 #[cfg(feature = "cuda")]
 fn gpu(ordinal: usize) -> anyhow::Result<Device> {
-    // For who suspects a graph of being the trouble.
+    // Captured graphs can be switched off when something looks wrong.
     let graphs = std::env::var_os("TARRL_CUDA_GRAPHS").is_none_or(|value| value != "0");
     let gpu = tarrl_cuda::Cuda { graphs, ..tarrl_cuda::Cuda::new(ordinal) }.open()?;
     Ok(gpu.device())
@@ -51,7 +51,7 @@ fn gpu(ordinal: usize) -> anyhow::Result<Device> {
     Err(without_the_backend(&format!("cuda:{ordinal}")))
 }
 
-/// What to do where this program has no GPU backend and `what` needs it.
+/// The error of a program without GPU backend where `what` needs it, with the remedy.
 #[cfg(not(feature = "cuda"))]
 pub(crate) fn without_the_backend(what: &str) -> anyhow::Error {
     anyhow::anyhow!(

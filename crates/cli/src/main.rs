@@ -1,11 +1,11 @@
-//! The program `tarrl`: see `tarrl --help`.
+//! The command line program `tarrl`; see `tarrl --help`.
 #![forbid(unsafe_code)]
 
 mod cli;
 mod commands;
 mod device;
+mod workspace;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 /// `EX_TEMPFAIL` of sysexits.h: nothing is wrong, run it again.
@@ -23,10 +23,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The root of the repository that this program was built from, where its datasets and experiments are.
-fn workspace_root() -> &'static Path {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    crates.and_then(Path::parent).expect("the crate lies two folders below the root")
 }

@@ -95,11 +95,7 @@ fn a_killed_attack_goes_on_and_ends_with_the_same_outcome() {
 
     let resumed = files.run(&broken, &[&options[..], &["--batch", "3"]].concat());
     assert!(resumed.status.success(), "{}", text(&resumed.stderr));
-    assert!(
-        text(&resumed.stderr).contains("going on with an interrupted attack"),
-        "{}",
-        text(&resumed.stderr)
-    );
+    assert!(text(&resumed.stderr).contains("resuming an interrupted attack"), "{}", text(&resumed.stderr));
     let read =
         |path: &Path| -> serde_json::Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
     assert_eq!(read(&broken), read(&whole));

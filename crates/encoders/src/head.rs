@@ -117,7 +117,7 @@ struct Sequential {
 }
 
 impl Sequential {
-    /// Of `widths` from the input to the output; `[hidden, last]` say what follows a linear map.
+    /// Of `widths` from the input to the output; `[hidden, last]` give what follows a linear layer.
     fn new(
         params: &ParamBuilder,
         widths: &[usize],

@@ -16,8 +16,8 @@ pub enum After {
     PlainNorm,
 }
 
-/// A projector: `layers − 1` times Linear, batch norm, ReLU of `hidden` units, then Linear to `out`, then whatever
-/// `last` and `prototypes` say.
+/// A projector: `layers − 1` times Linear, batch norm, ReLU of `hidden` units, then Linear to `out`, then
+/// `last` and `prototypes`.
 ///
 /// | method | `layers` | `hidden` | `out` | else |
 /// |---|---|---|---|---|

@@ -31,7 +31,7 @@
 //!   `resnet50-cifar`, `wrn-28-10`, `wrn-34-10`, `vit-tiny`, `mlp`.
 //! - [`BatchNormMode::Dual`] gives every batch norm two sets, and the [`BnBranch`] of a [`ForwardContext`] chooses between them.
 //! - In [`Precision::Bf16`] an encoder on a GPU stores what it computes in half the bytes; parameters stay f32.
-//! - A [`Projector`] and a [`Predictor`] stand between representations and a loss; [`ema`] updates a momentum encoder.
+//! - A [`Projector`] and a [`Predictor`] map representations to the embeddings of a loss; [`ema`] updates a momentum encoder.
 //! - A [`Module`] is a list of named tensors with a [`Role`] each: what optimizers, averages and
 //!   [`checkpoint`]s need to know of a network. Implement it for your own networks.
 //! - Initial values depend on the seed and the name of the layer ([`ParamBuilder`]), on nothing else.
@@ -63,8 +63,7 @@ pub use head_config::{After, PredictorConfig, ProjectorConfig};
 pub use inference::InferenceEncoder;
 pub use interval_displacement::IntervalDisplacement;
 pub use layers::{
-    Activation, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, BatchNorm, BranchNorm, Conv2d, ConvBnRelu, ConvConfig,
-    LayerNorm, Linear, LinearBias,
+    Activation, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, BatchNorm, Conv2d, ConvConfig, Linear, LinearBias,
 };
 pub use module::{
     Module, Role, buffers, cast, detach, parameter_count, parameters, set_buffers, set_parameters, track,

@@ -5,7 +5,7 @@ use ndarray_rand::RandomExt;
 use ndarray_rand::rand_distr::{Normal, Uniform};
 use tarrl_tensor::{Array, DType, Device, Key, Tensor};
 
-/// The place of a layer: its dotted name, its device, and the key that its initial values are drawn from.
+/// Creates the parameters of a layer: its dotted name, its device, and the key that initial values are drawn from.
 ///
 /// Values depend on the seed and the name alone, so adding a layer does not change the others.
 #[derive(Clone, Debug)]
@@ -16,12 +16,12 @@ pub struct ParamBuilder {
 }
 
 impl ParamBuilder {
-    /// The root of a network, without a name.
+    /// The builder of the root of a network, without a name.
     pub fn new(device: &Device, key: Key) -> Self {
         ParamBuilder { device: device.clone(), key, name: String::new() }
     }
 
-    /// The place under this one called `part`.
+    /// The builder of the child called `part`.
     pub fn at(&self, part: &str) -> Self {
         let name = if self.name.is_empty() { part.to_string() } else { format!("{}.{part}", self.name) };
         ParamBuilder { name, ..self.clone() }

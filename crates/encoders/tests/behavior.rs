@@ -1,8 +1,8 @@
-//! How encoders behave: gradients, batches, passes, and the frozen copy.
+//! Encoders: gradients, independence of batch rows, forward contexts, and the inference encoder.
 
 mod common;
 
-use common::{SIDE, images, relative_gap, tiny, unsettled};
+use common::{SIDE, images, relative_gap, tiny, with_random_norms};
 use tarrl_encoders::{
     Activation, Arch, BATCH_NORM_MOMENTUM, BatchNorm, Encoder, EncoderConfig, ForwardContext, Module,
     ParamBuilder, Projector, ProjectorConfig, Role, cast, detach, parameters, set_parameters, track,
@@ -22,7 +22,7 @@ fn weighted(z: &Tensor) -> Tensor {
 fn parameter_gradients_of_conv_small_are_those_of_central_differences() {
     let device = cpu();
     let x = images(&device, Key::new(3), [3, 6, 3]).cast(DType::F64);
-    let mut encoder = unsettled(&tiny(Arch::ConvSmall), &device, Key::new(4));
+    let mut encoder = with_random_norms(&tiny(Arch::ConvSmall), &device, Key::new(4));
     cast(&mut encoder, DType::F64);
     for pass in [ForwardContext::eval(), ForwardContext::train()] {
         let loss = |encoder: &Encoder| weighted(&encoder.forward(&x, &mut pass.clone()));
@@ -56,13 +56,13 @@ fn parameter_gradients_of_conv_small_are_those_of_central_differences() {
 }
 
 #[test]
-fn in_evaluation_an_image_does_not_depend_on_the_others() {
+fn in_eval_mode_an_image_does_not_depend_on_the_others() {
     let device = cpu();
     for arch in Arch::ALL {
-        let encoder = unsettled(&tiny(arch), &device, Key::new(1));
+        let encoder = with_random_norms(&tiny(arch), &device, Key::new(1));
         let x = images(&device, Key::new(2), [5, SIDE, 3]);
         let all = encoder.forward(&x, &mut ForwardContext::eval());
-        let frozen = encoder.inference().forward(&x);
+        let inference = encoder.inference().forward(&x);
         for i in 0..5 {
             let one = x.slice(0, i, 1);
             // The same sums in the same order; only how images share a tile may differ.
@@ -70,7 +70,7 @@ fn in_evaluation_an_image_does_not_depend_on_the_others() {
                 relative_gap(&a.array().to_f64(), &b.slice(0, i, 1).array().to_f64()) < 1e-6
             };
             assert!(close(&encoder.forward(&one, &mut ForwardContext::eval()), &all));
-            assert!(close(&encoder.inference().forward(&one), &frozen));
+            assert!(close(&encoder.inference().forward(&one), &inference));
         }
         let half = encoder.forward(&x.slice(0, 0, 2), &mut ForwardContext::train()).array().to_f64();
         let whole = encoder.forward(&x, &mut ForwardContext::train()).slice(0, 0, 2).array().to_f64();
@@ -80,22 +80,25 @@ fn in_evaluation_an_image_does_not_depend_on_the_others() {
 }
 
 #[test]
-fn the_frozen_copy_is_the_encoder_in_evaluation_and_sees_only_its_input() {
+fn the_inference_encoder_equals_eval_mode_and_differentiates_its_input_alone() {
     let device = cpu();
     for arch in Arch::ALL {
         // Rounding of each type over at most 50 layers.
         for (dtype, tolerance) in [(DType::F32, 1e-4), (DType::F64, 1e-12)] {
-            let mut encoder = unsettled(&tiny(arch), &device, Key::new(7));
+            let mut encoder = with_random_norms(&tiny(arch), &device, Key::new(7));
             cast(&mut encoder, dtype);
             track(&mut encoder);
-            let frozen = encoder.inference();
+            let inference = encoder.inference();
             let x = images(&device, Key::new(8), [4, SIDE, 3]).cast(dtype);
-            assert!(!frozen.forward(&x).tracks_grad(), "the parameters of a frozen encoder are constants");
+            assert!(
+                !inference.forward(&x).tracks_grad(),
+                "the parameters of an inference encoder are constants"
+            );
 
-            let (value, slope) = value_and_grad(&x, |x| weighted(&frozen.forward(x)));
+            let (value, slope) = value_and_grad(&x, |x| weighted(&inference.forward(x)));
             let (expected, expected_slope) =
                 value_and_grad(&x, |x| weighted(&encoder.forward(x, &mut ForwardContext::eval())));
-            let values = [frozen.forward(&x), encoder.forward(&x, &mut ForwardContext::eval())]
+            let values = [inference.forward(&x), encoder.forward(&x, &mut ForwardContext::eval())]
                 .map(|z| z.array().to_f64());
             assert!(relative_gap(&values[0], &values[1]) < tolerance);
             // In f32 a ReLU whose input is as good as zero may decide differently.
@@ -111,7 +114,7 @@ fn the_frozen_copy_is_the_encoder_in_evaluation_and_sees_only_its_input() {
 /// Column [1, 2, 3, 6]: mean 3, biased variance 3.5, unbiased 14/3; so (x − 3)/√(3.5 + 1e-5) and the
 /// running values .1·3 and .9 + .1·14/3, as PyTorch has them.
 #[test]
-fn batch_norm_has_the_golden_values_of_pytorch() {
+fn batch_norm_matches_reference_values_of_pytorch() {
     let device = cpu();
     let mut layer = BatchNorm::new(&ParamBuilder::new(&device, Key::new(0)).at("bn"), 1);
     let x = Tensor::new(&device, [4, 1], &[1.0f32, 2.0, 3.0, 6.0]);
@@ -182,9 +185,9 @@ fn a_batch_of_one_value_has_no_variance() {
 }
 
 #[test]
-fn one_pass_serves_encoder_and_projector_and_changes_nothing_until_absorbed() {
+fn one_context_serves_encoder_and_projector_and_changes_nothing_until_the_update() {
     let device = cpu();
-    let mut encoder = unsettled(&tiny(Arch::ResNet18Cifar), &device, Key::new(1));
+    let mut encoder = with_random_norms(&tiny(Arch::ResNet18Cifar), &device, Key::new(1));
     let config = ProjectorConfig { hidden: 6, out: 4, layers: 2, ..Default::default() };
     let mut projector = Projector::new(&config, encoder.dim(), &device, Key::new(2));
     let x = images(&device, Key::new(3), [4, 8, 3]);
@@ -218,7 +221,7 @@ fn one_pass_serves_encoder_and_projector_and_changes_nothing_until_absorbed() {
 /// With momentum one the running statistics are those of the batch, so evaluation of the same batch
 /// differs from training by Bessel's correction alone: in the first layer, by √((n − 1)/n) for n = 5·14².
 #[test]
-fn absorbed_statistics_make_evaluation_agree_with_training() {
+fn updated_statistics_make_eval_mode_agree_with_train_mode() {
     let device = cpu();
     let mut encoder = Encoder::new(&tiny(Arch::ConvSmall), &device, Key::new(1));
     let x = images(&device, Key::new(2), [5, 14, 3]);
@@ -232,7 +235,7 @@ fn absorbed_statistics_make_evaluation_agree_with_training() {
 }
 
 #[test]
-fn initial_values_follow_their_laws() {
+fn initial_values_of_resnet_and_projector_have_their_distributions() {
     let device = cpu();
     let config =
         EncoderConfig { arch: Arch::ResNet18Cifar, width: 0.25, in_channels: 3, ..Default::default() };
@@ -262,7 +265,7 @@ fn initial_values_follow_their_laws() {
 /// PyTorch's laws: fan-out normal for convolutions before a batch norm, uniform in ±1/√fan-in for those with a bias and for
 /// matrices, normal with 0.02 in transformers, whose biases are zero.
 #[test]
-fn every_network_starts_from_its_laws() {
+fn initial_values_of_every_architecture_have_their_distributions() {
     let device = cpu();
     for arch in Arch::ALL {
         let side = if arch.needs_side() { SIDE } else { 0 };
@@ -299,7 +302,7 @@ fn every_network_starts_from_its_laws() {
 }
 
 #[test]
-fn seeds_decide_everything_and_threads_nothing() {
+fn results_depend_on_the_seed_and_not_on_threads() {
     let run = |threads: usize, seed: u64| {
         let device = Cpu { threads, ..Cpu::default() }.open();
         let mut encoder = Encoder::new(&tiny(Arch::ResNet18Cifar), &device, Key::new(seed));

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{SIDE, images, tiny, unsettled};
+use common::{SIDE, images, tiny, with_random_norms};
 use std::path::Path;
 use tarrl_encoders::checkpoint::{
     CheckpointError, Metadata, Stored, Tensors, Values, import, import_encoder, load, load_encoder,
@@ -15,7 +15,7 @@ use tarrl_tensor::{DType, Key, cpu};
 
 fn trained(arch: Arch) -> Encoder {
     let device = cpu();
-    let mut encoder = unsettled(&tiny(arch), &device, Key::new(3));
+    let mut encoder = with_random_norms(&tiny(arch), &device, Key::new(3));
     let mut pass = ForwardContext::train();
     encoder.forward(&images(&device, Key::new(4), [3, SIDE, 3]), &mut pass);
     encoder.update_running_stats(&pass, BATCH_NORM_MOMENTUM);
@@ -116,13 +116,13 @@ fn encoders_are_found_in_files_of_other_programs() {
     let tensors = state_dict(&encoder);
     type Rename = fn(&str) -> String;
     let children = |prefix: &str, first: usize, name: &str| -> String {
-        let (head, rest) = name.split_once('.').unwrap();
+        let (head, tail) = name.split_once('.').unwrap();
         let at = match head {
             "conv1" => 0,
             "bn1" => 1,
             layer => layer["layer".len()..].parse::<usize>().unwrap() + first - 1,
         };
-        format!("{prefix}.{at}.{rest}")
+        format!("{prefix}.{at}.{tail}")
     };
     let programs: [(Rename, &[&str]); 13] = [
         (|name| name.into(), &["fc.weight"]),

@@ -1,8 +1,8 @@
-//! Two sets of batch norm, heads, and networks that follow others.
+//! Dual batch norm, projectors and predictors, and momentum encoders.
 
 mod common;
 
-use common::{SIDE, images, relative_gap, tiny, unsettled};
+use common::{SIDE, images, relative_gap, tiny, with_random_norms};
 use tarrl_encoders::checkpoint::state_dict;
 use tarrl_encoders::{
     After, Arch, BATCH_NORM_MOMENTUM, BatchNormMode, BnBranch, Buffers, Ema, Encoder, EncoderConfig,
@@ -22,7 +22,7 @@ fn with_norm() -> impl Iterator<Item = Arch> {
 }
 
 #[test]
-fn a_second_set_doubles_the_norms_alone_and_starts_as_the_first() {
+fn a_second_branch_doubles_only_the_norms_and_starts_equal() {
     let device = cpu();
     for arch in with_norm() {
         let [one, two] = [tiny(arch), dual(arch)].map(|config| Encoder::new(&config, &device, Key::new(1)));
@@ -48,7 +48,7 @@ fn a_second_set_doubles_the_norms_alone_and_starts_as_the_first() {
 #[test]
 fn each_branch_has_its_own_statistics_scales_and_gradients() {
     let device = cpu();
-    let mut encoder = unsettled(&dual(Arch::ResNet18Cifar), &device, Key::new(1));
+    let mut encoder = with_random_norms(&dual(Arch::ResNet18Cifar), &device, Key::new(1));
     let x = images(&device, Key::new(2), [3, SIDE, 3]);
     for (branch, own, other) in
         [(BnBranch::Clean, "bn_list.0", "bn_list.1"), (BnBranch::Adversarial, "bn_list.1", "bn_list.0")]
@@ -60,9 +60,9 @@ fn each_branch_has_its_own_statistics_scales_and_gradients() {
         let gradients = grad(&loss, &of.iter().collect::<Vec<_>>());
         let mut gradients = gradients.iter();
         let before = state_dict(&encoder);
-        let mut absorbed = encoder.clone();
-        absorbed.update_running_stats(&pass, BATCH_NORM_MOMENTUM);
-        let after = state_dict(&absorbed);
+        let mut updated = encoder.clone();
+        updated.update_running_stats(&pass, BATCH_NORM_MOMENTUM);
+        let after = state_dict(&updated);
         encoder.visit(&mut |name, role, _| {
             if role.is_parameter() {
                 let zero = gradients.next().unwrap().to_vec::<f32>().iter().all(|&g| g == 0.0);
@@ -77,7 +77,7 @@ fn each_branch_has_its_own_statistics_scales_and_gradients() {
 fn the_branch_that_is_kept_is_the_branch_that_was_trained() {
     let device = cpu();
     for arch in with_norm() {
-        let mut encoder = unsettled(&dual(arch), &device, Key::new(3));
+        let mut encoder = with_random_norms(&dual(arch), &device, Key::new(3));
         track(&mut encoder);
         let x = images(&device, Key::new(4), [3, SIDE, 3]);
         let of = |branch| encoder.forward(&x, &mut ForwardContext::eval().branch(branch)).array().to_f64();
@@ -194,10 +194,10 @@ fn a_plain_norm_gives_every_dimension_mean_zero_and_variance_one() {
 }
 
 #[test]
-fn a_network_follows_another_as_asked() {
+fn ema_averages_parameters_and_treats_buffers_as_configured() {
     let device = cpu();
-    let online = unsettled(&tiny(Arch::ConvSmall), &device, Key::new(1));
-    let start = unsettled(&tiny(Arch::ConvSmall), &device, Key::new(2));
+    let online = with_random_norms(&tiny(Arch::ConvSmall), &device, Key::new(1));
+    let start = with_random_norms(&tiny(Arch::ConvSmall), &device, Key::new(2));
     let after = |momentum: f64, buffers: Buffers| {
         let mut target = start.clone();
         ema(&mut target, &online, &Ema { momentum, buffers });
@@ -226,7 +226,7 @@ fn a_network_follows_another_as_asked() {
 
 #[test]
 #[should_panic(expected = "ema: the online network has no conv1.weight")]
-fn a_network_of_another_shape_is_not_followed() {
+fn ema_of_networks_of_different_shapes_panics() {
     let [wide, narrow] = [0.125, 0.0625]
         .map(|width| Encoder::new(&EncoderConfig { width, ..tiny(Arch::ConvSmall) }, &cpu(), Key::new(1)));
     ema(&mut wide.clone(), &narrow, &Ema::default());
@@ -234,7 +234,7 @@ fn a_network_of_another_shape_is_not_followed() {
 
 /// From 0.99: after a quarter, a half and the whole of the steps.
 #[test]
-fn the_momentum_rises_by_half_a_cosine() {
+fn the_momentum_follows_half_a_cosine() {
     for (step, golden) in [(0, 0.99), (25, 0.991464466), (50, 0.995), (100, 1.0)] {
         assert!((cosine_momentum(0.99, step, 100) - golden).abs() < 1e-9);
     }

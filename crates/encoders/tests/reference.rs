@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{images, relative_gap, tiny, unsettled};
+use common::{images, relative_gap, tiny, with_random_norms};
 use tarrl_encoders::checkpoint::{Tensors, Values, state_dict};
 use tarrl_encoders::{Arch, EncoderConfig, ForwardContext, cast};
 use tarrl_tensor::{DType, Key, Tensor, cpu};
@@ -315,7 +315,7 @@ fn normalized(x: &Tensor, config: &EncoderConfig) -> Maps {
 fn gap(arch: Arch, mode: Mode, dtype: DType, side: usize) -> f64 {
     let device = cpu();
     let config = EncoderConfig { side, ..tiny(arch) };
-    let mut encoder = unsettled(&config, &device, Key::new(5));
+    let mut encoder = with_random_norms(&config, &device, Key::new(5));
     cast(&mut encoder, dtype);
     let x = images(&device, Key::new(6), [3, side, 3]).cast(dtype);
     let mut pass = if mode == Mode::Train { ForwardContext::train() } else { ForwardContext::eval() };
@@ -378,7 +378,8 @@ fn the_usual_networks_equal_nested_loops_in_f32() {
 fn at_full_width_single_precision_agrees_with_double() {
     let device = cpu();
     for (arch, side) in [(Arch::ConvSmall, 28), (Arch::ResNet18Cifar, 16)] {
-        let mut encoder = unsettled(&EncoderConfig { width: 1.0, ..tiny(arch) }, &device, Key::new(8));
+        let mut encoder =
+            with_random_norms(&EncoderConfig { width: 1.0, ..tiny(arch) }, &device, Key::new(8));
         let x = images(&device, Key::new(9), [2, side, 3]);
         let passes = [ForwardContext::eval(), ForwardContext::train()];
         let single = passes.clone().map(|mut pass| encoder.forward(&x, &mut pass).array().to_f64());

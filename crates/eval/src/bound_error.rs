@@ -1,4 +1,4 @@
-//! Errors of measuring the bound.
+//! Errors of bound evaluation.
 
 use tarrl_certify::CertifyError;
 
@@ -12,8 +12,8 @@ pub enum BoundError {
     Certificates(#[from] CertifyError),
     /// An attack moved representations further than certified.
     #[error(
-        "an attack passed the certificates of {images} images at ε = {epsilon}: the program is wrong, because the theorem \
-         is not"
+        "an attack passed the certificates of {images} images at ε = {epsilon}: this is a bug in the program, \
+         because the theorem is proved"
     )]
     CertificateViolated {
         /// Images whose certificate was exceeded.
@@ -23,8 +23,8 @@ pub enum BoundError {
     },
     /// A loss at an attacked point lies above its bound.
     #[error(
-        "`{task}`: bound or certificate is violated by {samples} samples: the program is wrong, because the theorems are \
-         not"
+        "`{task}`: bound or certificate is violated by {samples} samples: this is a bug in the program, because the \
+         theorems are proved"
     )]
     BoundViolated {
         /// The name of the task.

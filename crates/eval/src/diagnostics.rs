@@ -14,10 +14,10 @@ pub struct Diagnostics {
     pub deviation: f64,
     /// `ln mean_{i<j} exp(−2 ‖u_i − u_j‖²)` of normalized rows (Wang and Isola, arXiv 2005.10242).
     pub uniformity: f64,
-    /// `exp(−Σ p ln p)` with `p = σ/Σσ + 1e-7` over the singular values of the uncenterd features
+    /// `exp(−Σ p ln p)` with `p = σ/Σσ + 1e-7` over the singular values of the uncentered features
     /// (RankMe, arXiv 2210.02885).
     pub rank_me: f64,
-    /// The same of the centerd features without the offset (Roy and Vetterli, 2007).
+    /// The same of the centered features without the offset (Roy and Vetterli, 2007).
     pub effective_rank: f64,
     /// `(Σλ)²/Σλ²` over the eigenvalues of the covariance.
     pub participation: f64,
@@ -32,14 +32,14 @@ pub fn diagnose(features: &Tensor) -> Diagnostics {
     let &[n, d] = &features.shape()[..] else { panic!("diagnose: features {:?}", features.shape()) };
     assert!(n >= 2, "diagnose: features {:?} need two rows", features.shape());
     let x = features.cast(DType::F64);
-    let centerd = &x - &x.mean(0);
+    let centered = &x - &x.mean(0);
     let unit = x.l2_normalize(NORM_FLOOR);
     let variance = (&unit - &unit.mean(0)).square().sum(0).mul_scalar(1.0 / (n - 1) as f64);
     let raw = Spectrum::of_gram(&x).values;
-    let covariance = Spectrum::of_gram(&remove_noise(&centerd, &x)).values;
+    let covariance = Spectrum::of_gram(&remove_noise(&centered, &x)).values;
     let (sum, squares) = covariance.iter().fold((0.0, 0.0), |(s, q), l| (s + l, q + l * l));
     Diagnostics {
-        spread: centerd.norm(1).mean_all().item(),
+        spread: centered.norm(1).mean_all().item(),
         deviation: variance.sqrt().mean_all().item() * (d as f64).sqrt(),
         uniformity: uniformity(&unit),
         rank_me: rank_me(&raw, d),
@@ -48,11 +48,11 @@ pub fn diagnose(features: &Tensor) -> Diagnostics {
     }
 }
 
-/// The centerd features, exactly zero if nothing but rounding is left of them.
-fn remove_noise(centerd: &Tensor, x: &Tensor) -> Tensor {
+/// The centered features, exactly zero if nothing but rounding is left of them.
+fn remove_noise(centered: &Tensor, x: &Tensor) -> Tensor {
     let size = |t: &Tensor| t.square().sum_all().item();
     let noise = f64::from(f32::EPSILON);
-    if size(centerd) <= noise * noise * size(x) { centerd.zeros_like() } else { centerd.clone() }
+    if size(centered) <= noise * noise * size(x) { centered.zeros_like() } else { centered.clone() }
 }
 
 fn uniformity(unit: &Tensor) -> f64 {

@@ -72,7 +72,7 @@ pub fn displacement_attack(threat: &Threat, steps: usize, restarts: usize) -> Pg
 /// # Panics
 /// If the attack leaves the ball.
 #[track_caller]
-pub fn most_displaced(
+pub(crate) fn most_displaced(
     encoder: &dyn Fn(&Tensor) -> Tensor,
     images: &Tensor,
     threat: &Threat,

@@ -55,6 +55,8 @@ pub struct FittedTask {
     pub family: String,
     /// The head and the truth.
     pub head: TaskHead,
+    /// The randomness of attacks on this task; image `i` draws its starting point from `key.fold(i)`.
+    pub key: Key,
 }
 
 /// A linear head and the truth for each image of a sample.
@@ -128,18 +130,20 @@ impl DownstreamTask {
         }
     }
 
-    /// Fits the head on `features (n, d)` of the clean images `train`, and takes the truth for the images `sample`.
+    /// Fits the head on `features (n, d)` of the clean images `train`, and takes the truth for the images `sample`. All
+    /// randomness, that of later attacks included, is drawn from `key`.
     ///
     /// # Panics
     /// If features and images do not fit, or a grouping does not fit the classes.
     #[track_caller]
     pub fn fit(&self, train: &Dataset, sample: &Dataset, features: &Tensor, key: Key) -> FittedTask {
         let classify = |fit: Task, judged: Task, family: &str, l2: f64| {
-            let key = key.fold(fit.name.as_str());
-            let head = linear_probe(features, &labels(&fit.labels), fit.classes.len(), &probe(l2), key).head;
+            let [fit_key, key] = [key, key.fold("attack")].map(|key| key.fold(fit.name.as_str()));
+            let head =
+                linear_probe(features, &labels(&fit.labels), fit.classes.len(), &probe(l2), fit_key).head;
             let labels = judged.labels.iter().map(|&label| usize::from(label)).collect();
             let head = TaskHead::Classifier { head, labels };
-            FittedTask { name: fit.name, family: family.to_owned(), head }
+            FittedTask { name: fit.name, family: family.to_owned(), head, key }
         };
         match self {
             Self::Classes => classify(Task::classes(train), Task::classes(sample), "classes", L2),
@@ -157,7 +161,8 @@ impl DownstreamTask {
                 let fit = ridge(features, &truth, &[RIDGE_L2], key);
                 let head = RegressionHead::new(fit.weight.len(), fit.weight.clone(), fit.bias);
                 let head = TaskHead::Regressor { head, weight: fit.weight, targets: of(sample) };
-                FittedTask { name: statistic.name().to_owned(), family: "numbers".to_owned(), head }
+                let key = key.fold("attack").fold(statistic.stream());
+                FittedTask { name: statistic.name().to_owned(), family: "numbers".to_owned(), head, key }
             }
         }
     }
@@ -168,6 +173,14 @@ impl PixelStatistic {
         match self {
             Self::Brightness => "brightness",
             Self::Height => "height of the center of brightness",
+        }
+    }
+
+    /// The name of its random stream, which decides results and so keeps its first spelling.
+    fn stream(self) -> &'static str {
+        match self {
+            Self::Brightness => "brightness",
+            Self::Height => "height of the centre of brightness",
         }
     }
 

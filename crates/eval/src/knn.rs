@@ -1,4 +1,4 @@
-//! Heads without training: weighted nearest neighbors and nearest centroids.
+//! Nearest-neighbor and nearest-centroid heads, which need no training.
 
 use crate::probe::check;
 use serde::{Deserialize, Serialize};

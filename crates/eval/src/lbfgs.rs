@@ -4,15 +4,15 @@ use crate::wolfe::{Step, Wolfe};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// How [`minimize`] works.
+/// Settings of L-BFGS.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lbfgs {
-    /// Pairs of steps and gradient changes that stand for the curvature.
+    /// Pairs of steps and gradient changes that approximate the curvature.
     pub history: usize,
-    /// The largest entry of the gradient at which the search is over.
+    /// It stops when the largest entry of the gradient is below this.
     pub tolerance: f64,
-    /// Steps after which it stops all the same.
+    /// The largest number of steps.
     pub max_iterations: usize,
     /// The line search.
     pub wolfe: Wolfe,

@@ -41,9 +41,9 @@
 //! let about = Provenance { encoder: "doc".into(), samples: "doc".into(), config, cost };
 //! let labels = labels.iter().map(|&label| label as usize).collect();
 //! let head = TaskHead::Classifier { head, labels };
-//! let tasks = [FittedTask { name: "brighter".into(), family: "brighter".into(), head }];
+//! let tasks = [FittedTask { name: "brighter".into(), family: "brighter".into(), head, key: Key::new(4) }];
 //! let evaluation = BoundEvaluation {
-//!     encoder: &encoder, network: &network, images: &x, tasks: &tasks, steps: 20, key: Key::new(4),
+//!     encoder: &encoder, network: &network, images: &x, tasks: &tasks, steps: 20,
 //! };
 //! let level = evaluation.measure(&moved, &Certificates { about, samples })?;
 //! let task = &level.tasks[0];
@@ -87,7 +87,7 @@ mod wolfe;
 
 pub use bound_error::BoundError;
 pub use diagnostics::{Diagnostics, diagnose};
-pub use displacement::{Displacements, NO_CLAIM, displacement_attack, median, most_displaced};
+pub use displacement::{Displacements, NO_CLAIM, displacement_attack, median};
 pub use downstream::{DownstreamTask, FittedTask, PixelStatistic, TaskHead, standard_tasks, task_probes};
 pub use features::{dataset_pixels, features, labels, pixels};
 pub use head::DeviceHead;

@@ -31,8 +31,6 @@ pub struct BoundEvaluation<'a> {
     pub tasks: &'a [FittedTask],
     /// Steps of PGD on the loss of each task.
     pub steps: usize,
-    /// Image `i` draws its starting point for a task from `key.fold("attack").fold(task).fold(i)`.
-    pub key: Key,
 }
 
 /// Everything measured at one radius.
@@ -118,7 +116,7 @@ impl BoundEvaluation<'_> {
         certificates: &Certificates,
     ) -> Result<BoundLevel, BoundError> {
         let (d, epsilon) = (self.network.features(), displacements.epsilon);
-        let threat = Threat { epsilon, ..certificates.about.config.threat };
+        let threat = Threat { epsilon, ..certificates.provenance.config.threat };
         let clean = self.network.forward(self.images).array().to_f64();
         let mut ends = vec![displacements.ends.clone()];
         ends.extend(self.tasks.iter().map(|task| self.attack(task, &threat)));
@@ -155,8 +153,7 @@ impl BoundEvaluation<'_> {
     /// `(n, d)`, row-major: the representations, in f64, where an attack on the loss of a task ended.
     fn attack(&self, task: &FittedTask, threat: &Threat) -> Vec<f64> {
         let attack = Pgd::usual(threat, self.steps);
-        let key = self.key.fold("attack").fold(task.name.as_str());
-        let keys: Vec<Key> = (0..self.images.shape()[0]).map(|i| key.fold(i)).collect();
+        let keys: Vec<Key> = (0..self.images.shape()[0]).map(|i| task.key.fold(i)).collect();
         let (device, dtype) = (self.images.device(), self.images.dtype());
         let worst = match &task.head {
             TaskHead::Classifier { head, labels } => {

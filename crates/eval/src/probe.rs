@@ -1,4 +1,4 @@
-//! The linear probe: multinomial logistic regression on cached features.
+//! Linear probe: multinomial logistic regression on cached features.
 
 use crate::features::rows;
 use crate::lbfgs::{Lbfgs, Minimum, minimize};
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use tarrl_bound::LinearHead;
 use tarrl_tensor::{Array, Key, Tensor, grad};
 
-/// How [`linear_probe`] works.
+/// Settings of [`linear_probe`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProbeConfig {
     /// Weights of the squared norm to choose from, in units of the mean cross-entropy.
     pub l2: Vec<f64>,
-    /// Share of each class of the training set that chooses among them.
+    /// Share of each class of the training set that is held out to choose among them.
     pub validation: f64,
     /// The optimizer.
     pub solver: Lbfgs,
@@ -28,11 +28,11 @@ impl Default for ProbeConfig {
     }
 }
 
-/// A fitted probe and how it came about.
+/// A fitted probe and how it was chosen.
 #[derive(Clone, Debug)]
 pub struct Probe {
     /// The head on the features as they are: the standardization is folded in, so that its constants
-    /// speak of displacements of the encoder itself.
+    /// apply to displacements of the encoder itself.
     pub head: LinearHead,
     /// The weight of the squared norm that was chosen.
     pub l2: f64,
@@ -175,8 +175,8 @@ impl Logistic {
     fn judge(&self, l2: f64, theta: &[f64]) -> Candidate {
         let logits = self.design.matmul(&self.coefficients(theta));
         let loss = logits.cross_entropy(&self.labels).mean_all().item();
-        let (said, truth) = (logits.argmax(1).to_vec::<u32>(), self.labels.to_vec::<u32>());
-        let right = said.iter().zip(&truth).filter(|(a, b)| a == b).count();
+        let (predicted, truth) = (logits.argmax(1).to_vec::<u32>(), self.labels.to_vec::<u32>());
+        let right = predicted.iter().zip(&truth).filter(|(a, b)| a == b).count();
         Candidate { l2, loss, accuracy: right as f64 / truth.len() as f64 }
     }
 
@@ -224,7 +224,7 @@ mod tests {
     }
 
     fn accuracy(head: &LinearHead, x: &Tensor, labels: &[u32]) -> f64 {
-        let said = x
+        let predicted = x
             .to_vec::<f32>()
             .chunks(head.features())
             .map(|row| {
@@ -232,7 +232,7 @@ mod tests {
                 (0..z.len()).max_by(|&a, &b| z[a].total_cmp(&z[b])).unwrap() as u32
             })
             .collect::<Vec<_>>();
-        said.iter().zip(labels).filter(|(a, b)| a == b).count() as f64 / labels.len() as f64
+        predicted.iter().zip(labels).filter(|(a, b)| a == b).count() as f64 / labels.len() as f64
     }
 
     fn only(l2: f64) -> ProbeConfig {

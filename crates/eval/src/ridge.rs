@@ -1,4 +1,4 @@
-//! The linear head for regression.
+//! Ridge regression: the linear head for numbers.
 
 use crate::features::rows;
 use crate::spectrum::Spectrum;
@@ -48,14 +48,14 @@ fn choose(features: &Tensor, targets: &Tensor, l2: &[f64], key: Key) -> f64 {
     let truth = rows(targets, &held).cast(DType::F64);
     let width = [design.shape()[1], truth.shape()[1]];
     let error = |w: f64| {
-        let said = design.matmul(&Tensor::new(design.device(), width, &normal.solve(w)));
-        (&said - &truth).square().mean_all().item()
+        let predicted = design.matmul(&Tensor::new(design.device(), width, &normal.solve(w)));
+        (&predicted - &truth).square().mean_all().item()
     };
     let errors = l2.iter().map(|&w| (w, error(w)));
     errors.min_by(|a, b| a.1.total_cmp(&b.1).then(b.0.total_cmp(&a.0))).map_or(l2[0], |best| best.0)
 }
 
-/// The normal equations of standardized features and centerd targets.
+/// The normal equations of standardized features and centered targets.
 struct Normal {
     standard: Standardizer,
     spectrum: Spectrum,

@@ -1,4 +1,4 @@
-//! RobustAccuracy accuracy: encoder and head attacked together, at one radius or along a curve of radii.
+//! Robust accuracy: encoder and head attacked together, at one radius or along a curve of radii.
 
 use crate::features::rows;
 use crate::head::DeviceHead;
@@ -8,7 +8,7 @@ use tarrl_attacks::{LabelLoss, Pgd, Start, Threat, attack_classifier};
 use tarrl_bound::LinearHead;
 use tarrl_tensor::{Key, Tensor};
 
-/// How [`robust_accuracy`] attacks.
+/// Settings of [`robust_accuracy`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RobustConfig {
@@ -17,7 +17,7 @@ pub struct RobustConfig {
     /// The attack. A sample leaves it at its first success, whatever `early_stop` says, and the clean
     /// image is judged apart.
     pub pgd: Pgd,
-    /// What it ascends.
+    /// The loss that it maximizes.
     pub loss: LabelLoss,
     /// Images in memory at a time; changes no result.
     pub batch: usize,

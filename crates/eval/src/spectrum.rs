@@ -1,4 +1,4 @@
-//! Eigenvalues and eigenvectors of symmetric positive semi-definite matrices, in f64.
+//! Eigendecomposition of symmetric positive semi-definite matrices, in f64.
 
 use tarrl_tensor::{DType, Tensor, Transpose};
 

@@ -1,4 +1,4 @@
-//! A part of the training set that chooses.
+//! Stratified validation splits of a training set.
 
 use tarrl_tensor::Key;
 

@@ -1,4 +1,4 @@
-//! Standardized features: what heads are fitted on, and how to get back from there.
+//! Feature standardization, and folding it back into a head.
 
 use tarrl_tensor::{DType, Tensor};
 

@@ -1,4 +1,4 @@
-//! A small random network with images and labels, for tests.
+//! Test fixture: a small random network with images and labels.
 
 use tarrl_bound::LinearHead;
 use tarrl_tensor::{Cpu, Key, Tensor};

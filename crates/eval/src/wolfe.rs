@@ -1,4 +1,4 @@
-//! A step along a line that satisfies the strong Wolfe conditions.
+//! Line search: a step that satisfies the strong Wolfe conditions.
 
 use serde::{Deserialize, Serialize};
 

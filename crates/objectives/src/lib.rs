@@ -1,4 +1,4 @@
-//! Self-supervised losses, and their labeled references: pure functions of embeddings.
+//! Self-supervised losses and supervised references: pure functions of embeddings.
 //!
 //! The base objective is NT-Xent (Chen et al. 2020, SimCLR, equation 1). With `z` the `2n` unit rows
 //! of both views, `S = z zᵀ / τ` and `p(i)` the other view of row `i`:
@@ -19,53 +19,36 @@
 //!
 //! | family | losses |
 //! |---|---|
-//! | contrast | [`nt_xent()`], [`nt_xent_together`], [`sup_con()`], [`moco_v2`] with a [`Queue`], [`moco_v3`] |
-//! | prediction | [`byol()`], [`simsiam`]; [`deacl`], [`negative_cosine`] |
+//! | contrast | [`nt_xent()`], [`nt_xent_together()`], [`sup_con()`], [`moco_v2()`] with a [`Queue`], [`moco_v3()`] |
+//! | prediction | [`byol()`], [`simsiam()`]; [`deacl`], [`negative_cosine`] |
 //! | decorrelation | [`barlow_twins()`], [`vicreg()`], [`w_mse()`] with [`whiten`] |
 //! | clusters | [`swav()`] with [`sinkhorn`], [`dino()`] with a [`Center`] |
-//! | labels | [`cross_entropy`], [`trades`], [`kl_divergence`] |
+//! | labels | [`cross_entropy()`], [`trades()`], [`kl_divergence`] |
 //! | invariance across a batch | [`invariance`], [`adversarial_invariance`] (ACL-AIR) |
 //!
-//! A loss here knows no network and no data: rows in, a scalar out. What it stops, normalizes or detaches is
-//! said where it is defined. What must last from step to step is a value that the caller holds, a [`Memory`]. Which one
-//! a method uses is an [`Objective`], read from its file; what it [`Needs`] is known before anything runs.
+//! Every loss is one file: the function, its settings, and an [`SslLoss`] that says what it [`Needs`], checks the settings,
+//! computes the value from [`Embeddings`], and creates and updates its [`LossState`] where it keeps something from step to
+//! step. An [`Objective`] is the choice of one by a method file. No loss knows a network or a dataset.
+//!
+//! To add one: a file in `losses`, and its lines in `losses/mod.rs`.
 
 #![forbid(unsafe_code)]
 
-mod air;
-mod barlow_twins;
-mod byol;
-mod compute;
-mod dino;
 mod embeddings;
-mod label;
-mod memory;
-mod moco;
+mod error;
+mod loss;
+mod losses;
 mod needs;
-mod nt_xent;
-mod objective;
 mod queue;
 mod rows;
-mod sup_con;
-mod swav;
+mod state;
 #[cfg(test)]
 mod testing;
-mod vicreg;
-mod w_mse;
 
-pub use air::{adversarial_invariance, invariance};
-pub use barlow_twins::{BarlowTwins, barlow_twins};
-pub use byol::{byol, deacl, negative_cosine, simsiam};
-pub use dino::{Center, Dino, dino};
 pub use embeddings::Embeddings;
-pub use label::{cross_entropy, kl_divergence, trades};
-pub use memory::Memory;
-pub use moco::{MocoV2, moco_v2, moco_v3};
-pub use needs::Needs;
-pub use nt_xent::nt_xent;
-pub use objective::Objective;
+pub use error::{ObjectiveError, StateError};
+pub use loss::SslLoss;
+pub use losses::*;
+pub use needs::{Needs, Views};
 pub use queue::Queue;
-pub use sup_con::{Sides, SupCon, nt_xent_together, sup_con};
-pub use swav::{SwAv, sinkhorn, swav};
-pub use vicreg::{VicReg, vicreg};
-pub use w_mse::{WMse, w_mse, whiten};
+pub use state::LossState;

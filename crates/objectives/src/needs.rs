@@ -1,59 +1,41 @@
-//! What an objective asks of a method, so that a wrong combination is refused before it runs.
+//! The requirements of a loss: views, networks, labels and memory.
 
-/// What an objective needs beside the embeddings of the views.
+/// What a loss needs besides the online embeddings of its views. A wrong combination is refused before it runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
+    /// The views of an image that it compares.
+    pub views: Views,
+    /// Logits of a linear classifier on the representations, in place of a projector's embeddings.
+    pub classifier: bool,
     /// A predictor on top of the projector, whose outputs are the online embeddings.
     pub predictor: bool,
-    /// Targets: embeddings of the views that receive no gradient. From the momentum network if there must be one, else
-    /// from the network itself, before the predictor.
+    /// Targets: embeddings of the views that receive no gradient. They come from the momentum encoder if there is one,
+    /// else from the trained network before its predictor.
     pub targets: bool,
-    /// A network that follows the trained one as a moving average.
+    /// A momentum encoder: an exponential moving average of the trained network.
     pub momentum: bool,
-    /// A queue of so many keys.
+    /// A queue of this many keys.
     pub queue: Option<usize>,
-    /// A label for each image: its class, or what stands for it.
+    /// A label for each image.
     pub labels: bool,
-    /// A center of the teacher's logits.
+    /// A running center of the targets.
     pub center: bool,
-    /// A last layer of so many unit prototypes on unit embeddings.
+    /// A last layer of this many unit prototypes on unit embeddings.
     pub prototypes: Option<usize>,
-    /// A key for each step, to draw from.
-    pub key: bool,
 }
 
-/// The first number that makes no sense.
-#[derive(Default)]
-pub(crate) struct Fault(Option<String>);
+/// How many views a loss compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Views {
+    /// At least this many views of an image.
+    AtLeast(usize),
+    /// Two: an image and its adversarial neighbor.
+    CleanAndAdversarial,
+}
 
-impl Fault {
-    pub(crate) fn positive(&mut self, name: &str, value: f64) {
-        self.demand(value > 0.0 && value.is_finite(), name, value, "a positive number");
-    }
-
-    pub(crate) fn weight(&mut self, name: &str, value: f64) {
-        self.demand(value >= 0.0 && value.is_finite(), name, value, "0 or a positive number");
-    }
-
-    pub(crate) fn share(&mut self, name: &str, value: f64) {
-        self.demand((0.0..1.0).contains(&value), name, value, "a number in [0, 1)");
-    }
-
-    pub(crate) fn count(&mut self, name: &str, value: usize) {
-        self.demand(value > 0, name, value, "at least 1");
-    }
-
-    pub(crate) fn at_least_two(&mut self, name: &str, value: usize) {
-        self.demand(value > 1, name, value, "at least 2");
-    }
-
-    pub(crate) fn found(self) -> Result<(), String> {
-        self.0.map_or(Ok(()), Err)
-    }
-
-    fn demand(&mut self, holds: bool, name: &str, value: impl std::fmt::Display, wanted: &str) {
-        if !holds && self.0.is_none() {
-            self.0 = Some(format!("the objective's {name} is {value}; give {wanted}"));
-        }
+/// Two views or more.
+impl Default for Views {
+    fn default() -> Self {
+        Views::AtLeast(2)
     }
 }

@@ -1,10 +1,11 @@
-//! The memory of MoCo.
+//! The queue of negative keys of MoCo v2.
 
-use crate::memory::{self, Memory};
+use crate::error::StateError;
 use crate::rows;
+use crate::state::{LossState, find};
 use tarrl_tensor::{Array, DType, Device, Key, Random, Tensor};
 
-/// The last K keys as unit rows, first in, first out. Whoever trains holds it, beside the networks.
+/// The last K keys as unit rows, first in, first out.
 #[derive(Clone, Debug)]
 pub struct Queue {
     /// `(K, d)`
@@ -36,7 +37,7 @@ impl Queue {
         self.rows.shape()[0]
     }
 
-    /// Whether it holds no key; never.
+    /// Always false: a queue holds at least one key.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -68,18 +69,22 @@ impl Queue {
     }
 }
 
-/// Names: `rows`, `next`.
-impl Memory for Queue {
-    fn state(&self) -> Vec<(&'static str, Tensor)> {
+/// Tensors: `rows`, `next`.
+impl LossState for Queue {
+    fn name(&self) -> &'static str {
+        "queue"
+    }
+
+    fn tensors(&self) -> Vec<(&'static str, Tensor)> {
         let next = Tensor::new(self.rows.device(), [], &[self.next as u32]);
         vec![("rows", self.rows.clone()), ("next", next)]
     }
 
-    fn restore(&mut self, state: &dyn Fn(&str) -> Option<Tensor>) -> Result<(), String> {
-        let found = memory::find(self, state)?;
+    fn restore(&mut self, stored: &dyn Fn(&str) -> Option<Tensor>) -> Result<(), StateError> {
+        let found = find(self, stored)?;
         let next = found[1].item() as usize;
         if next >= self.len() {
-            return Err(format!("next is {next}, beyond a queue of {}", self.len()));
+            return Err(StateError::OutOfRange { next, length: self.len() });
         }
         *self = Queue { rows: found[0].clone(), next };
         Ok(())
@@ -99,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn it_starts_with_directions_that_the_seed_decides() {
+    fn initial_rows_are_unit_and_determined_by_the_key() {
         let of = |seed| Queue::new(&cpu(), Key::new(seed), [50, 3]);
         let lengths = of(1).rows().norm(1).to_vec::<f32>();
         assert!(lengths.iter().all(|l| (l - 1.0).abs() < 1e-6), "{lengths:?}");
@@ -108,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_normalized_constants() {
+    fn pushed_keys_are_normalized_and_detached() {
         let mut queue = Queue::new(&cpu(), Key::new(1), [2, 2]);
         queue.push(&Tensor::new(&cpu(), [1, 2], &[3.0f32, 4.0]).requires_grad());
         assert_eq!(queue.rows().slice(0, 0, 1).to_vec::<f32>(), [0.6, 0.8]);
@@ -124,7 +129,7 @@ mod tests {
     proptest! {
         /// After steps of any sizes the queue holds the last K keys, whatever K.
         #[test]
-        fn first_in_first_out(length in 1usize..9, sizes in proptest::collection::vec(1usize..9, 1..9)) {
+        fn queue_holds_the_last_k_keys(length in 1usize..9, sizes in proptest::collection::vec(1usize..9, 1..9)) {
             let mut queue = Queue::new(&cpu(), Key::new(1), [length, 2]);
             let mut all = Vec::new();
             for n in sizes.into_iter().map(|n| n.min(length)) {
@@ -140,11 +145,11 @@ mod tests {
 
         /// A queue that was stored and restored goes on as if it had never stopped.
         #[test]
-        fn restored_it_goes_on(steps in 0usize..5) {
+        fn restored_queue_continues_identically(steps in 0usize..5) {
             let key = |step: usize| numbered(&[step as f32, 0.5 + step as f32]);
             let mut queue = Queue::new(&cpu(), Key::new(1), [5, 2]);
             (0..steps).for_each(|step| queue.push(&key(step)));
-            let stored = queue.state();
+            let stored = queue.tensors();
             let mut other = Queue::new(&cpu(), Key::new(9), [5, 2]);
             let get = |name: &str| stored.iter().find(|(n, _)| *n == name).map(|(_, t)| t.clone());
             other.restore(&get).unwrap();
@@ -155,17 +160,17 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_by_name() {
+    fn restore_names_the_tensor_that_does_not_fit() {
         let mut queue = Queue::new(&cpu(), Key::new(1), [5, 2]);
-        assert!(queue.restore(&|_| None).unwrap_err().contains("rows is missing"));
-        let other = Queue::new(&cpu(), Key::new(1), [4, 2]).state();
+        assert!(queue.restore(&|_| None).unwrap_err().to_string().contains("rows is missing"));
+        let other = Queue::new(&cpu(), Key::new(1), [4, 2]).tensors();
         let get = |name: &str| other.iter().find(|(n, _)| *n == name).map(|(_, t)| t.clone());
-        assert!(queue.restore(&get).unwrap_err().contains("rows has shape (4, 2), not (5, 2)"));
-        let stored = queue.state();
+        assert!(queue.restore(&get).unwrap_err().to_string().contains("rows has shape (4, 2), not (5, 2)"));
+        let stored = queue.tensors();
         let far = |name: &str| match name {
             "next" => Some(Tensor::new(&cpu(), [], &[5u32])),
             _ => Some(stored[0].1.clone()),
         };
-        assert!(queue.restore(&far).unwrap_err().contains("next is 5"));
+        assert!(queue.restore(&far).unwrap_err().to_string().contains("next is 5"));
     }
 }

@@ -1,4 +1,4 @@
-//! What the losses have in common: checks, unit rows, constants of square matrices.
+//! Operations on rows that the losses share: shape checks, unit rows, constants of square matrices.
 
 use tarrl_tensor::{Array, Tensor};
 
@@ -68,4 +68,12 @@ pub(crate) fn positions(like: &Tensor, n: usize) -> Array {
 /// `(n)`: zeros, as labels.
 pub(crate) fn zeros(like: &Tensor, n: usize) -> Array {
     Array::table(like.device(), [n], &vec![0u32; n])
+}
+
+/// The mean of scalars.
+#[track_caller]
+pub(crate) fn mean(losses: Vec<Tensor>) -> Tensor {
+    assert!(!losses.is_empty(), "an objective without views");
+    let sum = losses[1..].iter().fold(losses[0].clone(), |sum, loss| &sum + loss);
+    if losses.len() == 1 { sum } else { sum.mul_scalar(1.0 / losses.len() as f64) }
 }

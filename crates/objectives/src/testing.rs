@@ -1,4 +1,4 @@
-//! What the tests of the losses have in common.
+//! Test helpers of the losses: golden values, differences, permutations.
 
 use tarrl_tensor::{Array, DType, Key, Random, Tensor, cpu, grad};
 
@@ -56,7 +56,7 @@ pub(crate) fn gradients(loss: Loss<'_>, at: &[Tensor]) -> Vec<Tensor> {
 /// Every element of every gradient against central differences of fourth order. Their error is of the order h⁴/30 times
 /// the fifth derivative, plus 1e-16/h: at h = 3e-4 below 1e-9 for fifth derivatives up to a million.
 #[track_caller]
-pub(crate) fn assert_slopes(loss: Loss<'_>, at: &[Tensor]) {
+pub(crate) fn assert_differences(loss: Loss<'_>, at: &[Tensor]) {
     const H: f64 = 3e-4;
     for (which, exact) in gradients(loss, at).iter().enumerate() {
         for (i, g) in exact.to_vec::<f64>().into_iter().enumerate() {

@@ -1,8 +1,10 @@
+//! Charts as SVG: axes, series, reference lines and markers.
+
 use maud::{Markup, html};
 
 use crate::axis::{Ruler, Tick};
+use crate::canvas::{Canvas, Px, px, text_width};
 use crate::figure::{Chart, Mark, Point, Reference, Series};
-use crate::svg::{Canvas, Px, px, text_width};
 use crate::{legend, style};
 
 const WIDTH: f64 = 720.0;

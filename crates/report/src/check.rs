@@ -1,3 +1,5 @@
+//! Validation of a report before it is written: numbers, names, ids and sources.
+
 use std::collections::HashSet;
 
 use crate::{Cell, Chart, Drawing, Figure, Report, ReportError, Scale, Table, Value};

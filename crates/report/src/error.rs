@@ -1,3 +1,5 @@
+//! Errors of writing a report.
+
 use std::path::PathBuf;
 
 /// Why a report was not written. Each message names the place, the cause and the remedy.

@@ -1,7 +1,9 @@
+//! Grids of images as SVG.
+
 use maud::html;
 
+use crate::canvas::{Canvas, Px, shorten, text_width};
 use crate::figure::{GridRow, ImageGrid};
-use crate::svg::{Canvas, Px, shorten, text_width};
 
 const MARGIN: f64 = 12.0;
 const GAP: f64 = 14.0;

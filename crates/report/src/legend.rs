@@ -1,8 +1,10 @@
+//! Legends of charts, in rows above the plot.
+
 use maud::{Markup, html};
 
+use crate::canvas::{Canvas, Px, shorten, text_width};
 use crate::figure::{Chart, Mark};
 use crate::style;
-use crate::svg::{Canvas, Px, shorten, text_width};
 
 const SIZE: f64 = 12.0;
 const SWATCH: f64 = 26.0;

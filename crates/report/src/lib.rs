@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 pub mod axis;
+mod canvas;
 mod chart;
 mod check;
 mod error;

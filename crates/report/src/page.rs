@@ -1,8 +1,10 @@
+//! The HTML page of a report, in one file without scripts.
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::canvas::printable;
 use crate::chart::brief;
-use crate::svg::{self, printable};
-use crate::{Cell, Chart, Drawing, Figure, Provenance, Report, Table, Value};
+use crate::{Cell, Chart, Drawing, Figure, Provenance, Report, Table, Value, svg};
 
 /// `index.html`: the whole report as one page without scripts and without any file beside it.
 ///

@@ -1,3 +1,5 @@
+//! Images of bytes, embedded as PNG.
+
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
 /// An image of bytes, gray or RGB.

@@ -1,3 +1,5 @@
+//! Reports as data: tables, figures, findings and their provenance.
+
 use serde::Serialize;
 
 use crate::{Figure, Table};

@@ -1,4 +1,6 @@
-use crate::svg::px;
+//! Style of figures: colors, markers and dashes, in light and dark.
+
+use crate::canvas::px;
 
 /// The look of every figure, in light and dark.
 ///
@@ -23,7 +25,7 @@ pub(crate) fn color(index: usize) -> String {
     format!("c{}", index % 7)
 }
 
-/// The outline of the marker of the series number `index`, centerd on (x, y); the five shapes repeat.
+/// The outline of the marker of the series number `index`, centered on (x, y); the five shapes repeat.
 ///
 /// Five and seven share no factor, so that 35 series have different pairs of shape and color.
 pub(crate) fn marker(index: usize, x: f64, y: f64) -> String {

@@ -1,3 +1,5 @@
+//! Writes a report as files: HTML, Markdown, LaTeX, CSV, JSON and SVG.
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The machine that a run is made on, as far as the system tells.
+//! Provenance: version, compiler and machine of a run, and the memory of the process.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Errors in words.
+//! Error messages with their causes.
 
 /// An error and its causes, outermost first, without a cause that a message before it has quoted already.
 ///

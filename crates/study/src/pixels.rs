@@ -6,8 +6,6 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tarrl_attacks::fraction;
 
-const WANTED: &str = "a radius in pixels; write a number in [0, 1] or a fraction such as \"8/255\"";
-
 /// A radius ε in pixels of the range \[0, 1\]. A file may say `0.1`, `"0.1"` or `"8/255"`.
 ///
 /// ```
@@ -17,14 +15,19 @@ const WANTED: &str = "a radius in pixels; write a number in [0, 1] or a fraction
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Pixels(f64);
 
+/// A value that is not a radius in pixels.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not a radius in pixels; write a number in [0, 1] or a fraction such as \"8/255\"")]
+pub struct PixelsError(String);
+
 impl Pixels {
     /// The radius as a number in \[0, 1\].
     pub fn value(self) -> f64 {
         self.0
     }
 
-    fn checked(value: f64) -> Result<Self, String> {
-        if (0.0..=1.0).contains(&value) { Ok(Self(value)) } else { Err(format!("{value} is not {WANTED}")) }
+    fn checked(value: f64) -> Result<Self, PixelsError> {
+        if (0.0..=1.0).contains(&value) { Ok(Self(value)) } else { Err(PixelsError(value.to_string())) }
     }
 }
 
@@ -35,10 +38,10 @@ impl fmt::Display for Pixels {
 }
 
 impl FromStr for Pixels {
-    type Err = String;
+    type Err = PixelsError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let value = fraction::parse(text).map_err(|_| format!("`{text}` is not {WANTED}"))?;
+    fn from_str(text: &str) -> Result<Self, PixelsError> {
+        let value = fraction::parse(text).map_err(|_| PixelsError(format!("`{text}`")))?;
         Self::checked(value)
     }
 }
@@ -60,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_fractions_mean_the_same() {
+    fn numbers_and_fractions_are_read_alike() {
         for (text, value) in
             [("8/255", 8.0 / 255.0), (" 8 / 255 ", 8.0 / 255.0), ("0.1", 0.1), ("0", 0.0), ("1", 1.0)]
         {
@@ -71,9 +74,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_radius_is_refused() {
+    fn texts_that_are_not_a_radius_are_refused() {
         for text in ["8", "-0.1", "1/0", "0/0", "nan", "eight", "8/", "1/2/3"] {
-            let error = text.parse::<Pixels>().unwrap_err();
+            let error = text.parse::<Pixels>().unwrap_err().to_string();
             assert!(error.contains("write a number in [0, 1]"), "{text}: {error}");
         }
     }

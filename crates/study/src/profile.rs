@@ -108,7 +108,7 @@ pub struct Pretrain {
     /// What encoders compute in while they are trained: `f32`, or `bf16` on a GPU. They are evaluated in f32.
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
-    /// Whether a training whose representation collapses fails, rather than saying so and going on.
+    /// Whether a training whose representation collapses fails, instead of continuing with a warning.
     #[serde(default)]
     pub stop_on_collapse: bool,
 }

@@ -1,4 +1,4 @@
-//! PublishedFigures of others, each with its source: `published.toml` beside the methods and profiles.
+//! Published figures of other papers, each with its source: `published.toml` beside the methods and profiles.
 
 use std::path::Path;
 

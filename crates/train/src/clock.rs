@@ -1,8 +1,8 @@
-//! Where the time of an epoch goes.
+//! Wall-clock time of an epoch, by activity.
 
 use std::time::{Duration, Instant};
 
-/// Runs from the beginning of an epoch, or from where it was resumed.
+/// A clock that runs from the beginning of an epoch, or from where it was resumed.
 #[derive(Debug)]
 pub(crate) struct Clock {
     began: Instant,
@@ -12,12 +12,12 @@ pub(crate) struct Clock {
     saving: Duration,
 }
 
-/// What a [`Clock`] says at the end of an epoch, in seconds.
+/// The times of an epoch, in seconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     /// Steps since the epoch began or was resumed.
     pub(crate) steps: u64,
-    /// All of it.
+    /// In all.
     pub(crate) seconds: f64,
     /// Waiting for the next batch.
     pub(crate) waiting: f64,
@@ -33,7 +33,7 @@ impl Clock {
 
     /// Adds the time since `moment`, in which the next batch was waited for.
     pub(crate) fn waited_since(&mut self, moment: Instant) {
-        // Of a wait that began in the last epoch, this one has its part.
+        // A wait that began in the last epoch counts here from the beginning of this one.
         self.waiting += moment.max(self.began).elapsed();
     }
 
@@ -42,7 +42,7 @@ impl Clock {
         self.saving += moment.elapsed();
     }
 
-    /// What it says after `step` finished steps.
+    /// The times after `step` finished steps.
     pub(crate) fn read(&self, step: u64) -> Times {
         let [seconds, waiting, saving] =
             [self.began.elapsed(), self.waiting, self.saving].map(|time| time.as_secs_f64());

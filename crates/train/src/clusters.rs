@@ -1,11 +1,11 @@
-//! Classes that nobody named: k-means on the representations of a teacher.
+//! Clusters of a teacher's representations, by k-means.
 
 use tarrl_data::Dataset;
 use tarrl_encoders::InferenceEncoder;
 use tarrl_tensor::{Array, Device, Key, Tensor, Transpose};
 
-/// Turns of Lloyd's algorithm at most; it ends earlier when no sample changes its cluster.
-const TURNS: usize = 30;
+/// Maximum iterations of Lloyd's algorithm; it stops earlier when no sample changes its cluster.
+const MAX_ITERATIONS: usize = 30;
 
 /// Images in memory at a time.
 const BATCH: usize = 256;
@@ -28,7 +28,7 @@ pub(crate) fn clusters(
 }
 
 /// The cluster of each row of `z` `(n, d)` among `k`: Lloyd's algorithm from seeds drawn with probabilities proportional
-/// to their squared distance from those before (Arthur & Vassilvitskii 2007). Of equally near centers the first counts; a
+/// to their squared distance from the seeds before (Arthur & Vassilvitskii 2007). Of equally near centers the first counts; a
 /// cluster that loses all its rows takes over the row that is farthest from its center.
 ///
 /// Fewer rows than clusters leave the last clusters empty.
@@ -38,7 +38,7 @@ pub(crate) fn k_means(z: &Tensor, k: usize, key: Key) -> Vec<u32> {
     let row = |i: usize| &rows[i * d..][..d];
     let mut centers = seeds(&rows, d, k.min(n), key);
     let mut labels = vec![u32::MAX; n];
-    for _ in 0..TURNS {
+    for _ in 0..MAX_ITERATIONS {
         let (found, mut distances) = nearest(z, &rows, &centers);
         if found == labels {
             break;
@@ -124,8 +124,8 @@ mod tests {
     use std::collections::BTreeSet;
     use tarrl_tensor::cpu;
 
-    /// Four clouds at the corners of a square, an order of magnitude farther apart than wide.
-    fn clouds(n: usize) -> Tensor {
+    /// Four groups of points at the corners of a square, an order of magnitude farther apart than wide.
+    fn square_of_groups(n: usize) -> Tensor {
         let mut stream = Key::new(3).stream();
         let values: Vec<f32> = (0..n)
             .flat_map(|i| [(i % 4) / 2, i % 2])
@@ -135,9 +135,9 @@ mod tests {
     }
 
     #[test]
-    fn clouds_far_apart_are_found_from_any_seed() {
+    fn separated_groups_are_found_from_any_seed() {
         for seed in 0..20 {
-            let labels = k_means(&clouds(100), 4, Key::new(seed));
+            let labels = k_means(&square_of_groups(100), 4, Key::new(seed));
             let names: BTreeSet<u32> = labels.iter().copied().collect();
             assert_eq!(names.len(), 4);
             assert!((4..100).all(|i| labels[i] == labels[i % 4]), "{seed}: {labels:?}");
@@ -146,14 +146,14 @@ mod tests {
 
     #[test]
     fn the_same_key_gives_the_same_clusters() {
-        let z = clouds(60);
+        let z = square_of_groups(60);
         assert_eq!(k_means(&z, 9, Key::new(1)), k_means(&z, 9, Key::new(1)));
         let used: BTreeSet<u32> = k_means(&z, 9, Key::new(1)).into_iter().collect();
         assert_eq!(used.len(), 9, "no cluster stays empty");
     }
 
     #[test]
-    fn equal_rows_and_few_rows_end() {
+    fn equal_rows_and_fewer_rows_than_clusters_terminate() {
         let same = Tensor::new(&cpu(), [5, 2], &[1.0f32; 10]);
         assert_eq!(k_means(&same, 3, Key::new(1)), [0; 5]);
         let two = Tensor::new(&cpu(), [2, 1], &[0.0f32, 1.0]);

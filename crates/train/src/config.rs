@@ -1,4 +1,4 @@
-//! Reading TOML files so that a mistake is answered with its place and its remedy.
+//! Configuration files in TOML: errors with file, line, key and the nearest known name.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ pub enum ConfigError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A key, or the name of a choice, that nobody knows.
+    /// An unknown key, or an unknown name of a choice.
     #[error(
         "{}:{line}: unknown {what} `{found}`; {}known: {}",
         path.display(),
@@ -42,7 +42,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// Why, and what would do.
-        reason: String,
+        reason: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Anything else: syntax, a missing key, a value of the wrong type or out of range.
     #[error("{}:{line}: {message}", path.display())]
@@ -76,7 +76,7 @@ pub fn parse_toml<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, Con
 }
 
 /// The candidate closest to `word`, if it is close enough that a slip of the keyboard explains the difference:
-/// at most one edit in three letters, and always at least one. Ties go to the first candidate.
+/// at most one edit in three letters, but one is always allowed. Ties go to the first candidate.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (word.chars().count() / 3).max(1);
     candidates
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn distances_count_single_slips() {
+    fn edit_distance_counts_single_edits() {
         for (a, b, distance) in [
             ("", "", 0),
             ("", "abc", 3),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_name_is_found_only_when_near() {
+    fn nearest_finds_a_name_only_within_the_allowed_edits() {
         assert_eq!(nearest("smok", ["default", "smoke", "full"]), Some("smoke"));
         assert_eq!(nearest("x", ["default", "smoke", "full"]), None);
         assert_eq!(nearest("t2", ["T1", "T5"]), Some("T1"));

@@ -1,6 +1,7 @@
-//! What can go wrong in a training.
+//! Errors of a training.
 
 use crate::config::ConfigError;
+use crate::train_config::SettingError;
 use std::io;
 use std::path::{Path, PathBuf};
 use tarrl_encoders::checkpoint::CheckpointError;
@@ -12,9 +13,9 @@ pub enum TrainError {
     /// A file of settings could not be used.
     #[error(transparent)]
     File(#[from] ConfigError),
-    /// Settings make no sense, alone or together.
+    /// Settings are invalid, alone or together.
     #[error("the training cannot begin: {0}")]
-    Setting(String),
+    Setting(#[from] SettingError),
     /// Images cannot be prepared.
     #[error("the training cannot begin: {0}")]
     Data(#[from] tarrl_data::Error),
@@ -63,7 +64,7 @@ pub enum TrainError {
         epoch: u64,
         /// The name of the warning.
         name: String,
-        /// What was seen, and what may help.
+        /// The observation and the remedy.
         message: String,
         /// The checkpoint that is left, if there is one.
         checkpoint: Option<PathBuf>,
@@ -99,7 +100,7 @@ impl TrainError {
                 "change its permissions or choose another folder"
             }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                "free some space and run again; the training goes on from its last checkpoint"
+                "free some space and run again; the training resumes from its last checkpoint"
             }
             _ => "choose a folder that can be created and written",
         };

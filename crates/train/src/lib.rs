@@ -1,4 +1,4 @@
-//! Optimizers, schedules, methods as compositions, and the pre-training loop.
+//! Pre-training of robust encoders: methods as compositions, optimizers, schedules, and the training loop.
 //!
 //! An encoder `f` with a projector `g` is trained without labels to minimize
 //!
@@ -7,20 +7,19 @@
 //! x'_i = argmax over the ball around x_i of D(f(x_i), ·), found by a few steps of an attack.
 //! ```
 //!
-//! What the objective, the views and `R` are is a [`Method`], read from a file: a composition of
+//! A [`Method`], read from a file, names objective, views and `R`. It is a composition of
 //!
 //! | part | in a file | choices |
 //! |---|---|---|
-//! | views | `views`, `strength` | [`View`](tarrl_data::augment::View), constant or in stairs ([`Strength`]) |
+//! | views | `views`, `strength` | [`View`](tarrl_data::augment::View), of constant or falling [`Strength`] |
 //! | objective | `objective` | any of [`Objective`](tarrl_objectives::Objective), with labels or without |
-//! | adversary | `[adversary]` | an [`Adversary`]: what it ascends, on which views, in which network, what becomes of them |
-//! | regularizer | `[regularizer]`, `[certified]` | a [`Regularizer`](tarrl_bound::Regularizer), a [`Certified`] term |
+//! | adversary | `[adversary]` | an [`Adversary`]: its loss, the views it perturbs, the network it attacks, how the results enter |
+//! | regularizer | `[regularizer]`, `[certified]` | a [`Regularizer`](tarrl_bound::Regularizer), an [`IbpLoss`] |
 //! | network | `projector`, `[network]` | [`NetworkConfig`]: predictor, momentum network, one or two sets of batch norm |
 //! | teacher | `teacher` | another method's encoder, for [`Distillation`] or [`PseudoLabels`] |
 //!
-//! Parts that make no method together are refused when the file is read, with the reason. The result is determined to
-//! the bit by a [`TrainConfig`] and the images, whatever the number of threads and however often the training was
-//! interrupted.
+//! Parts that do not go together are refused when the file is read, with the reason. A [`TrainConfig`] and the images
+//! determine the result to the bit, for any number of threads, interrupted or not.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -50,44 +49,49 @@
 //! assert!(folder.path().join("encoder.safetensors").exists());
 //! ```
 //!
-//! The learning rate rises linearly and falls on a cosine ([`Schedule`]); [`Optimizer`] is SGD with
-//! momentum, LARS or AdamW. Files are touched by the run folder and by [`config::read_toml`] alone.
+//! The learning rate warms up linearly and falls on a cosine; [`Optimizer`] is SGD with momentum, LARS or AdamW. Only the
+//! run folder, method files and [`config::read_toml`] touch the file system.
+//!
+//! One step, in the order of the code: `Trainer::load_batch` and `launch_step` (sample the attacks' initial points, compute
+//! targets, adversarial views, terms and gradients, update the parameters), then `finish_step`, which reads the metrics
+//! once, after the next batch has been requested.
 
 #![forbid(unsafe_code)]
 
-mod ascend;
-mod certified;
+mod batch_pgd;
+mod checks;
 mod clock;
 mod clusters;
+mod collapse;
 pub mod config;
+mod ema_model;
 mod error;
-mod health;
-mod memory;
+mod history;
+mod ibp_loss;
 mod method;
 mod metrics;
 mod model;
-mod momentum;
 mod monitor;
 mod optimizer;
 mod pretrain;
+mod pretraining;
 mod run;
 mod schedule;
-mod session;
-mod spread;
 mod state;
 mod step;
 mod train_config;
+mod trainer;
 
-pub use certified::{Certified, Contrast};
 pub use error::TrainError;
-pub use health::{COLLAPSED_EMBEDDINGS, COLLAPSED_FEATURES};
+pub use ibp_loss::{CertifiedContrastive, IbpError, IbpLoss};
 pub use method::{
-    Adversary, Against, Ascends, Attacked, Distillation, Enters, Invariance, Method, Mode, MomentumConfig,
-    NetworkConfig, PseudoLabels, Strength,
+    Adversary, AdversaryCombine, AdversaryLoss, AdversaryReference, AdversaryView, Distillation, EncoderMode,
+    Invariance, Method, MethodError, MomentumConfig, NetworkConfig, PseudoLabels, Strength,
 };
 pub use metrics::{EpochRecord, Event, Record, StepRecord, WarningRecord};
-pub use model::{Classifier, Heads, Model};
-pub use optimizer::{AdamW, Lars, LarsForm, Optimizer, OptimizerConfig, Parameter, Sgd};
-pub use pretrain::{Finish, Pretraining, Trained, pretrain};
-pub use schedule::Schedule;
-pub use train_config::{Options, TrainConfig};
+pub use optimizer::{
+    AdamW, Lars, LarsForm, Optimizer, OptimizerConfig, OptimizerError, Parameter, RestoreError, Sgd,
+};
+pub use pretrain::pretrain;
+pub use pretraining::{Finish, Pretraining, Trained};
+pub use train_config::{Options, SettingError, TrainConfig};

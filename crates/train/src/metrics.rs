@@ -1,4 +1,4 @@
-//! What a training says about itself: lines of JSON, and events for a progress display.
+//! Metrics records of a training, as lines of JSON, and events for a progress display.
 
 use serde::{Deserialize, Serialize};
 use tarrl_bound::RepresentationStats;
@@ -11,7 +11,7 @@ pub enum Record {
     Step(StepRecord),
     /// Every epoch has one.
     Epoch(EpochRecord),
-    /// Something is wrong, but not so that the training must end.
+    /// A warning that does not end the training.
     Warning(WarningRecord),
 }
 
@@ -94,21 +94,21 @@ pub struct EpochRecord {
     pub peak_memory: Option<u64>,
 }
 
-/// Something is wrong.
+/// A warning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WarningRecord {
     /// Finished steps.
     pub step: u64,
     /// Its name.
     pub name: String,
-    /// What was seen, and what may help.
+    /// The observation and the remedy.
     pub message: String,
 }
 
-/// What a progress display may show.
+/// Events for a progress display.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
-    /// The training begins, or goes on, after `step` of `total` steps.
+    /// The training begins, or resumes, after `step` of `total` steps.
     Began {
         /// Finished steps.
         step: u64,
@@ -119,7 +119,7 @@ pub enum Event<'a> {
     },
     /// A step is done.
     Stepped {
-        /// What it was like.
+        /// Its metrics.
         record: &'a StepRecord,
         /// Steps in all.
         total: u64,
@@ -133,7 +133,7 @@ pub enum Event<'a> {
         /// Finished steps in it.
         step: u64,
     },
-    /// Something is wrong.
+    /// A warning.
     Warning(&'a WarningRecord),
 }
 

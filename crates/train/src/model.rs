@@ -1,4 +1,4 @@
-//! Everything with parameters that a training moves, as one network.
+//! The trained model: encoder, projector, predictor and classifiers.
 
 use crate::optimizer::Parameter;
 use crate::train_config::TrainConfig;
@@ -8,46 +8,46 @@ use tarrl_encoders::{
 };
 use tarrl_tensor::{Device, Key, Tensor};
 
-/// What is trained: the encoder that is kept and the heads that are thrown away.
+/// The encoder, which is the result of training, and the heads, which are discarded.
 ///
 /// Names of tensors are those of the parts, which have none in common.
 #[derive(Clone, Debug)]
-pub struct Model {
+pub(crate) struct Model {
     /// From images to representations h.
-    pub encoder: Encoder,
+    pub(crate) encoder: Encoder,
     /// From representations to what the objective compares.
-    pub heads: Heads,
+    pub(crate) heads: Heads,
 }
 
 /// The networks between representations and objective, those that the method needs.
 #[derive(Clone, Debug, Default)]
-pub struct Heads {
+pub(crate) struct Heads {
     /// From representations to embeddings z, or to scores of prototypes.
-    pub projector: Option<Projector>,
+    pub(crate) projector: Option<Projector>,
     /// From embeddings to predictions of the other view's.
-    pub predictor: Option<Predictor>,
+    pub(crate) predictor: Option<Predictor>,
     /// From representations to logits of classes: of a labeled reference first, then of each set of pseudo-labels.
-    pub classifiers: Vec<Classifier>,
+    pub(crate) classifiers: Vec<Classifier>,
 }
 
 /// A linear map from representations to logits.
 #[derive(Clone, Debug)]
-pub struct Classifier(Linear);
+pub(crate) struct Classifier(Linear);
 
-/// What the networks say of a batch.
+/// The outputs of encoder and heads for a batch.
 #[derive(Clone, Debug)]
-pub(crate) struct Embedded {
+pub(crate) struct NetworkOutput {
     /// `(n, d)`: representations.
-    pub(crate) h: Tensor,
-    /// `(n, out)`: what the objective compares.
-    pub(crate) online: Option<Tensor>,
-    /// `(n, out)`: what it compares with.
-    pub(crate) target: Option<Tensor>,
+    pub(crate) features: Tensor,
+    /// `(n, out)`: what the objective compares: predictions, projections or logits.
+    pub(crate) embeddings: Option<Tensor>,
+    /// `(n, out)`: outputs of the projector, the targets where there is no momentum encoder.
+    pub(crate) projections: Option<Tensor>,
 }
 
 impl Model {
     /// A model with the initial values of the training's seed, whose classifiers tell `classes` apart.
-    pub fn new(config: &TrainConfig, classes: &[usize], device: &Device) -> Self {
+    pub(crate) fn new(config: &TrainConfig, classes: &[usize], device: &Device) -> Self {
         let key = Key::new(config.seed).fold("model");
         let method = &config.method;
         let norm = method.network.batch_norm;
@@ -65,9 +65,9 @@ impl Model {
         });
         let projector = (method.compares_embeddings())
             .then(|| Projector::new(&projector, dim, device, key.fold("projector")));
-        let site = ParamBuilder::new(device, key.fold("classifier")).at("classifier");
+        let builder = ParamBuilder::new(device, key.fold("classifier")).at("classifier");
         let linear = |(i, &k): (usize, &usize)| {
-            Classifier(Linear::new(&site.at(&i.to_string()), [dim, k], LinearBias::With))
+            Classifier(Linear::new(&builder.at(&i.to_string()), [dim, k], LinearBias::With))
         };
         let classifiers = classes.iter().enumerate().map(linear).collect();
         Model { encoder, heads: Heads { projector, predictor, classifiers } }
@@ -85,27 +85,27 @@ impl Model {
         found
     }
 
-    /// Images `(n, h, w, c)` through everything.
+    /// The outputs of encoder and heads for images `(n, h, w, c)`.
     #[track_caller]
-    pub(crate) fn embed(&self, x: &Tensor, pass: &mut ForwardContext) -> Embedded {
+    pub(crate) fn embed(&self, x: &Tensor, pass: &mut ForwardContext) -> NetworkOutput {
         self.heads.embed(self.encoder.forward(x, pass), pass)
     }
 }
 
 impl Heads {
-    /// Representations `(n, d)` through the heads that the objective looks at.
+    /// The outputs of the objective's heads for representations `(n, d)`.
     #[track_caller]
-    pub(crate) fn embed(&self, h: Tensor, pass: &mut ForwardContext) -> Embedded {
+    pub(crate) fn embed(&self, h: Tensor, pass: &mut ForwardContext) -> NetworkOutput {
         let Some(projector) = &self.projector else {
-            let online = self.classifiers.first().map(|classifier| classifier.logits(&h));
-            return Embedded { h, online, target: None };
+            let embeddings = self.classifiers.first().map(|classifier| classifier.logits(&h));
+            return NetworkOutput { features: h, embeddings, projections: None };
         };
-        let target = projector.forward(&h, pass);
-        let online = match &self.predictor {
-            Some(predictor) => predictor.forward(&target, pass),
-            None => target.clone(),
+        let projections = projector.forward(&h, pass);
+        let embeddings = match &self.predictor {
+            Some(predictor) => predictor.forward(&projections, pass),
+            None => projections.clone(),
         };
-        Embedded { h, online: Some(online), target: Some(target) }
+        NetworkOutput { features: h, embeddings: Some(embeddings), projections: Some(projections) }
     }
 }
 
@@ -122,24 +122,24 @@ impl Classifier {
     }
 }
 
-impl Embedded {
+impl NetworkOutput {
     /// The rows of view `view` of several of `n` rows each.
-    pub(crate) fn part(&self, view: usize, n: usize) -> Embedded {
+    pub(crate) fn part(&self, view: usize, n: usize) -> NetworkOutput {
         let cut = |x: &Tensor| x.slice(0, view * n, n);
-        Embedded {
-            h: cut(&self.h),
-            online: self.online.as_ref().map(cut),
-            target: self.target.as_ref().map(cut),
+        NetworkOutput {
+            features: cut(&self.features),
+            embeddings: self.embeddings.as_ref().map(cut),
+            projections: self.projections.as_ref().map(cut),
         }
     }
 
     /// The same as constants.
-    pub(crate) fn detach(&self) -> Embedded {
+    pub(crate) fn detach(&self) -> NetworkOutput {
         let still = |x: &Tensor| x.detach();
-        Embedded {
-            h: still(&self.h),
-            online: self.online.as_ref().map(still),
-            target: self.target.as_ref().map(still),
+        NetworkOutput {
+            features: still(&self.features),
+            embeddings: self.embeddings.as_ref().map(still),
+            projections: self.projections.as_ref().map(still),
         }
     }
 }

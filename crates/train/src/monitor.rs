@@ -1,22 +1,22 @@
-//! What representations are good for, watched while they are learned.
+//! Monitor: kNN accuracy, alignment and uniformity of the representations during training.
 
 use tarrl_data::Dataset;
 use tarrl_encoders::InferenceEncoder;
 use tarrl_tensor::{Array, Device, Key, Tensor, Transpose};
 
-/// Images that know their class, and images that are asked for it.
+/// Labeled images of the bank, and queries.
 const BANK: usize = 400;
 const QUERIES: usize = 200;
 
-/// Neighbors that are asked, and the temperature of their votes (Wu et al. 2018; values of Caron et al. 2021).
+/// Neighbors that vote, and the temperature of their votes (Wu et al. 2018; values of Caron et al. 2021).
 const NEIGHBORS: usize = 20;
 const TEMPERATURE: f64 = 0.07;
 
 /// Images in memory at a time.
 const BATCH: usize = 200;
 
-/// Some training images of a dataset, split in two, whose labels are looked at for this alone. Never test images:
-/// what is watched is chosen by.
+/// Training images of a dataset, split into a bank and queries, whose labels serve the monitor alone. Never test images:
+/// a monitored number may influence choices.
 pub(crate) struct Monitor {
     bank: Vec<Tensor>,
     queries: Vec<Tensor>,
@@ -99,7 +99,7 @@ mod tests {
 
     /// Published values: alignment(z1, z2) = 0.200723707, uniformity(z1) = −2.702924546, uniformity(z2) = −2.301975334.
     #[test]
-    fn golden_values() {
+    fn alignment_and_uniformity_match_published_values() {
         let rows = |values: [f64; 12]| Tensor::new(&cpu(), [4, 3], &values);
         let z1 = rows([1.0, 2.0, 0.0, 0.0, 1.0, -1.0, 2.0, 0.0, 1.0, -1.0, 1.0, 1.0]);
         let z2 = rows([1.0, 1.0, 0.5, 0.5, 1.0, -0.5, 1.5, -0.5, 1.0, -0.5, 1.0, 2.0]);
@@ -112,7 +112,7 @@ mod tests {
     /// Of the bank norm [[1,0],[.9,.3],[0,1],[.2,1]] with labels 0,1,1,1 the nearest three vote for class 0 at
     /// τ = 0.1 although two of them are of class 1; at τ = 0.07 the nearest counts even more.
     #[test]
-    fn near_neighbors_count_more() {
+    fn nearer_neighbors_have_larger_votes() {
         let similarities = [0.995037, 0.975441, 0.099504, 0.292714];
         assert_eq!(vote(&similarities, &[0, 1, 1, 1]), 0);
         assert_eq!(vote(&similarities, &[0, 1, 0, 0]), 0);

@@ -1,153 +1,34 @@
-//! Optimizers: what a gradient does to a parameter, and the memory it needs for that.
+//! Optimizers: SGD, LARS and AdamW, with their state.
 
+mod config;
+mod fused;
 mod rules;
-mod together;
+mod slot;
 
-use serde::{Deserialize, Serialize};
-use tarrl_tensor::Tensor;
+pub use config::{AdamW, Lars, LarsForm, OptimizerConfig, OptimizerError, Sgd};
+use slot::Slot;
+use tarrl_tensor::{Shape, Tensor};
 
-/// Which optimizer, with its constants. In a file: `{ kind = "adamw", lr = 2e-3 }`.
-///
-/// Biases and the scales and shifts of normalizations are never decayed, and LARS moves them by plain
-/// momentum.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum OptimizerConfig {
-    /// Stochastic gradient descent with momentum.
-    Sgd(Sgd),
-    /// Layer-wise adaptive rates, for large batches.
-    Lars(Lars),
-    /// Adam with decoupled weight decay.
-    #[serde(rename = "adamw")]
-    AdamW(AdamW),
-}
-
-/// `d = g + wd·p`, `m ← μ·m + d`, `p ← p − lr·m`; with Nesterov's variant, `p ← p − lr·(d + μ·m)`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Sgd {
-    /// Peak learning rate for the batch size that is used.
-    pub lr: f64,
-    /// μ
-    pub momentum: f64,
-    /// Whether the step looks ahead along the momentum.
-    pub nesterov: bool,
-    /// wd
-    pub weight_decay: f64,
-}
-
-/// A step of the length of the parameter (You et al. 2017), in one of the two forms in use.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Lars {
-    /// Peak learning rate for the batch size that is used.
-    pub lr: f64,
-    /// μ
-    pub momentum: f64,
-    /// wd
-    pub weight_decay: f64,
-    /// η: the length of a step relative to the parameter.
-    pub trust: f64,
-    /// Where the ratio of lengths enters.
-    pub form: LarsForm,
-}
-
-/// The forms of [`Lars`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LarsForm {
-    /// `r = min(η‖p‖ / (‖g‖ + wd·‖p‖ + 1e-8) / lr, 1)`, `d = r·(g + wd·p)`: never faster than SGD.
-    #[default]
-    Clipped,
-    /// `r = η‖p‖ / (‖g‖ + wd·‖p‖ + 1e-8)`, `d = r·(g + wd·p)`.
-    Apex,
-    /// `d = g + wd·p`, scaled by `η‖p‖ / ‖d‖`, or by 1 if a length is 0: Barlow Twins, VICReg, DINO.
-    Official,
-}
-
-/// `m ← β₁m + (1 − β₁)g`, `v ← β₂v + (1 − β₂)g²`,
-/// `p ← (1 − lr·wd)·p − lr·m̂ / (√v̂ + eps)` with the usual corrections of the start
-/// (Loshchilov & Hutter 2019).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AdamW {
-    /// Peak learning rate for the batch size that is used.
-    pub lr: f64,
-    /// β₁ and β₂
-    pub betas: [f64; 2],
-    /// Keeps the division finite.
-    pub eps: f64,
-    /// wd
-    pub weight_decay: f64,
-}
-
-impl Default for Sgd {
-    /// The values of SimCLR on CIFAR at a batch of 256.
-    fn default() -> Self {
-        Sgd { lr: 0.06, momentum: 0.9, nesterov: false, weight_decay: 5e-4 }
-    }
-}
-
-impl Default for Lars {
-    /// The values that solo-learn uses on CIFAR at a batch of 256.
-    fn default() -> Self {
-        Lars { lr: 0.4, momentum: 0.9, weight_decay: 1e-5, trust: 0.02, form: LarsForm::Clipped }
-    }
-}
-
-impl Default for AdamW {
-    /// What trains a small encoder for a few epochs.
-    fn default() -> Self {
-        AdamW { lr: 2e-3, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 1e-4 }
-    }
-}
-
-impl Default for OptimizerConfig {
-    fn default() -> Self {
-        OptimizerConfig::AdamW(AdamW::default())
-    }
-}
-
-impl OptimizerConfig {
-    /// The peak learning rate.
-    pub fn lr(&self) -> f64 {
-        match self {
-            OptimizerConfig::Sgd(c) => c.lr,
-            OptimizerConfig::Lars(c) => c.lr,
-            OptimizerConfig::AdamW(c) => c.lr,
-        }
-    }
-
-    /// Checks that the numbers make sense.
-    ///
-    /// # Errors
-    /// The first setting that does not, and what would do.
-    pub fn check(&self) -> Result<(), String> {
-        let (decay, shares) = match self {
-            OptimizerConfig::Sgd(c) => (c.weight_decay, vec![("momentum", c.momentum)]),
-            OptimizerConfig::Lars(c) => (c.weight_decay, vec![("momentum", c.momentum), ("trust", c.trust)]),
-            OptimizerConfig::AdamW(c) => {
-                (c.weight_decay, vec![("betas[0]", c.betas[0]), ("betas[1]", c.betas[1]), ("eps", c.eps)])
-            }
-        };
-        if !(self.lr() > 0.0 && self.lr().is_finite()) {
-            return Err(format!("optimizer.lr = {} has to be a positive number", self.lr()));
-        }
-        if !(decay >= 0.0 && decay.is_finite()) {
-            return Err(format!("optimizer.weight_decay = {decay} has to be 0 or more"));
-        }
-        match shares.into_iter().find(|(_, share)| !(0.0..1.0).contains(share)) {
-            Some((name, share)) => Err(format!("optimizer.{name} = {share} has to lie in [0, 1)")),
-            None => Ok(()),
-        }
-    }
-
-    fn memory(&self) -> &'static [&'static str] {
-        match self {
-            OptimizerConfig::Sgd(_) | OptimizerConfig::Lars(_) => &["momentum"],
-            OptimizerConfig::AdamW(_) => &["first", "second"],
-        }
-    }
+/// A stored state that an optimizer cannot be restored from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// A tensor is not there.
+    #[error("the optimizer's {name} is missing")]
+    Missing {
+        /// Its name.
+        name: String,
+    },
+    /// A tensor has another shape.
+    #[error("the optimizer's {name} has shape {found:?}, not {expected:?}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// The stored shape.
+        found: Shape,
+        /// The shape of the parameter.
+        expected: Shape,
+    },
 }
 
 /// A parameter as an optimizer knows it.
@@ -167,13 +48,6 @@ pub struct Optimizer {
     config: OptimizerConfig,
     slots: Vec<Slot>,
     steps: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Slot {
-    name: String,
-    decays: bool,
-    memory: Vec<Tensor>,
 }
 
 impl Optimizer {
@@ -211,9 +85,7 @@ impl Optimizer {
                 g.shape()
             );
         }
-        if let Some(moved) =
-            together::step(&self.config, &mut self.slots, values, gradients, (lr, self.steps))
-        {
+        if let Some(moved) = fused::step(&self.config, &mut self.slots, values, gradients, (lr, self.steps)) {
             return moved;
         }
         let mut moved = Vec::with_capacity(values.len());
@@ -243,20 +115,21 @@ impl Optimizer {
         self.slots.iter().flat_map(entries).collect()
     }
 
-    /// Takes up the work after `steps` steps with what [`Optimizer::state`] returned then.
+    /// Restores what [`Optimizer::state`] returned after `steps` steps.
     ///
     /// # Errors
-    /// Names the first tensor that is missing or has another shape. Nothing is changed then.
-    pub fn restore(&mut self, steps: u64, state: &dyn Fn(&str) -> Option<Tensor>) -> Result<(), String> {
+    /// The first tensor that is missing or has another shape. Nothing is changed then.
+    pub fn restore(
+        &mut self,
+        steps: u64,
+        state: &dyn Fn(&str) -> Option<Tensor>,
+    ) -> Result<(), RestoreError> {
         let mut found = Vec::new();
         for (name, old) in self.state() {
-            let new = state(&name).ok_or_else(|| format!("the optimizer's {name} is missing"))?;
+            let Some(new) = state(&name) else { return Err(RestoreError::Missing { name }) };
             if new.shape() != old.shape() {
-                return Err(format!(
-                    "the optimizer's {name} has shape {:?}, not {:?}",
-                    new.shape(),
-                    old.shape()
-                ));
+                let (found, expected) = (*new.shape(), *old.shape());
+                return Err(RestoreError::Shape { name, found, expected });
             }
             found.push(new);
         }
@@ -266,18 +139,6 @@ impl Optimizer {
         }
         self.steps = steps;
         Ok(())
-    }
-}
-
-impl Sgd {
-    fn decaying(self, decays: bool) -> Self {
-        Sgd { weight_decay: if decays { self.weight_decay } else { 0.0 }, ..self }
-    }
-}
-
-impl AdamW {
-    fn decaying(self, decays: bool) -> Self {
-        AdamW { weight_decay: if decays { self.weight_decay } else { 0.0 }, ..self }
     }
 }
 

@@ -1,50 +1,26 @@
-//! The pre-training loop.
+//! Pre-training: the loop over batches.
 
 use crate::error::TrainError;
-use crate::method::painted;
-use crate::metrics::{EpochRecord, Event};
-use crate::model::Heads;
-use crate::session::Session;
-use crate::train_config::{Options, TrainConfig};
+use crate::method::at_strength;
+use crate::metrics::Event;
+use crate::pretraining::{Finish, Pretraining, Trained};
+use crate::train_config::{Options, SettingError, TrainConfig};
+use crate::trainer::Trainer;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use tarrl_data::{Dataset, Loader, LoaderConfig};
-use tarrl_encoders::Encoder;
 use tarrl_tensor::{Device, Key};
-
-/// What a training leaves.
-#[derive(Clone, Debug)]
-pub struct Trained {
-    /// The encoder, constants only.
-    pub encoder: Encoder,
-    /// The heads of the objective, constants only.
-    pub heads: Heads,
-    /// What the last epoch was like.
-    pub last: Option<EpochRecord>,
-}
-
-/// How a call ended.
-#[derive(Clone, Debug)]
-pub enum Finish {
-    /// All epochs are done.
-    Trained(Box<Trained>),
-    /// [`Options::stop_after_steps`] or [`Options::stop_at`] ended it early.
-    Stopped {
-        /// Finished steps, of which the last checkpoint may know fewer.
-        step: u64,
-    },
-}
 
 /// Trains an encoder without labels: minimizes `objective + λ R` over all parameters.
 ///
 /// `folder` receives `metrics.jsonl` (one [`Record`](crate::Record) a line), `checkpoint.safetensors` and in the end
-/// `encoder.safetensors`. If a checkpoint of the same training is there, the training goes on from it and
-/// ends with the same bits as if it had never been interrupted, for any number of threads of `device`.
+/// `encoder.safetensors`. If a checkpoint of the same training is there, the training resumes from it and ends with the
+/// same bits as an uninterrupted one, for any number of threads of `device`.
 ///
 /// # Errors
-/// Settings that make no sense, a folder that cannot be written, a damaged or foreign checkpoint, or a
-/// training that diverges. The last good checkpoint is kept in every case.
+/// Invalid settings, a folder that cannot be written, a checkpoint that is damaged or of another training, or a training
+/// that diverges. The last good checkpoint is kept in every case.
 pub fn pretrain(
     config: &TrainConfig,
     data: &Arc<Dataset>,
@@ -59,85 +35,65 @@ pub fn pretrain(
     }
 }
 
-/// A call of [`pretrain`] with [`Options`].
-#[derive(Clone, Debug)]
-pub struct Pretraining<'a> {
-    /// What determines the result.
-    pub config: &'a TrainConfig,
-    /// The images. Labels are looked at by labeled references, and to watch the others.
-    pub data: &'a Arc<Dataset>,
-    /// The encoder that [`Method::teacher`](crate::Method) names, at rest; `None` where that names none.
-    pub teacher: Option<&'a Encoder>,
-    /// Where to compute.
-    pub device: &'a Device,
-    /// Where to put metrics and checkpoints.
-    pub folder: &'a Path,
-    /// What does not change the result.
-    pub options: Options,
-}
-
 impl Pretraining<'_> {
-    /// Trains, or goes on from the checkpoint in the folder.
+    /// Trains, or resumes from the checkpoint in the folder.
     ///
     /// # Errors
     /// As [`pretrain`].
     pub fn run(&self, on_event: &mut dyn FnMut(&Event<'_>)) -> Result<Finish, TrainError> {
         self.check()?;
-        let mut session = Session::open(self)?;
-        let (began, total, steps_per_epoch) = (session.done(), session.total(), session.steps_per_epoch());
+        let mut trainer = Trainer::open(self)?;
+        let (began, total, steps_per_epoch) = (trainer.step(), trainer.total(), trainer.steps_per_epoch());
         on_event(&Event::Began { step: began, total, steps_per_epoch });
         loop {
-            let mut loader = self.loader(session.done(), steps_per_epoch)?;
-            let mut prepare = |session: &mut Session<'_>| {
-                let asked = Instant::now();
-                loader.next().map(|batch| session.prepare(&batch, asked))
+            let mut loader = self.loader(trainer.step(), steps_per_epoch)?;
+            let mut load = |trainer: &mut Trainer<'_>| {
+                let requested = Instant::now();
+                loader.next().map(|batch| trainer.load_batch(&batch, requested))
             };
-            let mut next = prepare(&mut session);
+            let mut next = load(&mut trainer);
             while let Some(batch) = next {
-                let queued = session.begin(&batch);
+                // The next batch is requested between launch and finish, so that a device computes meanwhile.
+                let launched = trainer.launch_step(&batch);
                 drop(batch);
-                next = prepare(&mut session);
-                session.end(&queued, on_event)?;
-                let step = session.done();
+                next = load(&mut trainer);
+                trainer.finish_step(&launched, on_event)?;
+                let step = trainer.step();
                 if self.options.stop_after_steps.is_some_and(|most| step - began >= most) && step < total {
                     return Ok(Finish::Stopped { step });
                 }
                 if self.options.stop_at.is_some_and(|moment| Instant::now() >= moment) && step < total {
-                    session.save(on_event)?;
+                    trainer.save(on_event)?;
                     return Ok(Finish::Stopped { step });
                 }
             }
-            if session.done() >= total {
-                return session.finish();
+            if trainer.step() >= total {
+                return trainer.finish();
             }
         }
     }
 
-    fn check(&self) -> Result<(), TrainError> {
-        self.config.check().map_err(TrainError::Setting)?;
-        self.config.precision.check(self.device).map_err(|error| TrainError::Setting(error.to_string()))?;
-        if self.config.method.teacher.is_some() != self.teacher.is_some() {
-            let title = &self.config.method.title;
-            return Err(TrainError::Setting(match &self.config.method.teacher {
-                Some(name) => format!(
-                    "'{title}' learns from an encoder; train the method `{name}` first and hand it over"
-                ),
-                None => format!("'{title}' names no teacher, but one was handed over; leave it out"),
-            }));
+    fn check(&self) -> Result<(), SettingError> {
+        self.config.check()?;
+        self.config.precision.check(self.device)?;
+        let title = || self.config.method.title.clone();
+        match (&self.config.method.teacher, self.teacher) {
+            (Some(name), None) => {
+                return Err(SettingError::MissingTeacher { title: title(), name: name.clone() });
+            }
+            (None, Some(_)) => return Err(SettingError::UnusedTeacher { title: title() }),
+            _ => {}
         }
         let (expected, (.., found)) = (self.config.encoder.in_channels, self.data.shape());
         if expected != found {
-            let name = &self.data.name;
-            return Err(TrainError::Setting(format!(
-                "the images of '{name}' have {found} channels; set encoder.in_channels = {found}, not {expected}"
-            )));
+            return Err(SettingError::Channels { data: self.data.name.clone(), found, expected });
         }
         Ok(())
     }
 
     /// The batches from `step` on to the next change of strength, or to the end.
     fn loader(&self, step: u64, steps_per_epoch: u64) -> Result<Loader, TrainError> {
-        // Where the images do not fill a batch there is no step; the loader says so.
+        // A dataset smaller than a batch has no step; the loader returns that error.
         let per_epoch = steps_per_epoch.max(1);
         let epoch = (step / per_epoch) as usize;
         let TrainConfig { method, epochs, .. } = self.config;
@@ -146,7 +102,7 @@ impl Pretraining<'_> {
         let shape = self.data.shape();
         let config = LoaderConfig {
             batch: self.config.batch,
-            views: method.all_views().iter().map(|view| painted(view, strength(epoch), shape)).collect(),
+            views: method.all_views().iter().map(|view| at_strength(view, strength(epoch), shape)).collect(),
             epochs: until.unwrap_or(*epochs),
             start: (epoch, (step % per_epoch) as usize),
             threads: self.options.loader_threads.max(1),

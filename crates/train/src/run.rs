@@ -1,4 +1,4 @@
-//! The folder of a run. Nothing else in the training loop touches files.
+//! Run folder: metrics, checkpoint and encoder files. Nothing else in the training loop touches files.
 
 use crate::error::TrainError;
 use crate::metrics::Record;
@@ -38,7 +38,7 @@ impl Run {
         self.folder.join("encoder.safetensors")
     }
 
-    /// Forgets the metrics of all steps after `step`, which will be written again, and returns the others.
+    /// Removes the metrics of all steps after `step`, which will be written again, and returns the others.
     pub(crate) fn rewind(&mut self, step: u64) -> Result<Vec<Record>, TrainError> {
         let mut bytes = Vec::new();
         self.metrics
@@ -57,7 +57,7 @@ impl Run {
         self.metrics.write_all(line.as_bytes()).map_err(|e| self.fault("write", e))
     }
 
-    /// Makes the metrics so far outlive a power cut, as the checkpoint that counts on them does.
+    /// Flushes the metrics to the disk, before a checkpoint that relies on them.
     pub(crate) fn sync(&mut self) -> Result<(), TrainError> {
         self.metrics.sync_data().map_err(|e| self.fault("sync", e))
     }
@@ -67,7 +67,7 @@ impl Run {
     }
 }
 
-/// The most memory that this process has held, in bytes; `None` where the system does not say.
+/// Peak memory of this process in bytes; `None` where the system does not report it.
 pub(crate) fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rewound_file_goes_on_without_gap_or_repetition() {
+    fn a_rewound_file_continues_without_gap_or_repetition() {
         let folder = tempfile::tempdir().unwrap();
         let mut run = Run::open(folder.path()).unwrap();
         records().iter().for_each(|record| run.append(record).unwrap());
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_cut_off_is_dropped() {
+    fn a_truncated_line_is_dropped() {
         let line = |record: &Record| format!("{}\n", serde_json::to_string(record).unwrap());
         let whole: String = records().iter().map(line).collect();
         let first = line(&records()[0]).len();
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_is_named_with_the_remedy() {
+    fn a_folder_that_cannot_be_created_is_named_with_the_remedy() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, "x").unwrap();
@@ -162,7 +162,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn memory_is_measured() {
+    fn peak_memory_is_plausible() {
         // This test alone holds more than a megabyte and less than a terabyte.
         let peak = peak_memory().unwrap();
         assert!((1 << 20..1 << 40).contains(&peak), "{peak}");

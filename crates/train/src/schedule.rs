@@ -1,37 +1,30 @@
-//! The learning rate of a step.
+//! Learning-rate schedule: linear warm-up and cosine decay.
 
 /// Linear warm-up, step by step, then a cosine to zero (Loshchilov & Hutter 2017).
 ///
 /// With base b, start s, w warm-up steps and T steps in all, step t has
 /// `s + t·(b − s)/(w − 1)` for t < w, then `b/2·(1 + cos(π·(t − w)/(T − w)))`.
-///
-/// ```
-/// let schedule = tarrl_train::Schedule { base: 1.0, start: 0.1, warmup: 10, total: 100 };
-/// assert_eq!(schedule.at(0), 0.1);
-/// assert_eq!(schedule.at(10), 1.0);
-/// assert!((schedule.at(55) - 0.5).abs() < 1e-12);
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     /// The peak.
-    pub base: f64,
+    pub(crate) base: f64,
     /// The rate of the first step, if there is a warm-up of two steps or more.
-    pub start: f64,
+    pub(crate) start: f64,
     /// Steps of warm-up.
-    pub warmup: u64,
+    pub(crate) warmup: u64,
     /// Steps in all.
-    pub total: u64,
+    pub(crate) total: u64,
 }
 
 impl Schedule {
     /// A schedule whose warm-up takes equal strides from zero, the first of which is already taken at
     /// step 0: no step is spent on a rate of nothing.
-    pub fn new(base: f64, warmup: u64, total: u64) -> Self {
+    pub(crate) fn new(base: f64, warmup: u64, total: u64) -> Self {
         Schedule { base, start: base / warmup.max(1) as f64, warmup, total }
     }
 
     /// The learning rate of step `t`, counted from 0.
-    pub fn at(&self, t: u64) -> f64 {
+    pub(crate) fn at(&self, t: u64) -> f64 {
         if t < self.warmup {
             let reached = if self.warmup > 1 { t as f64 / (self.warmup - 1) as f64 } else { 1.0 };
             return self.start + reached * (self.base - self.start);
@@ -46,9 +39,16 @@ impl Schedule {
 mod tests {
     use super::*;
 
+    #[test]
+    fn warm_up_reaches_the_peak_and_the_cosine_halves_it_midway() {
+        let schedule = Schedule { base: 1.0, start: 0.1, warmup: 10, total: 100 };
+        assert_eq!([schedule.at(0), schedule.at(10)], [0.1, 1.0]);
+        assert!((schedule.at(55) - 0.5).abs() < 1e-12);
+    }
+
     /// Values of the published warm-up-cosine scheduler at b = 1, s = 3e-5, w = 10, T = 100, to nine digits.
     #[test]
-    fn golden_values() {
+    fn rates_match_a_published_scheduler() {
         let schedule = Schedule { base: 1.0, start: 3e-5, warmup: 10, total: 100 };
         for (t, rate) in [
             (0, 3e-5),
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_strides_from_zero() {
+    fn warm_up_takes_equal_strides_from_zero() {
         let schedule = Schedule::new(2.0, 4, 10);
         let rates: Vec<f64> = (0..4).map(|t| schedule.at(t)).collect();
         assert_eq!(rates, [0.5, 1.0, 1.5, 2.0]);

@@ -1,9 +1,9 @@
-//! Everything that a training carries from step to step, and its way to the disk and back.
+//! Training state and its checkpoints.
 
+use crate::ema_model::EmaModel;
 use crate::error::TrainError;
-use crate::memory::Memory;
 use crate::model::Model;
-use crate::momentum::Slow;
+
 use crate::optimizer::Optimizer;
 use crate::train_config::TrainConfig;
 use serde_json::Value;
@@ -11,24 +11,25 @@ use std::path::Path;
 use tarrl_data::Dataset;
 use tarrl_encoders::checkpoint::{self, Fault, Metadata, Stored, Tensors, Values};
 use tarrl_encoders::{Encoder, Module, track};
-use tarrl_tensor::Device;
+use tarrl_objectives::LossState;
+use tarrl_tensor::{Device, Key};
 
-/// A training between two steps. Random numbers need no state: their keys follow from seed and step.
+/// The state of a training between two steps. Random numbers need none: their keys follow from seed and step.
 pub(crate) struct State {
-    /// With tracked parameters.
+    /// Its parameters track gradients.
     pub(crate) model: Model,
     pub(crate) optimizer: Optimizer,
-    /// What follows it.
-    pub(crate) slow: Option<Slow>,
-    /// What the objective remembers.
-    pub(crate) memory: Memory,
+    /// The momentum encoder.
+    pub(crate) ema: Option<EmaModel>,
+    /// The state of the objective, if it has one.
+    pub(crate) loss: Option<Box<dyn LossState>>,
     /// Finished steps.
     pub(crate) step: u64,
-    /// Of the epoch so far.
+    /// Sums over the epoch so far.
     pub(crate) sums: Sums,
 }
 
-/// What the line of an epoch needs of its steps.
+/// Sums over the steps of an epoch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Sums {
     /// Of loss, objective, R and the certified term.
@@ -48,8 +49,8 @@ impl Sums {
 pub(crate) struct Identity(Metadata);
 
 const OPTIMIZER: &str = "optimizer";
-const SLOW: &str = "momentum";
-const MEMORY: &str = "memory";
+const EMA: &str = "momentum";
+const LOSS: &str = "memory";
 const STEP: &str = "training.step";
 const LOSSES: &str = "training.losses";
 const PASSES: &str = "training.passes";
@@ -76,9 +77,11 @@ impl State {
     pub(crate) fn new(config: &TrainConfig, classes: usize, device: &Device) -> Self {
         let mut model = Model::new(config, &config.method.classifiers(classes), device);
         let optimizer = Optimizer::new(&config.optimizer, &model.described());
-        let slow = config.method.network.momentum.map(|_| Slow::new(&model));
+        let ema = config.method.network.momentum.map(|_| EmaModel::new(&model));
         track(&mut model);
-        State { model, optimizer, slow, memory: Memory::new(config, device), step: 0, sums: Sums::default() }
+        let (key, dim) = (Key::new(config.seed).fold("queue"), config.method.projector.out);
+        let loss = config.method.loss().and_then(|loss| loss.initial_state(device, key, dim));
+        State { model, optimizer, ema, loss, step: 0, sums: Sums::default() }
     }
 
     /// Replaces the state by that of a checkpoint.
@@ -95,24 +98,24 @@ impl State {
         }
         checkpoint::load_state_dict(&mut self.model, &mut tensors).map_err(|fault| resume(fault.at(path)))?;
         track(&mut self.model);
-        if let Some(slow) = &mut self.slow {
-            let prefix = format!("{SLOW}.");
+        if let Some(ema) = &mut self.ema {
+            let prefix = format!("{EMA}.");
             let mut own: Tensors = tensors
                 .iter()
                 .filter_map(|(name, stored)| Some((name.strip_prefix(&prefix)?.to_string(), stored.clone())))
                 .collect();
-            checkpoint::load_state_dict(slow.module_mut(), &mut own)
+            checkpoint::load_state_dict(ema.module_mut(), &mut own)
                 .map_err(|fault| resume(fault.at(path)))?;
         }
         let lacks = |what: String| resume(Fault::Missing(what).at(path));
         (self.step, self.sums) =
             position(&tensors).ok_or_else(|| lacks("the position in the training".into()))?;
         let stored = |name: &str| tensors.get(&format!("{OPTIMIZER}.{name}"))?.to_tensor(device);
-        self.optimizer.restore(self.step, &stored).map_err(lacks)?;
-        let stored = |name: &str| tensors.get(&format!("{MEMORY}.{name}"))?.to_tensor(device);
-        self.memory
-            .restore(&stored)
-            .map_err(|what| resume(Fault::Missing(format!("the objective's memory: {what}")).at(path)))
+        self.optimizer.restore(self.step, &stored).map_err(|error| lacks(error.to_string()))?;
+        let Some(loss) = &mut self.loss else { return Ok(()) };
+        let prefix = format!("{LOSS}.{}", loss.name());
+        let stored = |name: &str| tensors.get(&format!("{prefix}.{name}"))?.to_tensor(device);
+        loss.restore(&stored).map_err(|error| lacks(format!("the objective's memory: {error}")))
     }
 
     /// Writes a checkpoint in place of the old one, which stays if that fails.
@@ -121,12 +124,14 @@ impl State {
         for (name, tensor) in self.optimizer.state() {
             tensors.insert(format!("{OPTIMIZER}.{name}"), Stored::from_tensor(&tensor));
         }
-        if let Some(slow) = &self.slow {
-            let state = checkpoint::state_dict(slow.module());
-            tensors.extend(state.into_iter().map(|(name, stored)| (format!("{SLOW}.{name}"), stored)));
+        if let Some(ema) = &self.ema {
+            let state = checkpoint::state_dict(ema.module());
+            tensors.extend(state.into_iter().map(|(name, stored)| (format!("{EMA}.{name}"), stored)));
         }
-        for (name, tensor) in self.memory.state() {
-            tensors.insert(format!("{MEMORY}.{name}"), Stored::from_tensor(&tensor));
+        if let Some(loss) = &self.loss {
+            for (name, tensor) in loss.tensors() {
+                tensors.insert(format!("{LOSS}.{}.{name}", loss.name()), Stored::from_tensor(&tensor));
+            }
         }
         tensors.insert(STEP.into(), Stored::new(&[1], Values::U64(vec![self.step])));
         tensors.insert(LOSSES.into(), Stored::new(&[4], Values::F64(self.sums.losses.to_vec())));

@@ -1,7 +1,7 @@
-//! Everything that determines the result of a training.
+//! Training configuration: everything that determines the result of a training.
 
-use crate::method::Method;
-use crate::optimizer::OptimizerConfig;
+use crate::method::{Method, MethodError};
+use crate::optimizer::{OptimizerConfig, OptimizerError};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 use tarrl_encoders::{EncoderConfig, Precision};
@@ -48,39 +48,105 @@ impl TrainConfig {
         }
     }
 
-    /// Checks that the numbers make sense.
+    /// Checks all settings.
     ///
     /// # Errors
-    /// The first setting that does not, with the remedy.
-    pub fn check(&self) -> Result<(), String> {
-        self.method.check().map_err(|reason| format!("method: {reason}"))?;
-        self.encoder.check().map_err(|error| error.to_string())?;
+    /// The first setting that is invalid, with the remedy.
+    pub fn check(&self) -> Result<(), SettingError> {
+        self.method.check()?;
+        self.encoder.check()?;
         self.optimizer.check()?;
         if self.epochs == 0 {
-            return Err("epochs = 0 trains nothing; give at least 1".into());
+            return Err(SettingError::NoEpochs);
         }
-        if self.batch < 2 {
-            return Err(format!(
-                "batch = {} has no negatives and no statistics; give at least 2",
-                self.batch
-            ));
+        let batch = self.batch;
+        if batch < 2 {
+            return Err(SettingError::Batch { batch });
         }
-        let keys = self.method.views.len() * self.batch;
+        let keys = self.method.views.len() * batch;
         if let Some(queue) = self.method.needs().queue.filter(|&queue| queue < keys) {
-            return Err(format!(
-                "a queue of {queue} cannot hold the {keys} keys of a step; make objective.queue larger or batch smaller"
-            ));
+            return Err(SettingError::Queue { queue, keys });
         }
-        let epochs = self.epochs as f64;
-        if !(0.0..=epochs).contains(&self.warmup_epochs) {
-            let found = self.warmup_epochs;
-            return Err(format!("warmup_epochs = {found} has to lie between 0 and epochs = {epochs}"));
+        let (warmup_epochs, epochs) = (self.warmup_epochs, self.epochs as f64);
+        if !(0.0..=epochs).contains(&warmup_epochs) {
+            return Err(SettingError::Warmup { warmup_epochs, epochs });
         }
         Ok(())
     }
 }
 
-/// What changes how a training runs, but not its result.
+/// Settings with which a training cannot begin. Every message names the cause and the remedy.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingError {
+    /// The method is invalid.
+    #[error("method: {0}")]
+    Method(#[from] MethodError),
+    /// The encoder is invalid.
+    #[error(transparent)]
+    Encoder(#[from] tarrl_encoders::ConfigError),
+    /// The optimizer is invalid.
+    #[error(transparent)]
+    Optimizer(#[from] OptimizerError),
+    /// The device does not compute in the precision.
+    #[error(transparent)]
+    Precision(#[from] tarrl_encoders::PrecisionError),
+    /// There is no epoch.
+    #[error("epochs = 0 trains nothing; give at least 1")]
+    NoEpochs,
+    /// The batch is too small.
+    #[error("batch = {batch} has no negatives and no statistics; give at least 2")]
+    Batch {
+        /// Images per step.
+        batch: usize,
+    },
+    /// The queue is shorter than the keys of one step.
+    #[error(
+        "a queue of {queue} cannot hold the {keys} keys of a step; make objective.queue larger or batch smaller"
+    )]
+    Queue {
+        /// Its length.
+        queue: usize,
+        /// Keys of a step.
+        keys: usize,
+    },
+    /// The warm-up is negative or longer than the training.
+    #[error("warmup_epochs = {warmup_epochs} has to lie between 0 and epochs = {epochs}")]
+    Warmup {
+        /// Epochs of warm-up.
+        warmup_epochs: f64,
+        /// Epochs of the training.
+        epochs: f64,
+    },
+    /// The method names a teacher, and no encoder was given.
+    #[error("'{title}' learns from an encoder; train the method `{name}` first and hand it over")]
+    MissingTeacher {
+        /// The title of the method.
+        title: String,
+        /// The method that trains the teacher.
+        name: String,
+    },
+    /// An encoder was given, and the method names no teacher.
+    #[error("'{title}' names no teacher, but one was handed over; leave it out")]
+    UnusedTeacher {
+        /// The title of the method.
+        title: String,
+    },
+    /// The images have another number of channels than the encoder expects.
+    #[error(
+        "the images of '{data}' have {found} channels; set encoder.in_channels = {found}, not {expected}"
+    )]
+    Channels {
+        /// The name of the dataset.
+        data: String,
+        /// Channels of its images.
+        found: usize,
+        /// Channels that the encoder expects.
+        expected: usize,
+    },
+}
+
+/// Options that change how a training runs, but not its result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Steps between two lines of metrics; every epoch has a line in any case.
@@ -110,5 +176,13 @@ impl Default for Options {
             stop_after_steps: None,
             stop_at: None,
         }
+    }
+}
+
+impl Options {
+    /// Whether a checkpoint is due after `step` steps, `seconds` after the last one.
+    pub(crate) fn checkpoint_is_due(&self, step: u64, seconds: f64) -> bool {
+        self.checkpoint_every_steps.is_some_and(|every| step.is_multiple_of(every.max(1)))
+            || self.checkpoint_every_seconds.is_some_and(|every| seconds >= every)
     }
 }

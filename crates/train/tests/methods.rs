@@ -1,4 +1,4 @@
-//! Every method file of the project on small synthetic images: it trains, it is killed, it goes on to the same bits.
+//! Every method file on small synthetic images: it trains, and resumes to the same bits after it was killed.
 
 mod common;
 
@@ -53,8 +53,8 @@ fn epochs(folder: &Path) -> Vec<EpochRecord> {
     records.filter_map(|record| if let Record::Epoch(epoch) = record { Some(epoch) } else { None }).collect()
 }
 
-/// Trains at one go, and again killed after a step that no checkpoint knows, and looks at what both leave.
-fn trains_and_goes_on(name: &str, config: &TrainConfig) {
+/// Trains without interruption, and again killed after a step that no checkpoint holds, and compares the results.
+fn trains_and_resumes(name: &str, config: &TrainConfig) {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     assert!(matches!(run(config, whole.path(), 1, Options::default()), Finish::Trained(_)), "{name}");
     let killed = Options { checkpoint_every_steps: Some(2), stop_after_steps: Some(5), ..Options::default() };
@@ -67,22 +67,22 @@ fn trains_and_goes_on(name: &str, config: &TrainConfig) {
         let counted = [epoch.forward, epoch.backward].map(|count| count as f64 / 240.0);
         assert_eq!(counted, config.method.passes(), "{name}");
     }
-    // What is left is an encoder with one set of statistics that anybody can read.
+    // The result is an encoder with one set of statistics.
     let device = Cpu::default().open();
     let kept = load_encoder(&whole.path().join("encoder.safetensors"), &device).unwrap();
     assert_eq!((kept.dim(), kept.config().norm), (16, BatchNormMode::Single), "{name}");
 }
 
 #[test]
-fn every_method_file_trains_and_goes_on_to_the_same_bits() {
+fn every_method_file_trains_and_resumes_to_the_same_bits() {
     for file in files() {
         let name = file.file_stem().unwrap().to_string_lossy().into_owned();
-        trains_and_goes_on(&name, &config(Method::read(&file).unwrap()));
+        trains_and_resumes(&name, &config(Method::read(&file).unwrap()));
     }
 }
 
 #[test]
-fn parts_without_a_file_train_and_go_on_to_the_same_bits() {
+fn parts_without_a_method_file_train_and_resume_to_the_same_bits() {
     let momentum = "network = { momentum = { start = 0.9 } }";
     let predicted = "network = { predictor = {}, momentum = {} }";
     for (objective, rest) in [
@@ -100,11 +100,11 @@ fn parts_without_a_file_train_and_go_on_to_the_same_bits() {
             "title = 't'\nviews = ['strong', 'strong']\nobjective = {{ kind = {objective} }}\n{rest}"
         );
         let method: Method = toml::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
-        trains_and_goes_on(objective, &config(method));
+        trains_and_resumes(objective, &config(method));
     }
 }
 
-/// An encoder at rest with the two sets of statistics answers differently; the file decides which one is left.
+/// An encoder in evaluation mode differs between the two sets of statistics; the file decides which one is kept.
 #[test]
 fn the_kept_statistics_are_those_that_the_file_names() {
     let method = |keeps: BnBranch| {
@@ -128,9 +128,9 @@ fn the_kept_statistics_are_those_that_the_file_names() {
     }
 }
 
-/// What a teacher knows is part of what a checkpoint stands for.
+/// A checkpoint is bound to the teacher that it was trained with.
 #[test]
-fn another_teacher_is_another_training() {
+fn a_checkpoint_of_another_teacher_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let methods = concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/methods");
     let config = config(Method::read(&Path::new(methods).join("deacl.toml")).unwrap());

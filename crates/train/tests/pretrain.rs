@@ -1,4 +1,4 @@
-//! Whole trainings on small synthetic images.
+//! Pre-training end to end, on small synthetic images.
 
 mod common;
 
@@ -85,7 +85,7 @@ fn step_records(folder: &Path) -> Vec<StepRecord> {
 }
 
 #[test]
-fn killed_anywhere_and_resumed_on_any_number_of_threads_ends_with_the_same_bits() {
+fn a_killed_training_resumes_to_the_same_bits_on_any_number_of_threads() {
     let config = config("tarr", 2);
     let whole = tempfile::tempdir().unwrap();
     run(&config, whole.path(), 1, Options { log_every: 1, ..Options::default() }).unwrap();
@@ -113,7 +113,7 @@ fn killed_anywhere_and_resumed_on_any_number_of_threads_ends_with_the_same_bits(
 
 /// Each call finds its time already over, so that it makes one step and leaves it in the checkpoint.
 #[test]
-fn in_slices_of_time_the_bits_are_the_same() {
+fn a_training_in_slices_of_time_has_the_same_bits() {
     let config = config("tarr", 1);
     let (whole, slices) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     train(&config, whole.path()).unwrap();
@@ -130,7 +130,7 @@ fn in_slices_of_time_the_bits_are_the_same() {
 }
 
 #[test]
-fn every_optimizer_resumes_and_other_seeds_differ() {
+fn every_optimizer_resumes_to_the_same_bits_and_other_seeds_differ() {
     for kind in ["sgd", "lars", "adamw"] {
         let optimizer: OptimizerConfig = toml::from_str(&format!("kind = '{kind}'")).unwrap();
         let config = TrainConfig { optimizer, ..config("simclr", 1) };
@@ -201,9 +201,9 @@ fn training_lowers_the_loss_and_the_regularizer_lowers_r() {
     assert!(found[1] < 0.6 * found[0], "{found:?}");
 }
 
-/// An attack that climbed down, or that never reached the loss, would leave the encoder as it was.
+/// An attack that descended, or that never reached the loss, would leave the displacement as it was.
 #[test]
-fn attacks_in_training_make_the_encoder_stand_still() {
+fn adversarial_methods_lower_the_displacement_under_attack() {
     let train = |name: &str, teacher: Option<&Encoder>| {
         let folder = tempfile::tempdir().unwrap();
         let optimizer = OptimizerConfig::AdamW(AdamW { lr: 5e-3, ..AdamW::default() });
@@ -230,7 +230,7 @@ fn attacks_in_training_make_the_encoder_stand_still() {
 }
 
 #[test]
-fn passes_are_counted() {
+fn an_epoch_counts_its_passes() {
     let folder = tempfile::tempdir().unwrap();
     let trained = train(&config("tarr", 1), folder.path()).unwrap();
     let epoch = trained.last.unwrap();
@@ -304,7 +304,7 @@ fn a_training_that_diverges_ends_with_the_step_and_keeps_its_checkpoint() {
 }
 
 #[test]
-fn what_cannot_be_written_is_named() {
+fn files_that_cannot_be_written_are_named() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("encoder.safetensors/in the way")).unwrap();
     let config = config("simclr", 1);
@@ -320,7 +320,7 @@ fn what_cannot_be_written_is_named() {
 }
 
 #[test]
-fn settings_that_cannot_work_are_refused_with_the_reason() {
+fn invalid_settings_are_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let good = config("simclr", 1);
     let mut one_view = good.clone();
@@ -344,7 +344,7 @@ fn settings_that_cannot_work_are_refused_with_the_reason() {
 }
 
 #[test]
-fn a_collapse_is_announced_and_stops_if_asked_to() {
+fn a_collapse_warns_and_stops_the_training_if_asked_to() {
     let folder = tempfile::tempdir().unwrap();
     // One image, over and over: there is nothing to tell apart, and clean views are all the same.
     let mut data = (*images()).clone();

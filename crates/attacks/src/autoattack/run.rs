@@ -17,8 +17,8 @@ use tarrl_tensor::{DType, Key, Recording, Tensor, vjp};
 /// AutoAttack on the samples of `x` `(n, h, w, c)` or `(n, d)`: `logits` of points `(m, …)` to `(m, k)`, one
 /// label below `k` and one key for each sample.
 ///
-/// `logits` is a deterministic function of each row; a random one is told by [`SuiteRun`] which draw
-/// to take.
+/// `logits` is a deterministic function of each row; a random one needs [`SuiteRun`], whose queries name
+/// the draw.
 ///
 /// ```
 /// use tarrl_attacks::{AutoAttack, Threat, auto_attack};
@@ -119,7 +119,7 @@ impl SuiteRun {
     ///
     /// # Panics
     /// If there are not as many labels and keys as samples, a batch or the number of draws is zero, the norm
-    /// is l0, levels are asked for, or samples are neither images nor vectors.
+    /// is l0, the threat model has levels, or samples are neither images nor vectors.
     #[track_caller]
     pub fn new(ball: Ball, labels: &[u32], keys: &[Key], parts: Vec<AttackSpec>, config: RunConfig) -> Self {
         let n = ball.len();
@@ -220,7 +220,8 @@ impl SuiteRun {
     }
 
     /// What fresh draws of a random model say of the points found so far, sample by sample: passes that the attack never
-    /// saw, and that are not counted as its own. An attack with enough evaluations is lucky once.
+    /// saw, and that are not counted as its own. Among enough evaluations of a random model, one succeeds by
+    /// chance.
     ///
     /// # Panics
     /// As [`round`](SuiteRun::round), and if there are no draws or the share is not in (0, 1].

@@ -85,7 +85,7 @@ impl SampleState {
         let status = self.judge(context, z);
         if context.ball.contains(point) {
             let is_first = status.success && self.record.origin.is_none();
-            let origin = is_first.then(|| self.origin(context)).unwrap_or_default();
+            let origin = if is_first { self.origin(context) } else { Origin::default() };
             if self.record.note_status(status, || origin) || self.best.is_empty() {
                 self.record.margin = status.margin;
                 self.best = point.to_vec();

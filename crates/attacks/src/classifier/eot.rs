@@ -48,7 +48,7 @@ impl Eot {
     /// enough of them are lost.
     ///
     /// The margin is that of the draw which decides, so that it is below zero only on success. One
-    /// lucky draw ends no sample; but an attack with enough evaluations is lucky in the majority
+    /// lucky draw ends no sample; but an attack with enough evaluations wins the majority by chance
     /// too: [`confirm`](Eot::confirm) what it found.
     ///
     /// # Panics

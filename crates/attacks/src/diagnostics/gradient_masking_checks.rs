@@ -34,7 +34,7 @@ impl Default for GradientMaskingChecks {
     }
 }
 
-/// Signs that attacks on `classifier` fail for want of gradients around `x` `(n, …)`.
+/// Signs that attacks on `classifier` fail because gradients are masked around `x` `(n, …)`.
 ///
 /// Runs the given attack on both losses, again with twice its steps, at growing radii up to one from
 /// which, in l-infinity and l2, the whole box is reached, as a single step, and as random points of as

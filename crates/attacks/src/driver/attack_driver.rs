@@ -38,7 +38,7 @@ pub struct AttackDriver<'a> {
 pub struct StepResult {
     /// `(m)`: values, NaN as minus infinity; empty if they are deferred.
     pub value: Vec<f64>,
-    /// `(m, …)`: the gradient of the values, rows that are not finite set to zero; if it was asked for
+    /// `(m, …)`: the gradient of the values, rows that are not finite set to zero; if it was taken
     /// and a sample goes on.
     pub gradient: Option<Tensor>,
     /// The positions, among the points evaluated, of the samples that go on; `None` if all do.
@@ -116,7 +116,7 @@ impl<'a> AttackDriver<'a> {
     }
 
     /// Everything that [`resume`](AttackDriver::resume) needs.
-    pub fn state(&self) -> DriverState {
+    pub(crate) fn state(&self) -> DriverState {
         let mut outcome = self.outcome();
         let mut records = self.records.clone();
         self.deferred.clone().read(&mut outcome.value, &mut records);
@@ -133,7 +133,7 @@ impl<'a> AttackDriver<'a> {
     ///
     /// # Errors
     /// If the state is of another problem: other inputs, radii, keys or limits.
-    pub fn resume(problem: &'a Problem<'a>, state: &DriverState) -> Result<Self, StateError> {
+    pub(crate) fn resume(problem: &'a Problem<'a>, state: &DriverState) -> Result<Self, StateError> {
         if state.problem != problem.fingerprint() {
             return Err(StateError::OtherProblem);
         }

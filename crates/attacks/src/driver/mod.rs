@@ -17,4 +17,4 @@ pub use problem::{Evaluate, Evaluation, Problem, Query};
 #[cfg(test)]
 pub(crate) use stored::StoredOutcome;
 pub(crate) use stored::same_config;
-pub use stored::{DriverState, StateError, Stored};
+pub use stored::{StateError, Stored};

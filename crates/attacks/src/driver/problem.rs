@@ -18,7 +18,7 @@ pub struct Query<'a> {
     pub passes: &'a [u32],
 }
 
-/// What a function says of points.
+/// The values of points, and whether they are successes.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
     /// `(m)`: what is ascended, each element a function of its own point alone.

@@ -22,7 +22,7 @@ pub enum StateError {
     OtherConfig {
         /// What the state says.
         found: String,
-        /// What was asked for.
+        /// That of the run.
         wanted: String,
     },
 }
@@ -70,7 +70,7 @@ impl Stored {
 
 /// An [`AttackDriver`](crate::AttackDriver) stored: the active samples, what was found, what it cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DriverState {
+pub(crate) struct DriverState {
     /// The fingerprint of the problem.
     pub(crate) problem: u64,
     pub(crate) active: Vec<usize>,

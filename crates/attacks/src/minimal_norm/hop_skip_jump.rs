@@ -139,25 +139,24 @@ impl<'a> StepRule<'a> for HopSkipJumpRule<'a> {
 }
 
 impl<'a> HopSkipJumpRule<'a> {
-    /// Which of the samples `rows` are mistaken at their rows of `all`; samples without budget are not
-    /// among the pairs.
-    fn ask(driver: &mut AttackDriver<'a>, all: &Tensor, rows: &[usize]) -> Vec<(usize, bool)> {
+    /// Of the samples `rows`, whether each is misclassified at its row of `all`; samples without budget are left out.
+    fn decide(driver: &mut AttackDriver<'a>, all: &Tensor, rows: &[usize]) -> Vec<(usize, bool)> {
         driver.reactivate();
         driver.retain_rows(rows);
         if driver.is_done() {
             return Vec::new();
         }
-        let asked = driver.active().to_vec();
-        let u = driver.ball().into_box(&all.gather(0, &row_index(all, &asked)));
+        let decided = driver.active().to_vec();
+        let u = driver.ball().into_box(&all.gather(0, &row_index(all, &decided)));
         let seen = driver.evaluate(&u);
-        let left = seen.keep_each(&asked);
+        let left = seen.keep_each(&decided);
         left.into_iter().zip(seen.value.iter().map(|&value| is_mistake(value))).collect()
     }
 
     /// A mistake for each sample: the input, or a random image drawn to the boundary.
     fn begin(&mut self, driver: &mut AttackDriver<'a>, tries: usize) {
         let all: Vec<usize> = (0..self.problem.keys.len()).collect();
-        let clean = Self::ask(driver, &self.center.clone(), &all);
+        let clean = Self::decide(driver, &self.center.clone(), &all);
         let mut open: Vec<usize> = clean.iter().filter(|(_, wrong)| !wrong).map(|&(row, _)| row).collect();
         let (lo, hi) = driver.ball().bounds();
         for attempt in 0..tries {
@@ -166,12 +165,12 @@ impl<'a> HopSkipJumpRule<'a> {
             }
             let image = self.draw(Random::Uniform, |key| key.fold("image").fold(attempt));
             let image = image.mul_scalar(hi - lo).add_scalar(lo);
-            let asked = Self::ask(driver, &image, &open);
-            let hits: Vec<usize> = asked.iter().filter(|(_, wrong)| *wrong).map(|&(row, _)| row).collect();
+            let decided = Self::decide(driver, &image, &open);
+            let hits: Vec<usize> = decided.iter().filter(|(_, wrong)| *wrong).map(|&(row, _)| row).collect();
             let pairs: Vec<(usize, usize)> = hits.iter().map(|&row| (row, row)).collect();
             self.point = with_rows(&self.point, &image, &pairs);
             self.found.extend(&hits);
-            open = asked.into_iter().filter(|(_, wrong)| !wrong).map(|(row, _)| row).collect();
+            open = decided.into_iter().filter(|(_, wrong)| !wrong).map(|(row, _)| row).collect();
         }
         self.found.sort_unstable();
         self.approach(driver);
@@ -201,11 +200,11 @@ impl<'a> HopSkipJumpRule<'a> {
                 break;
             }
             let moved = self.boxed(&(&self.point + &(&normal * &per_sample(&self.point, &size))));
-            let asked = Self::ask(driver, &moved, &open);
+            let decided = Self::decide(driver, &moved, &open);
             let hits: Vec<(usize, usize)> =
-                asked.iter().filter(|(_, wrong)| *wrong).map(|&(row, _)| (row, row)).collect();
+                decided.iter().filter(|(_, wrong)| *wrong).map(|&(row, _)| (row, row)).collect();
             self.point = with_rows(&self.point, &moved, &hits);
-            open = asked.into_iter().filter(|(_, wrong)| !wrong).map(|(row, _)| row).collect();
+            open = decided.into_iter().filter(|(_, wrong)| !wrong).map(|(row, _)| row).collect();
             open.iter().for_each(|&row| size[row] *= 0.5);
         }
         self.approach(driver);
@@ -236,7 +235,7 @@ impl<'a> HopSkipJumpRule<'a> {
             let direction = &(&moved - &self.point) * &per_sample(&self.point, &safe);
             let mut signs = vec![0.0; n];
             let mut takes_part = vec![0.0; n];
-            for (row, wrong) in Self::ask(driver, &moved, &found) {
+            for (row, wrong) in Self::decide(driver, &moved, &found) {
                 signs[row] = if wrong { 1.0 } else { -1.0 };
                 takes_part[row] = 1.0;
                 counts[row][usize::from(wrong)] += 1.0;
@@ -273,14 +272,14 @@ impl<'a> HopSkipJumpRule<'a> {
             }
             let middle: Vec<f64> = lo.iter().zip(&hi).map(|(lo, hi)| 0.5 * (lo + hi)).collect();
             let at = self.between(&start, &middle);
-            let asked = Self::ask(driver, &at, &open);
+            let decided = Self::decide(driver, &at, &open);
             let hits: Vec<(usize, usize)> =
-                asked.iter().filter(|(_, wrong)| *wrong).map(|&(row, _)| (row, row)).collect();
+                decided.iter().filter(|(_, wrong)| *wrong).map(|&(row, _)| (row, row)).collect();
             self.point = with_rows(&self.point, &at, &hits);
-            for &(row, wrong) in &asked {
+            for &(row, wrong) in &decided {
                 if wrong { hi[row] = middle[row] } else { lo[row] = middle[row] }
             }
-            open = asked.into_iter().map(|(row, _)| row).collect();
+            open = decided.into_iter().map(|(row, _)| row).collect();
         }
         let part: Vec<usize> = self.found.clone();
         driver.reactivate();

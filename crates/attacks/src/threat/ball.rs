@@ -368,7 +368,7 @@ fn range(x: &Tensor) -> (f64, f64, bool) {
     }
     let n = x.shape()[0];
     let rows = x.detach().reshape([n, x.shape().len() / n]);
-    // One download. A sum is NaN if a term is; infinities are told by the extremes.
+    // One download. A sum is NaN if a term is; infinities show in the extremes.
     let found = Tensor::concat(&[&rows.min(1), &rows.max(1), &rows.sum(1)], 0).array().to_f64();
     let (least, rest) = found.split_at(n);
     let (largest, sums) = rest.split_at(n);

@@ -1,8 +1,8 @@
 //! Property checks of the theorems for any encoder, given as a closure from inputs to representations.
 //!
-//! Each returns a [`Violation`] that says what was above what, so that it can stand in a property test (with
-//! the strategies of the feature `proptest`), in a unit test, or in a program. A theorem that fails a check
-//! means an error in the program: an encoder that is not a function of one row, a certificate that is none.
+//! Each returns a [`Violation`] that names the inequality that failed, for use in property tests (with the strategies of
+//! the feature `proptest`), unit tests or programs. A failed check means an error in the program: an encoder whose rows
+//! depend on each other, or a certificate that is not sound.
 //!
 //! ```
 //! use tarrl_bound::{LinearHead, check};

@@ -9,7 +9,7 @@ use tarrl_tensor::Tensor;
 
 /// A distance between the clean representations `z` `(n, d)` and the attacked ones.
 ///
-/// They differ in which heads they bound, in which constant stands before them
+/// They differ in which heads they bound, in which constant multiplies them
 /// ([`constant`](Divergence::constant), [`excess`](Divergence::excess)), and in what a network can do to make
 /// them small.
 ///
@@ -38,7 +38,7 @@ pub enum Divergence {
     Linf,
     /// `1 − cos(z, z')`, as ½ of the squared distance of the unit vectors, which does not cancel where
     /// it is small. For heads on unit representations, `‖Δ‖ = √(2(1 − cos))` and Theorem A1 with their
-    /// constant; it says nothing of heads that see the length. A vector shorter than 1e-12 counts as
+    /// constant; it implies nothing for heads that depend on the length. A vector shorter than 1e-12 counts as
     /// one of length below one.
     Cosine,
     /// The angle between `z` and `z'`, in `[0, π]`. For heads on unit representations: the distance of the

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 /// How the scale of a representation is controlled where the divergence does not: what both representations
 /// are put through before they are compared.
 ///
-/// With [`SquaredL2`](Divergence::SquaredL2), [`Variance`](Scale::Variance) is the ratio `E‖Δ‖² / tr Cov` and
-/// [`Whitened`](Scale::Whitened) is `E Δᵀ Cov⁻¹ Δ / d`; with [`L2`](Divergence::L2), [`Pairs`](Scale::Pairs) is
+/// With [`SquaredL2`](crate::Divergence::SquaredL2), [`Variance`](Scale::Variance) is the ratio `E‖Δ‖² / tr Cov` and
+/// [`Whitened`](Scale::Whitened) is `E Δᵀ Cov⁻¹ Δ / d`; with [`L2`](crate::Divergence::L2), [`Pairs`](Scale::Pairs) is
 /// `E‖Δ‖ / E‖f(x) − f(x̃)‖`. The first and third do not change with scale, rotation and shift of the
 /// representation, the second (without its ridge) not even under other invertible affine maps. All references
 /// are those of the clean batch, and gradients go through them. Section G4 of docs/theory.md.

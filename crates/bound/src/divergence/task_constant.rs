@@ -3,7 +3,7 @@
 use super::distances::Divergence;
 use crate::numerics::LpNorm;
 
-/// What stands before a divergence in its bound: a property of the task and its head, not of the encoder's
+/// The factor before a divergence in its bound: a property of the task and its head, not of the encoder's
 /// robustness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskConstant {

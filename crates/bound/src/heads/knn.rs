@@ -1,4 +1,4 @@
-//! k-nearest-neighbor heads: the radius within which a query keeps its label.
+//! Nearest-neighbor heads: the radius within which a query of a k-nearest-neighbor vote keeps its label.
 
 use crate::numerics::LpNorm;
 

@@ -4,7 +4,7 @@ use crate::theorems::gap;
 
 /// A head that classifies by softmax, described by its logit gaps.
 ///
-/// Implemented by [`LinearHead`], [`MlpHead`] and [`NormalizedHead`]; an implementation for another head provides its
+/// Implemented by [`LinearHead`](crate::LinearHead), [`MlpHead`](crate::MlpHead) and [`NormalizedHead`](crate::NormalizedHead); an implementation for another head provides its
 /// gaps and how far a displacement moves them.
 pub trait SoftmaxHead {
     /// The number of classes.

@@ -171,7 +171,7 @@ impl Regularizer {
     }
 
     /// Initial points of the first ascent of [`term`](Regularizer::term) around anchors `x` `(n, …)` of the box, for
-    /// [`AttackMaximizerFrom`]; `None` for maximizers that need the encoder to choose them, or none.
+    /// [`AttackMaximizerFrom`](super::AttackMaximizerFrom); `None` for maximizers that need the encoder to choose them, or none.
     ///
     /// # Panics
     /// If there are not as many keys as samples.

@@ -13,6 +13,7 @@ fn attacked() -> [f64; 2] {
     [CLEAN[0] + DELTA[0], CLEAN[1] + DELTA[1]]
 }
 
+/// Within some thousand roundings of f64, for reference values given with sixteen digits.
 fn close(found: f64, golden: f64) {
     assert!((found / golden - 1.0).abs() < 1e-12, "{found} but {golden}");
 }

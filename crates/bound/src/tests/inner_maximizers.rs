@@ -35,7 +35,7 @@ fn measures() -> impl Iterator<Item = (Divergence, Scale)> {
 
 #[test]
 fn scale_references_of_a_square_of_four_points() {
-    // Four corners of a square around (1, 1) in turn: neighbors are 2 apart, each √2 from the middle.
+    // Four corners of a square around (1, 1) in cyclic order: neighbors are 2 apart, each √2 from the middle.
     let z = matrix(4, 2, &[0., 0., 2., 0., 2., 2., 0., 2.]);
     assert!((spread(&z).item() - 2f64.sqrt()).abs() < 1e-15);
     assert!((total_deviation(&z).item() - 2f64.sqrt()).abs() < 1e-15);
@@ -373,7 +373,7 @@ fn method_files_parse_scale_and_jacobian() {
     assert_eq!(term.config().inner.steps(), 1);
     let written = toml::to_string(&term).unwrap();
     assert_eq!(read(&written).unwrap(), term, "{written}");
-    // What an older file did not say is not written either, so that the names of finished jobs stay.
+    // Default values are not serialized, so that job keys of earlier runs stay valid.
     let plain = toml::to_string(&Regularizer::new(RegularizerConfig::default()).unwrap()).unwrap();
     assert!(!plain.contains("scale") && !plain.contains("sigma"), "{plain}");
     for (text, words) in [

@@ -135,11 +135,11 @@ proptest! {
         let map = [draw(1.0), draw(10f64.powf(decade))];
         let determinant = map[0][0] * map[1][1] - map[0][1] * map[1][0];
         prop_assume!(determinant.abs() > 1e-3 * 10f64.powf(decade));
-        let cloud: Vec<[f64; 2]> = (0..20).map(|_| draw(1.0)).collect();
+        let points: Vec<[f64; 2]> = (0..20).map(|_| draw(1.0)).collect();
         let (v, delta) = (draw(1.0), draw(1.0));
         let apply = |z: &[f64; 2]| map.map(|row| row[0] * z[0] + row[1] * z[1]);
 
-        let sigma = covariance(&cloud);
+        let sigma = covariance(&points);
         let whitened = whitened_square(&sigma, &delta);
         let bound = (variance(&sigma, &v) * whitened).sqrt();
         at_most("A6", (v[0] * delta[0] + v[1] * delta[1]).abs(), bound)?;
@@ -148,17 +148,18 @@ proptest! {
         let reached = worst[0] * delta[0] + worst[1] * delta[1];
         prop_assert!((reached / (variance(&sigma, &worst) * whitened).sqrt() - 1.0).abs() < 1e-9);
 
-        let mapped: Vec<[f64; 2]> = cloud.iter().map(apply).collect();
+        let mapped: Vec<[f64; 2]> = points.iter().map(apply).collect();
         let after = whitened_square(&covariance(&mapped), &apply(&delta));
         // The condition of the map, at most some 1e6 squared, times 1e-16.
         prop_assert!((after / whitened - 1.0).abs() < 1e-3, "{after} but {whitened}");
     }
 }
 
-fn covariance(cloud: &[[f64; 2]]) -> [[f64; 2]; 2] {
-    let n = cloud.len() as f64;
-    let mean = [0, 1].map(|c| cloud.iter().map(|z| z[c]).sum::<f64>() / n);
-    [0, 1].map(|a| [0, 1].map(|b| cloud.iter().map(|z| (z[a] - mean[a]) * (z[b] - mean[b])).sum::<f64>() / n))
+fn covariance(points: &[[f64; 2]]) -> [[f64; 2]; 2] {
+    let n = points.len() as f64;
+    let mean = [0, 1].map(|c| points.iter().map(|z| z[c]).sum::<f64>() / n);
+    [0, 1]
+        .map(|a| [0, 1].map(|b| points.iter().map(|z| (z[a] - mean[a]) * (z[b] - mean[b])).sum::<f64>() / n))
 }
 
 fn variance(s: &[[f64; 2]; 2], v: &[f64; 2]) -> f64 {

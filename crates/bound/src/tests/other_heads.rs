@@ -10,6 +10,7 @@ use crate::{
 use proptest::prelude::*;
 use tarrl_tensor::Key;
 
+/// Within some thousand roundings of f64, for reference values given with sixteen digits.
 fn close(found: f64, golden: f64) {
     assert!((found / golden - 1.0).abs() < 1e-12, "{found} but {golden}");
 }

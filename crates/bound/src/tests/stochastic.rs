@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use tarrl_attacks::Threat;
 use tarrl_tensor::{Key, Stream};
 
+/// Within some thousand roundings of f64, for reference values given with sixteen digits.
 fn close(found: f64, golden: f64) {
     assert!((found / golden - 1.0).abs() < 1e-12, "{found} but {golden}");
 }

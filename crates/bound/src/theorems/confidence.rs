@@ -1,7 +1,7 @@
 //! Confidence limits of means and proportions: from a sample to the population, section D of docs/theory.md.
 //!
 //! What is averaged must be fixed before the sample is seen: the encoder, the head, and the bound. For `T`
-//! heads judged on one sample use `delta / T`; for a limit made of several, as of a clean loss and of a
+//! heads evaluated on one sample use `delta / T`; for a limit made of several, as of a clean loss and of a
 //! displacement measured on different samples, share `delta` out among them. A limit on displacements that an
 //! *attack* reached is no upper limit of `R`.
 
@@ -10,7 +10,7 @@ use statrs::function::beta::beta_reg;
 /// An upper confidence limit of the mean of values in `[0, top]` (Hoeffding 1963): with probability at least
 /// `1 − delta` the true mean is not above. Theorem D1 (docs/theory.md).
 ///
-/// Cross-entropy has no `top`: clip it first, or say that its mean is a figure of the sample. On the unit
+/// Cross-entropy has no `top`: clip it first, or report its mean for the sample alone. On the unit
 /// sphere displacements have `top = 2`.
 ///
 /// # Panics
@@ -116,6 +116,7 @@ mod tests {
 
     const SAMPLE: [f64; 10] = [0.1, 0.4, 0.2, 0.3, 0.0, 0.25, 0.15, 0.35, 0.05, 0.2];
 
+    /// Within some thousand roundings of f64, for reference values given with sixteen digits.
     fn close(a: f64, b: f64) {
         assert!((a - b).abs() <= 1e-12 * b.abs(), "{a} is not {b}");
     }
@@ -142,7 +143,7 @@ mod tests {
         close(accuracy_lower(9, 9, 0.05), 0.05f64.powf(1.0 / 9.0));
     }
 
-    /// The coverage, by summing over every outcome of `n` coins: no limit misses more often than it says.
+    /// The coverage, by summing over every outcome of `n` coins: no limit fails more often than stated.
     #[test]
     fn coverage_is_never_below_the_stated() {
         let delta = 0.05;

@@ -14,8 +14,8 @@ use tarrl_bound::stochastic::{normal_cdf, normal_quantile};
 pub struct CenterCertificate {
     /// The number of the candidate that represents the sample.
     pub candidate: usize,
-    /// An upper bound of the distance to the representation of any point within ε; infinite where too few draws say
-    /// nothing.
+    /// An upper bound of the distance to the representation of any point within ε; infinite where there are too few
+    /// draws.
     pub radius: f64,
 }
 
@@ -122,7 +122,7 @@ mod tests {
     /// own: the representation never moves farther than certified. δ is so small that a single miss is an error.
     #[test]
     fn no_center_moves_farther_than_certified() {
-        let (mut said, mut moving) = (0, 0);
+        let (mut informative, mut moving) = (0, 0);
         for trial in 0..1000usize {
             let mut stream = Key::new(23).fold(trial).stream();
             let edges: Vec<f64> = (0..3).map(|_| stream.uniform(-1.0, 1.0)).collect();
@@ -141,10 +141,10 @@ mod tests {
             let at = |c: CenterCertificate| [candidates[2 * c.candidate], candidates[2 * c.candidate + 1]];
             let moved = (at(here)[0] - at(there)[0]).hypot(at(here)[1] - at(there)[1]);
             assert!(moved <= here.radius, "{trial}: moved {moved} of {}", here.radius);
-            said += usize::from(here.radius.is_finite());
+            informative += usize::from(here.radius.is_finite());
             moving += usize::from(here.candidate != there.candidate);
         }
-        assert!(said > 300 && moving > 300, "{said} say something, {moving} move");
+        assert!(informative > 300 && moving > 300, "{informative} radii are finite, {moving} centers move");
     }
 
     /// Values just left or right of 1, candidates 0 and 2: the center jumps by nearly twice the radius of its ball, so

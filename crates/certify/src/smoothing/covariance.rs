@@ -175,7 +175,7 @@ mod tests {
         assert!(moved <= radius && moved > 0.95 * radius, "{moved} {radius}");
     }
 
-    /// Over many clouds the confidence limit of the eigenvalue misses the truth no more often than it says.
+    /// Over many sets of samples the confidence limit of the eigenvalue fails no more often than stated.
     #[test]
     fn the_limit_of_the_eigenvalue_covers_the_truth() {
         let (trials, draws, delta) = (1000, 100, 0.1);

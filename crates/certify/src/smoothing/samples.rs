@@ -106,7 +106,7 @@ impl SmoothingConfig {
 }
 
 impl SmoothingSamples {
-    /// `(d)`: the mean of the draws, which stands for `F(x)`.
+    /// `(d)`: the mean of the draws, an estimate of `F(x)`.
     pub fn mean(&self) -> Vec<f64> {
         let (d, n) = (self.center.len(), self.config.draws as f64);
         let mut mean = vec![0.0; d];
@@ -122,7 +122,7 @@ impl SmoothingSamples {
         top / (draws as f64).sqrt() * (1.0 + (2.0 * (1.0 / delta).ln()).sqrt())
     }
 
-    /// The radius of the Euclidean ball in which a head on `f(x + σξ)`, judged by the majority of all noise, gives
+    /// The radius of the Euclidean ball in which a head on `f(x + σξ)`, as a majority vote over the noise, gives
     /// `label`: `σ Φ⁻¹(p)` with `p` the lower confidence limit of its share; `None` if it is no majority. Theorem S3
     /// (docs/certificates.md). The head must be fixed before the noise is drawn; for `T` heads use `delta / T`.
     pub fn certified_radius(&self, head: &dyn Fn(&[f64]) -> usize, label: usize, delta: f64) -> Option<f64> {
@@ -141,7 +141,7 @@ mod tests {
     /// points beside their boundaries, with δ so small that a single miss is an error.
     #[test]
     fn the_radius_of_votes_is_below_the_distance_to_the_boundary() {
-        let mut said = 0;
+        let mut informative = 0;
         for trial in 0..1000usize {
             let mut stream = Key::new(9).fold(trial).stream();
             let config =
@@ -155,9 +155,9 @@ mod tests {
             let head = |z: &[f64]| usize::from(z[0] * normal[0] + z[1] * normal[1] > 0.0);
             let radius = samples.certified_radius(&head, 1, 1e-6);
             assert!(radius.is_none_or(|r| r <= distance), "{radius:?} {distance}");
-            said += usize::from(radius.is_some());
+            informative += usize::from(radius.is_some());
         }
-        assert!(said > 500, "the radius says nothing: {said}");
+        assert!(informative > 500, "too few radii are finite: {informative}");
     }
 
     /// With many draws next to nothing is lost, so that the share of votes cannot certify a twentieth more.

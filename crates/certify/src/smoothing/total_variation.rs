@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn directions_stay_within_the_total_variation() {
         let phi = |t: f64| 0.5 * libm::erfc(-t / std::f64::consts::SQRT_2);
-        let mut said = 0;
+        let mut informative = 0;
         for trial in 0..1000usize {
             let mut stream = Key::new(17).fold(trial).stream();
             let steps: Vec<f64> = (0..3).map(|i| stream.uniform(-1.5, 1.5) + i as f64 - 1.0).collect();
@@ -59,9 +59,9 @@ mod tests {
             let cosine = (a[0] * b[0] + a[1] * b[1]) / (la * lb);
             let bound = total_variation_cosine(la.min(1.0), rho);
             assert!(cosine >= bound - 1e-9, "{cosine} {bound}");
-            said += usize::from(bound > 0.0);
+            informative += usize::from(bound > 0.0);
         }
-        assert!(said > 300, "the bound says nothing: {said}");
+        assert!(informative > 300, "too few bounds are positive: {informative}");
         // f = ±1 by the sign of the noise beyond t: along F(x) the mean falls to exactly this.
         let (t, rho) = (-1.0, 0.5);
         let along = |x: f64| 1.0 - 2.0 * phi(t - x);

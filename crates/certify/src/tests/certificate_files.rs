@@ -13,7 +13,10 @@ pub(super) fn stored(threat: Threat, effort: Effort) -> Certificates {
     let x = pixels(&net.device, key.fold("x"), &[3, 8, 8, 1]);
     let config = config(effort, threat);
     let (samples, cost) = certify(&Network::trace(&encode, &x).unwrap(), &x, &config).unwrap();
-    Certificates { about: Provenance { encoder: "abc".into(), samples: "xyz".into(), config, cost }, samples }
+    Certificates {
+        provenance: Provenance { encoder: "abc".into(), samples: "xyz".into(), config, cost },
+        samples,
+    }
 }
 
 #[test]

@@ -25,10 +25,10 @@ fn case(epsilon: f64) -> Case {
     let network = Network::trace(&encode, &x).unwrap();
     let config = config(Effort::Full, threat);
     let (samples, cost) = certify(&network, &x, &config).unwrap();
-    let about = Provenance { encoder: String::new(), samples: String::new(), config, cost };
+    let provenance = Provenance { encoder: String::new(), samples: String::new(), config, cost };
     let ends =
         points(&encode, &x, &threat, key).iter().map(|u| network.forward(u).array().to_f64()).collect();
-    Case { certificates: Certificates { about, samples }, ends, d: network.features(), n }
+    Case { certificates: Certificates { provenance, samples }, ends, d: network.features(), n }
 }
 
 fn numbers(key: Key, n: usize, scale: f64) -> Vec<f64> {

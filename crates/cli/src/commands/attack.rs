@@ -30,7 +30,7 @@ use self::run::{initial, run};
 use self::state::{Progress, StateFile};
 use self::summary::Summary;
 use self::target::Target;
-use crate::workspace_root;
+use crate::workspace::workspace_root;
 use tarrl_study::jobs::write_atomic;
 use tarrl_study::stages::head;
 
@@ -62,12 +62,12 @@ twice the steps and larger radii; whether these steps were enough says nothing o
 A blocking sign makes the accuracy inconclusive, unless no image is left; no sign is no proof. With --json they are
 the `findings`, each with its images.
 
-With --json the attack writes down how far it is, every twenty seconds, to the file beside the outcome whose name ends
-in .state. The same command goes on from there after an interruption, and ends with the same outcome. AutoAttack and
-its parts go on in the middle of an image; fgsm, pgd, cw, deepfool, hop-skip-jump and the attacks without labels go on
-from the last whole batch, so that a smaller --batch loses less. --examine begins anew.";
+With --json the attack saves its progress every twenty seconds, to the file beside the outcome whose name ends in
+.state. After an interruption the same command resumes from there and ends with the same outcome. AutoAttack and its
+parts resume in the middle of an image; fgsm, pgd, cw, deepfool, hop-skip-jump and the attacks without labels resume
+after the last whole batch, so that a smaller --batch loses less. --examine starts over.";
 
-/// Attack one encoder and head: robust accuracy with an interval, and what became of each image
+/// Attack one encoder and head: robust accuracy with an interval, and the outcome of each image
 #[derive(Args, Debug)]
 #[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples.", arg_required_else_help = true)]
 pub(crate) struct Attack {
@@ -91,7 +91,7 @@ pub(crate) struct Attack {
     #[arg(long, value_name = "ε", value_parser = epsilon)]
     epsilon: f64,
 
-    /// What is run
+    /// The attack
     #[arg(long, value_enum, default_value = "autoattack")]
     attack: Kind,
 
@@ -111,7 +111,7 @@ pub(crate) struct Attack {
     #[arg(long)]
     examine: bool,
 
-    /// Write what became of each image to this file
+    /// Write the outcome of each image to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
@@ -207,7 +207,7 @@ impl Attack {
                 report.extend(part.and_then(|part| part.as_object().cloned()).unwrap_or_default());
             }
             write(path, &Value::Object(report))?;
-            println!("What became of each image: {}", path.display());
+            println!("The outcome of each image: {}", path.display());
         }
         if let Some(state) = state {
             state.remove()?;
@@ -252,7 +252,7 @@ impl Attack {
         let found = state.load()?;
         match &found {
             Some(progress) => eprintln!(
-                "going on with an interrupted attack, {} of {} images done: {}",
+                "resuming an interrupted attack, {} of {} images done: {}",
                 progress.finished(),
                 target.labels.len(),
                 state.path().display()

@@ -1,4 +1,4 @@
-//! `tarrl bench`
+//! `tarrl bench`: measures the speed of training, attack and inference.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,7 +11,7 @@ use tarrl_benches::peers;
 use tarrl_benches::{Step, Workload, median, time, time_once};
 use tarrl_tensor::{Cpu, Device};
 
-use crate::workspace_root;
+use crate::workspace::workspace_root;
 use tarrl_study::machine;
 
 const EXAMPLES: &str = "\
@@ -20,7 +20,7 @@ Examples:
   tarrl bench --workload train:conv-small --batch 64 --threads 1
   tarrl bench --workload ssl-step:resnet18-cifar --json  one line of JSON, for scripts
   tarrl bench --all --markdown                           the table of docs/performance.md, a minute or two
-  tarrl bench --all --peers                              beside other programs, in turn, a quarter of an hour
+  tarrl bench --all --peers                              side by side with other programs, a quarter of an hour
 
 A workload is ACTIVITY:ENCODER. Activities:
   forward     inference of the frozen encoder
@@ -62,7 +62,7 @@ pub(crate) struct Bench {
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
 
-    /// Let other programs (benches/peers) do the same in turn with ours, and print a table of ratios
+    /// Time other programs (benches/peers) side by side with ours, and print a table of ratios
     #[arg(long, conflicts_with_all = ["json", "markdown"])]
     peers: bool,
 
@@ -75,7 +75,7 @@ pub(crate) struct Bench {
     markdown: bool,
 }
 
-/// What was measured of one workload.
+/// Measurements of one workload.
 #[derive(Debug, Serialize, Deserialize)]
 struct Row {
     workload: String,

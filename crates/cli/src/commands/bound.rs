@@ -94,7 +94,7 @@ impl Report {
         {
             bail!("`targets` has {} numbers for {} certified images", targets.len(), labels.len());
         }
-        let threat = certificates.about.config.threat;
+        let threat = certificates.provenance.config.threat;
         let worst = head.attack(&|x| encoder.forward(x), &chosen.pixels, &chosen.labels, &threat);
         let attacked = network(&encoder, &chosen.pixels)?.forward(&worst).array().to_f64();
         let report = match &head {
@@ -145,7 +145,7 @@ impl Report {
         let n = labels.len();
         println!(
             "{n} images, ε = {}, f64, {k} nearest of {} training images",
-            certificates.about.config.threat.epsilon,
+            certificates.provenance.config.threat.epsilon,
             train.len()
         );
         accuracy("clean accuracy", clean, n);
@@ -175,7 +175,7 @@ fn numbers(
         head.squared_bound(&c.representation(), &targets[i * o..][..o], c.radius())
     };
     let by_radius: Vec<f64> = certificates.samples.iter().enumerate().map(radius).collect();
-    println!("{} images, ε = {}, f64", found.len(), certificates.about.config.threat.epsilon);
+    println!("{} images, ε = {}, f64", found.len(), certificates.provenance.config.threat.epsilon);
     line("clean squared error", &found.iter().map(|pair| pair.0).collect::<Vec<_>>());
     line("attacked squared error (PGD-20)", &reached);
     line("certified squared error", &found.iter().map(|pair| pair.1).collect::<Vec<_>>());
@@ -187,7 +187,7 @@ fn numbers(
 fn held(violations: usize) -> anyhow::Result<()> {
     if violations > 0 {
         bail!(
-            "an attack passed the certificates of {violations} images: the program is wrong, because the theorem is not"
+            "an attack passed the certificates of {violations} images: this is a bug in the program, because the theorem is proved"
         );
     }
     Ok(())
@@ -210,7 +210,7 @@ fn print(certificates: &Certificates, report: &HeadReport) {
     let n = report.chains.len();
     println!(
         "{n} images, ε = {}, f64; ± is half of a 95 % interval over the images",
-        certificates.about.config.threat.epsilon
+        certificates.provenance.config.threat.epsilon
     );
     let losses: [Quantity<f64>; 5] = [
         ("clean loss", |c| c.clean),

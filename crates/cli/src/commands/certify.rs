@@ -11,7 +11,7 @@ use tarrl_encoders::{InferenceEncoder, checkpoint::load_encoder};
 use tarrl_eval::{Displacements, dataset_pixels, displacement_attack, labels, median};
 use tarrl_tensor::{Arithmetic, Cpu, Key, Tensor};
 
-use crate::workspace_root;
+use crate::workspace::workspace_root;
 use tarrl_study::pixels::Pixels;
 use tarrl_study::stages::certify::hash_pixels;
 
@@ -132,8 +132,10 @@ impl Certify {
             Key::new(0).fold("certify"),
         )?;
         let n = samples.len();
-        let certificates =
-            Certificates { about: Provenance { encoder: hash, samples: chosen.hash, config, cost }, samples };
+        let certificates = Certificates {
+            provenance: Provenance { encoder: hash, samples: chosen.hash, config, cost },
+            samples,
+        };
         std::fs::write(&self.out, certificates.to_bytes()).with_context(|| {
             format!("cannot write {}; choose another place with --out FILE", self.out.display())
         })?;

@@ -1,4 +1,4 @@
-//! `tarrl data`
+//! `tarrl data`: lists, fetches, imports and verifies datasets.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use tarrl_data::{Catalog, Check, Error, Manifest, Verified};
 
-use crate::workspace_root;
+use crate::workspace::workspace_root;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,4 +1,4 @@
-//! `tarrl gpu-check`
+//! `tarrl gpu-check`: checks and measures the GPU backend.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! One file per command: its options and what it does.
+//! Commands of the program, one file each: its options and what it does.
 
 pub(crate) mod attack;
 pub(crate) mod bench;

@@ -9,7 +9,7 @@ use tarrl_data::Catalog;
 use tarrl_report::write;
 
 use crate::device::DeviceName;
-use crate::workspace_root;
+use crate::workspace::workspace_root;
 use tarrl_study::context::StudyContext;
 use tarrl_study::jobs::{Display, Plan, RunEnvironment, Runs, count, execute};
 use tarrl_study::profile::Profile;
@@ -50,7 +50,7 @@ pub(crate) struct Reproduce {
     #[arg(long)]
     dry_run: bool,
 
-    /// Stop after so many minutes, trainings at a checkpoint, with exit code 75; the same command goes on from there
+    /// Stop after so many minutes, trainings at a checkpoint, with exit code 75; the same command resumes from there
     #[arg(long, value_name = "MINUTES", value_parser = minutes)]
     time_limit: Option<f64>,
 

@@ -19,7 +19,7 @@ pub const BATCH_NORM_MOMENTUM: f64 = 0.1;
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
     name: Arc<str>,
-    /// γ and β, or one and zero for ever.
+    /// γ and β; `None` for a layer without them, where they are one and zero.
     scale: Option<[Tensor; 2]>,
     running_mean: Tensor,
     running_var: Tensor,
@@ -35,7 +35,7 @@ pub enum Activation {
     None,
 }
 
-/// What a batch norm does with running statistics: `x·scale + shift`.
+/// Batch norm with given statistics as an affine map: `x·scale + shift`.
 pub(crate) struct Affine {
     /// `(c)`
     pub(crate) scale: Tensor,
@@ -86,7 +86,7 @@ impl BatchNorm {
         self.collect(x.batch_norm_add_relu(&weight, &bias, skip, BATCH_NORM_EPS), pass)
     }
 
-    /// Leaves the statistics of a batch with the pass.
+    /// Collects the statistics of a batch in the context.
     #[track_caller]
     fn collect(&self, out: Normed, pass: &mut ForwardContext) -> Tensor {
         let Normed { y, mean, variance } = out;
@@ -102,7 +102,7 @@ impl BatchNorm {
         y
     }
 
-    /// The map that inference applies.
+    /// The affine map of eval mode.
     pub(crate) fn affine(&self) -> Affine {
         let [weight, bias] = self.weight_and_bias();
         let scale = &weight / &self.running_var.add_scalar(BATCH_NORM_EPS).sqrt();

@@ -13,18 +13,18 @@ const LIST: &str = "bn_list";
 /// The batch norm of one place: a single one, called as the layer, or one for each [`BnBranch`], called
 /// `layer.bn_list.0` (clean) and `layer.bn_list.1` (adversarial) as in the code of ACL.
 #[derive(Clone, Debug)]
-pub struct BranchNorm {
+pub(crate) struct BranchNorm {
     sets: Vec<BatchNorm>,
 }
 
 impl BranchNorm {
     /// γ = 1 and β = 0 in every set.
-    pub fn new(params: &ParamBuilder, channels: usize, norms: BatchNormMode) -> Self {
+    pub(crate) fn new(params: &ParamBuilder, channels: usize, norms: BatchNormMode) -> Self {
         BranchNorm::of(params, norms, |params| BatchNorm::new(params, channels))
     }
 
     /// Without γ and β in any set.
-    pub fn plain(params: &ParamBuilder, channels: usize, norms: BatchNormMode) -> Self {
+    pub(crate) fn plain(params: &ParamBuilder, channels: usize, norms: BatchNormMode) -> Self {
         BranchNorm::of(params, norms, |params| BatchNorm::plain(params, channels))
     }
 
@@ -41,7 +41,7 @@ impl BranchNorm {
     /// # Panics
     /// In training, if there is only one value per channel: it has no variance.
     #[track_caller]
-    pub fn forward(&self, x: &Tensor, activation: Activation, pass: &mut ForwardContext) -> Tensor {
+    pub(crate) fn forward(&self, x: &Tensor, activation: Activation, pass: &mut ForwardContext) -> Tensor {
         self.at(pass.bn_branch()).forward(x, activation, pass)
     }
 
@@ -52,7 +52,7 @@ impl BranchNorm {
     }
 
     /// The set of a branch; the only one, if there is one.
-    pub fn at(&self, branch: BnBranch) -> &BatchNorm {
+    pub(crate) fn at(&self, branch: BnBranch) -> &BatchNorm {
         match branch {
             BnBranch::Clean => &self.sets[0],
             BnBranch::Adversarial => self.sets.last().expect("there is a set"),
@@ -67,12 +67,12 @@ impl BranchNorm {
     }
 
     /// Calls `f` with every tensor, set by set.
-    pub fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
+    pub(crate) fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
         self.sets.iter().for_each(|norm| norm.visit(f));
     }
 
     /// Calls `f` with every tensor, set by set, to replace it.
-    pub fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+    pub(crate) fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
         self.sets.iter_mut().for_each(|norm| norm.visit_mut(f));
     }
 }

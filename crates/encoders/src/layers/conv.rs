@@ -73,7 +73,7 @@ impl Conv2d {
         &self.weight
     }
 
-    /// How the kernel walks.
+    /// Stride, padding and groups.
     pub fn conv(&self) -> Conv {
         self.conv
     }

@@ -7,17 +7,17 @@ use crate::module::Role;
 use crate::param_builder::ParamBuilder;
 use tarrl_tensor::Tensor;
 
-/// A convolution, a matrix or nothing; then a batch norm or nothing; then an activation.
+/// A convolution, a linear layer or nothing; then a batch norm or nothing; then an activation.
 #[derive(Clone, Debug)]
-pub struct ConvBnRelu {
+pub(crate) struct ConvBnRelu {
     pub(crate) linear: LinearOp,
     pub(crate) norm: Option<BranchNorm>,
     pub(crate) activation: Activation,
 }
 
 impl ConvBnRelu {
-    /// The convolution stands at the first params, without bias, and the batch norm at the second.
-    pub fn conv(
+    /// A convolution without bias named by the first builder, and a batch norm named by the second.
+    pub(crate) fn conv(
         [conv, norm]: [&ParamBuilder; 2],
         config: ConvConfig,
         norms: BatchNormMode,
@@ -28,7 +28,7 @@ impl ConvBnRelu {
     }
 
     /// As [`conv`](ConvBnRelu::conv), of a convolution with a bias.
-    pub fn conv_with_bias(
+    pub(crate) fn conv_with_bias(
         builders: [&ParamBuilder; 2],
         config: ConvConfig,
         norms: BatchNormMode,
@@ -39,7 +39,7 @@ impl ConvBnRelu {
     }
 
     /// A convolution without bias, and nothing after it.
-    pub fn conv_only(params: &ParamBuilder, config: ConvConfig) -> Self {
+    pub(crate) fn conv_only(params: &ParamBuilder, config: ConvConfig) -> Self {
         ConvBnRelu {
             linear: LinearOp::Conv(Conv2d::new(params, config)),
             norm: None,
@@ -48,7 +48,7 @@ impl ConvBnRelu {
     }
 
     /// A batch norm of `(…, channels)` and its activation, and nothing before it.
-    pub fn norm_only(
+    pub(crate) fn norm_only(
         params: &ParamBuilder,
         channels: usize,
         norms: BatchNormMode,
@@ -61,8 +61,8 @@ impl ConvBnRelu {
         }
     }
 
-    /// The matrix `(outputs, inputs)` stands at the first params, without bias, and the batch norm at the second.
-    pub fn linear(
+    /// A linear layer `(outputs, inputs)` without bias named by the first builder, and a batch norm named by the second.
+    pub(crate) fn linear(
         [linear, norm]: [&ParamBuilder; 2],
         [inputs, outputs]: [usize; 2],
         norms: BatchNormMode,
@@ -75,15 +75,15 @@ impl ConvBnRelu {
         }
     }
 
-    /// The matrix `(outputs, inputs)` without bias, and nothing after it.
-    pub fn linear_only(params: &ParamBuilder, [inputs, outputs]: [usize; 2]) -> Self {
+    /// A linear layer `(outputs, inputs)` without bias, and nothing after it.
+    pub(crate) fn linear_only(params: &ParamBuilder, [inputs, outputs]: [usize; 2]) -> Self {
         let map = LinearOp::Linear(Linear::new(params, [inputs, outputs], LinearBias::Without));
         ConvBnRelu { linear: map, norm: None, activation: Activation::None }
     }
 
-    /// The unit's map, normalization and activation of `x`.
+    /// Linear op, normalization and activation of `x`.
     #[track_caller]
-    pub fn forward(&self, x: &Tensor, pass: &mut ForwardContext) -> Tensor {
+    pub(crate) fn forward(&self, x: &Tensor, pass: &mut ForwardContext) -> Tensor {
         let y = self.linear.forward(x);
         match (&self.norm, self.activation) {
             (Some(norm), activation) => norm.forward(&y, activation, pass),
@@ -108,7 +108,7 @@ impl ConvBnRelu {
     }
 
     /// Calls `f` with every tensor.
-    pub fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
+    pub(crate) fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
         self.linear.visit(f);
         if let Some(norm) = &self.norm {
             norm.visit(f);
@@ -116,7 +116,7 @@ impl ConvBnRelu {
     }
 
     /// Calls `f` with every tensor, to replace it.
-    pub fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+    pub(crate) fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
         self.linear.visit_mut(f);
         if let Some(norm) = &mut self.norm {
             norm.visit_mut(f);

@@ -10,7 +10,7 @@ const EPS: f64 = 1e-6;
 
 /// `γ·(x − mean) / √(variance + 1e-6) + β` over the innermost axis (Ba et al. 2016).
 #[derive(Clone, Debug)]
-pub struct LayerNorm {
+pub(crate) struct LayerNorm {
     name: Arc<str>,
     weight: Tensor,
     bias: Tensor,
@@ -18,7 +18,7 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     /// γ = 1, β = 0.
-    pub fn new(params: &ParamBuilder, extent: usize) -> Self {
+    pub(crate) fn new(params: &ParamBuilder, extent: usize) -> Self {
         LayerNorm {
             name: params.name().into(),
             weight: params.full(extent, 1.0),
@@ -28,18 +28,18 @@ impl LayerNorm {
 
     /// Normalizes every row of `(…, extent)`.
     #[track_caller]
-    pub fn forward(&self, x: &Tensor) -> Tensor {
+    pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
         x.layer_norm(&self.weight, &self.bias, EPS)
     }
 
     /// Calls `f` with scale and shift.
-    pub fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
+    pub(crate) fn visit(&self, f: &mut dyn FnMut(&str, Role, &Tensor)) {
         f(&format!("{}.weight", self.name), Role::NormScale, &self.weight);
         f(&format!("{}.bias", self.name), Role::NormShift, &self.bias);
     }
 
     /// Calls `f` with scale and shift, to replace them.
-    pub fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
+    pub(crate) fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
         f(&format!("{}.weight", self.name), Role::NormScale, &mut self.weight);
         f(&format!("{}.bias", self.name), Role::NormShift, &mut self.bias);
     }

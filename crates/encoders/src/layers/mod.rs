@@ -10,9 +10,9 @@ mod linear_op;
 
 pub(crate) use batch_norm::Affine;
 pub use batch_norm::{Activation, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, BatchNorm};
-pub use branch_norm::BranchNorm;
+pub(crate) use branch_norm::BranchNorm;
 pub use conv::{Conv2d, ConvConfig};
-pub use conv_bn_relu::ConvBnRelu;
-pub use layer_norm::LayerNorm;
+pub(crate) use conv_bn_relu::ConvBnRelu;
+pub(crate) use layer_norm::LayerNorm;
 pub use linear::{Linear, LinearBias};
 pub(crate) use linear_op::LinearOp;

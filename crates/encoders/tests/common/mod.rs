@@ -1,4 +1,4 @@
-//! What several test files need.
+//! Helpers that several test files use.
 #![allow(dead_code)] // Each test file uses a part of it.
 
 use tarrl_encoders::{Arch, Encoder, EncoderConfig, Module, Role};
@@ -22,7 +22,7 @@ pub(crate) fn tiny(arch: Arch) -> EncoderConfig {
 
 /// An encoder whose batch norms have scales, shifts and running statistics of all kinds, so that none of
 /// them can be forgotten or confused.
-pub(crate) fn unsettled(config: &EncoderConfig, device: &Device, key: Key) -> Encoder {
+pub(crate) fn with_random_norms(config: &EncoderConfig, device: &Device, key: Key) -> Encoder {
     let mut encoder = Encoder::new(config, device, key);
     encoder.visit_mut(&mut |name, role, tensor| {
         let mut stream = key.fold("unsettled").fold(name).stream();

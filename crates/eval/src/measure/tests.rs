@@ -4,7 +4,7 @@ use crate::toy::Toy;
 use proptest::prelude::*;
 use tarrl_certify::{CertifyConfig, Provenance, certify};
 
-fn tasks(toy: &Toy) -> Vec<FittedTask> {
+fn tasks(toy: &Toy, key: Key) -> Vec<FittedTask> {
     let other = Toy::new(99, toy.labels.len(), toy.head.features(), 2, 1);
     let labels: Vec<usize> = toy.labels.iter().map(|&y| y as usize).collect();
     let coarse = labels.iter().map(|&y| y.min(1)).collect();
@@ -16,7 +16,7 @@ fn tasks(toy: &Toy) -> Vec<FittedTask> {
         ("coarse", TaskHead::Classifier { head: other.head, labels: coarse }),
         ("number", TaskHead::Regressor { head: regression, weight, targets }),
     ]
-    .map(|(name, head)| FittedTask { name: name.into(), family: name.into(), head })
+    .map(|(name, head)| FittedTask { name: name.into(), family: name.into(), head, key: key.fold(name) })
     .into()
 }
 
@@ -30,17 +30,16 @@ fn measure(toy: &Toy, epsilon: f64, key: Key) -> (Displacements, BoundLevel) {
     let displacements =
         Displacements::measure(&encoder, &network, &toy.images, &config.threat, &samples, &attack, key)
             .unwrap();
-    let about = Provenance { encoder: String::new(), samples: String::new(), config, cost };
-    let tasks = tasks(toy);
+    let provenance = Provenance { encoder: String::new(), samples: String::new(), config, cost };
+    let tasks = tasks(toy, key);
     let evaluation = BoundEvaluation {
         encoder: &encoder,
         network: &network,
         images: &toy.images,
         tasks: &tasks,
         steps: 10,
-        key,
     };
-    let level = evaluation.measure(&displacements, &Certificates { about, samples }).unwrap();
+    let level = evaluation.measure(&displacements, &Certificates { provenance, samples }).unwrap();
     (displacements, level)
 }
 

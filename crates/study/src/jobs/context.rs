@@ -1,4 +1,4 @@
-//! What a running job sees of the world.
+//! Job contexts: folder, inputs, progress and log of a running job.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -11,7 +11,7 @@ use anyhow::Context;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Display, JobFolder, Key};
+use super::{JobFolder, Key};
 
 /// The result of a finished job.
 #[derive(Clone, Debug)]
@@ -37,12 +37,18 @@ impl Finished {
     }
 }
 
-/// Handed to a job while it runs: its folder, its inputs, and a way to say how far it is.
+/// Where the progress of a running job is shown.
+pub(super) trait Progress {
+    /// Shows that `done` of `total` steps are finished.
+    fn progress(&self, done: u64, total: u64, message: &str);
+}
+
+/// Handed to a job while it runs: its folder, its inputs, and a way to report its progress.
 pub struct JobContext<'a> {
     folder: &'a Path,
     seed: u64,
     inputs: Vec<&'a Finished>,
-    display: &'a Display,
+    display: &'a dyn Progress,
     log: Mutex<File>,
     started: Instant,
     outputs: Mutex<BTreeSet<String>>,
@@ -54,7 +60,7 @@ impl<'a> JobContext<'a> {
         folder: &'a JobFolder,
         seed: u64,
         inputs: Vec<&'a Finished>,
-        display: &'a Display,
+        display: &'a dyn Progress,
     ) -> std::io::Result<Self> {
         let log = OpenOptions::new().append(true).create(true).open(folder.path().join(JobFolder::LOG))?;
         Ok(Self {
@@ -74,7 +80,7 @@ impl<'a> JobContext<'a> {
         self.seed
     }
 
-    /// The job's own folder. Files that count are asked for with [`output`](Self::output).
+    /// The job's own folder. Paths of files that belong to the result come from [`output`](Self::output).
     pub fn folder(&self) -> &Path {
         self.folder
     }
@@ -102,7 +108,7 @@ impl<'a> JobContext<'a> {
         self.folder.join(name)
     }
 
-    /// Shows that `done` of `total` steps are behind us.
+    /// Shows that `done` of `total` steps are finished.
     pub fn progress(&self, done: u64, total: u64, message: &str) {
         self.display.progress(done, total, message);
     }
@@ -128,7 +134,7 @@ impl<'a> JobContext<'a> {
     }
 }
 
-/// A panic of the job while it held the lock leaves nothing half done here.
+/// A panic of the job cannot leave these values inconsistent, so a poisoned lock is used as it is.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! What people see while jobs run.
+//! Progress display: live bars on a terminal, one line per finished job elsewhere.
 
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::Plan;
+use super::context::Progress;
 use super::forecast::{Forecast, spell_seconds};
-use super::graph::Spec;
+use super::{Plan, Spec};
 
 /// Two live bars on a terminal (the whole run with the time left, and the running job), or one line per finished job
-/// where nobody watches.
+/// elsewhere.
 pub struct Display {
     view: View,
     tally: Mutex<Tally>,
@@ -22,7 +22,7 @@ enum View {
     Lines(Mutex<Box<dyn Write + Send>>),
 }
 
-/// How far the run is.
+/// The progress of the run.
 struct Tally {
     forecast: Forecast,
     /// Kind and estimate of the jobs that have not ended, in their order; the first one is the running one.
@@ -74,16 +74,6 @@ impl Display {
         self.refresh();
     }
 
-    pub(super) fn progress(&self, done: u64, total: u64, message: &str) {
-        self.tally().fraction = done.min(total) as f64 / total.max(1) as f64;
-        if let View::Bars { job, .. } = &self.view {
-            job.set_length(total);
-            job.set_position(done);
-            job.set_message(message.to_owned());
-            self.refresh();
-        }
-    }
-
     pub(super) fn end(&self, spec: &Spec, ending: Ending<'_>) {
         let mut tally = self.tally();
         if let Some(place) = tally.open.iter().position(|open| *open == (spec.stage.kind, spec.seconds)) {
@@ -131,9 +121,21 @@ impl Display {
         }
     }
 
-    /// A panic of a job while it reports its progress leaves nothing half done here.
+    /// A panic of a job cannot leave the tally inconsistent, so a poisoned lock is used as it is.
     fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Progress for Display {
+    fn progress(&self, done: u64, total: u64, message: &str) {
+        self.tally().fraction = done.min(total) as f64 / total.max(1) as f64;
+        if let View::Bars { job, .. } = &self.view {
+            job.set_length(total);
+            job.set_position(done);
+            job.set_message(message.to_owned());
+            self.refresh();
+        }
     }
 }
 
@@ -152,7 +154,7 @@ pub(super) enum Ending<'a> {
     Done { seconds: f64, resumed: bool },
     /// With an error.
     Failed,
-    /// At the time limit, to go on another time.
+    /// At the time limit; it resumes in a later run.
     Paused,
     /// It could not run because the named job failed.
     Blocked(&'a str),
@@ -171,7 +173,7 @@ impl Tally {
         }
     }
 
-    /// Nothing is done yet of the job that runs now.
+    /// Resets the progress of the running job.
     fn restart(&mut self) {
         self.started = Instant::now();
         self.fraction = 0.0;
@@ -181,7 +183,7 @@ impl Tally {
         self.jobs - self.open.len()
     }
 
-    /// AttackSpec of the estimated cost that is behind us: unlike the expected time, it never runs backwards.
+    /// The share of the estimated cost that is spent: unlike the expected time, it never decreases.
     fn fraction(&self) -> f64 {
         let open: f64 = self.open.iter().map(|(_, seconds)| seconds).sum();
         let running = self.open.first().map_or(0.0, |(_, seconds)| seconds * self.fraction);

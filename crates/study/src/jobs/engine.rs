@@ -1,4 +1,4 @@
-//! Running a graph.
+//! The job engine: runs what a plan leaves to do.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,11 +14,12 @@ use tarrl_tensor::Device;
 use super::display::{Display, Ending};
 use super::{
     FileRecord, Finished, Job, JobContext, JobFolder, Key, Lock, Manifest, Plan, PlannedJob, Runs, State,
+    count,
 };
 use crate::machine;
 use crate::message::message;
 
-/// What came of a run.
+/// The summary of a run.
 #[derive(Debug, Default)]
 pub struct RunSummary {
     /// Results of all finished jobs, those of earlier runs included.
@@ -33,16 +34,16 @@ pub struct RunSummary {
     pub postponed: usize,
 }
 
-/// Where a run is made, for its manifests.
+/// Provenance and device of a run, recorded in its manifests.
 #[derive(Debug)]
 pub struct RunEnvironment {
     /// Versions and machine.
     pub provenance: Value,
-    /// Whose memory is measured.
+    /// The device whose memory is measured.
     pub device: Device,
 }
 
-/// What a job returns that stopped because its time is over, and goes on from there when it runs again.
+/// The error of a job that stopped at the time limit; it resumes from its checkpoint when it runs again.
 #[derive(Debug)]
 pub struct TimeIsUp;
 
@@ -69,18 +70,18 @@ pub struct Failure {
 
 /// Runs what `plan` leaves to do, one job after the other; each job may use all threads itself.
 ///
-/// A finished job is not run again but its result is loaded. A job that fails or panics takes its dependants with it,
-/// and nothing else. No job begins after the `deadline`. What `setting` says is written into every manifest. The lock shows
-/// that nobody else writes to `runs`.
+/// The results of finished jobs are loaded. If a job fails or panics, the jobs that depend on it are skipped and all others
+/// run. No job begins after the `deadline`. `environment` is written into every manifest. The lock proves that no
+/// other process writes to `runs`.
 pub fn execute(
     plan: &Plan<'_>,
     runs: &Runs,
     _lock: &Lock,
-    setting: &RunEnvironment,
+    environment: &RunEnvironment,
     deadline: Option<Instant>,
     display: &Display,
 ) -> RunSummary {
-    let mut outcome = RunSummary::default();
+    let mut summary = RunSummary::default();
     for PlannedJob { job, state } in &plan.jobs {
         let (spec, folder) = (job.spec(), runs.job(job.key()));
         let finished = |manifest: Manifest| Finished {
@@ -90,18 +91,18 @@ pub fn execute(
             folder: folder.path().to_path_buf(),
         };
         if let State::Done(manifest) = state {
-            outcome.finished.insert(job.key(), finished(Manifest::clone(manifest)));
+            summary.finished.insert(job.key(), finished(Manifest::clone(manifest)));
             continue;
         }
-        if outcome.postponed > 0 || deadline.is_some_and(|moment| Instant::now() >= moment) {
-            outcome.postponed += 1;
+        if summary.postponed > 0 || deadline.is_some_and(|moment| Instant::now() >= moment) {
+            summary.postponed += 1;
             continue;
         }
-        if let Some(missing) = spec.inputs.iter().find(|input| !outcome.finished.contains_key(input)) {
+        if let Some(missing) = spec.inputs.iter().find(|input| !summary.finished.contains_key(input)) {
             let missing =
                 plan.jobs.iter().find(|p| p.job.key() == *missing).map_or("", |p| &p.job.spec().name);
             display.end(spec, Ending::Blocked(missing));
-            outcome.blocked.push(label(job));
+            summary.blocked.push(label(job));
             continue;
         }
         match state {
@@ -110,20 +111,20 @@ pub fn execute(
             State::Done(_) | State::New => {}
         }
         display.begin(spec);
-        match run_job(job, state, &folder, &outcome.finished, setting, display) {
+        match run_job(job, state, &folder, &summary.finished, environment, display) {
             Ok(manifest) => {
                 display.end(spec, Ending::Done { seconds: manifest.seconds, resumed: manifest.resumed });
-                outcome.finished.insert(job.key(), finished(manifest));
-                outcome.ran += 1;
+                summary.finished.insert(job.key(), finished(manifest));
+                summary.ran += 1;
             }
             Err(error) if error.is::<TimeIsUp>() => {
                 display.end(spec, Ending::Paused);
-                outcome.postponed += 1;
+                summary.postponed += 1;
             }
             Err(error) => {
                 display.end(spec, Ending::Failed);
                 let cause = message(&error);
-                outcome.failures.push(Failure {
+                summary.failures.push(Failure {
                     job: label(job),
                     folder: folder.path().to_path_buf(),
                     cause,
@@ -131,7 +132,7 @@ pub fn execute(
             }
         }
     }
-    outcome
+    summary
 }
 
 impl RunSummary {
@@ -165,11 +166,6 @@ impl fmt::Display for RunSummary {
     }
 }
 
-/// `1 job`, `2 jobs`.
-pub fn count(jobs: usize) -> String {
-    format!("{jobs} {}", if jobs == 1 { "job" } else { "jobs" })
-}
-
 fn label(job: &Job) -> String {
     format!("{} {}", job.spec().stage.kind, job.spec().name)
 }
@@ -179,16 +175,16 @@ fn run_job(
     state: &State,
     folder: &JobFolder,
     finished: &BTreeMap<Key, Finished>,
-    setting: &RunEnvironment,
+    environment: &RunEnvironment,
     display: &Display,
 ) -> anyhow::Result<Manifest> {
     let (spec, resumed) = (job.spec(), *state == State::Interrupted);
-    folder.prepare(job, state)?;
+    folder.prepare(spec, state)?;
     let inputs = spec.inputs.iter().map(|input| &finished[input]).collect();
     let context = JobContext::new(folder, spec.seed, inputs, display).context("cannot open the log")?;
     context.log(if resumed { "resumed" } else { "started" });
     machine::reset_peak_rss();
-    setting.device.reset_peak_memory();
+    environment.device.reset_peak_memory();
     let started = Instant::now();
     let result = catch_unwind(AssertUnwindSafe(|| job.run(&context)))
         .unwrap_or_else(|panic| Err(anyhow!("panicked: {}", panic_message(&*panic))))
@@ -202,11 +198,11 @@ fn run_job(
                 seconds: started.elapsed().as_secs_f64(),
                 resumed,
                 peak_rss_bytes: machine::peak_rss(),
-                peak_device_bytes: setting.device.peak_memory(),
+                peak_device_bytes: environment.device.peak_memory(),
                 finished_unix: SystemTime::now()
                     .duration_since(UNIX_EPOCH)
                     .map_or(0, |since| since.as_secs()),
-                provenance: setting.provenance.clone(),
+                provenance: environment.provenance.clone(),
             };
             context.remove_scratch().context("cannot remove a file that only served to resume")?;
             manifest.write(folder.path()).with_context(|| format!("cannot write {}", Manifest::FILE))?;

@@ -1,4 +1,4 @@
-//! Where runs live on disk.
+//! Run folders: where jobs, manifests and reports are on disk.
 
 use std::fs;
 use std::io::Write;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::manifest::write_atomic;
-use super::{Job, Key, Lock, Manifest};
+use super::{Key, Lock, Manifest, Spec};
 
 /// The folder of one profile, `OUT/PROFILE`, with one folder per job in `jobs`.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// The runs of `profile` below `out`. Nothing is touched.
+    /// The runs of `profile` below `out`. Creates nothing.
     pub fn new(out: &Path, profile: &str) -> Self {
         Self { root: out.join(profile) }
     }
@@ -58,31 +58,31 @@ pub struct JobFolder {
     key: Key,
 }
 
-/// What a job's folder says about the job.
+/// The state of a job on disk.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
     /// Finished and whole.
     Done(Box<Manifest>),
-    /// Once finished, but no longer to be trusted, for the reason given; it starts afresh.
+    /// Finished once, but damaged or changed since, for the reason given; it starts afresh.
     Stale(String),
-    /// Begun and not finished; it goes on from its own checkpoint, if it has one.
+    /// Begun and not finished; it resumes from its own checkpoint, if it has one.
     Interrupted,
     /// Never begun.
     New,
 }
 
 impl JobFolder {
-    /// Name of the file that holds what the key is the hash of.
+    /// Name of the file with the configuration that the key is the hash of.
     pub const CONFIG: &str = "config.json";
-    /// Name of the file that holds what happened, in words.
+    /// Name of the log file.
     pub const LOG: &str = "log.txt";
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Looks at the folder without touching it.
+    /// Reads the state and changes nothing.
     pub fn state(&self) -> State {
         match Manifest::read(&self.path, self.key) {
             Ok(Some(manifest)) => State::Done(Box::new(manifest)),
@@ -92,12 +92,12 @@ impl JobFolder {
         }
     }
 
-    /// Makes the folder ready for `job` to run in. What an interrupted run left is kept for it to go on from;
-    /// but for files that it was about to rename; a stale folder is emptied but for its log.
+    /// Prepares the folder for the job of `spec`. Files of an interrupted run are kept, so that the job can resume, except
+    /// temporary ones; a stale folder is emptied except for its log.
     ///
     /// # Errors
     /// Fails if the folder cannot be created, emptied or written.
-    pub fn prepare(&self, job: &Job, state: &State) -> anyhow::Result<()> {
+    pub fn prepare(&self, spec: &Spec, state: &State) -> anyhow::Result<()> {
         let path = self.path.display();
         match state {
             State::Done(_) => bail!("{path} holds a finished job, which is never run again"),
@@ -106,12 +106,12 @@ impl JobFolder {
             State::New => {}
         }
         fs::create_dir_all(&self.path).with_context(|| format!("cannot create {path}"))?;
-        let config = serde_json::to_vec_pretty(&job.spec().identity())?;
+        let config = serde_json::to_vec_pretty(&spec.identity())?;
         write_atomic(&self.path.join(Self::CONFIG), &config)
             .with_context(|| format!("cannot write to {path}"))
     }
 
-    /// Removes what was killed between a temporary name and the rename.
+    /// Removes temporary files that were never renamed.
     fn sweep(&self) -> std::io::Result<()> {
         for entry in fs::read_dir(&self.path)? {
             let path = entry?.path();

@@ -1,8 +1,8 @@
-//! How long the rest will take.
+//! Time forecasts: how long the remaining jobs will take.
 
 use std::collections::BTreeMap;
 
-/// Turns estimated costs into expected times by what jobs have really taken.
+/// Turns estimated costs into expected times by the measured times of finished jobs.
 ///
 /// Estimates are seconds on some other machine, so they are right up to a factor, which may differ from stage to
 /// stage. The factor of a stage is `(measured + p·g) / (estimated + p)` over its finished jobs, where `g` is the

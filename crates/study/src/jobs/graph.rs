@@ -1,52 +1,10 @@
-//! Jobs and the graph that they form.
+//! The job graph: jobs behind the jobs whose results they use.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{JobContext, Key};
-
-/// A kind of job and the version of the code behind it.
-///
-/// Raise `version` whenever the stage's code changes what it computes: the keys of all its jobs, and of everything
-/// that rests on them, change with it and nothing outdated is reused.
-#[derive(Clone, Copy, Debug)]
-pub struct Stage {
-    /// One word, for example `pretrain`.
-    pub kind: &'static str,
-    /// Counts the changes of meaning.
-    pub version: u32,
-}
-
-/// What a job is, apart from the code that runs it.
-#[derive(Clone, Debug)]
-pub struct Spec {
-    /// For people; not part of the key, so that two tables may call one job by different names.
-    pub name: String,
-    /// The code that computes it.
-    pub stage: Stage,
-    /// Seed of all its randomness.
-    pub seed: u64,
-    /// Everything else that determines the result: the stage's own options, and the checksum of data that it reads.
-    pub config: Value,
-    /// Jobs whose results it uses, in the order in which the code asks for them.
-    pub inputs: Vec<Key>,
-    /// Estimated cost in seconds on two cores, for the plan and the first guess of the time left.
-    pub seconds: f64,
-}
-
-impl Spec {
-    /// What the key is the hash of: stage, version, seed, config and the keys of the inputs.
-    pub fn identity(&self) -> Value {
-        json!({
-            "kind": self.stage.kind,
-            "version": self.stage.version,
-            "seed": self.seed,
-            "config": self.config,
-            "inputs": self.inputs,
-        })
-    }
-}
+use super::{JobContext, Key, Spec};
 
 /// One unit of work with its key.
 pub struct Job {
@@ -69,7 +27,7 @@ impl Job {
         &self.spec
     }
 
-    /// Its address.
+    /// Its key.
     pub fn key(&self) -> Key {
         self.key
     }
@@ -79,7 +37,7 @@ impl Job {
     }
 }
 
-/// Jobs in an order in which every job stands behind its inputs.
+/// Jobs in topological order.
 #[derive(Default)]
 pub struct Graph {
     jobs: Vec<Job>,
@@ -140,6 +98,8 @@ impl Graph {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jobs::Stage;
+    use serde_json::json;
 
     const STAGE: Stage = Stage { kind: "pretrain", version: 1 };
 

@@ -1,4 +1,4 @@
-//! Content addresses of jobs.
+//! Job keys: content addresses of jobs.
 
 use std::fmt;
 

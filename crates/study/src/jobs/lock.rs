@@ -1,4 +1,4 @@
-//! One process per run folder.
+//! Run locks: one process per run folder.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -8,8 +8,8 @@ use anyhow::{Context, bail};
 
 /// Holds `folder/lock` until it is dropped or the process ends.
 ///
-/// The operating system gives the lock back when its holder dies, however it dies. So a file left by a killed run
-/// never blocks the next one; the process number in it only tells people who holds it.
+/// The operating system releases the lock when the process ends, however it ends, so a file left by a killed run never
+/// blocks the next one; the process number in it is for people.
 #[derive(Debug)]
 pub struct Lock {
     file: File,

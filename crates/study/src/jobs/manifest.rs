@@ -1,4 +1,4 @@
-//! The record that makes a job finished.
+//! Job manifests: the record that makes a job finished.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

@@ -1,4 +1,4 @@
-//! What a run would do, before it does it.
+//! Run plans: every job of a graph with the state of its folder.
 
 use std::fmt::Write as _;
 

@@ -63,14 +63,8 @@ pub fn job(
             tasks.iter().map(|task| task.fit(&train, &sample, &train_features, key)).collect();
         let certified: CertifyResult = context.input(1).parse()?;
         let network = Network::trace(&encode, &images.slice(0, 0, 1))?;
-        let evaluation = BoundEvaluation {
-            encoder: &encode,
-            network: &network,
-            images: &images,
-            tasks: &fitted,
-            steps,
-            key,
-        };
+        let evaluation =
+            BoundEvaluation { encoder: &encode, network: &network, images: &images, tasks: &fitted, steps };
         let mut levels = Vec::new();
         for (i, level) in certified.levels.iter().enumerate() {
             let epsilon = level.displacements.epsilon;

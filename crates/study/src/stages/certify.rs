@@ -74,9 +74,10 @@ pub fn job(study: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> J
             let displacements =
                 Displacements::measure(&encode, &network, &x, &config.threat, &found, &attack, key)?;
             let file = format!("certificates-{i}.safetensors");
-            let about = Provenance { encoder: hash.clone(), samples: samples.clone(), config: *config, cost };
+            let provenance =
+                Provenance { encoder: hash.clone(), samples: samples.clone(), config: *config, cost };
             let path = context.output(&file);
-            std::fs::write(&path, Certificates { about, samples: found }.to_bytes())
+            std::fs::write(&path, Certificates { provenance, samples: found }.to_bytes())
                 .with_context(|| format!("cannot write {}", path.display()))?;
             context.log(&format!(
                 "ε = {epsilon}: certified {:.2} times what an attack reached in the median, {:.0} rows and {:.2} s a sample",

@@ -1,5 +1,6 @@
-//! Attacks inside training: what they ascend, on which views, and how what they find enters the loss.
+//! Adversarial views of a method: the attack's loss, the views that it moves, and how they enter the objective.
 
+use super::error::{MethodError, not_negative};
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::Start;
 use tarrl_bound::{InnerConfig, InnerKind};
@@ -10,35 +11,35 @@ use tarrl_encoders::BnBranch;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Adversary {
-    /// What the attack makes large.
-    pub ascends: Ascends,
-    /// The images that it moves.
-    pub attacks: Attacked,
+    /// The loss that the attack maximizes.
+    pub ascends: AdversaryLoss,
+    /// The images that it perturbs.
+    pub attacks: AdversaryView,
     /// What an attacked view is compared with while it is attacked, unless both views are.
-    pub against: Against,
-    /// What becomes of the attacked views.
-    pub enters: Enters,
+    pub against: AdversaryReference,
+    /// How the attacked views enter the objective.
+    pub enters: AdversaryCombine,
     /// The factor of what the attacked views add: of the objective on them where they replace or come second, of the
     /// pair of the attack; 1 if absent, but 0 for the pair that may be added to a third view.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
     /// The factor of the objective on the views as they are, where it is there at all.
     pub clean_weight: f64,
-    /// How much weight goes over to the attacked views: with `w` rising from 0 towards `shift` in the stairs of
-    /// [`Strength`](super::Strength), or epoch by epoch, the factors become `clean_weight·(1 − w)` and `weight·(1 + w)`.
+    /// How much weight moves to the attacked views: with `w` rising from 0 towards `shift` with the stages of
+    /// [`Strength`](super::Strength), or with the epochs, the factors become `clean_weight·(1 − w)` and `weight·(1 + w)`.
     pub shift: f64,
     /// The statistics that batch norm sees attacked views with; `"adversarial"` needs dual batch norm.
     pub branch: BnBranch,
     /// The network that is attacked.
-    pub mode: Mode,
+    pub mode: EncoderMode,
     /// Threat model and steps.
     pub attack: InnerConfig,
 }
 
-/// What an attack ascends.
+/// The loss that an attack maximizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Ascends {
+pub enum AdversaryLoss {
     /// The objective itself: instance-wise where that has no labels, the label loss where it has.
     #[default]
     Objective,
@@ -46,10 +47,10 @@ pub enum Ascends {
     Representation,
 }
 
-/// Which images an attack moves.
+/// The images that an attack perturbs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Attacked {
+pub enum AdversaryView {
     /// The first view.
     #[default]
     First,
@@ -64,7 +65,7 @@ pub enum Attacked {
 /// What an attacked view is compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Against {
+pub enum AdversaryReference {
     /// The other views of the objective.
     #[default]
     Others,
@@ -72,10 +73,10 @@ pub enum Against {
     Original,
 }
 
-/// How attacked views enter the loss.
+/// How attacked views enter the objective.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Enters {
+pub enum AdversaryCombine {
     /// In place of the views that they were made of. A momentum network sees those as they are.
     #[default]
     Replace,
@@ -87,14 +88,14 @@ pub enum Enters {
     Pair,
 }
 
-/// In which mode a network is attacked.
+/// The mode of batch norm in the attacked network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// With running statistics, which are folded into the weights.
+pub enum EncoderMode {
+    /// Evaluation: running statistics, which are folded into the weights.
     #[default]
     Eval,
-    /// With the statistics of the attacked batch, which leave no trace.
+    /// Training: statistics of the attacked batch, which update no running statistics.
     Train,
 }
 
@@ -102,15 +103,15 @@ pub enum Mode {
 impl Default for Adversary {
     fn default() -> Self {
         Adversary {
-            ascends: Ascends::default(),
-            attacks: Attacked::default(),
-            against: Against::default(),
-            enters: Enters::default(),
+            ascends: AdversaryLoss::default(),
+            attacks: AdversaryView::default(),
+            against: AdversaryReference::default(),
+            enters: AdversaryCombine::default(),
             weight: None,
             clean_weight: 1.0,
             shift: 0.0,
             branch: BnBranch::default(),
-            mode: Mode::default(),
+            mode: EncoderMode::default(),
             attack: InnerConfig::default(),
         }
     }
@@ -124,83 +125,63 @@ impl Adversary {
     }
 
     fn weight(&self) -> f64 {
-        self.weight.unwrap_or(if self.enters == Enters::Third { 0.0 } else { 1.0 })
+        self.weight.unwrap_or(if self.enters == AdversaryCombine::Third { 0.0 } else { 1.0 })
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), MethodError> {
         check_attack("adversary.attack", &self.attack)?;
-        for (key, value) in [("weight", self.weight()), ("clean_weight", self.clean_weight)] {
-            if !(value >= 0.0 && value.is_finite()) {
-                return Err(format!("adversary.{key} is {value}; it must be finite and not negative"));
+        not_negative("adversary.weight", self.weight())?;
+        not_negative("adversary.clean_weight", self.clean_weight)?;
+        if !(0.0..=1.0).contains(&self.shift) {
+            let requirement = "more than all of the weight cannot go over";
+            return Err(MethodError::out_of_range("adversary.shift", self.shift, requirement));
+        }
+        if self.shift > 0.0 && self.enters != AdversaryCombine::Second {
+            return Err(MethodError::ShiftWithoutSecond);
+        }
+        if self.ascends == AdversaryLoss::Representation && self.attack.start == Start::Clean {
+            return Err(MethodError::DeadStart);
+        }
+        if self.attacks == AdversaryView::Both {
+            if self.enters == AdversaryCombine::Pair {
+                return Err(MethodError::PairOfBoth);
+            }
+            if self.against == AdversaryReference::Original {
+                return Err(MethodError::OriginalOfBoth);
             }
         }
-        if !(0.0..=1.0).contains(&self.shift) {
-            return Err(format!(
-                "adversary.shift is {}; more than all of the weight cannot go over",
-                self.shift
-            ));
+        let replaces = matches!(self.enters, AdversaryCombine::Replace | AdversaryCombine::Second);
+        match self.attacks {
+            AdversaryView::Weak if replaces => Err(MethodError::NoViewToReplace { attacks: "weak" }),
+            AdversaryView::Clean if replaces => Err(MethodError::NoViewToReplace { attacks: "clean" }),
+            _ => Ok(()),
         }
-        if self.shift > 0.0 && self.enters != Enters::Second {
-            return Err(
-                "adversary.shift moves weight between two objectives; it needs enters = \"second\"".into()
-            );
-        }
-        if self.ascends == Ascends::Representation && self.attack.start == Start::Clean {
-            return Err("adversary.attack.start = \"clean\" would never move, because the gradient of a displacement is \
-                        zero where nothing is displaced; use start = \"random\""
-                .into());
-        }
-        if self.enters == Enters::Pair && self.attacks == Attacked::Both {
-            return Err(
-                "adversary.enters = \"pair\" compares one attacked view with another; attacks = \"both\" \
-                        leaves none, use enters = \"second\""
-                    .into(),
-            );
-        }
-        if self.against == Against::Original && self.attacks == Attacked::Both {
-            return Err("adversary.against = \"original\" means one view, attacks = \"both\" compares the two with each \
-                        other; remove one of the keys"
-                .into());
-        }
-        let extra = matches!(self.attacks, Attacked::Weak | Attacked::Clean);
-        if extra && matches!(self.enters, Enters::Replace | Enters::Second) {
-            return Err(format!(
-                "adversary.attacks = \"{}\" moves an image that is no view of the objective, so that it can replace \
-                 none; use enters = \"third\" or \"pair\"",
-                if self.attacks == Attacked::Weak { "weak" } else { "clean" }
-            ));
-        }
-        Ok(())
     }
 }
 
-/// Checks the numbers of an attack inside training, which is one ascent from a random or the clean point.
-pub(super) fn check_attack(place: &str, attack: &InnerConfig) -> Result<(), String> {
-    if attack.kind == InnerKind::Jacobian {
-        return Err(format!("{place}.kind = \"jacobian\" finds no image; use \"pgd\" or \"fgsm\""));
-    }
-    if attack.kind == InnerKind::Apgd {
-        return Err(format!("{place}.kind = \"apgd\" is for the regularizer; use \"pgd\" or \"fgsm\""));
-    }
-    if attack.kind == InnerKind::Fgsm && attack.steps.is_some_and(|steps| steps != 1) {
-        return Err(format!("{place}.kind = \"fgsm\" takes one step; remove steps or use \"pgd\""));
+/// Checks an attack inside training: PGD or FGSM, one run from a random or the clean point.
+pub(super) fn check_attack(place: &'static str, attack: &InnerConfig) -> Result<(), MethodError> {
+    let fault = |problem| Err(MethodError::Attack { place, problem });
+    match attack.kind {
+        InnerKind::Jacobian => return fault("kind = \"jacobian\" finds no image; use \"pgd\" or \"fgsm\""),
+        InnerKind::Apgd => {
+            return fault("kind = \"apgd\" is for the regularizer; use \"pgd\" or \"fgsm\"");
+        }
+        InnerKind::Fgsm if attack.steps.is_some_and(|steps| steps != 1) => {
+            return fault("kind = \"fgsm\" takes one step; remove steps or use \"pgd\"");
+        }
+        InnerKind::Fgsm | InnerKind::Pgd => {}
     }
     if attack.steps == Some(0) {
-        return Err(format!("{place}.steps is 0; take at least one"));
+        return fault("steps is 0; take at least one");
     }
     if attack.restarts != 1 {
-        return Err(format!(
-            "{place}.restarts is {}; an attack inside training makes one ascent",
-            attack.restarts
-        ));
+        let (key, restarts) = (format!("{place}.restarts"), attack.restarts as f64);
+        return Err(MethodError::out_of_range(key, restarts, "an attack inside training makes one ascent"));
     }
     if !matches!(attack.start, Start::Clean | Start::Random) {
-        return Err(format!("{place}.start has to be \"random\" or \"clean\""));
+        return fault("start has to be \"random\" or \"clean\"");
     }
-    for (key, value) in [("epsilon", attack.epsilon), ("step_size", attack.step())] {
-        if !(value >= 0.0 && value.is_finite()) {
-            return Err(format!("{place}.{key} is {value}; it must be finite and not negative"));
-        }
-    }
-    Ok(())
+    not_negative(format!("{place}.epsilon"), attack.epsilon)?;
+    not_negative(format!("{place}.step_size"), attack.step())
 }

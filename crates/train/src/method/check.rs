@@ -1,90 +1,83 @@
-//! Which parts make no method together, and why.
+//! Compatibility of the parts of a method.
 
-use super::{Adversary, Attacked, Enters, Method};
-use crate::certified::Certified;
+use super::error::MethodError;
+use super::{Adversary, AdversaryCombine, AdversaryView, Method};
 use tarrl_encoders::{BatchNormMode, BnBranch, ProjectorConfig};
-use tarrl_objectives::Objective;
+use tarrl_objectives::Views;
 
-/// The first reason why the parts make no sense together, with the remedy.
-pub(super) fn check(method: &Method) -> Result<(), String> {
-    if method.title.trim().is_empty() {
-        return Err("`title` is empty; tables need a name for the method".into());
+impl Method {
+    /// Checks that every part is valid and that the parts go together.
+    ///
+    /// # Errors
+    /// The first reason why they do not, with the remedy.
+    pub fn check(&self) -> Result<(), MethodError> {
+        if self.title.trim().is_empty() {
+            return Err(MethodError::NoTitle);
+        }
+        let ProjectorConfig { hidden, out, layers, .. } = self.projector;
+        if hidden == 0 || out == 0 || layers == 0 {
+            return Err(MethodError::EmptyProjector);
+        }
+        self.network.check()?;
+        if let Some(strength) = &self.strength {
+            strength.check()?;
+        }
+        if let Some(certified) = &self.certified {
+            certified.check()?;
+        }
+        check_objective(self)?;
+        check_networks(self)?;
+        check_teacher(self)?;
+        match &self.adversary {
+            Some(adversary) => check_adversary(self, adversary)?,
+            None if self.network.batch_norm == BatchNormMode::Dual => {
+                return Err(MethodError::UnusedAdversarialBranch { cause: "there is no `[adversary]`" });
+            }
+            None => {}
+        }
+        check_invariance(self)
     }
-    let ProjectorConfig { hidden, out, layers, .. } = method.projector;
-    if hidden == 0 || out == 0 || layers == 0 {
-        return Err("`projector` has a width or a number of layers of 0; give at least 1".into());
-    }
-    method.network.check()?;
-    method.strength.as_ref().map_or(Ok(()), |strength| strength.check())?;
-    method.certified.as_ref().map_or(Ok(()), Certified::check)?;
-    objective(method)?;
-    networks(method)?;
-    teacher(method)?;
-    method.adversary.as_ref().map_or(Ok(()), |adversary| attack(method, adversary))?;
-    if method.adversary.is_none() && method.network.batch_norm == BatchNormMode::Dual {
-        return unused_branch("there is no `[adversary]`");
-    }
-    let Some(invariance) = &method.invariance else { return Ok(()) };
-    invariance.check()?;
-    let both = |a: &Adversary| a.attacks == Attacked::Both && a.enters == Enters::Second;
-    if !method.adversary.as_ref().is_some_and(both) || method.views.len() != 2 {
-        return Err(
-            "`invariance` relates two views, both attacked, to the image; it needs two views and an \
-                    `[adversary]` with attacks = \"both\" and enters = \"second\""
-                .into(),
-        );
-    }
-    Ok(())
 }
 
 /// The views suit the objective.
-fn objective(method: &Method) -> Result<(), String> {
+fn check_objective(method: &Method) -> Result<(), MethodError> {
     let views = method.views.len();
-    let Some(objective) = &method.objective else {
+    let Some(objective) = method.loss() else {
         if method.distillation.is_none() {
-            return Err(
-                "there is no `objective` and no `distillation`: nothing would be learned; name one".into()
-            );
+            return Err(MethodError::NothingLearned);
         }
         if views > 0 || method.adversary.is_some() {
-            return Err("without `objective` nobody looks at `views` or an `[adversary]`; remove them".into());
+            return Err(MethodError::ViewsWithoutObjective);
         }
         return Ok(());
     };
     objective.check()?;
-    match objective {
-        Objective::CrossEntropy {} if views == 0 => {
-            Err("`views` is empty; cross-entropy needs one at least".into())
-        }
-        Objective::CrossEntropy {} => Ok(()),
-        Objective::Trades { .. } => {
-            let suits = |a: &Adversary| a.enters == Enters::Third && a.attacks == Attacked::First;
-            if views != 1 || !method.adversary.as_ref().is_some_and(suits) {
-                return Err("TRADES compares an image with its attacked neighbor: give one view and an `[adversary]` \
-                            with attacks = \"first\", against = \"original\" and enters = \"third\""
-                    .into());
+    match objective.needs().views {
+        Views::AtLeast(1) if views == 0 => Err(MethodError::NoViews { objective: objective.name() }),
+        Views::AtLeast(least) if views < least => Err(MethodError::TooFewViews { views }),
+        Views::AtLeast(_) => Ok(()),
+        Views::CleanAndAdversarial => {
+            let suits =
+                |a: &Adversary| a.enters == AdversaryCombine::Third && a.attacks == AdversaryView::First;
+            if views == 1 && method.adversary.as_ref().is_some_and(suits) {
+                return Ok(());
             }
-            Ok(())
+            Err(MethodError::NotCleanAndAdversarial { objective: objective.name() })
         }
-        _ if views < 2 => Err(format!(
-            "`views` names {views}, but the objective compares two of one image; name at least two"
-        )),
-        _ => Ok(()),
     }
 }
 
-/// The objective has the networks it needs, and no others are there.
-fn networks(method: &Method) -> Result<(), String> {
+/// The objective has the networks that it needs, and no others are there.
+fn check_networks(method: &Method) -> Result<(), MethodError> {
     let (needs, network) = (method.needs(), &method.network);
-    let missing = |what: &str, key: &str| Err(format!("the objective needs {what}; add network.{key}"));
-    let idle = |what: &str, key: &str| {
-        Err(format!(
-            "the objective never looks at {what}; remove network.{key}, or choose an objective that does"
-        ))
-    };
     match (needs.predictor, &network.predictor) {
-        (true, None) => return missing("a predictor: without it both sides become constant", "predictor"),
-        (false, Some(_)) => return idle("a predictor", "predictor"),
+        (true, None) => {
+            let what = "a predictor: without it both sides become constant";
+            return Err(MethodError::MissingNetwork { what, key: "predictor" });
+        }
+        (false, Some(_)) => {
+            return Err(MethodError::UnusedNetwork { what: "a predictor", key: "predictor" });
+        }
         _ => {}
     }
     match (needs.momentum, &network.momentum) {
@@ -93,78 +86,73 @@ fn networks(method: &Method) -> Result<(), String> {
                 Some(_) => "a momentum network: its queue holds keys of networks that are alike",
                 None => "a momentum network: its targets come from there",
             };
-            return missing(what, "momentum");
+            return Err(MethodError::MissingNetwork { what, key: "momentum" });
         }
-        (false, Some(_)) if !needs.targets => return idle("a momentum network", "momentum"),
+        (false, Some(_)) if !needs.targets => {
+            return Err(MethodError::UnusedNetwork { what: "a momentum network", key: "momentum" });
+        }
         _ => {}
     }
     let given = method.projector.prototypes;
     match needs.prototypes {
-        Some(count) if given != 0 && given != count => {
-            Err(format!("projector.prototypes = {given}, but the objective has {count}; leave the key out"))
-        }
-        None if given != 0 => Err(format!(
-            "projector.prototypes = {given}, but the objective has no use for scores; leave the key out"
-        )),
+        Some(needed) if given != 0 && given != needed => Err(MethodError::OtherPrototypes { given, needed }),
+        None if given != 0 => Err(MethodError::UnusedPrototypes { given }),
         _ => Ok(()),
     }
 }
 
-/// What needs a teacher has one.
-fn teacher(method: &Method) -> Result<(), String> {
-    method.distillation.as_ref().map_or(Ok(()), |distillation| distillation.check())?;
-    method.pseudo_labels.as_ref().map_or(Ok(()), |labels| labels.check())?;
+/// A teacher is there exactly where a part needs one.
+fn check_teacher(method: &Method) -> Result<(), MethodError> {
+    if let Some(distillation) = &method.distillation {
+        distillation.check()?;
+    }
+    if let Some(labels) = &method.pseudo_labels {
+        labels.check()?;
+    }
     let certified = method.certified.as_ref().is_some_and(|certified| !certified.clusters.is_empty());
-    let user = match (&method.distillation, &method.pseudo_labels) {
+    let part = match (&method.distillation, &method.pseudo_labels) {
         (Some(_), _) => Some("`distillation` learns"),
         (None, Some(_)) => Some("`pseudo_labels` clusters"),
         (None, None) => certified.then_some("`certified.clusters` needs"),
     };
-    match (user, &method.teacher) {
-        (Some(user), None) => Err(format!(
-            "{user} the representations of another encoder; name the method that trains it: teacher = \"simclr\""
-        )),
-        (None, Some(name)) => Err(format!(
-            "teacher = \"{name}\" teaches nothing; add `distillation`, `pseudo_labels` or `certified.clusters`, or remove it"
-        )),
+    match (part, &method.teacher) {
+        (Some(part), None) => Err(MethodError::NoTeacher { part }),
+        (None, Some(name)) => Err(MethodError::UnusedTeacher { name: name.clone() }),
         _ => Ok(()),
     }
 }
 
-/// The adversary finds views, and statistics of its own where it asks for them.
-fn attack(method: &Method, adversary: &Adversary) -> Result<(), String> {
+/// The adversary has views to attack, and batch-norm statistics where it asks for its own.
+fn check_adversary(method: &Method, adversary: &Adversary) -> Result<(), MethodError> {
     adversary.check()?;
-    if adversary.attacks == Attacked::Both && method.views.len() < 2 {
-        return Err("adversary.attacks = \"both\" moves two views, but `views` names one".into());
+    let both = adversary.attacks == AdversaryView::Both;
+    if both && method.views.len() < 2 {
+        return Err(MethodError::BothOfOneView);
     }
     match (method.network.batch_norm, adversary.branch) {
-        (BatchNormMode::Dual, BnBranch::Clean) => return unused_branch("adversary.branch is \"clean\""),
-        (BatchNormMode::Single, BnBranch::Adversarial) => {
-            return Err(
-                "adversary.branch = \"adversarial\" needs statistics of its own; add network.batch_norm = \
-                        \"dual\", or use branch = \"clean\""
-                    .into(),
-            );
+        (BatchNormMode::Dual, BnBranch::Clean) => {
+            return Err(MethodError::UnusedAdversarialBranch { cause: "adversary.branch is \"clean\"" });
         }
+        (BatchNormMode::Single, BnBranch::Adversarial) => return Err(MethodError::NoAdversarialBranch),
         _ => {}
     }
-    let all_attacked = adversary.enters == Enters::Replace
-        && (adversary.attacks == Attacked::Both && method.views.len() == 2 || method.views.len() == 1);
+    let all_attacked = adversary.enters == AdversaryCombine::Replace
+        && (both && method.views.len() == 2 || method.views.len() == 1);
     if method.network.batch_norm == BatchNormMode::Dual && all_attacked && method.regularizer.is_none() {
-        return Err(
-            "dual batch norm has a clean branch that no view goes through, because all are attacked; use \
-                    batch_norm = \"single\""
-                .into(),
-        );
+        return Err(MethodError::UnusedCleanBranch);
     }
     Ok(())
 }
 
-fn unused_branch(why: &str) -> Result<(), String> {
-    Err(format!(
-        "network.batch_norm = \"dual\" has an adversarial branch that no view goes through: {why}; use \"single\", or \
-         adversary.branch = \"adversarial\""
-    ))
+/// The invariance of ACL-AIR has two views and their attacked versions.
+fn check_invariance(method: &Method) -> Result<(), MethodError> {
+    let Some(invariance) = &method.invariance else { return Ok(()) };
+    invariance.check()?;
+    let both = |a: &Adversary| a.attacks == AdversaryView::Both && a.enters == AdversaryCombine::Second;
+    if method.views.len() == 2 && method.adversary.as_ref().is_some_and(both) {
+        return Ok(());
+    }
+    Err(MethodError::InvarianceWithoutAttackedViews)
 }
 
 #[cfg(test)]
@@ -176,11 +164,11 @@ mod tests {
         let text =
             format!("title = 't'\nviews = ['strong', 'strong']\nobjective = {{ {objective} }}\n{rest}");
         let method: Method = toml::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
-        method.check().expect_err(&text)
+        method.check().expect_err(&text).to_string()
     }
 
     #[test]
-    fn wrong_combinations_are_refused_with_the_reason() {
+    fn parts_that_do_not_go_together_are_refused_with_the_reason() {
         let simclr = "kind = 'nt-xent'";
         for (objective, rest, reason) in [
             ("kind = 'moco-v2'", "", "the objective needs a momentum network: its queue holds keys"),
@@ -243,16 +231,21 @@ mod tests {
     }
 
     #[test]
-    fn without_an_objective_something_else_has_to_teach() {
+    fn without_an_objective_a_distillation_is_required() {
         let check = |text: &str| toml::from_str::<Method>(text).unwrap().check();
-        assert!(check("title = 't'").unwrap_err().contains("nothing would be learned"));
+        assert!(check("title = 't'").unwrap_err().to_string().contains("nothing would be learned"));
         let taught = "title = 't'\nteacher = 'simclr'\ndistillation = {}\n";
         assert_eq!(check(taught), Ok(()));
-        assert!(check(&format!("{taught}views = ['weak']")).unwrap_err().contains("nobody looks at `views`"));
+        assert!(
+            check(&format!("{taught}views = ['weak']"))
+                .unwrap_err()
+                .to_string()
+                .contains("nobody looks at `views`")
+        );
     }
 
     #[test]
-    fn methods_that_use_labels_say_so() {
+    fn uses_labels_is_true_for_supervised_objectives() {
         let labels = |text: &str| toml::from_str::<Method>(text).unwrap().uses_labels();
         assert!(labels("title = 't'\nviews = ['weak']\nobjective = { kind = 'cross-entropy' }"));
         assert!(labels("title = 't'\nviews = ['weak', 'weak']\nobjective = { kind = 'supcon' }"));

@@ -1,7 +1,7 @@
-//! What a step costs, counted in images that go through an encoder.
+//! The cost of a step, counted in images that pass through an encoder.
 
-use super::adversary::Against;
-use super::{Adversary, Ascends, Attacked, Enters, Method, Plan};
+use super::plan::Plan;
+use super::{Adversary, AdversaryCombine, AdversaryLoss, AdversaryReference, AdversaryView, Method};
 use tarrl_bound::InnerKind;
 
 impl Method {
@@ -64,11 +64,11 @@ impl Method {
 fn attack(adversary: &Adversary, plan: &Plan) -> [usize; 2] {
     let moved = plan.attacked.len();
     let still = match (adversary.ascends, adversary.against, adversary.attacks) {
-        (Ascends::Representation, ..) => moved,
-        (_, _, Attacked::Both) => 0,
-        (_, Against::Original, _) => 1,
-        (_, Against::Others, Attacked::First) => plan.views - 1,
-        (_, Against::Others, _) => plan.views,
+        (AdversaryLoss::Representation, ..) => moved,
+        (_, _, AdversaryView::Both) => 0,
+        (_, AdversaryReference::Original, _) => 1,
+        (_, AdversaryReference::Others, AdversaryView::First) => plan.views - 1,
+        (_, AdversaryReference::Others, _) => plan.views,
     };
     let steps = adversary.attack.steps() * moved;
     [still + steps, steps]
@@ -77,8 +77,8 @@ fn attack(adversary: &Adversary, plan: &Plan) -> [usize; 2] {
 /// Rows that the objective is trained on.
 fn rows(adversary: &Adversary, plan: &Plan) -> usize {
     match adversary.enters {
-        Enters::Replace => plan.views,
-        Enters::Second => 2 * plan.views + plan.invariant.iter().len(),
-        Enters::Third | Enters::Pair => plan.views + plan.attacked.len(),
+        AdversaryCombine::Replace => plan.views,
+        AdversaryCombine::Second => 2 * plan.views + plan.invariant.iter().len(),
+        AdversaryCombine::Third | AdversaryCombine::Pair => plan.views + plan.attacked.len(),
     }
 }

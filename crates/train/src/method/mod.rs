@@ -1,29 +1,33 @@
-//! A method of pre-training, as a composition of parts that a file names.
+//! Pre-training methods as compositions of parts, read from files.
 
 mod adversary;
+mod auxiliary;
 mod check;
 mod cost;
-mod label;
+mod error;
 mod network;
 mod plan;
 mod radius;
 mod view;
 
-pub use adversary::{Adversary, Against, Ascends, Attacked, Enters, Mode};
-pub use label::{Distillation, Invariance, PseudoLabels};
+pub use adversary::{
+    Adversary, AdversaryCombine, AdversaryLoss, AdversaryReference, AdversaryView, EncoderMode,
+};
+pub use auxiliary::{Distillation, Invariance, PseudoLabels};
+pub use error::MethodError;
 pub use network::{MomentumConfig, NetworkConfig};
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Plan, stack};
 pub use view::Strength;
-pub(crate) use view::painted;
+pub(crate) use view::at_strength;
 
-use crate::certified::Certified;
 use crate::config::{ConfigError, read_toml};
+use crate::ibp_loss::IbpLoss;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use tarrl_bound::Regularizer;
 use tarrl_data::augment::View;
 use tarrl_encoders::ProjectorConfig;
-use tarrl_objectives::{Needs, Objective};
+use tarrl_objectives::{Needs, Objective, SslLoss};
 
 /// What is minimized, on what views: one file of `experiments/methods`.
 ///
@@ -43,23 +47,23 @@ pub struct Method {
     /// The views of an image that the objective compares, two at least but for labeled references.
     #[serde(default)]
     pub views: Vec<View>,
-    /// How strong the views are as training goes on; constant if absent.
+    /// The schedule of augmentation strength; constant if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strength: Option<Strength>,
     /// The loss on the projector's outputs, or on a classifier's where it has labels; only a method that learns from a
     /// teacher has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective: Option<Objective>,
-    /// The method whose encoder, trained before, teaches this one.
+    /// The method whose pre-trained encoder is the teacher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<String>,
-    /// What is learned from the teacher, if anything.
+    /// The distillation of the teacher, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distillation: Option<Distillation>,
-    /// What its clusters are for, if anything.
+    /// Pseudo-labels from the teacher's clusters, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pseudo_labels: Option<PseudoLabels>,
-    /// The invariance of embeddings, if asked for.
+    /// The invariance regularizers of ACL-AIR, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invariance: Option<Invariance>,
     /// The attack on views, if any.
@@ -70,7 +74,7 @@ pub struct Method {
     pub regularizer: Option<Regularizer>,
     /// The certified term on the representations, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certified: Option<Certified>,
+    pub certified: Option<IbpLoss>,
     /// The network between representations and objective.
     #[serde(default)]
     pub projector: ProjectorConfig,
@@ -84,53 +88,46 @@ impl Method {
     ///
     /// # Errors
     /// Names the file and its mistake: an unknown key with the nearest known one, a value of the wrong
-    /// type, or parts that make no sense together.
+    /// type, or parts that do not go together.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let method: Method = read_toml(path)?;
-        method.check().map_err(|reason| ConfigError::Refused { path: path.to_path_buf(), reason })?;
+        method
+            .check()
+            .map_err(|reason| ConfigError::Refused { path: path.to_path_buf(), reason: reason.into() })?;
         Ok(method)
     }
 
-    /// Checks that the parts make sense together.
-    ///
-    /// # Errors
-    /// The first reason why they do not, with the remedy.
-    pub fn check(&self) -> Result<(), String> {
-        check::check(self)
-    }
-
-    /// Whether it learns from the labels of a dataset: a reference in tables, not a rival.
+    /// Whether it uses the labels of the dataset: a supervised reference.
     pub fn uses_labels(&self) -> bool {
         self.needs().labels
     }
 
-    /// What the objective needs beside embeddings.
-    pub(crate) fn needs(&self) -> Needs {
-        self.objective.as_ref().map_or_else(Needs::default, Objective::needs)
+    /// The loss of the objective.
+    pub(crate) fn loss(&self) -> Option<&dyn SslLoss> {
+        self.objective.as_ref().map(Objective::as_loss)
     }
 
-    /// Whether the objective compares what a projector says; labeled references look at logits.
+    /// What the objective needs besides embeddings.
+    pub(crate) fn needs(&self) -> Needs {
+        self.loss().map_or_else(Needs::default, SslLoss::needs)
+    }
+
+    /// Whether the objective compares embeddings of a projector, not logits of a classifier.
     pub(crate) fn compares_embeddings(&self) -> bool {
-        !matches!(self.objective, None | Some(Objective::CrossEntropy {} | Objective::Trades { .. }))
+        self.objective.is_some() && !self.needs().classifier
     }
 
     /// Classes of each linear classifier that it trains, where the dataset has `classes`.
     pub(crate) fn classifiers(&self, classes: usize) -> Vec<usize> {
-        let named = (self.objective.is_some() && !self.compares_embeddings()).then_some(classes);
+        let named = self.needs().classifier.then_some(classes);
         named.into_iter().chain(self.clusters()).collect()
     }
 
-    /// How many clusters each set of the teacher's has: those of the pseudo-labels, then those of the certified term.
+    /// The number of clusters of each set: those of the pseudo-labels, then those of the certified term.
     pub(crate) fn clusters(&self) -> Vec<usize> {
         let attacked = self.pseudo_labels.iter().flat_map(|labels| &labels.clusters);
         let certified = self.certified.iter().flat_map(|certified| &certified.clusters);
         attacked.chain(certified).copied().collect()
-    }
-
-    /// The views that a step needs of every image: those of the objective, then the anchors of the
-    /// regularizer and of the certified term and what the adversary moves, one where they agree.
-    pub fn all_views(&self) -> Vec<View> {
-        Plan::new(self).images
     }
 }
 
@@ -155,14 +152,14 @@ inner = { kind = "pgd", steps = 5, norm = "linf", epsilon = "8/255", start = "ra
     }
 
     #[test]
-    fn the_anchor_comes_after_the_views() {
+    fn all_views_lists_the_anchor_after_the_views() {
         let method = read(TARR).unwrap();
         assert_eq!(method.all_views(), [View::Strong, View::Strong, View::Weak]);
         assert_eq!(method.regularizer.unwrap().weight(), 3.0);
     }
 
     #[test]
-    fn a_mistake_names_the_file_the_key_and_what_was_meant() {
+    fn a_mistake_names_the_file_the_key_and_the_nearest_known_one() {
         for (from, to, expected) in [
             ("title", "titel", "tarr.toml:1: unknown key `titel`; did you mean `title`?"),
             ("views", "veiws", "tarr.toml:2: unknown key `veiws`; did you mean `views`?"),
@@ -179,8 +176,8 @@ inner = { kind = "pgd", steps = 5, norm = "linf", epsilon = "8/255", start = "ra
             ("nt-xent", "ntxent", "tarr.toml:3: unknown value `ntxent`; did you mean `nt-xent`?"),
             (
                 "[regularizer]",
-                "[regularizer]",
-                "tarr.toml:4: unknown key `regularizer`; did you mean `regularizer`?",
+                "[regulraizer]",
+                "tarr.toml:4: unknown key `regulraizer`; did you mean `regularizer`?",
             ),
             ("weight", "wieght", "tarr.toml:5: unknown key `wieght`; did you mean `weight`?"),
             ("epsilon", "epsilom", "tarr.toml:7: unknown key `epsilom`; did you mean `epsilon`?"),
@@ -193,7 +190,7 @@ inner = { kind = "pgd", steps = 5, norm = "linf", epsilon = "8/255", start = "ra
     }
 
     #[test]
-    fn parts_that_make_no_sense_are_refused_with_the_reason() {
+    fn invalid_parts_are_refused_with_the_reason() {
         for (from, to, expected) in [
             ("\"strong\", \"strong\"", "\"strong\"", "`views` names 1, but the objective compares two"),
             ("weight = 3.0", "weight = -3.0", "weight is -3"),
@@ -209,7 +206,7 @@ inner = { kind = "pgd", steps = 5, norm = "linf", epsilon = "8/255", start = "ra
     }
 
     #[test]
-    fn the_methods_of_the_project_are_sound() {
+    fn paired_methods_differ_only_in_the_regularizer() {
         let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/methods"));
         let read = |name: &str| Method::read(&folder.join(name)).unwrap();
         // The tables compare what the regularizer does, so nothing else may differ.

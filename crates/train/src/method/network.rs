@@ -1,16 +1,17 @@
-//! The networks beside encoder and projector, as a method file names them.
+//! Network settings of a method besides encoder and projector: predictor, momentum encoder, batch norm.
 
+use super::error::MethodError;
 use serde::{Deserialize, Serialize};
 use tarrl_encoders::{BatchNormMode, BnBranch, PredictorConfig};
 
-/// What stands around the encoder, apart from the projector. In a file: `[network]`.
+/// The networks besides encoder and projector. In a file: `[network]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkConfig {
     /// The network after the projector, on one side of the comparison alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predictor: Option<PredictorConfig>,
-    /// The slow copy of encoder and projector that views are compared with.
+    /// The momentum encoder: an exponential moving average of encoder and projector, which gives the targets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub momentum: Option<MomentumConfig>,
     /// The sets of batch norm everywhere, in place of what encoder and heads say.
@@ -53,19 +54,20 @@ impl MomentumConfig {
 }
 
 impl NetworkConfig {
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), MethodError> {
         if self.predictor.as_ref().is_some_and(|predictor| predictor.hidden == 0) {
-            return Err("network.predictor.hidden is 0; give at least 1".into());
+            return Err(MethodError::out_of_range("network.predictor.hidden", 0.0, "give at least 1"));
         }
         if let Some(MomentumConfig { start, end }) = self.momentum {
             for (key, value) in [("start", start), ("end", end)] {
                 if !(0.0..=1.0).contains(&value) {
-                    return Err(format!("network.momentum.{key} is {value}; a momentum lies in [0, 1]"));
+                    let key = format!("network.momentum.{key}");
+                    return Err(MethodError::out_of_range(key, value, "a momentum lies in [0, 1]"));
                 }
             }
         }
         if self.keeps.is_some() && self.batch_norm == BatchNormMode::Single {
-            return Err("network.keeps chooses one of two sets of statistics, but batch_norm is \"single\"; remove it".into());
+            return Err(MethodError::KeepsWithoutDual);
         }
         Ok(())
     }

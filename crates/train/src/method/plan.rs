@@ -1,12 +1,12 @@
-//! Which images a step needs, and what each of them is for.
+//! The images that a step needs, and their places by purpose.
 
 use super::Method;
-use super::adversary::Attacked;
+use super::adversary::AdversaryView;
 use super::view::anchored;
 use tarrl_data::augment::View;
+use tarrl_tensor::Tensor;
 
-/// The images of a step, and their places by purpose. One that serves two purposes beside the objective is painted
-/// once.
+/// The images of a step, and their places by purpose. An image with two purposes besides the objective is loaded once.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {
     /// The views of the objective, then what else is needed.
@@ -17,13 +17,13 @@ pub(crate) struct Plan {
     pub(crate) regularizer: Option<usize>,
     /// The anchor of the certified term.
     pub(crate) certified: Option<usize>,
-    /// What the adversary moves.
+    /// The views that the adversary attacks.
     pub(crate) attacked: Vec<usize>,
-    /// What is learned from the teacher.
+    /// The view of the distillation.
     pub(crate) distilled: Option<usize>,
-    /// What pseudo-labels are learned from.
+    /// The view of the pseudo-labels.
     pub(crate) labeled: Option<usize>,
-    /// What views are to agree with.
+    /// The clean image of the invariance.
     pub(crate) invariant: Option<usize>,
 }
 
@@ -41,14 +41,28 @@ impl Plan {
         let regularizer = method.regularizer.as_ref().map(|r| extra(anchored(r.config().anchor)));
         let certified = method.certified.as_ref().map(|c| extra(anchored(c.anchor)));
         let attacked = method.adversary.as_ref().map_or(Vec::new(), |adversary| match adversary.attacks {
-            Attacked::First => vec![0],
-            Attacked::Both => vec![0, 1],
-            Attacked::Weak => vec![extra(View::Weak)],
-            Attacked::Clean => vec![extra(View::Clean)],
+            AdversaryView::First => vec![0],
+            AdversaryView::Both => vec![0, 1],
+            AdversaryView::Weak => vec![extra(View::Weak)],
+            AdversaryView::Clean => vec![extra(View::Clean)],
         });
         let distilled = method.distillation.as_ref().map(|d| extra(anchored(d.view)));
         let labeled = method.pseudo_labels.as_ref().map(|p| extra(anchored(p.view)));
         let invariant = method.invariance.map(|_| extra(View::Clean));
         Plan { images, views, regularizer, certified, attacked, distilled, labeled, invariant }
+    }
+}
+
+/// Images `(n, h, w, c)` stacked along the batch dimension.
+pub(crate) fn stack<'a>(images: impl Iterator<Item = &'a Tensor>) -> Tensor {
+    let images: Vec<&Tensor> = images.collect();
+    if let [image] = images[..] { image.clone() } else { Tensor::concat(&images, 0) }
+}
+
+impl Method {
+    /// The views of an image that a step needs: those of the objective, then those of the other terms and of the
+    /// adversary, one where they agree.
+    pub fn all_views(&self) -> Vec<View> {
+        Plan::new(self).images
     }
 }

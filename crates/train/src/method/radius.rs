@@ -1,6 +1,7 @@
-//! The same method against another attacker: a radius belongs to the data as much as to the method.
+//! A method with the attack radius of a profile: a radius belongs to the data as much as to the method.
 
 use super::Method;
+use super::error::MethodError;
 use tarrl_attacks::Norm;
 use tarrl_bound::{InnerConfig, InnerKind, Regularizer, RegularizerConfig};
 
@@ -11,14 +12,11 @@ impl Method {
     ///
     /// # Errors
     /// If an attack has another norm, in which the radius would mean something else, or the result makes no sense.
-    pub fn against(&self, epsilon: f64, steps: Option<usize>) -> Result<Method, String> {
+    pub fn against(&self, epsilon: f64, steps: Option<usize>) -> Result<Method, MethodError> {
         let mut method = self.clone();
-        let change = |place: &str, attack: &mut InnerConfig| {
+        let change = |place: &'static str, attack: &mut InnerConfig| {
             if attack.norm != Norm::Linf {
-                return Err(format!(
-                    "{place} has another norm, but a radius of the profile is one of the l∞ ball; leave `[adversary]` out \
-                     of the profile, or the method"
-                ));
+                return Err(MethodError::OtherNorm { place });
             }
             // A radius of 0 leaves no ratio; without steps of a length of its own the attack stays where it is.
             let ratio = if attack.epsilon > 0.0 { epsilon / attack.epsilon } else { 0.0 };
@@ -41,7 +39,7 @@ impl Method {
         if let Some(regularizer) = &method.regularizer {
             let mut config: RegularizerConfig = regularizer.config().clone();
             change("regularizer.inner", &mut config.inner)?;
-            method.regularizer = Some(Regularizer::new(config).map_err(|error| error.to_string())?);
+            method.regularizer = Some(Regularizer::new(config)?);
         }
         if let Some(certified) = &mut method.certified {
             certified.epsilon = epsilon;
@@ -74,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn no_radius_of_any_method_of_the_project_is_left_behind() {
+    fn every_radius_of_every_method_file_is_changed() {
         let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/methods"));
         let (mut methods, mut seen) = (0, 0);
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -113,8 +111,8 @@ mod tests {
     fn another_norm_is_refused_with_its_place() {
         let mut method = named("acl");
         method.adversary.as_mut().unwrap().attack.norm = Norm::L2;
-        let error = method.against(0.05, None).unwrap_err();
+        let error = method.against(0.05, None).unwrap_err().to_string();
         assert!(error.starts_with("adversary.attack has another norm"), "{error}");
-        assert!(named("acl").against(0.05, Some(0)).unwrap_err().contains("steps is 0"));
+        assert!(named("acl").against(0.05, Some(0)).unwrap_err().to_string().contains("steps is 0"));
     }
 }

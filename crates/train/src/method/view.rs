@@ -1,11 +1,12 @@
-//! What a method looks at: views, and how strong they are as training goes on.
+//! Augmentation strength over training, and the views that anchors name.
 
+use super::error::MethodError;
 use serde::{Deserialize, Serialize};
 use tarrl_bound::Anchor;
 use tarrl_data::augment::View;
 
-/// How strong the augmentations are: `start` in the first of `stages` parts of training, then lower in equal strides,
-/// so that another one would reach `end` (Luo et al. 2023, section 4.1).
+/// A schedule of augmentation strength: `start` in the first of `stages` parts of training, then lower in equal steps, one
+/// more of which would reach `end` (Luo et al. 2023, section 4.1).
 ///
 /// Strength scales what a strong view does to the image (crop, jitter, grayscale, blur); mirror images stay as likely.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,9 +14,9 @@ use tarrl_data::augment::View;
 pub struct Strength {
     /// Of the first epoch, in `[0, 1]`.
     pub start: f64,
-    /// What the strides lead to, in `[0, 1]`; the same as `start` for a constant strength.
+    /// The strength after another step, in `[0, 1]`; the same as `start` for a constant strength.
     pub end: f64,
-    /// Parts of training with a strength of their own.
+    /// Parts of training of constant strength.
     pub stages: usize,
 }
 
@@ -26,7 +27,7 @@ impl Default for Strength {
 }
 
 impl Strength {
-    /// The share of the way from `start` to `end` in `epoch` of `epochs`, both from 0: a stair in `[0, 1)`.
+    /// The share of the way from `start` to `end` in `epoch` of `epochs`, both from 0, in `[0, 1)`: constant within a stage.
     pub fn share(&self, epoch: usize, epochs: usize) -> f64 {
         (epoch * self.stages / epochs.max(1)) as f64 / self.stages as f64
     }
@@ -36,21 +37,22 @@ impl Strength {
         self.start + (self.end - self.start) * self.share(epoch, epochs)
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), MethodError> {
         for (key, value) in [("start", self.start), ("end", self.end)] {
             if !(0.0..=1.0).contains(&value) {
-                return Err(format!("strength.{key} is {value}; a strength lies in [0, 1]"));
+                let key = format!("strength.{key}");
+                return Err(MethodError::out_of_range(key, value, "a strength lies in [0, 1]"));
             }
         }
         if self.stages == 0 {
-            return Err("strength.stages is 0; training has at least 1".into());
+            return Err(MethodError::out_of_range("strength.stages", 0.0, "training has at least 1"));
         }
         Ok(())
     }
 }
 
-/// What the loader paints for `view` at `strength` of images `(h, w, c)`: weak and clean views have one strength only.
-pub(crate) fn painted(view: &View, strength: f64, shape: (usize, usize, usize)) -> View {
+/// `view` at `strength`, of images `(h, w, c)`: weak and clean views have one strength only.
+pub(crate) fn at_strength(view: &View, strength: f64, shape: (usize, usize, usize)) -> View {
     match view {
         View::Strong | View::Custom(_) if strength != 1.0 => {
             View::Custom(view.recipe(shape).at_strength(strength))
@@ -73,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strength_falls_in_stairs() {
+    fn strength_falls_in_equal_steps() {
         let strength = Strength { start: 1.0, end: 0.0, stages: 4 };
         let found: Vec<f64> = (0..8).map(|epoch| strength.at(epoch, 8)).collect();
         assert_eq!(found, [1.0, 1.0, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25]);
@@ -90,11 +92,11 @@ mod tests {
     fn strength_weakens_the_crop_and_leaves_the_flip() {
         let shape = (28, 28, 1);
         for view in [View::Strong, View::Weak, View::HighFrequency, View::Clean] {
-            assert_eq!(painted(&view, 1.0, shape), view);
+            assert_eq!(at_strength(&view, 1.0, shape), view);
         }
-        assert_eq!(painted(&View::Weak, 0.5, shape), View::Weak);
+        assert_eq!(at_strength(&View::Weak, 0.5, shape), View::Weak);
         let full = View::Strong.recipe(shape);
-        let none = painted(&View::Strong, 0.0, shape).recipe(shape);
+        let none = at_strength(&View::Strong, 0.0, shape).recipe(shape);
         assert_eq!((none.flip, none.jitter.brightness), (full.flip, 0.0));
     }
 }

@@ -1,6 +1,6 @@
-//! The formulas: one parameter, its gradient and its memory in, the moved parameter out.
+//! Update rules: a parameter, its gradient and its state in, the new parameter out.
 
-use super::{AdamW, Lars, LarsForm, Sgd};
+use super::config::{AdamW, Lars, LarsForm, Sgd};
 use tarrl_tensor::Tensor;
 
 pub(super) fn sgd(c: Sgd, p: &Tensor, g: &Tensor, momentum: &mut Tensor, lr: f64) -> Tensor {

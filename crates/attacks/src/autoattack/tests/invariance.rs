@@ -138,3 +138,33 @@ fn monotone() {
         assert!(small.contains(&false) && all_of_it.iter().all(|&s| s));
     }
 }
+
+/// States are read from files of earlier builds, so that the names of their fields stay.
+#[test]
+fn stored_states_keep_their_field_names() {
+    let network = Network::new(4);
+    let (x, labels, keys) = samples(&network, 3);
+    let ball = Threat::l2(0.001).around(&x); // all samples go through all attacks
+    let mut run = SuiteRun::new(ball, &labels, &keys, SMALL.parts(Norm::L2), SMALL.run);
+    let names = |value: &serde_json::Value| {
+        let mut names: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
+        names.sort();
+        names.join(" ")
+    };
+    let mut attacks = std::collections::BTreeSet::new();
+    while run.round(&|u, _| network.logits(u)) {
+        let state = serde_json::to_value(run.state()).unwrap();
+        assert_eq!(names(&state), "config missions parts problem");
+        for sample in state["missions"].as_array().unwrap() {
+            let wanted = "backward best done flags forward home margin nearest origin part restart rivals search \
+                          success target";
+            assert_eq!(names(sample), wanted);
+            attacks.extend(sample["search"].as_object().map(names_of_attack));
+        }
+    }
+    assert_eq!(attacks.into_iter().collect::<Vec<_>>(), ["Climb", "Squares", "Walk"]);
+}
+
+fn names_of_attack(search: &serde_json::Map<String, serde_json::Value>) -> String {
+    search.keys().cloned().collect()
+}

@@ -46,8 +46,8 @@ pub fn kl_upper_reverse(p: f64, kl: f64) -> f64 {
     above(p, |q| bernoulli_kl(q, p) <= kl)
 }
 
-/// The least number above all `q` from `p` on that are inside, by bisection down to neighbors; 1 if nothing
-/// says where they end.
+/// The least number above all `q` from `p` on that are inside, by bisection down to neighbors; 1 if there is
+/// no such number.
 #[track_caller]
 fn above(p: f64, inside: impl Fn(f64) -> bool) -> f64 {
     check_probability(p);

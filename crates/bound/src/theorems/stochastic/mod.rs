@@ -1,7 +1,7 @@
 //! Stochastic representations: bounds for any head and any bounded loss, section C of docs/theory.md.
 //!
 //! The representation of `x` is drawn from a law `P_x`, and the loss after the head lies in `[0, M]`. With
-//! `p = E_{P_x} loss / M`, the bounds here say how large `E_{P_x'} loss / M` can be; nothing is assumed of
+//! `p = E_{P_x} loss / M`, the bounds here limit `E_{P_x'} loss / M`; nothing is assumed about
 //! the head. Multiply by `M`; it may be the oscillation of the loss (sup − inf), but never the largest loss *observed*.
 //!
 //! - From the total variation distance: [`additive_bound`].

@@ -11,18 +11,18 @@ use super::outcome::ImageOutcome;
 use super::plan::Plan;
 use super::target::Target;
 
-/// What was noticed of an attack that sees gradients and labels.
+/// Signs of gradient masking in an attack that uses gradients and labels.
 pub(super) struct Findings {
-    /// In the attack itself.
+    /// Signs in the attack itself.
     attack: Vec<Finding>,
-    /// By further attacks, with what they were.
+    /// Signs that further attacks found, with their settings.
     examination: Option<(GradientMaskingChecks, Vec<Finding>)>,
     /// Whether an image is left; an accuracy of zero cannot be too high.
     any_left: bool,
 }
 
 impl Findings {
-    /// Of a finished attack on all images; `None` if it sees no gradients or no labels.
+    /// The findings of a finished attack on all images; `None` if it uses no gradients or no labels.
     pub(super) fn of(plan: &Plan, images: &[ImageOutcome]) -> Option<Self> {
         if !plan.sees_gradients_and_labels() {
             return None;
@@ -37,7 +37,7 @@ impl Findings {
         Some(Findings { attack, examination: None, any_left: broken.contains(&false) })
     }
 
-    /// Looks for more, with attacks of its own.
+    /// Looks for more signs with further attacks.
     pub(super) fn examine(&mut self, target: &Target<'_>) {
         eprintln!("examining whether gradients are masked, some 400 passes of each image");
         let threat = target.ball.threat();
@@ -93,7 +93,7 @@ impl Findings {
         finding.blocking && self.any_left
     }
 
-    /// With where they were noticed.
+    /// All findings, each with where it was found.
     fn all(&self) -> Vec<(&'static str, &Finding)> {
         let examined = self.examination.iter().flat_map(|(_, findings)| findings);
         let attack = self.attack.iter().map(|finding| ("attack", finding));
@@ -101,7 +101,7 @@ impl Findings {
     }
 }
 
-/// Refuses to examine what cannot be.
+/// Checks that an examination makes sense.
 ///
 /// # Errors
 /// If the attack sees no gradients or no labels, or the ball is a point.

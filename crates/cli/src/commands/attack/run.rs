@@ -1,4 +1,4 @@
-//! Runs an attack plan, from wherever an interrupted run stopped.
+//! Execution of an attack plan, from wherever an interrupted run stopped.
 
 use std::ops::Range;
 

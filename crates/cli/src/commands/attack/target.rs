@@ -1,4 +1,4 @@
-//! The attacked classifier with its images.
+//! Attack target: a classifier with the images that it is attacked on.
 
 use tarrl_attacks::Ball;
 use tarrl_tensor::{Key, Tensor};

@@ -1,0 +1,77 @@
+//! The terms of the objective: on the views, and once more on adversarial views.
+
+use super::comparisons::{Comparison, Row, comparisons};
+use crate::step::context::StepContext;
+use crate::step::output::{BatchStatistics, Passes, TermKind, TermOutput, gradients, scaled};
+use crate::step::views::{ViewEmbeddings, objective};
+use tarrl_encoders::ForwardContext;
+use tarrl_objectives::{adversarial_invariance, invariance};
+use tarrl_tensor::Tensor;
+
+/// The objective on the views, some of them attacked where the adversary says so.
+pub(super) fn first_term(ctx: &StepContext<'_>) -> Option<TermOutput> {
+    comparisons(ctx).first().map(|comparison| term(ctx, comparison))
+}
+
+/// The objective on attacked views apart from the first term (`enters = "second"`).
+pub(super) fn second_term(ctx: &StepContext<'_>) -> Option<TermOutput> {
+    comparisons(ctx).get(1).map(|comparison| term(ctx, comparison))
+}
+
+fn term(ctx: &StepContext<'_>, comparison: &Comparison<'_>) -> TermOutput {
+    let Forward { views, statistics, reported } = forward(ctx, &comparison.rows);
+    let values = comparison.parts.iter().map(|(rows, factor)| {
+        let chosen: Vec<&ViewEmbeddings> = rows.iter().map(|&row| &views[row]).collect();
+        scaled(objective(ctx, &chosen), *factor)
+    });
+    let mut value = values.reduce(|sum, value| &sum + &value).expect("a term has a part");
+    if let (Some(rows), Some(config)) = (comparison.invariance, &ctx.method.invariance) {
+        let z = rows.map(|row| views[row].online.embeddings.as_ref().expect("views are projected"));
+        let [first, second, moved_first, moved_second, image] = z;
+        let (clean, moved) = ([first, second], [moved_first, moved_second]);
+        let standard = invariance(clean, image, config.temperature);
+        let adversarial = adversarial_invariance(moved, clean, image, config.temperature);
+        value = &value + &scaled(standard, config.standard);
+        value = &value + &scaled(adversarial, config.adversarial);
+    }
+    drop(views);
+    let images = (comparison.rows.len() * ctx.batch_size()) as u64;
+    TermOutput {
+        kind: TermKind::Objective,
+        value: value.detach(),
+        weight: 1.0,
+        gradients: gradients(value, ctx.networks.model),
+        gradient_factor: 1.0,
+        statistics,
+        reported,
+        passes: Passes { forward: images, backward: images },
+    }
+}
+
+/// The rows of a comparison after the model.
+struct Forward {
+    views: Vec<ViewEmbeddings>,
+    statistics: Vec<BatchStatistics>,
+    /// Representations and embeddings of the first pass.
+    reported: Option<(Tensor, Option<Tensor>)>,
+}
+
+/// All rows through the model in training mode, one pass for each group.
+fn forward(ctx: &StepContext<'_>, rows: &[Row<'_>]) -> Forward {
+    let mut views: Vec<Option<ViewEmbeddings>> = rows.iter().map(|_| None).collect();
+    let (mut statistics, mut reported) = (Vec::new(), None);
+    for group in [0, 1] {
+        let places: Vec<usize> = (0..rows.len()).filter(|&i| rows[i].group == group).collect();
+        let Some(&first) = places.first() else { continue };
+        let branch = rows[first].branch;
+        let mut context = ForwardContext::train().branch(branch);
+        let images = crate::method::stack(places.iter().map(|&i| rows[i].image));
+        let output = ctx.networks.model.embed(&images, &mut context);
+        for (part, &place) in places.iter().enumerate() {
+            views[place] = Some(ViewEmbeddings::new(ctx, &output, part, rows[place].source));
+        }
+        reported.get_or_insert_with(|| (output.features.detach(), output.embeddings.map(|z| z.detach())));
+        statistics.push(BatchStatistics { branch, context, heads: true, exclusive: false });
+    }
+    Forward { views: views.into_iter().flatten().collect(), statistics, reported }
+}

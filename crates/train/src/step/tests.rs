@@ -1,0 +1,148 @@
+use super::*;
+use crate::ema_model::EmaModel;
+use crate::method::{Method, Plan};
+use crate::model::Model;
+use crate::train_config::TrainConfig;
+use tarrl_encoders::{EncoderConfig, ProjectorConfig, track};
+use tarrl_tensor::{Array, DType, Key, Random, Tensor, cpu};
+
+fn method(views: usize, weight: Option<f64>) -> Method {
+    let regularizer = weight.map_or(String::new(), |w| format!("[regularizer]\nweight = {w:?}\n"));
+    let views = vec!["strong"; views];
+    let text = format!("title = 't'\nviews = {views:?}\nobjective = {{ kind = 'nt-xent' }}\n{regularizer}");
+    Method {
+        projector: ProjectorConfig { hidden: 8, out: 4, ..ProjectorConfig::default() },
+        ..toml::from_str(&text).unwrap()
+    }
+}
+
+fn output(method: &Method, views: &[usize]) -> StepOutput {
+    output_of(method, views, &mut |net, input| compute_step(net, method, input))
+}
+
+fn output_of(
+    method: &Method,
+    views: &[usize],
+    step: &mut dyn FnMut(&Networks<'_>, &StepInput<'_>) -> StepOutput,
+) -> StepOutput {
+    let device = cpu();
+    let encoder = EncoderConfig { width: 0.125, ..EncoderConfig::default() };
+    let config = TrainConfig { encoder, ..TrainConfig::new(method.clone()) };
+    let mut model = Model::new(&config, &method.classifiers(3), &device);
+    track(&mut model);
+    let keys: Vec<Key> = (0..6usize).map(|i| Key::new(2).fold(i)).collect();
+    let view = |&view: &usize| {
+        let keys: Vec<Key> = keys.iter().map(|key| key.fold(view)).collect();
+        Tensor::random(&device, Random::Uniform, &keys, &[8, 8, 1], DType::F32)
+    };
+    let views: Vec<Tensor> = views.iter().map(view).collect();
+    let plan = Plan::new(method);
+    let input = StepInput {
+        initial_points: &InitialPoints::sample(method, &plan, &views, 1.0, &keys),
+        views: &views,
+        labels: &Array::new(&device, [6], &[0u32, 1, 2, 0, 1, 2]),
+        clusters: &[],
+        state: None,
+        key: Key::new(4),
+        share: 0.0,
+        epsilon_scale: 1.0,
+        certified_scale: 1.0,
+        keys: &keys,
+    };
+    let ema = method.network.momentum.map(|_| EmaModel::new(&model));
+    step(&Networks { model: &model, ema: ema.as_ref(), teacher: None }, &input)
+}
+
+/// The attack does not depend on λ, so that the gradient is linear in it, and the projector's is constant.
+#[test]
+fn gradients_are_linear_in_the_weight_of_the_regularizer() {
+    let [plain, zero, one, three] =
+        [None, Some(0.0), Some(1.0), Some(3.0)].map(|weight| output(&method(2, weight), &[0, 1, 2]));
+    let [of_plain, of_one, of_three] = [&plain, &one, &three].map(StepOutput::read);
+    assert_eq!((of_plain.regularizer, of_plain.loss), (0.0, of_plain.objective));
+    assert!(of_three.regularizer > 0.0 && of_three.regularizer == of_one.regularizer);
+    assert_eq!(of_plain.objective, of_three.objective);
+    assert_eq!(of_three.loss, of_three.objective + 3.0 * of_three.regularizer);
+    let parameters = plain.gradients.len();
+    // The projector's, at the end: two linear maps, the second with a bias, and a batch norm of two.
+    let encoder = parameters - 5;
+    for i in 0..parameters {
+        let [p, z, a, b] = [&plain, &zero, &one, &three].map(|o| o.gradients[i].array().to_f64());
+        let scale = b.iter().fold(1e-6, |m: f64, v| m.max(v.abs()));
+        for j in 0..p.len() {
+            assert!((p[j] - z[j]).abs() <= 1e-6 * scale);
+            // Three roundings of f32 on values up to `scale`.
+            assert!((b[j] - p[j] - 3.0 * (a[j] - p[j])).abs() <= 1e-5 * scale, "parameter {i}[{j}]");
+        }
+        // R is a function of every parameter of the encoder and of none of the projector.
+        assert_eq!(
+            a != p,
+            i < encoder,
+            "parameter {i} of {parameters}, the encoder's are the first {encoder}"
+        );
+    }
+}
+
+/// Every inner maximizer of a file trains through batch norm.
+#[test]
+fn the_jacobian_maximizer_gives_finite_second_order_gradients() {
+    let mut method = method(2, None);
+    let text = "divergence = 'l2'\nscale = 'variance'\ninner = { kind = 'jacobian', epsilon = 0.1 }";
+    method.regularizer = Some(toml::from_str(text).unwrap());
+    let found = output(&method, &[0, 1, 2]);
+    let regularizer = found.read().regularizer;
+    assert!(regularizer > 0.0 && regularizer.is_finite());
+    // Views of two, the anchor; then back through the views, for the Jacobian, and through both its passes.
+    assert_eq!((found.passes.forward, found.passes.backward), (12 + 6, 12 + 6 + 12));
+    let plain = output(&self::method(2, None), &[0, 1, 2]);
+    let differs =
+        found.gradients.iter().zip(&plain.gradients).map(|(a, b)| a.array().to_f64() != b.array().to_f64());
+    let differs: Vec<bool> = differs.collect();
+    // As in the test above: every parameter of the encoder, none of the five of the projector.
+    let encoder = differs.len() - 5;
+    assert!(differs.iter().enumerate().all(|(i, &differs)| differs == (i < encoder)), "{differs:?}");
+    assert!(found.gradients.iter().all(|g| g.array().to_f64().iter().all(|v| v.is_finite())));
+}
+
+/// Batch norm sees all views together, so that swapping two of them changes only the order of rounding.
+#[test]
+fn the_order_of_views_does_not_matter() {
+    let two = output(&method(2, None), &[0, 1]);
+    let swapped = output(&method(2, None), &[1, 0]);
+    let objective = |found: &StepOutput| found.read().objective;
+    assert!((objective(&two) - objective(&swapped)).abs() < 1e-5);
+    let three = output(&method(3, None), &[0, 1, 2]);
+    let rotated = output(&method(3, None), &[1, 2, 0]);
+    assert!((objective(&three) - objective(&rotated)).abs() < 1e-5);
+    assert_eq!((two.passes.forward, three.passes.forward), (12, 18));
+    assert_eq!(three.embeddings.unwrap().shape()[..], [18, 4]);
+}
+
+/// A step as a function of arrays gives the same arrays in the same places, to the bit.
+#[test]
+fn captured_steps_give_the_bits_of_plain_steps() {
+    let attack = "{ kind = 'pgd', epsilon = 0.1, steps = 2 }";
+    let mut adversary = method(2, Some(2.0));
+    adversary.adversary = Some(toml::from_str(&format!("enters = 'second'\nattack = {attack}")).unwrap());
+    let mut byol = method(2, None);
+    byol.objective = Some(toml::from_str("kind = 'byol'").unwrap());
+    byol.network = toml::from_str("predictor = { hidden = 8 }\nmomentum = { start = 0.9 }").unwrap();
+    for method in [method(2, None), adversary, byol] {
+        let mut captured = CapturedStep::new();
+        let mut again =
+            || output_of(&method, &[0, 1, 2], &mut |net, input| captured.step(net, &method, input));
+        let (first, second) = (again(), again());
+        let plain = output(&method, &[0, 1, 2]);
+        let arrays = |found: &StepOutput| {
+            let mut arrays = Vec::new();
+            found.clone().exchange(&mut |array| {
+                arrays.push((*array.shape(), array.to_f64()));
+                array.clone()
+            });
+            arrays
+        };
+        assert!(arrays(&first) == arrays(&plain) && arrays(&second) == arrays(&plain));
+        assert_eq!(second.read(), plain.read());
+        assert_eq!(second.passes, plain.passes);
+    }
+}
