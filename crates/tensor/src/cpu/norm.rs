@@ -314,7 +314,7 @@ impl<R: Real> Gate<'_, R> {
 }
 
 wide! {
-    /// The sums of rows of gradients, then those of their products with the centerd inputs.
+    /// The sums of rows of gradients, then those of their products with the centered inputs.
     fn accumulate<R: Real>(gate: &Gate<'_, R>, x: &[R], dy: &[R], sums: &mut [R]) {
         sums.fill(R::ZERO);
         let c = gate.scale.len();

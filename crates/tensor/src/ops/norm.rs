@@ -132,9 +132,9 @@ impl Tensor {
         channels("layer_norm", self, weight, bias);
         let axis = self.shape().rank() - 1;
         let x = self.cast(weight.dtype());
-        let centerd = &x - &x.mean(axis);
-        let deviation = centerd.square().mean(axis).add_scalar(eps).sqrt();
-        (&(&(&centerd / &deviation) * weight) + bias).cast(self.dtype())
+        let centered = &x - &x.mean(axis);
+        let deviation = centered.square().mean(axis).add_scalar(eps).sqrt();
+        (&(&(&centered / &deviation) * weight) + bias).cast(self.dtype())
     }
 
     /// Each row of the innermost axis divided by `max(‖row‖₂, floor)`.
@@ -157,9 +157,9 @@ fn composite_adjoint(
     let rows = x.array().len() / c;
     let (shape, dtype) = (*x.shape(), x.dtype());
     let x = x.cast(w.dtype()).reshape([rows, c]);
-    let centerd = &x - &x.mean(0);
-    let inverse = centerd.square().mean(0).add_scalar(norm.eps).powf(-0.5);
-    let hat = &centerd * &inverse;
+    let centered = &x - &x.mean(0);
+    let inverse = centered.square().mean(0).add_scalar(norm.eps).powf(-0.5);
+    let hat = &centered * &inverse;
     let mut dy = dy.cast(w.dtype()).reshape([rows, c]);
     if norm.relu {
         dy = dy.mask(&(&(&hat * w) + b).detach());

@@ -39,15 +39,15 @@ fn gradients_match_the_closed_form() {
     let at = [normal(1, n, d).mul_scalar(0.9), normal(2, n, d)];
     let found = gradients(&|z| vicreg(&z[0], &z[1], &USUAL), &at).remove(0);
     let (rows, cols) = (n as f64, d as f64);
-    let centerd = &at[0] - &at[0].mean(0);
-    let deviation = centerd.square().sum(0).mul_scalar(1.0 / (rows - 1.0)).add_scalar(EPS).sqrt();
+    let centered = &at[0] - &at[0].mean(0);
+    let deviation = centered.square().sum(0).mul_scalar(1.0 / (rows - 1.0)).add_scalar(EPS).sqrt();
     let below = Tensor::full(&cpu(), [1, d], DType::F64, 1.0).greater(&deviation);
     assert!(below.to_vec::<f64>().iter().sum::<f64>() > 0.0, "nothing lacks anything");
-    let covariance = centerd.matmul_with(&centerd, Transpose::LEFT).mul_scalar(1.0 / (rows - 1.0));
+    let covariance = centered.matmul_with(&centered, Transpose::LEFT).mul_scalar(1.0 / (rows - 1.0));
     let others = &covariance * &identity(d).neg().add_scalar(1.0);
     let pull = (&at[0] - &at[1]).mul_scalar(50.0 / (rows * cols));
-    let spread = (&(&centerd * &below) / &deviation).mul_scalar(12.5 / (cols * (rows - 1.0)));
-    let mix = centerd.matmul(&others).mul_scalar(4.0 / (cols * (rows - 1.0)));
+    let spread = (&(&centered * &below) / &deviation).mul_scalar(12.5 / (cols * (rows - 1.0)));
+    let mix = centered.matmul(&others).mul_scalar(4.0 / (cols * (rows - 1.0)));
     assert_close(&found, &(&(&pull - &spread) + &mix), 1e-12);
 }
 

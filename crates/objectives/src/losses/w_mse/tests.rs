@@ -53,8 +53,8 @@ fn gradients_match_the_closed_form() {
     let found =
         gradients(&|z| (&whiten(&z[0], epsilon) * &weight).sum_all(), std::slice::from_ref(&x)).remove(0);
 
-    let centerd = &x - &x.mean(0);
-    let sigma = centerd.matmul_with(&centerd, Transpose::LEFT).mul_scalar((1.0 - epsilon) / (n - 1) as f64);
+    let centered = &x - &x.mean(0);
+    let sigma = centered.matmul_with(&centered, Transpose::LEFT).mul_scalar((1.0 - epsilon) / (n - 1) as f64);
     let sigma = (&sigma + &rows::diagonal(&x, d, epsilon)).to_vec::<f64>();
     let mut l = vec![0.0; d * d];
     for i in 0..d {
@@ -86,13 +86,13 @@ fn gradients_match_the_closed_form() {
         matrix(&values.iter().enumerate().map(|(i, v)| v * keep(i)).collect::<Vec<_>>())
     };
     let (l, inverse) = (matrix(&l), matrix(&inverse));
-    let b = inverse.matmul_with(&centerd, Transpose::RIGHT); // (d, n)
+    let b = inverse.matmul_with(&centered, Transpose::RIGHT); // (d, n)
     assert_close(&whiten(&x, epsilon), &b.t(), 1e-12);
     let a = inverse.t().matmul(&weight.t());
     let l_bar = lower(&a.matmul_with(&b, Transpose::RIGHT), 1.0).neg();
     let p = lower(&l.t().matmul(&l_bar), 0.5);
     let sigma_bar = inverse.t().matmul(&(&p + &p.t())).matmul(&inverse).mul_scalar(0.5);
-    let dx = &a.t() + &centerd.matmul(&sigma_bar).mul_scalar(2.0 * (1.0 - epsilon) / (n - 1) as f64);
+    let dx = &a.t() + &centered.matmul(&sigma_bar).mul_scalar(2.0 * (1.0 - epsilon) / (n - 1) as f64);
     assert_close(&found, &(&dx - &dx.mean(0)), 1e-11);
 }
 
