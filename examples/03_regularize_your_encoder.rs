@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use tarrl_bound::{Regularizer, RegularizerConfig};
+use tarrl_bound::{InnerConfig, Regularizer, RegularizerConfig};
 use tarrl_objectives::nt_xent;
 use tarrl_tensor::{DType, Key, Random, Tensor, cpu, grad};
 
@@ -14,20 +14,21 @@ const PIXELS: usize = 16;
 /// Prints the relative displacement `R` of two encoders that differ in the regularizer alone.
 pub fn main() {
     let plain = train(None);
-    let robust = train(Some(3.0));
+    let robust = train(Some(8.0));
     println!("R without the regularizer: {plain:.3}, with it: {robust:.3}");
     assert!(robust < 0.5 * plain, "{robust} {plain}");
 }
 
 /// Trains an encoder of two matrices by gradient descent, and returns its `R` at the end.
 fn train(weight: Option<f64>) -> f64 {
-    let regularizer =
-        Regularizer::new(RegularizerConfig { weight: weight.unwrap_or(1.0), ..Default::default() });
-    let regularizer = regularizer.expect("the settings make sense");
+    // R is relative to the spread of the representations, so that shrinking them gains nothing.
+    let inner = InnerConfig { epsilon: 0.1, ..InnerConfig::default() };
+    let config = RegularizerConfig { weight: weight.unwrap_or(1.0), inner, ..RegularizerConfig::default() };
+    let regularizer = Regularizer::new(config).expect("the settings make sense");
     let x = images();
     let mut weights = [normal("first", PIXELS, 32, 0.25), normal("second", 32, 8, 0.2)];
 
-    for step in 0..60u64 {
+    for step in 0..100u64 {
         let [first, second] = weights.clone().map(|w| w.requires_grad());
         let encode = |x: &Tensor| x.matmul(&first).relu().matmul(&second);
 

@@ -1,26 +1,6 @@
-//! Threat models and adversarial attacks on any function of tensors: closures in, perturbed inputs out.
+#![doc = include_str!("../README.md")]
 //!
-//! For each sample `x` of a batch, an attack solves
-//!
-//! ```text
-//! max_{u ∈ B(x)} value(u),    B(x) = { u : ‖u − x‖ ≤ ε } ∩ box
-//! ```
-//!
-//! where `value` is any function of one sample: a label loss, a margin, the displacement of a
-//! representation. It is a closure over tensors; the encoder may come from anywhere.
-//!
-//! ```
-//! use tarrl_attacks::{Pgd, Threat, pgd};
-//! use tarrl_tensor::{Key, Tensor, cpu};
-//!
-//! let x = Tensor::new(&cpu(), [2, 2], &[0.5f32, 0.5, 0.2, 0.9]); // (n, d), values in [0, 1]
-//! let w = Tensor::new(&cpu(), [2, 1], &[1.0f32, -2.0]);
-//! let objective = |u: &Tensor, rows: &[usize]| u.matmul(&w).reshape([rows.len()]);
-//! let threat = Threat::linf(0.1);
-//! let found = pgd(&x, &objective, &threat, &Pgd::usual(&threat, 4), &[Key::new(7), Key::new(8)]);
-//! assert!((found.value[0] - (0.6 - 2.0 * 0.4)).abs() < 1e-6); // ε‖w‖₁ above the clean −0.5
-//! assert!((found.value[1] - (0.3 - 2.0 * 0.8)).abs() < 1e-6);
-//! ```
+//! ## What is in it
 //!
 //! | task | item |
 //! |---|---|
@@ -60,10 +40,6 @@ mod threat;
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
 
 pub use autoattack::{
     Apgd, AttackSpec, AutoAttack, Fab, Mode, Progress, RunConfig, Square, SuiteOutcome, SuiteRun, SuiteState,

@@ -1,15 +1,6 @@
-//! Task-agnostic robustness bound: divergences, regularizer, heads and theorems.
+#![doc = include_str!("../README.md")]
 //!
-//! For an encoder `f` trained without labels, every linear softmax head `h` put on it later, and the
-//! ball `B(x)` of radius ε around `x`:
-//!
-//! ```text
-//! max_{x' ∈ B(x)} loss(h(f(x')), y)  ≤  loss(h(f(x)), y) + C(h) · R(x),
-//! R(x) = max_{x' ∈ B(x)} ‖f(x') − f(x)‖
-//! ```
-//!
-//! `R` knows no label and no task, `C` no data. The theorems are stated and proved in `docs/theory.md`; an item
-//! cites the one it computes.
+//! ## What is in it
 //!
 //! - Training makes `R` small: a [`Regularizer`] with a [`Divergence`], a [`Scale`] against solutions that only shrink the
 //!   representation, and an [`InnerMaximizer`], built in or your own. [`RepresentationStats`] reports collapse as a
@@ -22,18 +13,6 @@
 //! - [`check`] tests the theorems on your own encoder; the feature `proptest` adds strategies for random instances.
 //!
 //! What docs/theory.md proves is public, whether or not the study uses it.
-//!
-//! ```
-//! use tarrl_bound::{LinearHead, LpNorm};
-//!
-//! let head = LinearHead::new(3, 2, vec![1.0, 0.0, 0.0, 1.0, -1.0, 0.0], vec![0.0; 3]);
-//! let (z, attacked, label) = ([1.0, 0.5], [0.7, 0.9], 0);
-//! let radius = LpNorm::L2.distance(&z, &attacked);
-//! let adversarial = head.loss(&attacked, label);
-//! let gap = head.logit_gap_bound(&z, label, &head.supports(label, LpNorm::L2, radius));
-//! let additive = head.loss(&z, label) + head.constant(LpNorm::L2) * radius;
-//! assert!(adversarial <= gap && gap <= additive);
-//! ```
 
 #![forbid(unsafe_code)]
 

@@ -1,31 +1,6 @@
-//! Certificates: sound upper bounds of the displacement of an encoder, from its recorded graph.
+#![doc = include_str!("../README.md")]
 //!
-//! ```text
-//! attack  ≤  max_{x' ∈ B(x)} ‖f(x') − f(x)‖  ≤  certificate
-//! ```
-//!
-//! They are made once for an encoder and a set of samples, without labels and without a task; a head that is trained
-//! later is certified by matrix products alone.
-//!
-//! ```
-//! use tarrl_attacks::Threat;
-//! use tarrl_certify::{CertifyConfig, Evidence, Network, certify};
-//! use tarrl_tensor::{Tensor, cpu};
-//!
-//! let device = cpu();
-//! let w = Tensor::new(&device, [2, 3], &[1.0f32, 1.0, -1.0, 1.0, -1.0, 1.0]);
-//! let v = Tensor::new(&device, [3, 1], &[1.0f32, -1.0, 2.0]);
-//! let encoder = |x: &Tensor| x.matmul(&w).relu().matmul(&v); // any closure of ops with a rule
-//!
-//! let x = Tensor::new(&device, [1, 2], &[0.75f32, 0.5]); // (n, …), pixels in [0, 1]
-//! let network = Network::trace(&encoder, &x)?;
-//! let config = CertifyConfig { threat: Threat::linf(0.05), ..CertifyConfig::default() };
-//! let (certificates, _cost) = certify(&network, &x, &config)?;
-//! // Only the first unit and the second are active around x: Δ = δ₁ + δ₂ − (δ₁ − δ₂) = 2 δ₂.
-//! assert!((certificates[0].radius() - 0.1).abs() < 1e-6);
-//! assert!((certificates[0].support(&[-3.0], Evidence::All) - 0.3).abs() < 1e-6);
-//! # Ok::<(), tarrl_certify::CertifyError>(())
-//! ```
+//! ## What is in it
 //!
 //! - [`Network::trace`] supports convolutions, products, affine maps, ReLU, residual sums, average pools and a final l2
 //!   normalization; an op without a rule is refused by name.

@@ -1,17 +1,6 @@
-//! The tensor backend on NVIDIA GPUs: [`tarrl_tensor::Backend`] in f32, f64 and bf16, so that nothing but the device that is
-//! passed in changes when a program moves to a GPU.
+#![doc = include_str!("../README.md")]
 //!
-//! ```
-//! use tarrl_tensor::Tensor;
-//!
-//! match tarrl_cuda::open(0) {
-//!     Ok(device) => {
-//!         let x = Tensor::new(&device, [2, 2], &[1.0f32, -2.0, 3.0, 0.5]);
-//!         println!("on {}: {}", device.name(), x.relu().sum_all().item());
-//!     }
-//!     Err(error) => println!("did not run: {error}"),
-//! }
-//! ```
+//! ## What is in it
 //!
 //! - Nothing is linked: the driver, cuBLASLt, cuDNN and NVRTC are located when a GPU is opened ([`Places`]), and what is
 //!   missing is a [`CudaError`] that says where it was searched for and what to do.

@@ -1,31 +1,6 @@
-//! Encoders, projectors, layers and checkpoints.
+#![doc = include_str!("../README.md")]
 //!
-//! An [`Encoder`] is `f(x) = pool(… relu(norm(W ∗ (x − mean)/std)) …)`: from pixels in `[0, 1]` to
-//! representations `(n, d)`. Batch norm is `γ·(x − μ)/√(σ² + ε) + β`, with `μ, σ²` of the batch in a
-//! training [`ForwardContext`], which collects them, and the running ones else; [`Module::update_running_stats`] then moves
-//! `r ← (1 − m)·r + m·batch`. A forward pass has no side effects.
-//!
-//! ```
-//! use tarrl_encoders::{BATCH_NORM_MOMENTUM, Encoder, EncoderConfig, Module, ForwardContext, parameters, track};
-//! use tarrl_tensor::{DType, Key, Random, Tensor, cpu, grad, value_and_grad};
-//!
-//! let (device, key) = (cpu(), Key::new(1));
-//! let config = EncoderConfig { width: 0.25, ..Default::default() };
-//! let mut encoder = Encoder::new(&config, &device, key);
-//! let x = Tensor::random(&device, Random::Uniform, &[key.fold(0usize), key.fold(1usize)], &[28, 28, 1], DType::F32);
-//!
-//! track(&mut encoder); // every parameter is a variable now
-//! let mut pass = ForwardContext::train();
-//! let loss = encoder.forward(&x, &mut pass).square().sum_all();
-//! let weights = parameters(&encoder);
-//! let gradients = grad(&loss, &weights.iter().collect::<Vec<_>>());
-//! encoder.update_running_stats(&pass, BATCH_NORM_MOMENTUM);
-//! assert_eq!(gradients.len(), 4 * 3); // four units: weights, scale, shift
-//!
-//! let inference = encoder.inference(); // eval mode, differentiable in the input alone: for attacks
-//! let (_, slope) = value_and_grad(&x, |x| inference.forward(x).square().sum_all());
-//! assert_eq!(slope.shape(), x.shape());
-//! ```
+//! ## What is in it
 //!
 //! - [`Arch`] names the networks, at any width: `conv-small`, `conv-flat`, `vgg11`, `resnet18-cifar`, `resnet34-cifar`,
 //!   `resnet50-cifar`, `wrn-28-10`, `wrn-34-10`, `vit-tiny`, `mlp`.

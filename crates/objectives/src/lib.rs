@@ -1,21 +1,6 @@
-//! Self-supervised losses and supervised references: pure functions of embeddings.
+#![doc = include_str!("../README.md")]
 //!
-//! The base objective is NT-Xent (Chen et al. 2020, SimCLR, equation 1). With `z` the `2n` unit rows
-//! of both views, `S = z zᵀ / τ` and `p(i)` the other view of row `i`:
-//!
-//! ```text
-//! L = 1/(2n) Σ_i [ ln Σ_{j ≠ i} exp(S_ij) − S_{i,p(i)} ]
-//! ```
-//!
-//! ```
-//! use tarrl_objectives::nt_xent;
-//! use tarrl_tensor::{Tensor, cpu, grad};
-//!
-//! let z = Tensor::new(&cpu(), [2, 2], &[1.0f64, 0.0, 0.0, 1.0]).requires_grad(); // (n, d)
-//! let loss = nt_xent(&z, &z.detach(), 0.5);
-//! assert!((loss.item() - (2.0 * (-2.0f64).exp()).ln_1p()).abs() < 1e-12); // ln(1 + 2e⁻²)
-//! assert_eq!(grad(&loss, &[&z]).remove(0).shape()[..], [2, 2]);
-//! ```
+//! ## What is in it
 //!
 //! | family | losses |
 //! |---|---|

@@ -1,28 +1,4 @@
-//! Turns results into files: tables, figures and one HTML page.
-//!
-//! The crate knows no tensor and computes no statistic; it receives means and half-widths and sets them.
-//! Everything in a report speaks of one inequality, which the page states in words above the tables:
-//!
-//! ```text
-//! adversarial loss of h∘f  ≤  clean loss of h∘f  +  C(h) · R(f),    R(f) = E_x max_{x' in B(x)} D(f(x), f(x'))
-//! ```
-//!
-//! The same [`Report`] gives the same bytes, wherever and whenever it is written.
-//!
-//! ```
-//! use tarrl_report::{Best, Cell, Column, Estimate, Keys, Report, Table, write};
-//!
-//! let clean = Column { label: "clean".into(), best: Some(Best::Highest), ..Column::default() };
-//! let mut table = Table { id: "T1".into(), title: "Robustness".into(), columns: vec![clean], ..Table::default() };
-//! let estimate = Estimate { mean: 78.0, half_width: Some(0.5), n: 3 };
-//! table.push_row("SimCLR", vec![Some(Cell::measured(estimate, Keys::default()))]);
-//! assert!(tarrl_report::markdown::table(&table).contains("| SimCLR | 78.0 ± 0.5 |"));
-//!
-//! let folder = tempfile::tempdir().unwrap();
-//! let report = Report { title: "A study".into(), tables: vec![table], ..Report::default() };
-//! let files = write(&report, folder.path()).unwrap();
-//! assert!(files.contains(&folder.path().join("index.html")));
-//! ```
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod axis;

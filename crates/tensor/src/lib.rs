@@ -1,19 +1,6 @@
-//! Tensors with a recorded graph and reverse-mode differentiation, over an object-safe backend.
+#![doc = include_str!("../README.md")]
 //!
-//! A loss is a function of tensors; its gradient is exact, of any order, and taken only where asked:
-//! for `y = f(x)` and a weight `g` of `y`'s shape, [`vjp`] computes `gᵀ ∂f/∂x`.
-//!
-//! ```
-//! use tarrl_tensor::{cpu, grad, Tensor};
-//!
-//! let device = cpu();
-//! let x = Tensor::new(&device, [2, 2], &[1.0f32, -2.0, 3.0, 0.5]).requires_grad();
-//! let w = Tensor::new(&device, [2, 1], &[0.5f32, 1.0]);       // frozen: costs nothing in the backward pass
-//! let loss = x.matmul(&w).relu().square().sum_all();
-//! let dx = grad(&loss, &[&x]).remove(0);
-//! assert_eq!(loss.item(), 4.0);
-//! assert_eq!(dx.to_vec::<f32>(), [0.0, 0.0, 2.0, 4.0]);
-//! ```
+//! ## What is in it
 //!
 //! - An [`Array`] is a value: immutable, contiguous, row-major, on a [`Device`]. Images are `(n, h, w, c)`.
 //! - A [`Tensor`] is an array and, if it depends on a [`Tensor::requires_grad`] input, a [`Node`] that records

@@ -1,13 +1,6 @@
-//! Pre-training of robust encoders: methods as compositions, optimizers, schedules, and the training loop.
+#![doc = include_str!("../README.md")]
 //!
-//! An encoder `f` with a projector `g` is trained without labels to minimize
-//!
-//! ```text
-//! objective(g(f(view₁)), g(f(view₂))) + λ · R,    R = mean_i D(f(x_i), f(x'_i)),
-//! x'_i = argmax over the ball around x_i of D(f(x_i), ·), found by a few steps of an attack.
-//! ```
-//!
-//! A [`Method`], read from a file, names objective, views and `R`. It is a composition of
+//! ## What is in it
 //!
 //! | part | in a file | choices |
 //! |---|---|---|
@@ -20,34 +13,6 @@
 //!
 //! Parts that do not go together are refused when the file is read, with the reason. A [`TrainConfig`] and the images
 //! determine the result to the bit, for any number of threads, interrupted or not.
-//!
-//! ```
-//! use std::sync::Arc;
-//! use tarrl_train::{Event, Method, TrainConfig, pretrain};
-//! # use tarrl_encoders::{EncoderConfig, ProjectorConfig};
-//! # fn images() -> tarrl_data::Dataset {
-//! #     let images = ndarray::Array4::from_shape_fn((16, 8, 8, 1), |(i, y, x, _)| (i * 7 + y * x) as u8);
-//! #     tarrl_data::Dataset::new("ramps", images, vec![0; 16], vec!["all".into()])
-//! # }
-//!
-//! let method: Method = toml::from_str(r#"
-//!     title = "TARR"
-//!     views = ["strong", "strong"]
-//!     objective = { kind = "nt-xent", temperature = 0.5 }
-//!     regularizer = { weight = 3.0, inner = { kind = "pgd", steps = 2, epsilon = "8/255" } }
-//! "#).unwrap();
-//! let mut config = TrainConfig { epochs: 1, batch: 8, ..TrainConfig::new(method) };
-//! # config.encoder = EncoderConfig { width: 0.125, ..EncoderConfig::default() };
-//! # config.method.projector = ProjectorConfig { hidden: 8, out: 8, ..ProjectorConfig::default() };
-//! let folder = tempfile::tempdir().unwrap();
-//! let mut steps = 0;
-//! let mut watch = |event: &Event<'_>| steps += usize::from(matches!(event, Event::Stepped { .. }));
-//! let trained =
-//!     pretrain(&config, &Arc::new(images()), &tarrl_tensor::cpu(), folder.path(), &mut watch).unwrap();
-//! assert_eq!(steps, 2);
-//! assert!(trained.last.unwrap().regularizer > 0.0);
-//! assert!(folder.path().join("encoder.safetensors").exists());
-//! ```
 //!
 //! The learning rate warms up linearly and falls on a cosine; [`Optimizer`] is SGD with momentum, LARS or AdamW. Only the
 //! run folder, method files and [`config::read_toml`] touch the file system.

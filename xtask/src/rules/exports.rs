@@ -29,10 +29,14 @@ pub(crate) fn unused_exports(crates: &[Crate], sources: &[Source], documents: &[
             continue;
         };
         let exports = exports(root);
+        // The front page of the crate's documentation is as good as a document.
+        let front: String = root.text.lines().filter(|line| line.starts_with("//!")).collect();
+        let front = names(&front);
         // Tests and examples of the crate itself use it from outside too.
         let outside = |source: &Source| source.krate != krate.name || !source.path.contains("/src/");
         let used = |name: &str| {
             documented.contains(name)
+                || front.contains(name)
                 || written.iter().any(|(source, names)| outside(source) && names.contains(name))
         };
         let signatures: BTreeSet<&str> = sources
@@ -166,6 +170,8 @@ mod tests {
         assert_eq!(uses("crates/eval/src/lib.rs", "// A f"), 2);
         assert_eq!(uses("crates/data/src/b.rs", "use crate::{A, f};"), 2);
         assert_eq!(check(&[ROOT], "Take an `A` and call `f`."), [""; 0]);
+        let front = format!("//! Take an [`A`] and call [`f`].\n{}", ROOT.1);
+        assert_eq!(check(&[(ROOT.0, &front)], ""), [""; 0]);
     }
 
     #[test]

@@ -3,13 +3,16 @@
 use super::{Source, Violation};
 
 /// Finds a module that does not begin with a sentence: `//! `, a capital letter or code, and a full stop or a colon at
-/// the end of the first paragraph.
+/// the end of the first paragraph. A library may begin with its README instead.
 pub(crate) fn first_line(source: &Source) -> Option<Violation> {
     let message = fault(&source.text)?.to_owned();
     (!source.is_test()).then(|| Violation { place: source.path.clone(), line: Some(1), message })
 }
 
 fn fault(text: &str) -> Option<&'static str> {
+    if text.starts_with("#![doc = include_str!(\"../README.md\")]\n") {
+        return None;
+    }
     let paragraph = || text.lines().map_while(|line| line.strip_prefix("//! "));
     let Some(first) = paragraph().next() else {
         return Some("does not begin with `//! ` and a sentence that says what the module holds");
@@ -31,6 +34,7 @@ mod tests {
             ("//! Threat models: balls around samples.\n", true),
             ("//! `Tensor`, an array with a graph.\n\nuse x;\n", true),
             ("//! A sentence that\n//! goes on.\n//!\n//! more\n", true),
+            ("#![doc = include_str!(\"../README.md\")]\n//!\n", true),
             ("use x;\n", false),
             ("", false),
             ("// Threat models.\n", false),
