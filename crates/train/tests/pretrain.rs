@@ -178,7 +178,7 @@ fn robustness(encoder: &Encoder) -> f64 {
 }
 
 #[test]
-fn training_lowers_the_loss_and_the_regularizer_lowers_r() {
+fn training_lowers_the_loss_and_the_regularizer_lowers_the_displacement() {
     let mut found = Vec::new();
     for name in ["simclr", "tarr"] {
         let folder = tempfile::tempdir().unwrap();
@@ -192,13 +192,17 @@ fn training_lowers_the_loss_and_the_regularizer_lowers_r() {
             .filter_map(|r| if let Record::Epoch(e) = r { Some(e) } else { None })
             .collect();
         assert_eq!(epochs.len(), 10);
-        // ln(2·32 − 1) = 4.143 is the loss of a network that tells no image from another.
+        // ln(2·32 − 1) = 4.143 is the loss of a collapsed network. Over seeds 1 to 5 both methods end at 3.20 to 3.23.
         let (first, last) = (epochs[0].objective, epochs[9].objective);
-        assert!(last < first - 0.1 && last < 4.0, "{name}: objective {first} -> {last}");
-        found.push(robustness(&trained.encoder));
+        assert!(last < first - 0.1 && last < 3.3, "{name}: objective {first} -> {last}");
+        found.push((last, robustness(&trained.encoder)));
     }
-    println!("R of SimCLR and TARR: {found:?}");
-    assert!(found[1] < 0.6 * found[0], "{found:?}");
+    println!("objective and R of SimCLR and TARR: {found:?}");
+    let [(simclr, simclr_r), (tarr, tarr_r)] = found[..] else { panic!("two methods") };
+    // What TARR minimizes is smaller after TARR than after SimCLR.
+    assert!(tarr + 8.0 * tarr_r < simclr + 8.0 * simclr_r, "{found:?}");
+    // Over seeds 1 to 5 the ratio is 0.21 to 0.28, 0.24 on average with a standard deviation of 0.03: three of these above.
+    assert!(tarr_r < 0.33 * simclr_r, "{found:?}");
 }
 
 /// An attack that descended, or that never reached the loss, would leave the displacement as it was.
@@ -224,7 +228,8 @@ fn adversarial_methods_lower_the_displacement_under_attack() {
             let teacher = method(name).teacher.map(|_| base);
             let after = robustness(&train(name, teacher));
             println!("relative displacement under attack: {before:.3}, {name} {after:.3}");
-            assert!(after < 0.8 * before, "{name}: {before} -> {after}");
+            // Over seeds 1 to 5 the ratio of each method is 0.19 to 0.60.
+            assert!(after < 0.75 * before, "{name}: {before} -> {after}");
         }
     }
 }
