@@ -58,9 +58,9 @@ pub enum StateError {
         /// Its name.
         name: &'static str,
         /// The stored shape.
-        found: Shape,
+        found: Box<Shape>,
         /// The shape of the present state.
-        expected: Shape,
+        expected: Box<Shape>,
         /// The stored type.
         found_type: DType,
         /// The type of the present state.

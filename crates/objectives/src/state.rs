@@ -41,8 +41,8 @@ pub(crate) fn find(
         if new.shape() != old.shape() || new.dtype() != old.dtype() {
             return Err(StateError::Mismatch {
                 name,
-                found: *new.shape(),
-                expected: *old.shape(),
+                found: Box::new(*new.shape()),
+                expected: Box::new(*old.shape()),
                 found_type: new.dtype(),
                 expected_type: old.dtype(),
             });

@@ -25,9 +25,9 @@ pub enum RestoreError {
         /// Its name.
         name: String,
         /// The stored shape.
-        found: Shape,
+        found: Box<Shape>,
         /// The shape of the parameter.
-        expected: Shape,
+        expected: Box<Shape>,
     },
 }
 
@@ -128,7 +128,7 @@ impl Optimizer {
         for (name, old) in self.state() {
             let Some(new) = state(&name) else { return Err(RestoreError::Missing { name }) };
             if new.shape() != old.shape() {
-                let (found, expected) = (*new.shape(), *old.shape());
+                let (found, expected) = (Box::new(*new.shape()), Box::new(*old.shape()));
                 return Err(RestoreError::Shape { name, found, expected });
             }
             found.push(new);
