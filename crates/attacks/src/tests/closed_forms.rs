@@ -6,7 +6,7 @@ use tarrl_tensor::{DType, Tensor, cpu};
 
 /// Two linear classes: the margin falls by Σ_i of |w_i| times the room of coordinate i, at most ε.
 #[test]
-fn linear_margin_in_a_cube() {
+fn pgd_reaches_the_worst_margin_of_a_linear_model_in_a_cube() {
     let (n, d, epsilon) = (6, 10, 0.2);
     let (x, w) = (unit(1, n, d, DType::F64), normal(2, d, 2, DType::F64));
     let config = Pgd { steps: 12, step_size: 0.05, ..Pgd::default() };
@@ -35,7 +35,7 @@ fn linear_margin_in_a_cube() {
 /// The same in a Euclidean ball. Where the box cuts, the best displacement is the gap vector times one
 /// factor, each coordinate cut to its room; the ascent comes near it.
 #[test]
-fn linear_margin_in_a_ball() {
+fn pgd_reaches_the_worst_margin_of_a_linear_model_in_a_ball() {
     let (n, d) = (8, 10);
     let w = normal(4, d, 2, DType::F64);
     let labels = vec![0; n];
@@ -132,7 +132,7 @@ fn single_step_is_the_sign_of_the_gradient() {
 }
 
 #[test]
-fn every_norm_is_covered() {
+fn one_coordinate_without_a_box_reaches_the_end_of_its_ball() {
     for norm in [Norm::Linf, Norm::L2] {
         let x = Tensor::new(&cpu(), [1, 1], &[0.5f64]);
         let threat = Threat { bounds: None, ..Threat::new(norm, 0.25) };

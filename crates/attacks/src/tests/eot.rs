@@ -61,7 +61,7 @@ fn a_step_follows_the_mean_of_the_gradients() {
 }
 
 #[test]
-fn success_is_a_matter_of_shares() {
+fn success_needs_the_share_of_lost_draws() {
     // A model that loses by fixed draws: those whose first word is below 0.3 of the range.
     let model = |u: &Tensor, keys: &[Key]| {
         let lost: Vec<f64> =

@@ -70,7 +70,7 @@ pub(super) fn leaves(norm: Norm, x: &[f64], u: &[f64], epsilon: f64) -> bool {
 }
 
 #[test]
-fn the_last_bit_decides() {
+fn membership_is_decided_in_the_last_bit() {
     // 1 + 2⁻⁶⁰ is no f64; (1 − 2⁻⁵³) + 2⁻⁵³ is 1.
     let (tiny, half) = ((-60f64).exp2(), (-53f64).exp2());
     assert!(!leaves(Norm::L1, &[0.0, 0.0], &[1.0 - half, half], 1.0));

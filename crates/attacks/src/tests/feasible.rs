@@ -115,7 +115,7 @@ proptest! {
     /// 256 cases of 8 samples of 24 coordinates: 49,152 coordinates of returned points, and all those
     /// of the iterates on the way.
     #[test]
-    fn every_point_an_attack_looks_at_is_inside(threat in threats(), seed in any::<u64>(), wide in any::<bool>(), clean in any::<bool>()) {
+    fn every_point_an_attack_evaluates_is_inside(threat in threats(), seed in any::<u64>(), wide in any::<bool>(), clean in any::<bool>()) {
         let dtype = if wide { DType::F64 } else { DType::F32 };
         let (n, d) = (8, 24);
         let x = gray(seed, n, d, dtype);

@@ -39,7 +39,7 @@ fn honest() -> impl Fn(&Tensor) -> Tensor {
 }
 
 #[test]
-fn an_honest_model_shows_nothing_that_blocks() {
+fn a_model_without_masking_has_no_blocking_finding() {
     let findings = found(&honest(), steps());
     assert!(is_conclusive(&findings), "{findings:?}");
 }
@@ -107,7 +107,7 @@ fn an_ascent_that_is_cut_off_is_noticed() {
 }
 
 #[test]
-fn an_examination_in_pieces_finds_the_same() {
+fn checks_in_batches_find_the_same() {
     let x = unit(1, N, 8, DType::F32);
     let logits = honest();
     let labels: Vec<u32> = logits(&x).argmax(1).to_vec();
@@ -133,7 +133,7 @@ fn large_margins_are_noticed() {
 
 /// The thresholds, one sample to either side.
 #[test]
-fn rules_are_what_they_say() {
+fn each_finding_has_its_threshold() {
     let broken = |count: usize| -> Vec<bool> { (0..1000).map(|i| i < count).collect() };
     assert_eq!(diagnostics::weaker_wins(Sign::BlackBoxWins, &broken(5), &broken(5)), None);
     let two = diagnostics::weaker_wins(Sign::BlackBoxWins, &broken(7), &broken(5)).unwrap();

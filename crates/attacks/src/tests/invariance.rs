@@ -41,7 +41,7 @@ fn bits(found: &ClassifierOutcome, i: usize) -> (Vec<u32>, Vec<u32>, [u64; 2], b
 }
 
 #[test]
-fn batch_size_order_and_company_change_nothing() {
+fn batch_size_order_and_other_samples_change_no_bit() {
     let problem = problem();
     let all: Vec<usize> = (0..N).collect();
     let reversed: Vec<usize> = (0..N).rev().collect();
@@ -65,7 +65,7 @@ fn batch_size_order_and_company_change_nothing() {
 
 /// The same for a convolutional network on images.
 #[test]
-fn images_do_not_feel_each_other() {
+fn images_do_not_influence_each_other() {
     let (n, side) = (5, 12);
     let x = unit(6, n, side * side, DType::F32).reshape([n, side, side, 1]);
     let kernel = super::normal(7, 9, 8, DType::F32).mul_scalar(0.3).reshape([3, 3, 1, 8]);

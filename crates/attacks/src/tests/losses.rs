@@ -40,7 +40,7 @@ impl<T: AsRef<[f64]>> MapClose for T {
 }
 
 #[test]
-fn few_classes_have_substitutes() {
+fn two_and_three_classes_take_the_substituted_losses() {
     let two = logits(&[&[1.0, 3.0]]);
     assert_eq!(dlr(&two, &[1]).item(), -2.0);
     assert_eq!(targeted_dlr(&two, &[1], &[0]).item(), -2.0);
@@ -95,7 +95,7 @@ fn table() -> impl Strategy<Value = (Vec<Vec<f64>>, Vec<u32>, Vec<u32>)> {
 
 proptest! {
     #[test]
-    fn ratios_know_neither_shift_nor_scale((z, labels, targets) in table(), a in 0.01f64..50.0, b in -9.0f64..9.0) {
+    fn dlr_does_not_change_with_shift_and_scale((z, labels, targets) in table(), a in 0.01f64..50.0, b in -9.0f64..9.0) {
         let z = logits(&z.iter().map(Vec::as_slice).collect::<Vec<_>>());
         let moved = z.mul_scalar(a).add_scalar(b);
         for (before, after) in [
@@ -144,7 +144,7 @@ proptest! {
 
     /// All label losses and the margin agree on which side of the decision a sample is.
     #[test]
-    fn signs_agree_with_the_decision((z, labels, _) in table()) {
+    fn signs_of_margins_agree_with_the_decision((z, labels, _) in table()) {
         let all = logits(&z.iter().map(Vec::as_slice).collect::<Vec<_>>());
         let judged = verdicts(&all, &labels);
         let (margin, ratio) = (margins(&all, &labels).to_vec::<f64>(), dlr(&all, &labels).to_vec::<f64>());

@@ -146,13 +146,13 @@ fn deepfool_is_exact_on_a_linear_model() {
 }
 
 #[test]
-fn carlini_wagner_comes_near() {
+fn carlini_wagner_comes_close_to_the_minimal_distance() {
     let config = CarliniWagner { steps: 200, searches: 6, initial_c: 0.1, ..CarliniWagner::default() };
     near_optimal("CW", Norm::L2, 1.05, &|c, ball| config.run(c, ball, Limits::default()));
 }
 
 #[test]
-fn decisions_alone_come_near() {
+fn hop_skip_jump_comes_close_to_the_minimal_distance() {
     let config = HopSkipJump { steps: 15, initial_queries: 120, ..HopSkipJump::default() };
     for norm in [Norm::L2, Norm::Linf] {
         near_optimal("HopSkipJump", norm, 1.25, &|c, ball| {

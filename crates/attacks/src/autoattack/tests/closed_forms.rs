@@ -55,7 +55,7 @@ impl Linear {
 /// Each attack wins with a radius a hundredth above the distance (APGD in l1 a quarter: its sparse steps move
 /// several coordinates where the best point moves one) and none with one below it.
 #[test]
-fn the_distance_decides() {
+fn attacks_succeed_just_above_the_distance_to_the_boundary_and_never_below() {
     let linear = Linear::new();
     let (x, ..) = linear.samples();
     for norm in NORMS {
@@ -89,7 +89,7 @@ fn the_distance_decides() {
 
 /// A random search comes near: with half as much room again, ten times for l1, whose best move is one pixel.
 #[test]
-fn square_comes_near() {
+fn square_succeeds_at_half_as_much_radius_again_and_never_below_the_distance() {
     let linear = Linear::new();
     let (x, ..) = linear.samples();
     for (norm, factor) in [(Norm::Linf, 1.5), (Norm::L2, 2.0), (Norm::L1, 10.0)] {

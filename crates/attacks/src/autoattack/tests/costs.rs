@@ -203,7 +203,7 @@ fn a_misclassified_input_costs_one_evaluation() {
 
 /// A budget ends a sample before its passes exceed it, and is flagged; so is a gradient that is zero.
 #[test]
-fn budgets_and_flags() {
+fn a_budget_and_a_zero_gradient_are_flagged() {
     let network = Network::new(4);
     let (x, labels, keys) = samples(&network, 12);
     let logits = |u: &Tensor| network.logits(u);
@@ -222,7 +222,7 @@ fn budgets_and_flags() {
 
 /// Broken samples that stay cost more and change no outcome.
 #[test]
-fn leaving_saves_and_changes_nothing() {
+fn early_exit_saves_passes_and_changes_no_success() {
     let network = Network::new(5);
     let (x, mut labels, keys) = samples(&network, 16);
     labels[3] = (labels[3] + 1) % 5;
@@ -257,7 +257,7 @@ fn leaving_saves_and_changes_nothing() {
 
 /// The model can tell the draws of an evaluation apart, and the mean gradient is used.
 #[test]
-fn draws_are_named() {
+fn queries_name_each_draw_and_the_mean_gradient_is_used() {
     let network = Network::new(3);
     let (x, labels, keys) = samples(&network, 3);
     let config = AutoAttack { steps: 5, mode: Mode::Paper, ..AutoAttack::new(Version::Rand) };

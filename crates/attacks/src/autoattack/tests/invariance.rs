@@ -35,7 +35,7 @@ fn same(a: &SuiteOutcome, b: &SuiteOutcome, order: &[usize]) {
 }
 
 #[test]
-fn batch_size_and_order() {
+fn batch_size_and_order_change_no_bit_of_a_suite() {
     let network = Network::new(5);
     let all = samples(&network, 10);
     let order = [3usize, 9, 0, 7, 1, 2, 8, 4, 6, 5];
@@ -86,7 +86,7 @@ fn a_resumed_run_ends_with_the_same_bits() {
 }
 
 #[test]
-fn a_state_of_something_else_is_refused() {
+fn a_state_of_other_samples_or_attacks_is_refused() {
     let network = Network::new(4);
     let (x, labels, keys) = samples(&network, 2);
     let ball = |epsilon| Threat::linf(epsilon).around(&x);
@@ -103,7 +103,7 @@ fn a_state_of_something_else_is_refused() {
 /// The difference of logits ratio does not change under z → 4z + 8, so neither does its ascent. The floor of
 /// its denominator, 1e-12, moves values by about as much.
 #[test]
-fn dlr_knows_no_scale() {
+fn dlr_does_not_change_with_the_scale_of_logits() {
     let network = Network::new(4);
     let (x, labels, keys) = samples(&network, 8);
     let config = crate::Apgd { steps: 30, ..crate::Apgd::default() };
@@ -120,9 +120,9 @@ fn dlr_knows_no_scale() {
     }
 }
 
-/// Nothing can move; every ball contains the smaller ones; more starts lose nothing.
+/// At radius zero nothing can move; every ball contains the smaller ones.
 #[test]
-fn monotone() {
+fn no_radius_breaks_nothing_and_a_larger_one_never_loses() {
     let network = Network::new(4);
     let all = samples(&network, 12);
     for norm in NORMS {
@@ -142,29 +142,26 @@ fn monotone() {
 /// States are read from files of earlier builds, so that the names of their fields stay.
 #[test]
 fn stored_states_keep_their_field_names() {
+    let fields: serde_json::Value =
+        serde_json::from_str(include_str!("../../tests/data/suite_state_fields.json")).unwrap();
+    let field = |name: &str| fields[name].as_str().unwrap();
+    let names = |value: &serde_json::Value| {
+        let mut names: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
+        names.sort();
+        serde_json::Value::from(names)
+    };
     let network = Network::new(4);
     let (x, labels, keys) = samples(&network, 3);
     let ball = Threat::l2(0.001).around(&x); // all samples go through all attacks
     let mut run = SuiteRun::new(ball, &labels, &keys, SMALL.parts(Norm::L2), SMALL.run);
-    let names = |value: &serde_json::Value| {
-        let mut names: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
-        names.sort();
-        names.join(" ")
-    };
     let mut attacks = std::collections::BTreeSet::new();
     while run.round(&|u, _| network.logits(u)) {
         let state = serde_json::to_value(run.state()).unwrap();
-        assert_eq!(names(&state), "config missions parts problem");
-        for sample in state["missions"].as_array().unwrap() {
-            let wanted = "backward best done flags forward home margin nearest origin part restart rivals search \
-                          success target";
-            assert_eq!(names(sample), wanted);
-            attacks.extend(sample["search"].as_object().map(names_of_attack));
+        assert_eq!(names(&state), fields["state"]);
+        for sample in state[field("samples")].as_array().unwrap() {
+            assert_eq!(names(sample), fields["sample"]);
+            attacks.extend(sample[field("attack")].as_object().into_iter().flat_map(|o| o.keys().cloned()));
         }
     }
-    assert_eq!(attacks.into_iter().collect::<Vec<_>>(), ["Climb", "Squares", "Walk"]);
-}
-
-fn names_of_attack(search: &serde_json::Map<String, serde_json::Value>) -> String {
-    search.keys().cloned().collect()
+    assert_eq!(serde_json::Value::from_iter(attacks), fields["attacks"]);
 }

@@ -61,7 +61,7 @@ fn apgd_reference_skips_condition_two_at_the_first_checkpoint() {
 
 /// Checkpoints of twenty steps begin at ⌊4.4⌋ and ⌈4.4⌉: values that fall halve the step there.
 #[test]
-fn apgd_where_checkpoints_lie() {
+fn apgd_adapts_at_the_checkpoints_of_its_mode() {
     let falling = |points: usize| (0..points).map(|i| -1.0 - i as f64);
     assert_eq!(
         (step_after(Mode::Reference, 20, falling(4)), step_after(Mode::Reference, 20, falling(5))),
@@ -89,7 +89,7 @@ fn fab_restarts_no_farther_than_half_of_what_was_found_in_the_paper() {
 
 /// A model whose slopes are 1e-9: the wall is 0.1 away in l2, and the reference takes all slopes for zero.
 #[test]
-fn fab_and_small_slopes() {
+fn fab_reference_leaves_out_small_slopes() {
     let x = [0.5f32, 0.5];
     let slope = [0.6e-9f32, 0.8e-9];
     let moved = |norm, mode| {
