@@ -32,7 +32,7 @@ fn example_02_finds_the_worst_margin_of_a_linear_classifier() {
 }
 
 #[test]
-fn example_03_halves_the_displacement_of_an_encoder() {
+fn example_03_lowers_the_displacement_of_an_encoder() {
     regularize_your_encoder::main();
 }
 
