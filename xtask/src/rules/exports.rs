@@ -7,10 +7,8 @@ use super::{Crate, Source, Text, Violation};
 
 /// What stays although nothing in the workspace names it: crate, names, reason.
 const KEPT: &[(&str, &[&str], &str)] = &[
-    ("attacks", &["AttackRun"], "runs a step rule of one's own"),
     ("attacks", &["ascend"], "PGD on a function that judges, such as `classify`"),
     ("attacks", &["HopSkipJumpRun"], "as the runs of the other minimal-norm attacks, with resume"),
-    ("attacks", &["classify_towards"], "targeted attacks on classifiers"),
     ("attacks", &["UnknownNorm", "UnknownVersion"], "errors of parsing"),
 ];
 

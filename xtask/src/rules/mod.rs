@@ -54,14 +54,12 @@ pub(crate) fn invariants(root: &Path, metadata: &serde_json::Value) -> anyhow::R
     violations.extend(sources.iter().flat_map(words));
     violations.extend(sources.iter().filter_map(length));
 
-    let mut notes = long_files(&sources);
-    let mut remarks = crate_sizes(&crates, &sources);
-    remarks.extend(sources.iter().flat_map(foreign_files));
-    remarks.extend(sources.iter().filter_map(first_line));
-    remarks.extend(circles(&sources));
-    remarks.extend(unused_exports(&crates, &sources, &documents));
-    remarks.extend(texts.iter().flat_map(spelling));
-    remarks.extend(texts.iter().flat_map(vocabulary));
-    notes.extend(remarks.iter().map(Violation::to_string));
-    Ok(Findings { violations, notes })
+    violations.extend(crate_sizes(&crates, &sources));
+    violations.extend(sources.iter().flat_map(foreign_files));
+    violations.extend(sources.iter().filter_map(first_line));
+    violations.extend(circles(&sources));
+    violations.extend(unused_exports(&crates, &sources, &documents));
+    violations.extend(texts.iter().flat_map(spelling));
+    violations.extend(texts.iter().flat_map(vocabulary));
+    Ok(Findings { violations, notes: long_files(&sources) })
 }
