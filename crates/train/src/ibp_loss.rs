@@ -6,33 +6,32 @@ use tarrl_bound::{Anchor, Divergence};
 use tarrl_encoders::{Encoder, ForwardContext, IntervalDisplacement, Linear};
 use tarrl_tensor::{Array, Tensor};
 
-/// `λ · E D(f(x), f(x) + |Δ|)`, or the worst case of a contrast between images or of telling clusters apart, where `|Δ|`
-/// bounds every coordinate of the displacement over the l-infinity ball by intervals (Gowal et al. 2018; Theorem I1,
-/// docs/certificates.md).
+/// The certified term `λ · E D(f(x), f(x) + |Δ|)`, or the worst case of a contrastive loss or of classifying clusters, where
+/// `|Δ|` bounds every coordinate of the displacement over the l-infinity ball by intervals (Gowal et al. 2018; Theorem
+/// I1, docs/certificates.md).
 ///
-/// A [`Regularizer`](tarrl_bound::Regularizer) looks for the worst point and finds less than the worst: a lower bound
-/// of `R`, which certifies nothing. This term is an upper bound of the same quantity for divergences that grow
-/// with each coordinate, which angles and whitened distances do not. It is what makes certificates of the trained encoder say
-/// something at large radii, at a price in clean accuracy.
+/// A [`Regularizer`](tarrl_bound::Regularizer) measures `R` by an attack, a lower bound that certifies nothing. This term is
+/// an upper bound of the same quantity, for divergences that grow with each coordinate; angles and whitened distances do
+/// not. It makes certificates of the trained encoder non-trivial at large radii, at a price in clean accuracy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IbpLoss {
-    /// What is measured, unless `contrast` or `clusters` is given.
+    /// The divergence, unless `contrast` or `clusters` replaces it.
     pub divergence: Divergence,
     /// A contrastive loss at the worst point of the ball, in place of a divergence.
     pub contrast: Option<CertifiedContrastive>,
-    /// Sets of clusters of the teacher's representations of the training images, each of so many. A linear classifier for
-    /// each learns them from the worst case in the ball, as a contrast does, in the place of a divergence.
+    /// The numbers of clusters of the teacher's representations, one for each set. A linear classifier of each set is trained
+    /// on the worst case in the ball, in place of a divergence.
     pub clusters: Vec<usize>,
     /// λ: the factor of the term in the loss; finite and not negative.
     pub weight: f64,
-    /// The view that the ball is put around.
+    /// The view at the center of the ball.
     pub anchor: Anchor,
     /// ε: the radius of the l-infinity ball, in pixels of `[0, 1]`.
     #[serde(with = "fraction")]
     pub epsilon: f64,
     /// The share of training, in `[0, 1]`, over which ε rises linearly from zero: intervals of an untrained network
-    /// are so wide that they would drown the objective.
+    /// are so wide that they would dominate the objective.
     pub ramp: f64,
 }
 
@@ -40,7 +39,7 @@ pub struct IbpLoss {
 /// what any attack reaches.
 ///
 /// With clean representations centered and in units of their spread, let `t_j` be the unit vector of image `j` of a
-/// group. The head with the rows `t_j / τ` is to tell each image from the others, the loss is the gap form of the bound,
+/// group. The head with the rows `t_j / τ` classifies the image within its group; the loss is the gap form of the bound,
 /// `ln(1 + Σ_j e^{m_j + s_j})` (Theorem A2, docs/theory.md) with the supports of the interval box,
 /// `s_j = (t_j − t_i) · c + |t_j − t_i| · ρ` (Theorem I1, docs/certificates.md). A displacement counts only as far as it
 /// confuses an image with another one, and spread is rewarded: the term cannot be made small by shrinking.

@@ -10,7 +10,7 @@ use tarrl_tensor::{Device, Key, Tensor};
 
 /// The encoder, which is the result of training, and the heads, which are discarded.
 ///
-/// Names of tensors are those of the parts, which have none in common.
+/// The names of tensors are those of the parts, which share none.
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
     /// From images to representations h.

@@ -6,8 +6,8 @@ use tarrl_attacks::Start;
 use tarrl_bound::{InnerConfig, InnerKind};
 use tarrl_encoders::BnBranch;
 
-/// An attack on the views of a batch, whose results the objective sees. All numbers of [`attack`](Adversary::attack)
-/// mean what they mean in a regularizer, so that methods can be compared at equal cost and radius.
+/// An attack on the views of a batch, whose results enter the objective. The settings of [`attack`](Adversary::attack) are
+/// those of a regularizer, so that methods can be compared at equal cost and radius.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Adversary {
@@ -15,20 +15,20 @@ pub struct Adversary {
     pub ascends: AdversaryLoss,
     /// The images that it perturbs.
     pub attacks: AdversaryView,
-    /// What an attacked view is compared with while it is attacked, unless both views are.
+    /// The reference of a single attacked view during the attack.
     pub against: AdversaryReference,
     /// How the attacked views enter the objective.
     pub enters: AdversaryCombine,
-    /// The factor of what the attacked views add: of the objective on them where they replace or come second, of the
-    /// pair of the attack; 1 if absent, but 0 for the pair that may be added to a third view.
+    /// The factor of the attacked views: of the objective on them (`replace`, `second`) or of the pair of the attack (`pair`,
+    /// `third`); 1 if absent, but 0 for `third`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
-    /// The factor of the objective on the views as they are, where it is there at all.
+    /// The factor of the objective on clean views, where there is such a term.
     pub clean_weight: f64,
     /// How much weight moves to the attacked views: with `w` rising from 0 towards `shift` with the stages of
     /// [`Strength`](super::Strength), or with the epochs, the factors become `clean_weight·(1 − w)` and `weight·(1 + w)`.
     pub shift: f64,
-    /// The statistics that batch norm sees attacked views with; `"adversarial"` needs dual batch norm.
+    /// The set of batch norm for attacked views; `"adversarial"` needs dual batch norm.
     pub branch: BnBranch,
     /// The network that is attacked.
     pub mode: EncoderMode,
@@ -56,13 +56,13 @@ pub enum AdversaryView {
     First,
     /// The first two views together.
     Both,
-    /// A weak view that is nothing else.
+    /// A weak view of its own.
     Weak,
     /// The image itself.
     Clean,
 }
 
-/// What an attacked view is compared with.
+/// The reference that an attacked view is compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AdversaryReference {
