@@ -108,7 +108,7 @@ mod tests {
 
     /// Computed in double precision by another program, to nine digits.
     #[test]
-    fn figures_of_a_small_sample() {
+    fn diagnostics_of_a_small_sample_match_reference_values() {
         let device = device();
         let a =
             Tensor::new(&device, [4, 3], &[1.0, 2.0, 0.0, 0.0, 1.0, -1.0, 2.0, 0.0, 1.0, -1.0, 1.0, 1.0f64]);

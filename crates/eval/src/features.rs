@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "one row each")]
-    fn maps_are_not_features() {
+    fn an_encoder_that_returns_maps_is_refused() {
         let data = Dataset::new("one", Array4::zeros((1, 2, 2, 1)), vec![0], vec!["one".into()]);
         features(&|x: &Tensor| x.clone(), &data, &Cpu::default().open(), 1);
     }

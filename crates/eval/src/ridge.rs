@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_linear_law_is_found() {
+    fn ridge_recovers_a_linear_map() {
         let (x, y) = sample(50, 0.0);
         let head = ridge(&x, &y, &[1e-12, 1.0], Key::new(1));
         let want = [1.0, -2.0, 0.0, 0.0, 0.0, 0.5];

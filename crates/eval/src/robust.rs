@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "left the ball")]
-    fn a_point_outside_is_noticed() {
+    fn an_attacked_image_outside_the_ball_is_refused() {
         let x = Toy::new(0, 2, 2, 2, 1).images;
         check_inside(&x, &x.add_scalar(0.02).clamp(0.0, 1.0), &Threat::linf(0.01));
     }

@@ -88,7 +88,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_matrix_with_known_values() {
+    fn eigenvalues_and_vectors_of_a_two_by_two_matrix_are_exact() {
         // Eigenvalues 3 and 1 along (1, 1) and (1, −1).
         let s = Spectrum::of(vec![2.0, 1.0, 1.0, 2.0]);
         assert!((s.values[0] - 3.0).abs() < 1e-14 && (s.values[1] - 1.0).abs() < 1e-14);
@@ -105,7 +105,7 @@ mod tests {
     proptest! {
         /// `A = XᵀX` is the sum of its parts, which are orthonormal.
         #[test]
-        fn the_parts_make_the_matrix(seed: u64, d in 1usize..20, n in 1usize..30) {
+        fn eigenpairs_reconstruct_the_matrix(seed: u64, d in 1usize..20, n in 1usize..30) {
             let mut s = tarrl_tensor::Key::new(seed).stream();
             let x: Vec<Vec<f64>> = (0..n).map(|_| (0..d).map(|_| s.normal()).collect()).collect();
             let a: Vec<f64> = (0..d * d).map(|i| x.iter().map(|r| r[i / d] * r[i % d]).sum()).collect();

@@ -34,7 +34,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_partition_with_the_same_mix(
+        fn a_stratified_split_keeps_the_mix_of_labels(
             labels in proptest::collection::vec(0u32..4, 8..200), fraction in 0.05f64..0.95, seed: u64,
         ) {
             let (rest, held) = stratified(&labels, fraction, Key::new(seed));

@@ -78,7 +78,7 @@ mod tests {
     proptest! {
         /// A head on the design and its folded form are the same function of the features.
         #[test]
-        fn folding_is_exact(
+        fn a_folded_head_is_the_same_function(
             x in proptest::collection::vec(-5.0f32..5.0, 12), theta in proptest::collection::vec(-3.0f64..3.0, 8),
         ) {
             let x = Tensor::new(&device(), [4, 3], &x);

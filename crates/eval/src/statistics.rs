@@ -98,7 +98,7 @@ mod tests {
 
     /// Quantiles of Student's t from tables: 2 and 5 values.
     #[test]
-    fn means_over_seeds() {
+    fn intervals_over_seeds_match_tabulated_quantiles_of_students_t() {
         let two = Interval::over_seeds(&[1.0, 3.0]);
         close(two.half_width, 12.706204736432095, 1e-9);
         let five = Interval::over_seeds(&[1.0, 2.0, 3.0, 4.0, 5.0]);
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn one_seed_speaks_of_samples() {
+    fn one_seed_gives_an_interval_over_samples() {
         let one = Interval::of_accuracies(&[(93, 100)]);
         assert_eq!((one.over, one.n, one.mean), (Over::Samples, 100, 0.93));
         assert!(one.mean - one.half_width <= accuracy_lower(93, 100, 0.025) + 1e-15);

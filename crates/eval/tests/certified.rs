@@ -66,7 +66,7 @@ fn below(certificate: &Certificate, moved: &[f64], what: &str) -> f64 {
 
 /// Rectified networks of random widths on inputs near the ends of the box and far from them.
 #[test]
-fn on_random_networks() {
+fn attacks_stay_below_certificates_on_random_networks() {
     let device = device();
     for seed in 0..16 {
         let key = Key::new(seed);
@@ -177,7 +177,7 @@ impl Trained {
 }
 
 #[test]
-fn on_a_trained_encoder() {
+fn attacks_stay_below_certificates_on_a_trained_encoder() {
     let trained = Trained::get();
     for (norm, epsilon) in
         [(Norm::Linf, 0.004), (Norm::Linf, 0.05), (Norm::L2, 0.05), (Norm::L2, 0.5), (Norm::L1, 0.05)]
@@ -202,7 +202,7 @@ fn on_a_trained_encoder() {
 /// Attacks on the label, AutoAttack among them, break no image that certificate and head call certified; nor does
 /// any loss that they reach exceed the certified one.
 #[test]
-fn through_a_head() {
+fn no_attack_breaks_a_certified_image_through_a_head() {
     let trained = Trained::get();
     let (head, labels) = (&trained.head, &trained.labels);
     let targets: Vec<u32> = labels.iter().map(|&y| y as u32).collect();

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn known_axes() {
+    fn ticks_of_typical_axes_are_as_expected() {
         assert_eq!(labels(ticks(0.0, 100.0, 6)), ["0", "20", "40", "60", "80", "100"]);
         assert_eq!(labels(ticks(-0.03, 0.03, 4)), ["−0.02", "0", "0.02"]);
         assert_eq!(labels(ticks(0.0, 3e6, 3)), ["0", "10⁶", "2·10⁶", "3·10⁶"]);

@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn brief_numbers() {
+    fn short_numbers_have_four_significant_digits() {
         let shown = [0.0, 78.0, 0.043_219, -1234.5, 100.0, 1e-9, 2.5e12].map(brief);
         assert_eq!(shown, ["0", "78", "0.04322", "-1234", "100", "1.000e-9", "2.500e12"]);
     }

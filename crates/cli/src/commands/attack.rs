@@ -108,8 +108,8 @@ pub(crate) struct Attack {
     batch: u32,
 
     /// Look for signs of masked gradients with further attacks, for some 400 passes of each image
-    #[arg(long)]
-    examine: bool,
+    #[arg(long = "examine")]
+    gradient_masking_checks: bool,
 
     /// Write the outcome of each image to this file
     #[arg(long, value_name = "FILE")]
@@ -136,7 +136,7 @@ impl Attack {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let plan =
             self.attack.plan(self.norm, self.epsilon, self.batch as usize).map_err(anyhow::Error::msg)?;
-        if self.examine {
+        if self.gradient_masking_checks {
             findings::check(&plan, self.epsilon)?;
         }
         for (file, what) in [
@@ -196,8 +196,8 @@ impl Attack {
         print!("{}", summary.table());
         let mut findings = Findings::of(&plan, &images);
         if let Some(findings) = &mut findings {
-            if self.examine {
-                findings.examine(&target);
+            if self.gradient_masking_checks {
+                findings.check_further(&target);
             }
             print!("{}", findings.table());
         }

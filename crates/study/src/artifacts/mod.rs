@@ -84,9 +84,9 @@ mod tests {
     #[test]
     fn an_unknown_id_is_answered_with_its_neighbor() {
         let error = find("T11").err().unwrap();
-        assert_eq!(
-            error,
-            "there is no table or figure `T11`; did you mean `T1`? known: T1, T5, T6, T7, F1, F2, F3"
+        assert!(
+            error.starts_with("there is no table or figure `T11`; did you mean `T1`? known: T1, "),
+            "{error}"
         );
     }
 

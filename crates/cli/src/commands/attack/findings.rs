@@ -38,7 +38,7 @@ impl Findings {
     }
 
     /// Looks for more signs with further attacks.
-    pub(super) fn examine(&mut self, target: &Target<'_>) {
+    pub(super) fn check_further(&mut self, target: &Target<'_>) {
         eprintln!("examining whether gradients are masked, some 400 passes of each image");
         let threat = target.ball.threat();
         let config = examination(threat, target.batch);
