@@ -1,4 +1,4 @@
-//! What a step of PGD does beside the gradient: bytes per second count the point, the gradient, both ends of the ball
+//! PGD steps without the gradient: bytes per second count the point, the gradient, both ends of the ball
 //! and the result once.
 
 mod settings;

@@ -1,4 +1,4 @@
-//! Certificates of each kind beside a forward pass in f64, for the same images: elements per second are images, so that
+//! Certificates of each kind compared with a forward pass in f64 on the same images: elements per second are images, so that
 //! a thousand divided by them is seconds for a thousand samples, and the quotient with `forward` is what a certificate
 //! costs in forward passes. What linear bounds cost depends on how many units can change sign within the radius; here
 //! the encoders are untrained and the images random.

@@ -1,4 +1,4 @@
-//! Every convolution of both encoders, forward and both adjoints. Elements per second are FLOP/s.
+//! Convolutions: every one of both encoders, forward and both adjoints. Elements per second are FLOP/s.
 
 mod settings;
 

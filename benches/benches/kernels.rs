@@ -1,4 +1,4 @@
-//! One line for each kernel on the shapes of the encoders: milliseconds, GFLOP/s and GB/s, and both as a share of
+//! Kernels on the shapes of the encoders, one line each: milliseconds, GFLOP/s and GB/s, and both as a share of
 //! what was measured of this machine just before.
 //!
 //! Operations are those of the definition, so that Winograd's convolution may stand above the peak. Bytes count every

@@ -1,4 +1,4 @@
-//! What lies between convolutions: normalization, activation and pooling of the largest map of each encoder.
+//! Normalization, activation and pooling of the largest feature map of each encoder.
 //! Bytes per second count every operand and result once, so they compare with a copy of memory.
 
 mod settings;

@@ -1,4 +1,4 @@
-//! Whole steps of both encoders on small batches. Elements per second are images per second; for the figures at the
+//! Training, attack and inference steps of both encoders on small batches. Elements per second are images per second; for the figures at the
 //! usual batches, with peak memory, see `cargo xtask bench`.
 
 mod settings;

@@ -1,4 +1,4 @@
-//! The convolutions of an encoder, read from the graph that it records.
+//! Convolutions of an encoder, for the benches of single kernels.
 
 use crate::values::uniform;
 use crate::workload::{encoder_config, image_shape};

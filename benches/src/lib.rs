@@ -1,4 +1,4 @@
-//! What is timed: steps of training, attack and inference on the real encoders, and how their work is counted.
+//! Benchmark workloads: steps of training, attack and inference on the real encoders, and how their operations are counted.
 //!
 //! ```text
 //! GFLOP/s = 2 · multiply-adds of one image · images · passes / seconds / 10⁹
@@ -14,7 +14,7 @@
 //!
 //! let workload: Workload = "input-grad:conv-small".parse().unwrap();
 //! let mut step = Step::new(workload, 2, &cpu()); // two images
-//! assert_eq!(step.flops(), 2 * 14_676_480 * 2 * 2); // a multiply and an add, two images, there and back
+//! assert_eq!(step.flops(), 2 * 14_676_480 * 2 * 2); // a multiply and an add, two images, forward and backward
 //! let seconds = median(&time(&mut step, 3));
 //! println!("{:.1} GFLOP/s", step.flops() as f64 / seconds / 1e9);
 //! ```

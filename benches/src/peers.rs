@@ -1,4 +1,4 @@
-//! Other programs on the same workloads, taking turns with ours.
+//! Peer programs (PyTorch, candle) on the same workloads, measured in alternation with ours.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -19,11 +19,11 @@ pub struct Run {
     pub batch: usize,
     /// Threads of each program.
     pub threads: usize,
-    /// Turns that each program takes.
+    /// Timed runs of each program.
     pub pairs: usize,
 }
 
-/// Ours and a peer's, in turn.
+/// Our figures and a peer's, measured in alternation.
 #[derive(Debug)]
 pub struct Comparison {
     workload: String,
@@ -38,20 +38,21 @@ struct Figures {
     peak_mb: f64,
 }
 
-/// The workload beside each peer that is installed; of PyTorch's settings the quickest. `note` is told what is left out.
+/// Compares the workload with each peer that is installed; of PyTorch's settings the quickest. `note` is told what is left
+/// out.
 pub fn compare(run: Run, note: &mut dyn FnMut(String)) -> anyhow::Result<Vec<Comparison>> {
     let mut found = Vec::new();
     match quickest_torch(run)? {
         Some(setting) => {
             let theirs = Peer::start(torch(run, setting))?;
-            found.push(take_turns(run, &format!("PyTorch, {setting}"), theirs)?);
+            found.push(alternate(run, &format!("PyTorch, {setting}"), theirs)?);
         }
         None => note("PyTorch is not installed here (pip install torch)".to_owned()),
     }
     let program = repository().join(CANDLE).join("target/release/candle-peer");
     match (run.workload.activity, program.exists()) {
         (Activity::SslStep, _) => {}
-        (_, true) => found.push(take_turns(run, "candle", Peer::start(candle(run, &program))?)?),
+        (_, true) => found.push(alternate(run, "candle", Peer::start(candle(run, &program))?)?),
         (_, false) => note(format!(
             "candle is not built here (cd {CANDLE} && cargo build --release --target-dir target)"
         )),
@@ -110,7 +111,7 @@ fn torch_arguments(command: &mut Command, run: Run, setting: &str) {
     }
 }
 
-/// Whether PyTorch is here, with CUDA in it.
+/// Whether PyTorch is installed with CUDA.
 pub fn torch_has_gpu() -> bool {
     let probe = "import sys, torch; sys.exit(not torch.cuda.is_available())";
     let installed = Command::new("python3").args(["-c", probe]).stderr(Stdio::null()).status();
@@ -140,7 +141,7 @@ pub fn torch_on_gpu(
 /// Between two turns: threads that wait by spinning give up, and leave the cores to the other program.
 const REST: Duration = Duration::from_millis(500);
 
-fn take_turns(run: Run, name: &str, mut theirs: Peer) -> anyhow::Result<Comparison> {
+fn alternate(run: Run, name: &str, mut theirs: Peer) -> anyhow::Result<Comparison> {
     let mut ours = Peer::start(this_program(run)?)?;
     let (mut a, mut b) = (Vec::new(), Vec::new());
     for _ in 0..run.pairs {

@@ -1,4 +1,4 @@
-//! One update of robust self-supervised training, put together from the parts that training uses.
+//! A step of robust self-supervised training, composed of the parts that training uses.
 
 use tarrl_bound::{Divergence, Regularizer, RegularizerConfig};
 use tarrl_encoders::{

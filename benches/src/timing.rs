@@ -1,4 +1,4 @@
-//! Wall-clock time of steps.
+//! Timing of steps: wall-clock seconds, and their median.
 
 use crate::step::Step;
 use std::hint::black_box;

@@ -1,4 +1,4 @@
-//! Numbers to compute with.
+//! Random operands.
 
 use tarrl_tensor::{DType, Device, Key, Random, Tensor};
 

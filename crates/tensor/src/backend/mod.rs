@@ -21,8 +21,9 @@ use std::sync::Arc;
 /// A device: a shared handle on its backend.
 pub type Device = Arc<dyn Backend>;
 
-/// The kernels of a device.
+/// The kernels of a device: what an own backend implements.
 ///
+/// Kernels that are no ops of tensors, such as augmentation, are optional [`extensions`](crate::extensions).
 /// Operands are contiguous, row-major, of the shapes that the caller has already checked; a kernel
 /// returns the memory of its result and the caller knows its shape. Two calls with the same operands
 /// give the same bits.
@@ -34,12 +35,12 @@ pub trait Backend: Debug + Send + Sync {
         dtype != DType::Bf16
     }
 
-    /// What computes, as (name, value): the instruction set, or the versions of driver and libraries. For records; two
-    /// devices with the same facts may be expected to give the same bits.
+    /// The instruction set, or the versions of driver and libraries, as (name, value), for provenance. Two devices with the
+    /// same facts are expected to give the same bits.
     fn facts(&self) -> Vec<(String, String)> {
         Vec::new()
     }
-    /// Threads of the host that compute, over which a caller may spread what it does itself between ops.
+    /// Threads of the host that compute, which a caller may use for its own work between ops.
     fn threads(&self) -> usize {
         1
     }
@@ -48,18 +49,18 @@ pub trait Backend: Debug + Send + Sync {
     fn peak_memory(&self) -> Option<u64> {
         None
     }
-    /// Makes [`peak_memory`](Backend::peak_memory) start anew.
+    /// Resets [`peak_memory`](Backend::peak_memory).
     fn reset_peak_memory(&self) {}
 
     /// Copies from the host.
     fn upload(&self, data: HostSlice<'_>) -> Buffer;
-    /// The same for numbers that are the same again and again: a device may keep them, and answer with what it has.
+    /// The same for constants that recur: a device may keep them, and return the copy that it has.
     fn table(&self, data: HostSlice<'_>) -> Buffer {
         self.upload(data)
     }
     /// Copies to the host; Bf16 as F32.
     fn download(&self, x: &Array) -> HostVec;
-    /// Shows the values to `see`, without a copy if they are on the host.
+    /// Calls `see` with the values, without a copy if they are on the host.
     fn peek(&self, x: &Array, see: &mut dyn FnMut(HostSlice<'_>)) {
         match self.download(x) {
             HostVec::F32(v) => see(HostSlice::F32(&v)),
@@ -78,8 +79,7 @@ pub trait Backend: Debug + Send + Sync {
     fn unary(&self, op: Unary, x: &Array) -> Buffer;
     /// An elementwise function of two operands, broadcast to `shape`.
     fn binary(&self, op: Binary, a: &Array, b: &Array, shape: &Shape) -> Buffer;
-    /// `a + b` where `gate` is above zero, elsewhere zero, all of one shape; `None` where one op after the other is no
-    /// slower.
+    /// `a + b` where `gate` is above zero, elsewhere zero, all of one shape; `None` where the device has no fused kernel.
     fn add_mask(&self, _a: &Array, _b: &Array, _gate: &Array) -> Option<Buffer> {
         None
     }
@@ -132,7 +132,7 @@ pub trait Backend: Debug + Send + Sync {
     /// Its adjoint in the weights.
     fn conv2d_weight(&self, x: &Array, dy: &Array, shape: &ConvShape) -> Buffer;
     /// Convolution of images and weights, plus a bias for each channel, of the type [`DType::wide`], plus `skip` if there is one, then ReLU if
-    /// asked; `None` where one op after the other is no slower.
+    /// asked; `None` where the device has no fused kernel.
     fn conv2d_bias(
         &self,
         _: [&Array; 3],
@@ -197,11 +197,12 @@ pub trait Backend: Debug + Send + Sync {
     fn cross_entropy(&self, logits: &Array, labels: &Array) -> Buffer;
     /// Its adjoint: `dy_i·(softmax − one-hot)`, with the label's entry as minus the sum of the others.
     fn cross_entropy_adjoint(&self, logits: &Array, labels: &Array, dy: &Array) -> Buffer;
-    /// Whether [`capture`](Backend::capture) does anything, so that nobody prepares for it in vain.
+    /// Whether [`capture`](Backend::capture) may record anything.
     fn captures(&self) -> bool {
         false
     }
-    /// The work of `run(inputs)` recorded, if the device can and `run` lets it; runs it any number of times.
+    /// The work of `run(inputs)`, recorded for any number of replays; `None` if the device does not record, or `run` reads or
+    /// uploads host values. It may run `run` more than once.
     fn capture(&self, _: &[Array], _run: &dyn Fn(&[Array]) -> Vec<Array>) -> Option<Box<dyn Captured>> {
         None
     }

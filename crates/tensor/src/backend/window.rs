@@ -2,7 +2,7 @@
 
 use crate::shape::Shape;
 
-/// How a convolution walks: the same stride and padding in both directions.
+/// Stride, padding and groups of a convolution, the same in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv {
     /// Step between windows.
@@ -65,7 +65,7 @@ impl ConvShape {
     }
 }
 
-/// How a pooling window walks.
+/// Window, stride and padding of a pooling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pool {
     /// Extent of the square window.
