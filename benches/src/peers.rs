@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn a_peer_takes_turns_and_tells_its_memory() {
+    fn a_peer_runs_once_for_each_request_and_reports_its_memory() {
         let shell = |script: &str| {
             let mut command = Command::new("sh");
             command.args(["-c", script]);

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn structures_are_packed_as_the_compiler_packs_them() {
+    fn arguments_are_packed_as_the_compiler_packs_structures() {
         let mut words = Vec::new();
         [1usize, 2, 3].push(&mut words);
         assert_eq!(words, [1 | 2 << 32, 3]);

@@ -4,7 +4,7 @@ use tarrl_cuda::{Compiler, Cuda, CudaError, Places, kernels::kernel_sources};
 use tarrl_tensor::{DType, conformance};
 
 #[test]
-fn what_is_missing_is_a_value_and_never_a_panic() {
+fn a_missing_gpu_is_an_error_and_never_a_panic() {
     match tarrl_cuda::open(0) {
         Ok(device) => println!("did not test a missing GPU: {} is here", device.name()),
         Err(error) => {
@@ -43,7 +43,7 @@ fn the_kernels_compile_where_there_is_a_compiler() {
 }
 
 #[test]
-fn a_gpu_conforms() {
+fn a_gpu_passes_the_conformance_suite() {
     let device = match tarrl_cuda::open(0) {
         Ok(device) => device,
         Err(error) => return println!("did not run on a GPU: {error}"),

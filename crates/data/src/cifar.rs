@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_named() {
+    fn damaged_files_are_refused_with_file_and_cause() {
         let path = Path::new("some.bin");
         let good = records(Kind::Cifar100, 2);
         let with = |at: usize, value: u8| {

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named() {
+    fn unfit_files_are_refused_by_name() {
         type Spoil = fn(&Path);
         let cases: [(Spoil, &str, &str); 7] = [
             (

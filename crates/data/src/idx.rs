@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_laid_out_by_hand() {
+    fn a_handwritten_idx_file_is_read() {
         let mut images = vec![0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 4];
         images.extend(0..24);
         assert_eq!(images, image_file());

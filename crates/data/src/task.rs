@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_relabels() {
+    fn a_grouping_relabels_by_its_table() {
         let g = Grouping {
             name: "kind".into(),
             groups: vec!["animal".into(), "machine".into()],
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn every_deal_is_equally_likely() {
+    fn random_groupings_are_equally_likely() {
         let mut counts = std::collections::HashMap::new();
         for seed in 0..6_000u64 {
             *counts.entry(Grouping::random(4, 2, Key::new(seed)).of).or_insert(0) += 1;

@@ -59,7 +59,7 @@ fn the_manifest_states_the_statistics_of_the_sample() {
 }
 
 #[test]
-fn the_coarse_task_of_the_sample() {
+fn the_coarse_task_groups_the_classes_of_the_sample() {
     let manifest = catalog().manifest("fashion-mnist-sample").unwrap();
     let test = catalog().load("fashion-mnist-sample").unwrap().test;
     let coarse = manifest.coarse.unwrap().apply(&test);

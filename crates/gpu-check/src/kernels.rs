@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_assembler_says_is_read() {
+    fn register_usage_is_parsed() {
         let log = "\
 ptxas info    : 0 bytes gmem
 ptxas info    : Compiling entry function 'fill_w4' for 'sm_90'

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_found_before_the_end_is_on_disk() {
+    fn an_unfinished_report_is_on_disk() {
         let folder = tempfile::tempdir().unwrap();
         let mut report = ReportWriter::new(Some(folder.path()), "# Heading", Duration::from_secs(9));
         report.line("| a | 1 |");

@@ -269,7 +269,7 @@ mod tests {
     use crate::cpu::cpu;
 
     #[test]
-    fn reading_takes_the_room_that_is_there() {
+    fn read_into_reuses_the_capacity_of_the_vector() {
         let x = Array::new(&cpu(), [2, 2], &[1.0f32, 2.0, 3.0, 4.0]);
         let mut out = Vec::with_capacity(9);
         out.push(7.0f32);
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "another element type")]
-    fn reading_asks_for_the_type() {
+    fn reading_another_type_panics() {
         Array::new(&cpu(), [1], &[1u32]).read_into(&mut Vec::<f32>::new());
     }
 }

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn results_are_constants() {
+    fn results_of_a_captured_function_are_not_differentiable() {
         let mut f = CapturedFn::new(|x: &[Tensor]| vec![x[0].requires_grad().square()]);
         assert!(!f.call(&[Tensor::full(&cpu(), [2], DType::F64, 3.0)])[0].tracks_grad());
     }

@@ -180,7 +180,7 @@ mod tests {
 
     /// Known-answer vectors that Random123 publishes for philox4x32-10.
     #[test]
-    fn philox_known_answers() {
+    fn philox_matches_its_published_vectors() {
         assert_eq!(philox_4x32([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
         assert_eq!(
             philox_4x32([u32::MAX; 4], [u32::MAX; 2]),
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_differ_and_repeat() {
+    fn keys_of_different_paths_differ_and_of_equal_paths_agree() {
         let root = Key::new(7);
         assert_eq!(root.fold("a").fold(1u64), Key::new(7).fold("a").fold(1u64));
         assert_ne!(root.fold("a").fold(1u64), root.fold(1u64).fold("a"));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_of_the_distributions() {
+    fn uniform_and_normal_numbers_have_the_moments_of_their_distribution() {
         let mut s = Key::new(1).stream();
         let n = 40_000;
         let (mut mean, mut square) = (0.0, 0.0);

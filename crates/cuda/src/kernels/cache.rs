@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_whole_is_made_again() {
+    fn a_truncated_cache_file_is_compiled_again() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(Some(folder.path().to_owned()));
         get(&cache, &["a"], "value");

@@ -324,7 +324,7 @@ mod tests {
 
     /// The library takes the descriptors without a GPU, and checks the size of every attribute.
     #[test]
-    fn descriptors_are_taken_where_the_library_is() {
+    fn cublaslt_accepts_the_descriptors_where_it_is_installed() {
         if let Err(error) = Places::usual().blas() {
             return println!("did not make descriptors: {error}");
         }

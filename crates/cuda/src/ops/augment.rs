@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_transform_has_the_places_of_the_kernels_structure() {
+    fn a_transform_is_laid_out_as_the_kernels_structure() {
         let colors = [
             ColorTransform::Hue(0.5),
             ColorTransform::Keep,

@@ -157,7 +157,7 @@ mod tests {
 
     /// What the kernel computes from a pattern is what broadcasting means.
     #[test]
-    fn patterns_repeat_as_broadcasting_does() {
+    fn repeat_patterns_equal_broadcasting() {
         let shapes: [(&[usize], &[usize]); 9] = [
             (&[2, 3, 4], &[2, 3, 4]),
             (&[], &[2, 3]),

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_cover_the_axis_and_are_few() {
+    fn reduction_pieces_cover_the_axis() {
         for extent in [33, 512, 513, 100_000, 10_000_000] {
             let piece = piece(extent, 512);
             let pieces = extent.div_ceil(piece);

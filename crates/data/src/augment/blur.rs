@@ -69,7 +69,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn known_kernels() {
+    fn blur_kernels_match_known_weights() {
         for (sigma, want) in [
             (0.5, [0.106507, 0.786986, 0.106507]),
             (1.0, [0.274069, 0.451863, 0.274069]),
@@ -84,7 +84,7 @@ mod tests {
     proptest! {
         /// The separable form equals the sum over the whole square kernel in f64.
         #[test]
-        fn equals_the_square_kernel(
+        fn separable_blur_equals_the_square_kernel(
             plane in proptest::collection::vec(0.0f32..=1.0, 2 * 5 * 6),
             sigma in 0.1f32..3.0,
             radius in 0usize..5,

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn known_turns_of_hue() {
+    fn hue_matches_known_rotations() {
         for (rgb, turn, want) in [
             ([0.8, 0.4, 0.2], 0.1, [0.8, 0.76, 0.2]),
             ([0.8, 0.4, 0.2], -0.1, [0.8, 0.2, 0.36]),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn known_gray_and_saturation() {
+    fn grayscale_and_saturation_match_known_values() {
         let rgb = vec![0.8, 0.4, 0.2];
         assert!(close(&after(rgb.clone(), grayscale), &[0.49672; 3]));
         assert!(close(&after(rgb, |p| saturation(p, 1.4)), &[0.921312, 0.361312, 0.081312]));

@@ -99,7 +99,7 @@ mod tests {
     /// Four pixels become eight, as Pillow gives them: of the row 0 1 3 2, lifted by 10 and stretched tenfold, because
     /// results are clamped at 0.
     #[test]
-    fn a_row_of_four_becomes_eight() {
+    fn a_row_of_four_is_enlarged_to_known_values() {
         let want = [-0.088235, 0.145985, 0.641221, 1.5, 2.6875, 2.916031, 2.233577, 1.911765];
         let row = [0u8, 1, 3, 2].map(|v| 10 + 10 * v);
         let image = [&[9, 9][..], &row, &[9, 9], &[9u8; 8]].concat();
@@ -120,7 +120,7 @@ mod tests {
 
     /// The variant with a = −¾, and with the border repeated, is another.
     #[test]
-    fn other_cubics_do_not_appear() {
+    fn cubics_of_another_coefficient_are_told_apart() {
         let row = [0u8, 1, 3, 2].map(|v| 10 + 10 * v);
         let image = [&row[..], &[9; 4], &[9u8; 8]].concat();
         let found = run(&image, (2, 8, 1), Window { top: 0, left: 0, height: 1, width: 4 }, false);
@@ -140,7 +140,7 @@ mod tests {
         /// A plane that rises evenly is met exactly away from the border, as by every cubic of this family, and a constant
         /// everywhere.
         #[test]
-        fn ramps_and_constants_are_met(
+        fn ramps_and_constants_are_reproduced(
             level in 0u8..=255, height in 3u32..9, width in 3u32..9, flip: bool,
         ) {
             let window = Window { top: 0, left: 1, height, width };

@@ -124,7 +124,7 @@ mod tests {
 
     /// cos(τ(k_y y/8 + k_x x/8)) on 8×8 pixels, with radius 3.
     #[test]
-    fn waves_of_the_disc_go_and_others_stay() {
+    fn waves_inside_the_disc_are_removed_and_others_kept() {
         for ((ky, kx), stays) in [
             ((0, 0), false),
             ((0, 2), false),
@@ -150,7 +150,7 @@ mod tests {
     proptest! {
         /// The whole transform, masked and transformed back, in f64; and twice is as good as once.
         #[test]
-        fn equals_the_masked_transform(
+        fn the_high_pass_equals_the_masked_fourier_transform(
             planes in proptest::collection::vec(0.0f32..=1.0, 2 * 6 * 7),
             radius in 1usize..4,
         ) {

@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn strength_goes_from_nothing_to_all() {
+    fn strength_scales_a_recipe_from_nothing_to_itself() {
         for shape in [GRAY, COLOR] {
             let strong = View::Strong.recipe(shape);
             assert_eq!(strong.at_strength(1.0), strong);
@@ -395,7 +395,7 @@ mod tests {
 
     /// What was written before these keys existed means the same, and is written the same.
     #[test]
-    fn keys_that_say_nothing_are_not_written() {
+    fn keys_with_default_values_are_not_serialized() {
         let text = toml::to_string(&Recipe::default()).unwrap();
         assert!(!text.contains("interpolation") && !text.contains("high_pass"), "{text}");
         let other = Recipe { interpolation: Interpolation::Bicubic, high_pass: 3, ..Recipe::default() };

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_four_becomes_eight() {
+    fn a_row_of_four_is_enlarged_to_known_values() {
         // Half-pixel bilinear of 0 1 3 2, as torch and Pillow give it.
         let want = [0.0, 0.25, 0.75, 1.5, 2.5, 2.75, 2.25, 2.0];
         let image = [&[9, 9, 0, 1, 3, 2, 9, 9], &[9u8; 8][..]].concat();
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_image_is_exact() {
+    fn resampling_the_whole_image_changes_nothing() {
         let image: Vec<u8> = (0..48).map(|i| i * 5).collect();
         let found = run(&image, (4, 4, 3), Window::whole(4, 4), false);
         for (i, &byte) in image.iter().enumerate() {
@@ -159,7 +159,7 @@ mod tests {
     proptest! {
         /// The separable, blended form equals the textbook sum over four neighbors in f64.
         #[test]
-        fn equals_the_four_neighbor_formula(
+        fn bilinear_resampling_equals_the_four_neighbor_formula(
             image in proptest::collection::vec(any::<u8>(), 5 * 7 * 3),
             top in 0i32..4, left in 0i32..5, height in 1u32..5, width in 1u32..7, flip: bool,
         ) {

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn kept_area_of_resized_crops() {
+    fn resized_crops_keep_the_known_mean_area() {
         // Mean kept share on 32×32: .490 for scale .08–1, .550 for .2–1 (known to three digits); the
         // share has standard deviation below .27, so five standard errors of 40,000 samples are .007.
         for (smallest, mean) in [(0.08, 0.490), (0.2, 0.550)] {
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_draw_survives_being_written_down() {
+    fn a_sampled_transform_survives_serialization() {
         for transform in samples(&View::Strong.recipe(COLOR), 20) {
             let text = toml::to_string(&transform).unwrap();
             assert_eq!(toml::from_str::<SampledTransform>(&text).unwrap(), transform, "{text}");

@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_near_the_exponential_of_twice_the_precision() {
+    fn exp_is_close_to_the_exponential_in_double_precision() {
         let mut worst: f64 = 0.0;
         for i in -104_000..=88_720 {
             let x = i as f32 / 1000.0 + 1e-4 * (i % 7) as f32;
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_are_right() {
+    fn exp_is_right_at_overflow_and_underflow() {
         assert_eq!([0.0, -0.0, 89.0, f32::INFINITY].map(exp), [1.0, 1.0, f32::INFINITY, f32::INFINITY]);
         assert_eq!([-104.0, -1e30, f32::NEG_INFINITY].map(exp), [0.0; 3]);
         assert!(exp(f32::NAN).is_nan() && exp(-103.0) > 0.0 && exp(88.7).is_finite());

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_a_product_is_the_product() {
+    fn the_symmetric_product_equals_the_full_product() {
         let memory = Arc::default();
         for (m, k) in [(512, 20), (700, 33), (645, 300)] {
             let x = noise(m * k);

@@ -122,7 +122,7 @@ mod tests {
 
     /// Whatever is tracked, the fused map has the bits and the gradients of its parts.
     #[test]
-    fn a_linear_map_is_its_product_and_sum() {
+    fn linear_equals_matmul_plus_bias() {
         let device = cpu();
         let plain = |shape: &[usize], f: f32| {
             let values: Vec<f32> = (0..shape.iter().product()).map(|i| (i as f32 * f).sin()).collect();

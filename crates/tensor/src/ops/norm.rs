@@ -211,7 +211,7 @@ mod tests {
 
     /// On the CPU the end of a residual block is what it was before it had a name, to the bit.
     #[test]
-    fn the_end_of_a_block_is_its_parts() {
+    fn batch_norm_add_relu_equals_its_parts() {
         let device = cpu();
         let [x, skip] = ["x", "skip"].map(|name| draw(&device, name, &[1040, 17]).requires_grad());
         let [w, b] = ["w", "b"].map(|name| draw(&device, name, &[17]).requires_grad());

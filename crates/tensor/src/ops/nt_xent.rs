@@ -111,7 +111,7 @@ mod tests {
     /// Several bands, the last of them short, and a product that is computed by halves: value and gradient are those of
     /// the parts, and the same bits for any number of threads.
     #[test]
-    fn bands_are_their_parts_for_any_threads() {
+    fn the_fused_kernel_equals_the_composite_for_any_number_of_threads() {
         for shape in [[150, 7], [600, 5]] {
             let (is_one, one) = losses(1, DType::F64, shape, 0.8, Tensor::nt_xent);
             assert!(is_one);
@@ -127,7 +127,7 @@ mod tests {
 
     /// Rows too long for one common exponent take the other way.
     #[test]
-    fn long_rows_are_the_parts() {
+    fn long_rows_fall_back_to_the_composite() {
         let (is_one, long) = losses(2, DType::F32, [64, 7], 9.0, Tensor::nt_xent);
         assert!(!is_one && long.iter().all(|v| v.is_finite()));
         assert_eq!(long, losses(2, DType::F32, [64, 7], 9.0, composite).1);

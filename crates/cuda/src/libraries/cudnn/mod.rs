@@ -160,7 +160,7 @@ mod tests {
 
     /// The library takes descriptors without a GPU, and checks types, numbers and extents.
     #[test]
-    fn graphs_are_taken_where_the_library_is() {
+    fn cudnn_accepts_the_graphs_where_it_is_installed() {
         let places = Places::usual();
         match finalize_graphs(&places, &[shape(5, 1), shape(6, 2)]) {
             None => println!("did not make graphs: cuDNN is not installed"),

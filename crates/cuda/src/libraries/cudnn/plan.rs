@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn engines_that_lose_bits_do_not_serve() {
+    fn engines_that_lose_bits_are_rejected() {
         let [nondeterministic, _, _] = WRONG.map(|note| note as u32);
         let [tensor_core, ..] = INEXACT.map(|note| note as u32);
         let single = |notes: &[u32], exact| serves(notes, DType::F32, exact);

@@ -199,7 +199,7 @@ mod tests {
 
     /// The identity that defines the algorithm, on one axis: four outputs of a kernel of three from six inputs.
     #[test]
-    fn four_outputs_of_three_taps() {
+    fn the_transforms_convolve_four_outputs_of_three_taps() {
         let d: [f32; SIDE] = std::array::from_fn(value);
         let g: [f32; 3] = std::array::from_fn(|i| value(i + 10));
         let (v, u) = (apply::<Input, 6, 6>(d), apply::<Kernel, 3, 6>(g));
