@@ -17,7 +17,7 @@ pub enum LabelLoss {
     CrossEntropy,
     /// max_{i≠y} z_i − z_y (the loss of Carlini & Wagner 2017, not clamped).
     Margin,
-    /// The difference-of-logits ratio, see [`dlr`].
+    /// The difference-of-logits ratio, see `dlr`.
     Dlr,
 }
 
@@ -29,7 +29,7 @@ pub enum TargetLoss {
     CrossEntropy,
     /// z_t − max_{i≠t} z_i.
     Margin,
-    /// The targeted difference-of-logits ratio, see [`targeted_dlr`].
+    /// The targeted difference-of-logits ratio, see `targeted_dlr`.
     #[default]
     Dlr,
 }

@@ -11,7 +11,7 @@ pub struct Norm {
     pub relu: bool,
 }
 
-/// The result of [`Backend::batch_norm`].
+/// The result of [`Backend::batch_norm`](crate::Backend::batch_norm).
 pub struct BatchNormed {
     /// The normalized rows.
     pub y: Buffer,
@@ -21,7 +21,7 @@ pub struct BatchNormed {
     pub variance: Buffer,
 }
 
-/// What [`Backend::batch_norm_adjoint`] needs of the forward pass.
+/// What [`Backend::batch_norm_adjoint`](crate::Backend::batch_norm_adjoint) needs of the forward pass.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub struct BatchNormSaved<'a> {

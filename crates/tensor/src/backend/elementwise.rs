@@ -1,6 +1,6 @@
 //! Elementwise functions, extremes and laws of random numbers: the parameters of their kernels.
 
-/// A law of [`Backend::random`].
+/// A law of [`Backend::random`](crate::Backend::random).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Random {
     /// `[0, 1)` with 24 random bits.
