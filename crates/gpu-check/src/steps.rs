@@ -112,7 +112,8 @@ fn train(device: &Device, gpu: Option<&Gpu>, method: &Method) -> anyhow::Result<
         teacher: None,
         device,
         folder: folder.path(),
-        options: Options::default(),
+        // A slow machine would otherwise write checkpoints in the steps that are counted, and wait for them.
+        options: Options { checkpoint_every_seconds: None, ..Options::default() },
     }
     .run(&mut |event| {
         if let Event::Stepped { record, .. } = event {
