@@ -17,7 +17,8 @@ pub enum LabelLoss {
     CrossEntropy,
     /// max_{i≠y} z_i − z_y (the loss of Carlini & Wagner 2017, not clamped).
     Margin,
-    /// The difference-of-logits ratio, see `dlr`.
+    /// The difference-of-logits ratio −(z_y − max_{i≠y} z_i) / (z_π1 − z_π3), where π sorts the logits downwards
+    /// (Croce & Hein 2020, equation 6); with two classes the negative margin.
     Dlr,
 }
 
@@ -29,7 +30,8 @@ pub enum TargetLoss {
     CrossEntropy,
     /// z_t − max_{i≠t} z_i.
     Margin,
-    /// The targeted difference-of-logits ratio, see `targeted_dlr`.
+    /// The targeted ratio −(z_y − z_t) / (z_π1 − (z_π3 + z_π4) / 2) (Croce & Hein 2020, equation 7); with three
+    /// classes the denominator is z_π1 − z_π3, with two it is 1.
     #[default]
     Dlr,
 }
