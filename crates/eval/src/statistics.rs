@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 use tarrl_bound::confidence::{accuracy_lower, accuracy_upper};
+use tarrl_bound::stochastic::normal_quantile;
 
 /// What an interval is taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,10 +76,23 @@ impl Interval {
 fn student(values: &[f64], over: Over) -> Interval {
     let n = values.len();
     let (mean, variance) = moments(values);
-    let law = StudentsT::new(0.0, 1.0, (n - 1) as f64).expect("a positive number of degrees of freedom");
-    let quantile = law.inverse_cdf(0.5 + CONFIDENCE / 2.0);
-    Interval { mean, half_width: quantile * (variance / n as f64).sqrt(), n, over }
+    Interval { mean, half_width: t_quantile(n - 1) * (variance / n as f64).sqrt(), n, over }
 }
+
+/// The quantile of Student's t at `0.5 + CONFIDENCE / 2`.
+fn t_quantile(degrees: usize) -> f64 {
+    let (nu, p) = (degrees as f64, 0.5 + CONFIDENCE / 2.0);
+    if degrees <= FEW_DEGREES {
+        let law = StudentsT::new(0.0, 1.0, nu).expect("a positive number of degrees of freedom");
+        return law.inverse_cdf(p);
+    }
+    // The first terms of the expansion about the normal quantile (Abramowitz and Stegun, 26.7.5).
+    let z = normal_quantile(p);
+    z + (z.powi(3) + z) / (4.0 * nu) + (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * nu * nu)
+}
+
+/// Degrees of freedom up to which statrs inverts the distribution; with more, the expansion has an error below 1e-14.
+const FEW_DEGREES: usize = 20_000;
 
 /// Mean and unbiased variance.
 fn moments(values: &[f64]) -> (f64, f64) {
@@ -105,6 +119,21 @@ mod tests {
         close(five.half_width, 2.7764451051977987 * 0.5f64.sqrt(), 1e-9);
         assert_eq!((five.mean, five.n, five.over), (3.0, 5, Over::Seeds));
         assert_eq!(Interval::over_samples(&[2.0, 2.0]).half_width, 0.0);
+    }
+
+    #[test]
+    fn quantiles_at_any_number_of_degrees() {
+        // From tables, to the digits given.
+        for (degrees, quantile) in [(10, 2.228139), (100, 1.983972), (1000, 1.962339), (10_000, 1.960201)] {
+            assert!((t_quantile(degrees) - quantile).abs() < 1e-6, "{degrees}: {}", t_quantile(degrees));
+        }
+        close(t_quantile(FEW_DEGREES), t_quantile(FEW_DEGREES + 1), 1e-8);
+        let mut before = f64::INFINITY;
+        for degrees in [1, 10, 1000, FEW_DEGREES, FEW_DEGREES + 1, 10_000_000, usize::MAX] {
+            assert!(t_quantile(degrees) < before, "{degrees}");
+            before = t_quantile(degrees);
+        }
+        close(before, 1.959963984540054, 1e-12);
     }
 
     #[test]

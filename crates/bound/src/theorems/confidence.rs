@@ -5,7 +5,7 @@
 //! displacement measured on different samples, share `delta` out among them. A limit on displacements that an
 //! *attack* reached is no upper limit of `R`.
 
-use statrs::function::beta::beta_reg;
+use crate::numerics::incomplete_beta::incomplete_beta;
 
 /// An upper confidence limit of the mean of values in `[0, top]` (Hoeffding 1963): with probability at least
 /// `1 − delta` the true mean is not above. Theorem D1 (docs/theory.md).
@@ -64,17 +64,23 @@ pub fn deviation_upper(values: &[f64], top: f64, delta: f64) -> f64 {
 /// The exact lower confidence limit of a proportion with `correct` of `n`: with probability at least
 /// `1 − delta` the true one is not below (Clopper and Pearson 1934). Theorem D3 (docs/theory.md).
 ///
+/// It is never above `correct / n`, and known to a ten-thousandth of a standard error.
+///
 /// # Panics
-/// If `n` is zero or less than `correct`.
+/// If `n` is zero, less than `correct`, or above 10¹⁰, where the incomplete beta function loses its digits.
 #[track_caller]
 pub fn accuracy_lower(correct: usize, n: usize, delta: f64) -> f64 {
     assert!(correct <= n && n > 0, "{correct} correct of {n} samples");
+    assert!(n as f64 <= LARGEST_COUNT, "no confidence limit is computed for {n} samples; take at most 10¹⁰");
     if correct == 0 {
         return 0.0;
     }
+    let (k, failures, share) = (correct as f64, (n - correct) as f64, correct as f64 / n as f64);
     // The probability of `correct` or more successes, increasing in p.
-    bisect(|p| beta_reg(correct as f64, (n - correct + 1) as f64, p) < delta)
+    bisect(|p| p < share && incomplete_beta(k, failures + 1.0, p) < delta)
 }
+
+const LARGEST_COUNT: f64 = 1e10;
 
 /// The exact upper confidence limit of a proportion, as [`accuracy_lower`].
 ///
@@ -134,6 +140,34 @@ mod tests {
         close(accuracy_lower(93, 100, 0.05), 0.8725419844170297);
         // √(1/60) + √(2 ln 20 / 9).
         close(deviation_upper(&SAMPLE, 1.0, 0.05), (1.0f64 / 60.0).sqrt() + (2.0 * 20f64.ln() / 9.0).sqrt());
+    }
+
+    /// At half the limits are `½ ∓ (z/(2√n) + 1/(2n))` to the digits shown.
+    #[test]
+    fn limits_of_many_millions_of_samples_stay_on_their_side_of_the_share() {
+        let (lower, upper) =
+            (accuracy_lower(20_000_000, 40_000_000, 0.05), accuracy_upper(20_000_000, 40_000_000, 0.05));
+        assert!((lower - 0.4998700).abs() < 5e-8 && (upper - 0.5001300).abs() < 5e-8, "{lower} {upper}");
+        for n in [100_000usize, 3_000_000, 1_000_000_000, 10_000_000_000] {
+            for correct in [1, n / 1000, n / 3, n / 2, n - n / 50, n - 1, n] {
+                let (lower, upper) = (accuracy_lower(correct, n, 0.025), accuracy_upper(correct, n, 0.025));
+                let share = correct as f64 / n as f64;
+                assert!(lower < share && upper >= share, "{correct} of {n}: {lower} {upper}");
+                // Where the distribution is nearly normal.
+                if correct >= 100_000 && n - correct >= 100_000 {
+                    let error = (share * (1.0 - share) / n as f64).sqrt();
+                    for z in [(share - lower) / error, (upper - share) / error] {
+                        assert!((z - 1.959964).abs() < 0.02, "{correct} of {n}: {z}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "take at most 10¹⁰")]
+    fn more_samples_than_the_limit_is_exact_for_are_refused() {
+        accuracy_lower(1, usize::MAX, 0.05);
     }
 
     #[test]
