@@ -37,6 +37,6 @@ pub use regularizer::{
     InnerMaximum, InnerProblem, Jacobian, Regularizer, RegularizerConfig, RegularizerError, RegularizerInput,
     RegularizerTerm, RepresentationStats, trace_under_noise, with_noise,
 };
-pub use theorems::bound_chain::{AttackedSample, BoundChain, BoundReport};
+pub use theorems::bound_chain::{AttackedSample, BoundChain, BoundReport, out_of_order};
 pub use theorems::whitening::Whitening;
 pub use theorems::{confidence, gap, stochastic};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tarrl_bound::LpNorm;
 use tarrl_bound::confidence::accuracy_lower;
 use tarrl_bound::gap;
-use tarrl_bound::{KnnHead, LinearHead, RegressionHead, SoftmaxHead};
+use tarrl_bound::{KnnHead, LinearHead, RegressionHead, SoftmaxHead, out_of_order};
 
 /// The losses of one sample under a classification head, each at most the next up to rounding, and what is certified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -66,6 +66,14 @@ impl CertifiedChain {
             && (self.survives || !self.is_certified)
             && (self.is_certified || !self.certified_by_radius)
     }
+
+    /// Whether a loss is above a later one, or something is certified that an attack broke. What is NaN, because numbers of
+    /// this size overflow, is no violation: it claims nothing and shows nothing.
+    pub fn is_violated(&self) -> bool {
+        out_of_order(&self.in_order())
+            || (self.is_certified && !self.survives && !self.attacked.is_nan())
+            || (self.certified_by_radius && !self.is_certified)
+    }
 }
 
 impl HeadReport {
@@ -79,9 +87,9 @@ impl HeadReport {
         self.chains.iter().filter(|chain| of(chain)).count()
     }
 
-    /// Samples whose chain is out of order: zero unless the program has an error.
+    /// Samples whose chain is violated: zero unless the program has an error.
     pub fn violations(&self) -> usize {
-        self.chains.iter().filter(|chain| !chain.holds()).count()
+        self.chains.iter().filter(|chain| chain.is_violated()).count()
     }
 
     /// With probability at least `1 − delta` over the samples, the accuracy under any attack in the ball is not below:

@@ -2,6 +2,8 @@
 
 use tarrl_certify::CertifyError;
 
+use crate::displacement::NO_CLAIM;
+
 /// Why a measurement of the bound has no result. A violated theorem is an error in the program or in the arithmetic, never
 /// a finding.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,19 @@ pub enum BoundError {
         /// Samples where the chain of inequalities is out of order.
         samples: usize,
     },
+    /// A loss is NaN or so large that it stands for no claim, so that there is nothing to compare with its bound.
+    #[error(
+        "`{task}`: a loss is not below {NO_CLAIM:e}; the weights of its head are too large, take smaller ones"
+    )]
+    LossTooLarge {
+        /// The name of the task.
+        task: String,
+    },
+    /// All images have one representation, so that displacements have no scale.
+    #[error(
+        "all images have the same representation, which no displacement can be compared with; check the encoder"
+    )]
+    Collapsed,
     /// A representation is not finite, so that no displacement can be measured.
     #[error("a representation at ε = {epsilon} is not finite; check the encoder and its training")]
     NotFinite {

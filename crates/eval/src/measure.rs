@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::{LabelLoss, Pgd, Threat, attack_classifier, pgd};
-use tarrl_bound::{AttackedSample, BoundChain, LinearHead, LpNorm, RegressionHead, squared_bound};
+use tarrl_bound::{
+    AttackedSample, BoundChain, LinearHead, LpNorm, RegressionHead, out_of_order, squared_bound,
+};
 use tarrl_certify::{Certificates, Network};
 use tarrl_tensor::{Key, Tensor};
 
@@ -105,8 +107,8 @@ impl BoundEvaluation<'_> {
     /// loss, sample by sample. `certificates` belong to the same encoder, images and radius.
     ///
     /// # Errors
-    /// If the certificates do not fit a head, a representation is not finite, or an inequality is violated, which is an
-    /// error in the program.
+    /// If the certificates do not fit a head, a representation or a loss is not finite, all representations are equal, or
+    /// an inequality is violated, which is an error in the program.
     ///
     /// # Panics
     /// If shapes do not fit or an attack leaves the ball.
@@ -131,6 +133,9 @@ impl BoundEvaluation<'_> {
         let losses =
             self.tasks.iter().map(|task| points.losses(task, certificates)).collect::<Result<Vec<_>, _>>()?;
         let scale = spread(&clean, d);
+        if scale == 0.0 {
+            return Err(BoundError::Collapsed);
+        }
         let relative = |radii: &[f64]| radii.iter().sum::<f64>() / radii.len() as f64 / scale;
         let mut families: Vec<&str> = self.tasks.iter().map(|task| task.family.as_str()).collect();
         families.dedup();
@@ -208,10 +213,13 @@ impl Points<'_> {
                 self.regression(head, weight, targets, certificates)?
             }
         };
-        match violations {
-            0 => Ok(losses),
-            samples => Err(BoundError::BoundViolated { task: task.name.clone(), samples }),
+        if violations > 0 {
+            return Err(BoundError::BoundViolated { task: task.name.clone(), samples: violations });
         }
+        if losses.clean.iter().chain(&losses.attacked).any(|loss| loss.is_nan() || *loss >= NO_CLAIM) {
+            return Err(BoundError::LossTooLarge { task: task.name.clone() });
+        }
+        Ok(losses)
     }
 
     /// Cross-entropies, and the number of samples that violate an inequality.
@@ -234,14 +242,15 @@ impl Points<'_> {
             )
         };
         let chains: Vec<BoundChain> = labels.iter().enumerate().map(chain).collect();
-        let violations = report.violations() + chains.iter().filter(|chain| !chain.holds()).count();
+        let violations = report.violations() + chains.iter().filter(|chain| chain.is_violated()).count();
         let constant = head.constant(LpNorm::L2);
         let losses = TaskLosses {
             clean: report.chains.iter().map(|c| c.clean).collect(),
             attacked: report.chains.iter().map(|c| c.attacked).collect(),
-            gap: chains.iter().map(|c| c.gap).collect(),
+            gap: chains.iter().map(|c| c.gap.min(NO_CLAIM)).collect(),
             certified: report.chains.iter().map(|c| c.certified.min(NO_CLAIM)).collect(),
-            bound_increase: constant * self.radii.iter().sum::<f64>() / self.radii.len() as f64,
+            bound_increase: (constant * self.radii.iter().sum::<f64>() / self.radii.len() as f64)
+                .min(NO_CLAIM),
             correct: Some(CorrectCounts {
                 clean: report.count(|c| c.correct),
                 attacked: report.count(|c| c.survives),
@@ -267,13 +276,12 @@ impl Points<'_> {
             (0..n).map(|i| self.ends.iter().map(|end| error(end, i)).fold(clean[i], f64::max)).collect();
         let certified: Vec<f64> = found.iter().map(|pair| pair.1.min(NO_CLAIM)).collect();
         let shift = |i: usize| head.constant() * self.radii[i];
-        let gap: Vec<f64> = (0..n).map(|i| squared_bound(clean[i].sqrt(), shift(i))).collect();
-        // Errors and bounds are themselves rounded in f64.
-        let ordered = |a: f64, b: f64| a <= b + 1e-11 * (1.0 + a.abs() + b.abs());
-        let held =
-            (0..n).filter(|&i| ordered(attacked[i], gap[i]) && ordered(attacked[i], certified[i])).count();
-        let bound_increase = (0..n).map(shift).sum::<f64>() / n as f64;
-        Ok((TaskLosses { clean, attacked, gap, certified, bound_increase, correct: None }, n - held))
+        let gap: Vec<f64> = (0..n).map(|i| squared_bound(clean[i].sqrt(), shift(i)).min(NO_CLAIM)).collect();
+        let violated =
+            |&i: &usize| [gap[i], certified[i]].iter().any(|&bound| out_of_order(&[attacked[i], bound]));
+        let violations = (0..n).filter(violated).count();
+        let bound_increase = ((0..n).map(shift).sum::<f64>() / n as f64).min(NO_CLAIM);
+        Ok((TaskLosses { clean, attacked, gap, certified, bound_increase, correct: None }, violations))
     }
 }
 

@@ -79,6 +79,20 @@ impl BoundChain {
             .windows(2)
             .all(|pair| pair[0] <= pair[1] + 1e-11 * (1.0 + pair[0].abs() + pair[1].abs()))
     }
+
+    /// Whether a quantity is above the next one: [`out_of_order`]. A chain with NaN neither holds nor is violated.
+    pub fn is_violated(&self) -> bool {
+        out_of_order(&self.in_order())
+    }
+}
+
+/// Whether some loss or bound is above the next one by more than rounding, 1e-11 of their size.
+///
+/// Infinite ones are equal, and what is NaN is left out: where weights are so large that f64 overflows, a bound claims
+/// nothing and a loss shows nothing.
+pub fn out_of_order(losses: &[f64]) -> bool {
+    let numbers: Vec<f64> = losses.iter().copied().filter(|v| !v.is_nan()).collect();
+    numbers.windows(2).any(|pair| pair[0] > pair[1] + 1e-11 * (1.0 + pair[0].abs() + pair[1].abs()))
 }
 
 /// The chains of many samples: means, ratios, and whether the theorem held in each.
@@ -92,7 +106,7 @@ pub struct BoundReport {
     pub radius: f64,
     /// C: the constant of the head in l2.
     pub constant: f64,
-    /// Samples whose chain is out of order: zero unless the program has an error.
+    /// Samples whose chain does not hold: zero unless the program has an error or an input is NaN.
     pub violations: usize,
 }
 

@@ -3,7 +3,7 @@
 use super::certificate_files::stored;
 use super::soundness::points;
 use super::{Net, config, pixels};
-use crate::{Certificates, CertifyError, Effort, Network, Provenance, certify};
+use crate::{Certificates, CertifiedChain, CertifyError, Effort, Network, Provenance, certify};
 use tarrl_attacks::Threat;
 use tarrl_bound::{KnnHead, LinearHead, MlpHead, RegressionHead};
 use tarrl_tensor::{Key, Tensor};
@@ -68,6 +68,59 @@ fn chains_of_linear_and_hidden_layer_heads_are_in_order() {
         assert_eq!(report.violations(), 0, "{:?}", report.chains);
     }
     assert!(certified > by_radius && by_radius > 0, "{certified} {by_radius}");
+}
+
+/// Squares of such weights overflow or vanish, logits overflow, and differences of infinities are NaN: bounds claim nothing,
+/// and none is violated.
+#[test]
+fn heads_with_huge_or_tiny_weights_violate_nothing() {
+    let case = case(0.02);
+    let ends: Vec<&[f64]> = case.ends.iter().map(Vec::as_slice).collect();
+    let mut not_finite = 0;
+    for (trial, scale) in [1e-320, 1e-200, 1e150, 1e155, 1e160, 1e200, 1e300, 1e307].into_iter().enumerate() {
+        let key = Key::new(93).fold(trial);
+        let k = 3;
+        let labels: Vec<usize> = (0..case.n).map(|i| i % k).collect();
+        let weight = numbers(key.fold(0usize), k * case.d, 1.0);
+        let weight: Vec<f64> = weight.into_iter().map(|w| (scale * w).clamp(-1.7e308, 1.7e308)).collect();
+        let head = LinearHead::new(k, case.d, weight.clone(), vec![scale; k]);
+        let report = case.certificates.apply(&head, &labels, &ends).unwrap();
+        assert_eq!(report.violations(), 0, "{scale:e}: {:?}", report.chains);
+        not_finite += report.count(|c| !c.certified.is_finite());
+        let by_radius = case.certificates.apply_by_radius(&head, &labels, &ends).unwrap();
+        assert_eq!(by_radius.violations(), 0, "{scale:e}: {:?}", by_radius.chains);
+        let rows: Vec<&[f64]> = weight.chunks(case.d).collect();
+        let head = RegressionHead::new(case.d, weight.clone(), vec![0.0; k]);
+        let targets = vec![0.0; k * case.n];
+        for (clean, certified) in case.certificates.squared_errors(&head, &rows, &targets).unwrap() {
+            assert!(!(clean > certified * (1.0 + 1e-12)), "{scale:e}: {clean} {certified}");
+        }
+    }
+    assert!(not_finite > 0, "nothing overflowed, so that the test shows nothing");
+}
+
+#[test]
+fn a_chain_with_nan_is_not_violated_and_does_not_hold() {
+    let chain = CertifiedChain {
+        clean: 0.1,
+        attacked: 0.2,
+        certified: 0.3,
+        radius: 0.4,
+        odds: 0.5,
+        label_additive: 0.6,
+        additive: 0.7,
+        correct: true,
+        survives: true,
+        is_certified: true,
+        certified_by_radius: true,
+    };
+    assert!(chain.holds() && !chain.is_violated());
+    let nan = CertifiedChain { certified: f64::NAN, ..chain };
+    assert!(!nan.holds() && !nan.is_violated());
+    // What is NaN hides no violation beside it.
+    assert!(CertifiedChain { attacked: 0.41, ..nan }.is_violated());
+    assert!(CertifiedChain { survives: false, ..chain }.is_violated());
+    assert!(CertifiedChain { radius: f64::INFINITY, odds: 0.5, ..chain }.is_violated());
 }
 
 #[test]

@@ -91,6 +91,48 @@ fn attacks_on_tasks_can_only_raise_the_displacement() {
     assert!(level.tightness >= 1.0);
 }
 
+/// An encoder, certificates and displacements at ε = 0.05, and one task with a head scaled by `scale`.
+fn measure_scaled(scale: f64) -> Result<BoundLevel, BoundError> {
+    let toy = Toy::new(5, 8, 5, 3, 1);
+    let encoder = |x: &Tensor| toy.encode(x);
+    let network = Network::trace(&encoder, &toy.images.slice(0, 0, 1)).unwrap();
+    let config = CertifyConfig { threat: Threat::linf(0.05), ..CertifyConfig::default() };
+    let (samples, cost) = certify(&network, &toy.images, &config).unwrap();
+    let attack = displacement_attack(&config.threat, 5, 1);
+    let (threat, key) = (&config.threat, Key::new(1));
+    let displacements =
+        Displacements::measure(&encoder, &network, &toy.images, threat, &samples, &attack, key).unwrap();
+    let weight = toy.head.weight().iter().map(|w| scale * w).collect();
+    let head = LinearHead::new(3, 5, weight, toy.head.bias().iter().map(|b| scale * b).collect());
+    let labels = toy.labels.iter().map(|&y| y as usize).collect();
+    let head = TaskHead::Classifier { head, labels };
+    let tasks = [FittedTask { name: "large".into(), family: "large".into(), head, key }];
+    let evaluation = BoundEvaluation {
+        encoder: &encoder,
+        network: &network,
+        images: &toy.images,
+        tasks: &tasks,
+        steps: 5,
+    };
+    let provenance = Provenance { encoder: String::new(), samples: String::new(), config, cost };
+    evaluation.measure(&displacements, &Certificates { provenance, samples })
+}
+
+#[test]
+fn losses_too_large_to_compare_are_refused_and_no_theorem_is_called_violated() {
+    for scale in [1.0, 1e10, 1e20] {
+        let level = measure_scaled(scale).unwrap();
+        let task = &level.tasks[0];
+        for Mean { mean, half_width } in [task.clean, task.attacked, task.gap, task.certified] {
+            assert!(mean.is_finite() && half_width.is_finite(), "{scale:e}: {task:?}");
+        }
+    }
+    for scale in [1e100, 1e153, 1e160, 1e300, 1e308] {
+        let error = measure_scaled(scale).unwrap_err();
+        assert!(matches!(error, BoundError::LossTooLarge { .. }), "{scale:e}: {error}");
+    }
+}
+
 #[test]
 fn threads_change_no_bit() {
     let run = |threads| measure(&Toy::new(5, 14, 6, 3, threads), 0.05, Key::new(3)).1;
