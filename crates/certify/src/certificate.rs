@@ -88,7 +88,7 @@ impl Certificate {
         }
     }
 
-    /// An upper bound of `v · (f(x′) − f(x))` over the ball for `v (d)`; NaN and infinity claim nothing.
+    /// An upper bound of `v · (f(x′) − f(x))` over the ball for `v (d)`; infinity, where a bound overflows, claims nothing.
     ///
     /// # Panics
     /// If `v` has not `d` elements.
@@ -101,9 +101,12 @@ impl Certificate {
             v.len(),
             self.features()
         );
-        if self.is_vacuous() {
-            return f64::INFINITY;
-        }
+        let bound = if self.is_vacuous() { f64::INFINITY } else { self.finite_support(v, evidence) };
+        if bound.is_nan() { f64::INFINITY } else { bound }
+    }
+
+    /// As [`support`](Certificate::support) of a certificate with a finite radius; NaN where parts of it overflow.
+    fn finite_support(&self, v: &[f64], evidence: Evidence) -> f64 {
         let flat = self.flat(v, evidence);
         let Some(floor) = self.sphere else { return flat };
         let norm = l2_norm(v);

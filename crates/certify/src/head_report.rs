@@ -67,11 +67,11 @@ impl CertifiedChain {
             && (self.is_certified || !self.certified_by_radius)
     }
 
-    /// Whether a loss is above a later one, or something is certified that an attack broke. What is NaN, because numbers of
-    /// this size overflow, is no violation: it claims nothing and shows nothing.
+    /// Whether a loss is above a later one, or something is certified that an attack broke. What is NaN or infinite
+    /// because numbers of this size overflow is left out: it claims nothing and shows nothing.
     pub fn is_violated(&self) -> bool {
         out_of_order(&self.in_order())
-            || (self.is_certified && !self.survives && !self.attacked.is_nan())
+            || (self.is_certified && !self.survives && self.attacked.is_finite())
             || (self.certified_by_radius && !self.is_certified)
     }
 }

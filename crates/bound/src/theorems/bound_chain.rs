@@ -88,10 +88,10 @@ impl BoundChain {
 
 /// Whether some loss or bound is above the next one by more than rounding, 1e-11 of their size.
 ///
-/// Infinite ones are equal, and what is NaN is left out: where weights are so large that f64 overflows, a bound claims
-/// nothing and a loss shows nothing.
+/// What is NaN or infinite is left out: where weights are so large that f64 overflows, a bound claims nothing and a loss
+/// shows nothing.
 pub fn out_of_order(losses: &[f64]) -> bool {
-    let numbers: Vec<f64> = losses.iter().copied().filter(|v| !v.is_nan()).collect();
+    let numbers: Vec<f64> = losses.iter().copied().filter(|v| v.is_finite()).collect();
     numbers.windows(2).any(|pair| pair[0] > pair[1] + 1e-11 * (1.0 + pair[0].abs() + pair[1].abs()))
 }
 

@@ -120,7 +120,7 @@ fn a_chain_with_nan_is_not_violated_and_does_not_hold() {
     // What is NaN hides no violation beside it.
     assert!(CertifiedChain { attacked: 0.41, ..nan }.is_violated());
     assert!(CertifiedChain { survives: false, ..chain }.is_violated());
-    assert!(CertifiedChain { radius: f64::INFINITY, odds: 0.5, ..chain }.is_violated());
+    assert!(CertifiedChain { radius: f64::INFINITY, attacked: 0.51, ..nan }.is_violated());
 }
 
 #[test]
