@@ -82,14 +82,21 @@ pub(crate) fn alignment(first: &Tensor, second: &Tensor) -> f64 {
 }
 
 /// `ln mean e^{−2‖·‖²}` over pairs of unit rows of `z` `(n, d)` (Wang & Isola 2020): 0 at collapse, the lower the more
-/// uniform on the sphere.
+/// uniform on the sphere; 0 without pairs. Rows of zeros stay zero.
 pub(crate) fn uniformity(z: &Tensor) -> f64 {
     let unit = z.detach().l2_normalize(1e-12);
     let n = unit.shape()[0];
     let cosines = unit.matmul_with(&unit, Transpose::RIGHT).array().to_f64();
-    let pairs = (0..n).flat_map(|i| (i + 1..n).map(move |j| i * n + j));
-    let sum: f64 = pairs.map(|at| (-4.0 * (1.0 - cosines[at])).exp()).sum();
-    (sum / (n * n.saturating_sub(1) / 2).max(1) as f64).ln()
+    if n < 2 {
+        return 0.0;
+    }
+    // ‖u − v‖² = ‖u‖² + ‖v‖² − 2 u·v; the squares are 1 but for rows below the floor, and exactly so without rounding.
+    let squares = unit.square().sum(1).array().to_f64().into_iter();
+    let squares: Vec<f64> = squares.map(|s| if (s - 1.0).abs() < 1e-4 { 1.0 } else { s }).collect();
+    let pairs = (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j)));
+    let mean = |(i, j): (usize, usize)| 0.5 * (squares[i] + squares[j]) - cosines[i * n + j];
+    let sum: f64 = pairs.map(|pair| (-4.0 * mean(pair)).exp()).sum();
+    (sum / (n * (n - 1) / 2) as f64).ln()
 }
 
 #[cfg(test)]
@@ -107,6 +114,16 @@ mod tests {
         assert!((uniformity(&z1) + 2.702924546).abs() < 1e-9);
         assert!((uniformity(&z2) + 2.301975334).abs() < 1e-9);
         assert!(uniformity(&rows([1.0; 12])).abs() < 1e-12);
+    }
+
+    #[test]
+    fn representations_of_zeros_are_collapsed() {
+        for n in [1, 2, 3, 100] {
+            assert_eq!(uniformity(&Tensor::new(&cpu(), [n, 2], &vec![0.0f32; 2 * n])), 0.0, "{n}");
+        }
+        // A row of zeros has the distance 1 from one of length 1, two opposite ones the distance 2.
+        let found = uniformity(&Tensor::new(&cpu(), [3, 1], &[0.0, 3.0, -2.0]));
+        assert!((found - ((2.0 * (-2.0f64).exp() + (-8.0f64).exp()) / 3.0).ln()).abs() < 1e-12, "{found}");
     }
 
     /// Of the bank norm [[1,0],[.9,.3],[0,1],[.2,1]] with labels 0,1,1,1 the nearest three vote for class 0 at
