@@ -2,7 +2,7 @@
 
 use crate::features::rows;
 use crate::head::DeviceHead;
-use crate::robust_result::{Example, RobustAccuracy, SampleOutcome};
+use crate::robust_result::{Example, NO_CLASS, RobustAccuracy, SampleOutcome};
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::{LabelLoss, Pgd, Start, Threat, attack_classifier};
 use tarrl_bound::LinearHead;
@@ -38,6 +38,8 @@ impl Default for RobustConfig {
 /// `encoder` is in inference mode and depends on no other row of the batch; gradients go through
 /// it and the head together. The randomness of image `i` is `key.fold(i)`, so that results depend neither
 /// on the batch size nor on the other images.
+///
+/// A point with a logit that is NaN or infinite counts as misclassified.
 ///
 /// # Panics
 /// If the shapes do not fit, a label is out of range, or the attack leaves the ball.
@@ -214,8 +216,11 @@ impl<'a> GrowingAttack<'a> {
     }
 }
 
+/// The class of each image, [`NO_CLASS`] where a logit is not finite.
 fn predictions(logits: &dyn Fn(&Tensor) -> Tensor, x: &Tensor) -> Vec<u32> {
-    logits(x).argmax(1).to_vec()
+    let z = logits(x).detach();
+    let of = |(class, row): (u32, &[f64])| if row.iter().all(|v| v.is_finite()) { class } else { NO_CLASS };
+    z.argmax(1).to_vec::<u32>().into_iter().zip(z.array().to_f64().chunks(z.shape()[1])).map(of).collect()
 }
 
 /// Checks that attacked images lie in the ball, whatever the attack says of itself: an accuracy at the wrong ε is
@@ -325,6 +330,23 @@ mod tests {
             assert_eq!(sample.wrong, example.attacked == example.clean);
         }
         assert!(found.samples[..9].iter().any(|s| s.broken && !s.wrong), "the attack broke nothing");
+    }
+
+    #[test]
+    fn a_logit_that_is_not_finite_is_wrong_and_no_prediction() {
+        let toy = Toy::new(4, 6, 6, 2, 1);
+        // The first class has an infinite logit wherever the first feature is positive.
+        let mut weight = vec![0.0; 12];
+        weight[0] = 1e30;
+        let head = LinearHead::new(2, 6, weight, vec![0.0, -1.0]);
+        for large in [f32::MAX, f32::INFINITY, f32::NAN] {
+            let encoder =
+                |x: &Tensor| toy.encode(x).mul_scalar(0.0).add_scalar(1.0).mul_scalar(f64::from(large));
+            let found = robust_accuracy(&encoder, &head, &toy.images, &[0; 6], &config(0.1), Key::new(2));
+            assert_eq!((found.clean_correct(), found.robust_correct()), (0, 0), "{large}");
+            let none = |e: &Example| e.prediction == NO_CLASS && e.attacked_prediction == NO_CLASS;
+            assert!(found.examples.iter().all(none), "{large}: {:?}", found.examples[0].prediction);
+        }
     }
 
     #[test]

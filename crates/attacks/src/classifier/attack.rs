@@ -122,8 +122,8 @@ impl From<Outcome> for ClassifierOutcome {
 
 /// Whether each row of logits `(n, k)` is misclassified, and its margin z_y − max_{i≠y} z_i.
 ///
-/// The first largest logit decides, so that a tie with an earlier class is lost; a row with a NaN is
-/// lost with margin −∞.
+/// The first largest logit decides, so that a tie with an earlier class is lost; a row with a NaN or a +∞, which does not
+/// say what is largest, is lost with margin −∞.
 ///
 /// # Panics
 /// If a label is out of range, there are not as many as rows, or `k < 2`.
@@ -135,7 +135,7 @@ pub fn verdicts(logits: &Tensor, labels: &[u32]) -> Vec<AttackStatus> {
 }
 
 pub(crate) fn verdict(z: &[f64], y: usize) -> AttackStatus {
-    if z.iter().any(|v| v.is_nan()) {
+    if z.iter().any(|v| v.is_nan() || *v == f64::INFINITY) {
         return AttackStatus { success: true, margin: f64::NEG_INFINITY };
     }
     let best = |range: &[f64]| range.iter().copied().fold(f64::NEG_INFINITY, f64::max);
