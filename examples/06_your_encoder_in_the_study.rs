@@ -127,7 +127,8 @@ fn pretrain(seed: u64) -> MyEncoder {
 fn judge(encoder: &MyEncoder) -> Value {
     let (x, labels) = images();
     let encode = |x: &Tensor| encoder.encode(x);
-    let head = linear_probe(&encode(&x), &labels, 2, &ProbeConfig::default(), Key::new(1)).head;
+    let probe = linear_probe(&encode(&x), &labels, 2, &ProbeConfig::default(), Key::new(1));
+    let head = probe.expect("finite features of two classes").head;
     let threat = Threat::linf(0.18);
     let config = RobustConfig { threat, pgd: Pgd::usual(&threat, 20), ..RobustConfig::default() };
     let found = robust_accuracy(&encode, &head, &x, &labels, &config, Key::new(2));

@@ -92,7 +92,8 @@ impl Target {
         let seen = train.balanced_subset(200, Key::new(1)).expect("enough images");
         let features = encoder.forward(&images(&seen, &device));
         let probe = ProbeConfig { l2: vec![1e-3], ..ProbeConfig::default() };
-        let head = linear_probe(&features, &labels(&seen.labels), 10, &probe, Key::new(2)).head;
+        let head = linear_probe(&features, &labels(&seen.labels), 10, &probe, Key::new(2));
+        let head = head.expect("finite features").head;
         let put = |shape: [usize; 2], v: &[f64]| Tensor::new(&device, shape, v).cast(DType::F32);
         let test = data.test.balanced_subset(IMAGES / 10, Key::new(3)).expect("enough images");
         Target {

@@ -32,7 +32,7 @@ impl Files {
         let seen: Vec<usize> = (0..300).collect();
         let labels: Vec<u32> = seen.iter().map(|&i| u32::from(train.labels[i])).collect();
         let features = encoder.inference().forward(&pixels(&train, &seen, &cpu()));
-        head::save(&head, &nearest_centroid(&features, &labels, 10)).unwrap();
+        head::save(&head, &nearest_centroid(&features, &labels, 10).unwrap()).unwrap();
         Files { folder, checkpoint, head }
     }
 

@@ -6,6 +6,7 @@ use tarrl_data::{Dataset, Grouping, Manifest, Task};
 use tarrl_tensor::{Key, Tensor};
 
 use crate::features::{dataset_pixels, labels};
+use crate::fit_error::FitError;
 use crate::{Lbfgs, ProbeConfig, linear_probe, ridge};
 
 /// Numbers of groups of the random groupings, and how many there are of each.
@@ -133,17 +134,26 @@ impl DownstreamTask {
     /// Fits the head on `features (n, d)` of the clean images `train`, and takes the truth for the images `sample`. All
     /// randomness, that of later attacks included, is drawn from `key`.
     ///
+    /// # Errors
+    /// If a feature is not finite, or the task has fewer than two classes.
+    ///
     /// # Panics
     /// If features and images do not fit, or a grouping does not fit the classes.
     #[track_caller]
-    pub fn fit(&self, train: &Dataset, sample: &Dataset, features: &Tensor, key: Key) -> FittedTask {
+    pub fn fit(
+        &self,
+        train: &Dataset,
+        sample: &Dataset,
+        features: &Tensor,
+        key: Key,
+    ) -> Result<FittedTask, FitError> {
         let classify = |fit: Task, judged: Task, family: &str, l2: f64| {
             let [fit_key, key] = [key, key.fold("attack")].map(|key| key.fold(fit.name.as_str()));
             let head =
-                linear_probe(features, &labels(&fit.labels), fit.classes.len(), &probe(l2), fit_key).head;
+                linear_probe(features, &labels(&fit.labels), fit.classes.len(), &probe(l2), fit_key)?.head;
             let labels = judged.labels.iter().map(|&label| usize::from(label)).collect();
             let head = TaskHead::Classifier { head, labels };
-            FittedTask { name: fit.name, family: family.to_owned(), head, key }
+            Ok(FittedTask { name: fit.name, family: family.to_owned(), head, key })
         };
         match self {
             Self::Classes => classify(Task::classes(train), Task::classes(sample), "classes", L2),
@@ -158,11 +168,11 @@ impl DownstreamTask {
                 let of = |data: &Dataset| statistic.of(&dataset_pixels(data, features.device()));
                 let targets = of(train);
                 let truth = Tensor::new(features.device(), [targets.len(), 1], &targets);
-                let fit = ridge(features, &truth, &[RIDGE_L2], key);
+                let fit = ridge(features, &truth, &[RIDGE_L2], key)?;
                 let head = RegressionHead::new(fit.weight.len(), fit.weight.clone(), fit.bias);
                 let head = TaskHead::Regressor { head, weight: fit.weight, targets: of(sample) };
                 let key = key.fold("attack").fold(statistic.stream());
-                FittedTask { name: statistic.name().to_owned(), family: "numbers".to_owned(), head, key }
+                Ok(FittedTask { name: statistic.name().to_owned(), family: "numbers".to_owned(), head, key })
             }
         }
     }

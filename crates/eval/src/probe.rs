@@ -1,6 +1,7 @@
 //! Linear probe: multinomial logistic regression on cached features.
 
 use crate::features::rows;
+use crate::fit_error::{FitError, check_finite, check_weights};
 use crate::lbfgs::{Lbfgs, Minimum, minimize};
 use crate::split::stratified;
 use crate::standardize::Standardizer;
@@ -69,6 +70,10 @@ pub struct Candidate {
 /// does not depend on the optimizer; it has the same bits for any number of threads. This is the protocol
 /// "standard linear finetuning": frozen encoder, head trained on clean, un-augmented images.
 ///
+/// # Errors
+/// If there are fewer than two classes, a feature is not finite, a weight is not finite or negative, or several weights
+/// are to be chosen from and no class has two samples.
+///
 /// # Panics
 /// If the shapes do not fit, a label is not below `classes`, or the list of weights is empty.
 #[track_caller]
@@ -78,8 +83,13 @@ pub fn linear_probe(
     classes: usize,
     config: &ProbeConfig,
     key: Key,
-) -> Probe {
+) -> Result<Probe, FitError> {
     check(features, labels, classes);
+    if classes < 2 {
+        return Err(FitError::Classes(classes));
+    }
+    check_finite(features)?;
+    check_weights(&config.l2, true)?;
     let mut weights = config.l2.clone();
     assert!(!weights.is_empty(), "linear_probe: no weight of the squared norm to choose from");
     weights.sort_by(|a, b| b.total_cmp(a));
@@ -89,7 +99,7 @@ pub fn linear_probe(
     let (mut path, mut iterations) = (Vec::new(), 0);
     let mut chosen = (weights[0], theta.clone());
     if weights.len() > 1 {
-        let (fit, held) = stratified(labels, config.validation, key);
+        let (fit, held) = stratified(labels, config.validation, key)?;
         let standard = Standardizer::of(&rows(features, &fit));
         let part = |indices: &[usize]| {
             let labels: Vec<u32> = indices.iter().map(|&i| labels[i]).collect();
@@ -122,14 +132,14 @@ pub fn linear_probe(
     let standard = Standardizer::of(features);
     let min = Logistic::new(standard.design(features), labels, classes).minimize(l2, start, &config.solver);
     let (weight, bias) = standard.fold(&min.point);
-    Probe {
+    Ok(Probe {
         head: LinearHead::new(classes, d, weight, bias),
         l2,
         path,
         objective: min.value,
         gradient_norm: min.gradient_norm,
         iterations: iterations + min.iterations,
-    }
+    })
 }
 
 /// Weights in a row whose loss is worse than the best before weaker ones are not tried.
@@ -245,7 +255,7 @@ mod tests {
     fn the_optimum_of_another_optimizer() {
         let (n, d, k, l2) = (90, 4, 3, 0.05);
         let (x, labels) = clouds(&device(1), (n, d, k), 1.5);
-        let probe = linear_probe(&x, &labels, k, &only(l2), Key::new(0));
+        let probe = linear_probe(&x, &labels, k, &only(l2), Key::new(0)).unwrap();
         assert!(probe.gradient_norm < 1e-5, "{probe:?}");
 
         let raw: Vec<f64> = x.array().to_f64();
@@ -296,7 +306,7 @@ mod tests {
     #[test]
     fn separable_classes_are_separated() {
         let (x, labels) = clouds(&device(1), (120, 8, 4), 0.02);
-        let probe = linear_probe(&x, &labels, 4, &ProbeConfig::default(), Key::new(1));
+        let probe = linear_probe(&x, &labels, 4, &ProbeConfig::default(), Key::new(1)).unwrap();
         assert_eq!(accuracy(&probe.head, &x, &labels), 1.0);
         assert!(probe.gradient_norm < 1e-5);
         assert!(probe.head.weight().iter().chain(probe.head.bias()).all(|v| v.is_finite()));
@@ -306,7 +316,7 @@ mod tests {
     fn a_class_without_samples_is_never_predicted() {
         let (x, labels) = clouds(&device(1), (60, 5, 3), 0.5);
         let labels: Vec<u32> = labels.iter().map(|&y| if y == 1 { 3 } else { y }).collect();
-        let probe = linear_probe(&x, &labels, 4, &ProbeConfig::default(), Key::new(1));
+        let probe = linear_probe(&x, &labels, 4, &ProbeConfig::default(), Key::new(1)).unwrap();
         assert!(probe.gradient_norm < 1e-5 && probe.head.bias().iter().all(|b| b.is_finite()), "{probe:?}");
         for row in x.to_vec::<f32>().chunks(5) {
             let z = logits(&probe.head, row);
@@ -317,7 +327,7 @@ mod tests {
     #[test]
     fn the_validation_part_chooses() {
         let (x, labels) = clouds(&device(1), (200, 30, 2), 6.0);
-        let probe = linear_probe(&x, &labels, 2, &ProbeConfig::default(), Key::new(1));
+        let probe = linear_probe(&x, &labels, 2, &ProbeConfig::default(), Key::new(1)).unwrap();
         assert!(probe.path.windows(2).all(|w| w[0].l2 > w[1].l2));
         let best = probe.path.iter().map(|c| c.accuracy).fold(0.0, f64::max);
         let error = (best * (1.0 - best) / 20.0).sqrt(); // a tenth of 200 samples are held out
@@ -340,7 +350,7 @@ mod tests {
     fn same_bits_for_any_number_of_threads() {
         let fit = |threads| {
             let (x, labels) = clouds(&device(threads), (1500, 24, 5), 2.0);
-            let probe = linear_probe(&x, &labels, 5, &only(1e-3), Key::new(1));
+            let probe = linear_probe(&x, &labels, 5, &only(1e-3), Key::new(1)).unwrap();
             probe.head.weight().iter().chain(probe.head.bias()).map(|v| v.to_bits()).collect::<Vec<_>>()
         };
         let one = fit(1);
@@ -352,8 +362,8 @@ mod tests {
         let (x, labels) = clouds(&device(1), (150, 4, 3), 1.0);
         let big = x.mul_scalar(64.0);
         let (a, b) = (
-            linear_probe(&x, &labels, 3, &only(0.01), Key::new(1)),
-            linear_probe(&big, &labels, 3, &only(0.01), Key::new(1)),
+            linear_probe(&x, &labels, 3, &only(0.01), Key::new(1)).unwrap(),
+            linear_probe(&big, &labels, 3, &only(0.01), Key::new(1)).unwrap(),
         );
         // A power of two changes no bit of the standardized features.
         for (a, b) in a.head.weight().iter().zip(b.head.weight()) {
@@ -364,6 +374,29 @@ mod tests {
     #[test]
     #[should_panic(expected = "label 3 of 3 classes")]
     fn a_label_out_of_range_is_a_bug() {
-        linear_probe(&Tensor::new(&device(1), [1, 1], &[1.0f32]), &[3], 3, &only(1.0), Key::new(0));
+        linear_probe(&Tensor::new(&device(1), [1, 1], &[1.0f32]), &[3], 3, &only(1.0), Key::new(0)).unwrap();
+    }
+
+    #[test]
+    fn what_no_probe_can_be_fitted_to_is_refused() {
+        let (x, labels) = clouds(&device(1), (4, 2, 2), 1.0);
+        let fit = |x: &Tensor, labels: &[u32], classes, l2: &[f64]| {
+            let config = ProbeConfig { l2: l2.to_vec(), ..ProbeConfig::default() };
+            linear_probe(x, labels, classes, &config, Key::new(0)).map(|probe| probe.head)
+        };
+        assert_eq!(fit(&x, &[0; 4], 1, &[0.1]), Err(FitError::Classes(1)));
+        // One sample a class leaves nothing to choose with, but one weight needs no choice.
+        assert_eq!(fit(&x, &[0, 1, 2, 3], 4, &[0.1, 1.0]), Err(FitError::Validation));
+        assert!(fit(&x, &[0, 1, 2, 3], 4, &[0.1]).is_ok());
+        for wrong in [f64::NAN, -1.0, f64::INFINITY] {
+            let error = fit(&x, &labels, 2, &[0.1, wrong]).unwrap_err();
+            assert!(matches!(error, FitError::Setting { field: "l2", .. }), "{error}");
+        }
+        for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut values = x.to_vec::<f32>();
+            values[5] = wrong;
+            let x = Tensor::new(x.device(), [4, 2], &values);
+            assert_eq!(fit(&x, &labels, 2, &[0.1, 1.0]), Err(FitError::NotFinite { sample: 2 }));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Ridge regression: the linear head for numbers.
 
 use crate::features::rows;
+use crate::fit_error::{FitError, check_finite, check_weights};
 use crate::spectrum::Spectrum;
 use crate::split::stratified;
 use crate::standardize::Standardizer;
@@ -23,10 +24,13 @@ pub struct Ridge {
 /// is then fitted on all of it, and the standardization is folded into it. Each fit is exact: one
 /// eigendecomposition serves every weight.
 ///
+/// # Errors
+/// If a feature or target is not finite, or a weight is not positive.
+///
 /// # Panics
-/// If the shapes do not fit, there are fewer than two samples, or a weight is not positive.
+/// If the shapes do not fit, there are fewer than two samples, or the list of weights is empty.
 #[track_caller]
-pub fn ridge(features: &Tensor, targets: &Tensor, l2: &[f64], key: Key) -> Ridge {
+pub fn ridge(features: &Tensor, targets: &Tensor, l2: &[f64], key: Key) -> Result<Ridge, FitError> {
     let n = features.shape()[0];
     assert!(
         features.shape().rank() == 2 && targets.shape().rank() == 2 && targets.shape()[0] == n && n >= 2,
@@ -34,15 +38,18 @@ pub fn ridge(features: &Tensor, targets: &Tensor, l2: &[f64], key: Key) -> Ridge
         features.shape(),
         targets.shape()
     );
-    assert!(!l2.is_empty() && l2.iter().all(|&w| w > 0.0), "ridge: weights {l2:?} are not all positive");
-    let best = if l2.len() == 1 { l2[0] } else { choose(features, targets, l2, key) };
+    assert!(!l2.is_empty(), "ridge: no weight of the squared norm to choose from");
+    check_weights(l2, false)?;
+    check_finite(features)?;
+    check_finite(targets)?;
+    let best = if l2.len() == 1 { l2[0] } else { choose(features, targets, l2, key)? };
     let normal = Normal::of(features, targets);
     let (weight, bias) = normal.standard.fold(&normal.solve(best));
-    Ridge { weight, bias, l2: best }
+    Ok(Ridge { weight, bias, l2: best })
 }
 
-fn choose(features: &Tensor, targets: &Tensor, l2: &[f64], key: Key) -> f64 {
-    let (fit, held) = stratified(&vec![0; features.shape()[0]], 0.1, key);
+fn choose(features: &Tensor, targets: &Tensor, l2: &[f64], key: Key) -> Result<f64, FitError> {
+    let (fit, held) = stratified(&vec![0; features.shape()[0]], 0.1, key)?;
     let normal = Normal::of(&rows(features, &fit), &rows(targets, &fit));
     let design = normal.standard.design(&rows(features, &held));
     let truth = rows(targets, &held).cast(DType::F64);
@@ -52,7 +59,7 @@ fn choose(features: &Tensor, targets: &Tensor, l2: &[f64], key: Key) -> f64 {
         (&predicted - &truth).square().mean_all().item()
     };
     let errors = l2.iter().map(|&w| (w, error(w)));
-    errors.min_by(|a, b| a.1.total_cmp(&b.1).then(b.0.total_cmp(&a.0))).map_or(l2[0], |best| best.0)
+    Ok(errors.min_by(|a, b| a.1.total_cmp(&b.1).then(b.0.total_cmp(&a.0))).map_or(l2[0], |best| best.0))
 }
 
 /// The normal equations of standardized features and centered targets.
@@ -117,10 +124,20 @@ mod tests {
     #[test]
     fn ridge_recovers_a_linear_map() {
         let (x, y) = sample(50, 0.0);
-        let head = ridge(&x, &y, &[1e-12, 1.0], Key::new(1));
+        let head = ridge(&x, &y, &[1e-12, 1.0], Key::new(1)).unwrap();
         let want = [1.0, -2.0, 0.0, 0.0, 0.0, 0.5];
         assert!(head.weight.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-8), "{head:?}");
         assert!((head.bias[0] - 3.0).abs() < 1e-8 && (head.bias[1] + 1.0).abs() < 1e-8, "{head:?}");
+    }
+
+    #[test]
+    fn weights_that_are_not_positive_and_numbers_that_are_not_finite_are_refused() {
+        let (x, y) = sample(5, 1.0);
+        for wrong in [0.0, -1.0, f64::NAN] {
+            assert!(matches!(ridge(&x, &y, &[wrong], Key::new(1)), Err(FitError::Setting { .. })), "{wrong}");
+        }
+        let broken = y.mul_scalar(f64::INFINITY);
+        assert_eq!(ridge(&x, &broken, &[1.0], Key::new(1)), Err(FitError::NotFinite { sample: 0 }));
     }
 
     /// At the minimum the gradient of the stated objective is zero, checked in the standardized features.

@@ -157,7 +157,7 @@ impl Trained {
         let features = encoder.forward(&small(&data.train, &seen));
         let truth: Vec<u32> = seen.iter().map(|&i| u32::from(data.train.labels[i])).collect();
         let probe = ProbeConfig { l2: vec![1e-2], ..ProbeConfig::default() };
-        let head = linear_probe(&features, &truth, 10, &probe, key).head;
+        let head = linear_probe(&features, &truth, 10, &probe, key).unwrap().head;
         let unseen: Vec<usize> = (0..8).collect();
         let x = small(&data.test, &unseen);
         let labels = unseen.iter().map(|&i| usize::from(data.test.labels[i])).collect();

@@ -22,7 +22,7 @@ impl KnnHead {
     #[track_caller]
     pub fn new(d: usize, k: usize, bank: Vec<f64>, labels: Vec<usize>) -> Self {
         assert!(
-            bank.len() == labels.len() * d && k % 2 == 1 && k <= labels.len(),
+            labels.len().checked_mul(d) == Some(bank.len()) && k % 2 == 1 && k <= labels.len(),
             "KnnHead: {k} neighbors (odd, at most the bank) among {} labels and {} numbers of {d} features",
             labels.len(),
             bank.len()

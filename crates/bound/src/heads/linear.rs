@@ -38,7 +38,7 @@ impl LinearHead {
     #[track_caller]
     pub fn new(k: usize, d: usize, weight: Vec<f64>, bias: Vec<f64>) -> Self {
         assert!(
-            k >= 2 && weight.len() == k * d && bias.len() == k,
+            k >= 2 && k.checked_mul(d) == Some(weight.len()) && bias.len() == k,
             "LinearHead: {} weights and {} biases for {k} classes on {d} features",
             weight.len(),
             bias.len()

@@ -29,7 +29,7 @@ impl MlpHead {
     pub fn new(d: usize, hidden: Vec<f64>, hidden_bias: Vec<f64>, output: LinearHead) -> Self {
         let h = output.features();
         assert!(
-            hidden.len() == h * d && hidden_bias.len() == h,
+            h.checked_mul(d) == Some(hidden.len()) && hidden_bias.len() == h,
             "MlpHead: {} weights and {} biases for {h} units on {d} features",
             hidden.len(),
             hidden_bias.len()

@@ -22,7 +22,7 @@ impl RegressionHead {
     #[track_caller]
     pub fn new(d: usize, weight: Vec<f64>, bias: Vec<f64>) -> Self {
         assert!(
-            weight.len() == bias.len() * d,
+            bias.len().checked_mul(d) == Some(weight.len()),
             "RegressionHead: {} weights for {} outputs on {d} features",
             weight.len(),
             bias.len()

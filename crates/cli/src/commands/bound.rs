@@ -71,9 +71,9 @@ impl Bound {
 impl Report {
     fn run(&self) -> anyhow::Result<()> {
         let path = self.certificates.display();
-        let bytes = std::fs::read(&self.certificates)
+        let file = std::fs::File::open(&self.certificates)
             .with_context(|| format!("cannot read {path}; check the path"))?;
-        let certificates = Certificates::from_bytes(&bytes).with_context(|| path.to_string())?;
+        let certificates = Certificates::from_reader(file).with_context(|| path.to_string())?;
         let (encoder, hash) = open(&self.encoder)?;
         let chosen = self.images.choose()?;
         certificates.check(&hash, &chosen.hash).with_context(|| path.to_string())?;
@@ -119,7 +119,7 @@ impl Report {
         let labels = labels(&train.labels);
         let train_features = features(&|x| encoder.forward(x), &train, chosen.pixels.device(), BATCH);
         let key = Key::new(0).fold("probe");
-        Ok(linear_probe(&train_features, &labels, train.classes.len(), &ProbeConfig::default(), key).head)
+        Ok(linear_probe(&train_features, &labels, train.classes.len(), &ProbeConfig::default(), key)?.head)
     }
 
     /// Nearest neighbors among the training images.
@@ -169,8 +169,8 @@ fn numbers(
     };
     let reached: Vec<f64> =
         found.iter().enumerate().map(|(i, pair)| error(&attacked[i * d..][..d], i).max(pair.0)).collect();
-    let within = reached.iter().zip(&found).filter(|(r, pair)| **r <= pair.1 * (1.0 + 1e-12)).count();
-    held(found.len() - within)?;
+    let above = reached.iter().zip(&found).filter(|(r, pair)| **r > pair.1 * (1.0 + 1e-12)).count();
+    held(above)?;
     let radius = |(i, c): (usize, &Certificate)| {
         head.squared_bound(&c.representation(), &targets[i * o..][..o], c.radius())
     };

@@ -59,8 +59,10 @@ pub fn job(
         let train = study.images()?.train;
         let train_features = features(&encode, &train, &study.device, BATCH);
         let key = Random::new(context.seed()).fold("bound");
-        let fitted: Vec<FittedTask> =
-            tasks.iter().map(|task| task.fit(&train, &sample, &train_features, key)).collect();
+        let fitted: Vec<FittedTask> = tasks
+            .iter()
+            .map(|task| task.fit(&train, &sample, &train_features, key))
+            .collect::<Result<_, _>>()?;
         let certified: CertifyResult = context.input(1).parse()?;
         let network = Network::trace(&encode, &images.slice(0, 0, 1))?;
         let evaluation =

@@ -80,16 +80,16 @@ pub fn job(study: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> J
         let (train_labels, test_labels) = (labels(&images.train.labels), labels(&images.test.labels));
         let key = Random::new(context.seed()).fold("probe");
         let probe =
-            linear_probe(&train, &train_labels, images.train.classes.len(), &ProbeConfig::default(), key);
+            linear_probe(&train, &train_labels, images.train.classes.len(), &ProbeConfig::default(), key)?;
         context.log(&format!("linear head: l2 {:.1e}, {} iterations", probe.l2, probe.iterations));
         save(&context.output(HEAD), &probe.head)?;
-        let neighbors = Knn::NEAR.predict(&train, &train_labels, &test);
+        let neighbors = Knn::NEAR.predict(&train, &train_labels, &test)?;
         let output = HeadResult {
             head: Weights::of(&probe.head),
             l2: probe.l2,
             knn_correct: neighbors.iter().zip(&test_labels).filter(|(a, b)| a == b).count(),
             n: test_labels.len(),
-            diagnostics: diagnose(&test),
+            diagnostics: diagnose(&test)?,
         };
         serde_json::to_value(output).context("the head as JSON")
     })
