@@ -6,9 +6,10 @@ use crate::ellipsoid::Ellipsoid;
 use crate::error::CertifyError;
 use crate::zonotope::Zonotope;
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::io::Read;
 
 /// The version of the format that this program writes and reads.
 pub(crate) const FORMAT: u64 = 1;
@@ -40,9 +41,9 @@ pub struct Provenance {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Envelope {
+pub(crate) struct Envelope {
     format: u64,
-    checksum: String,
+    pub(crate) checksum: String,
     #[serde(rename = "about")]
     provenance: Provenance,
     sphere: Option<f64>,
@@ -106,13 +107,35 @@ impl Certificates {
             .expect("columns of fixed names make a file")
     }
 
-    /// What [`to_bytes`](Certificates::to_bytes) wrote, to the bit.
+    /// As [`from_bytes`](Certificates::from_bytes) from a file or a stream, of which no more is read than its header
+    /// declares, and at most 16 GiB.
+    ///
+    /// # Errors
+    /// If it cannot be read or is larger, and as [`from_bytes`](Certificates::from_bytes).
+    pub fn from_reader(mut reader: impl Read) -> Result<Self, CertifyError> {
+        let mut bytes = Vec::new();
+        let mut read = |bytes: &mut Vec<u8>, len: u64| {
+            let found = reader.by_ref().take(len).read_to_end(bytes);
+            found.map(|_| ()).map_err(|error| CertifyError::Unreadable(error.to_string()))
+        };
+        read(&mut bytes, 8)?;
+        let header = header_length(&bytes)?;
+        read(&mut bytes, header)?;
+        let declared = parse_header(&bytes)?.data_len() as u64;
+        // One more byte would show that there is something behind the last tensor.
+        read(&mut bytes, declared + 1)?;
+        Self::from_bytes(&bytes)
+    }
+
+    /// What [`to_bytes`](Certificates::to_bytes) wrote, to the bit. Nothing is allocated for a declared size before it has
+    /// been compared with the bytes that are there.
+    ///
     ///
     /// # Errors
     /// If the bytes are damaged, cut short, of another version or of another program.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CertifyError> {
         let damaged = |error: &dyn std::fmt::Display| CertifyError::Damaged(error.to_string());
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
+        let header = parse_header(bytes)?;
         let entry = header.metadata().as_ref().and_then(|entries| entries.get(ENTRY));
         let json = entry.ok_or_else(|| CertifyError::Foreign("it has no certificates".into()))?;
         let version: Version = serde_json::from_str(json).map_err(|e| damaged(&e))?;
@@ -127,7 +150,9 @@ impl Certificates {
         if file.len() != NAMES.len() || checksum(parts, &envelope) != envelope.checksum {
             return Err(CertifyError::Damaged("its content does not match its checksum".into()));
         }
-        read(&envelope, &views).ok_or_else(|| CertifyError::Damaged("its parts do not fit together".into()))
+        let misfit = || CertifyError::Damaged("its parts do not fit together".into());
+        let d = fitting_width(&envelope, &views).ok_or_else(misfit)?;
+        read(&envelope, &views, d).ok_or_else(misfit)
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -163,7 +188,7 @@ impl Certificates {
     }
 }
 
-const NAMES: [&str; 10] = [
+pub(crate) const NAMES: [&str; 10] = [
     "clean",
     "radius",
     "lower",
@@ -176,9 +201,58 @@ const NAMES: [&str; 10] = [
     "form.ball",
 ];
 
-/// The certificates of a file with a valid checksum; `None` if its parts do not fit together.
-fn read(envelope: &Envelope, views: &[TensorView<'_>]) -> Option<Certificates> {
+/// The largest header that safetensors reads.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// The most bytes of tensors that are read.
+const MAX_DATA: u64 = 1 << 34;
+
+/// The length of the header, from the first eight bytes of a safetensors file.
+fn header_length(bytes: &[u8]) -> Result<u64, CertifyError> {
+    let Some(&length) = bytes.first_chunk() else {
+        return Err(CertifyError::Damaged(format!("it ends after {} bytes", bytes.len())));
+    };
+    match u64::from_le_bytes(length) {
+        length if length > MAX_HEADER => Err(CertifyError::Damaged(format!("a header of {length} bytes"))),
+        length => Ok(length),
+    }
+}
+
+/// The header of a safetensors file, whose data may not have been read yet.
+fn parse_header(bytes: &[u8]) -> Result<Metadata, CertifyError> {
+    let length = header_length(bytes)?;
+    let json = bytes.get(8..8 + length as usize);
+    let json = json.ok_or_else(|| CertifyError::Damaged("it ends within its header".into()))?;
+    let header: Metadata =
+        serde_json::from_slice(json).map_err(|error| CertifyError::Damaged(error.to_string()))?;
+    match header.data_len() as u64 {
+        bytes if bytes > MAX_DATA => Err(CertifyError::TooLarge { bytes, most: MAX_DATA }),
+        _ => Ok(header),
+    }
+}
+
+/// The number of features, if every column has the type and the shape that the list of zonotopes and the first column
+/// require: then all sizes are those of bytes that are there.
+fn fitting_width(envelope: &Envelope, views: &[TensorView<'_>]) -> Option<usize> {
     let &[n, d] = views[0].shape() else { return None };
+    if n != envelope.forms.len() || n == 0 || d == 0 {
+        return None;
+    }
+    let made: Vec<[usize; 2]> = envelope.forms.iter().flatten().copied().collect();
+    let rows = |which: usize| made.iter().try_fold(0usize, |sum, sizes| sum.checked_add(sizes[which]));
+    let m = made.len();
+    let shapes: [&[usize]; 10] =
+        [&[n, d], &[n], &[n, d], &[n, d], &[m, d], &[m, d], &[m], &[m, d, d], &[rows(0)?, d], &[rows(1)?, d]];
+    let dtype = |column: usize| if column < 8 { Dtype::F64 } else { Dtype::F32 };
+    let fits = |(column, view): (usize, &TensorView<'_>)| {
+        view.shape() == shapes[column] && view.dtype() == dtype(column)
+    };
+    views.iter().enumerate().all(fits).then_some(d)
+}
+
+/// The certificates of a file with a valid checksum whose columns fit; `None` if they do not.
+fn read(envelope: &Envelope, views: &[TensorView<'_>], d: usize) -> Option<Certificates> {
+    let n = envelope.forms.len();
     let doubles: Vec<Vec<f64>> = views[..8].iter().map(|v| words(v.data(), f64::from_le_bytes)).collect();
     let singles: Vec<Vec<f32>> = views[8..].iter().map(|v| words(v.data(), f32::from_le_bytes)).collect();
     let row = |column: usize, i: usize, len: usize| {
@@ -219,7 +293,7 @@ fn words<const N: usize, T>(bytes: &[u8], read: fn([u8; N]) -> T) -> Vec<T> {
 }
 
 /// The hash of everything but itself, each part with its length before it.
-fn checksum<'a>(
+pub(crate) fn checksum<'a>(
     parts: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>,
     envelope: &Envelope,
 ) -> String {

@@ -106,6 +106,9 @@ impl CertifyConfig {
                 return setting(field, 0.0, "take at least one");
             }
         }
+        if x.shape()[0] == 0 {
+            return setting("the number of samples", 0.0, "take at least one");
+        }
         let values = x.array().to_f64();
         if !values.iter().all(|v| v.is_finite()) {
             return Err(CertifyError::NotFinite("an input".into()));

@@ -42,6 +42,19 @@ pub enum CertifyError {
     /// A threat model that is no norm ball.
     #[error("certify: no rule for the norm {0}; certificates are made for linf, l2 and l1")]
     UnsupportedNorm(Norm),
+    /// A file that cannot be read.
+    #[error("certificates: cannot be read: {0}; check the path")]
+    Unreadable(String),
+    /// A file that declares more than is read.
+    #[error(
+        "certificates: {bytes} bytes are declared, but at most {most} are read; certify fewer samples at a time"
+    )]
+    TooLarge {
+        /// Bytes declared.
+        bytes: u64,
+        /// The limit.
+        most: u64,
+    },
     /// Bytes that are no stored certificates, or not whole.
     #[error("certificates: damaged: {0}; delete the file and certify again")]
     Damaged(String),

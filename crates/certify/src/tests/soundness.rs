@@ -41,7 +41,7 @@ pub(super) fn points(
 
 /// Every claim of `certificate` against the displacement `moved`, with zero slack.
 #[track_caller]
-fn holds(certificate: &Certificate, moved: &[f64], what: &str) {
+pub(super) fn holds(certificate: &Certificate, moved: &[f64], what: &str) {
     let norm = moved.iter().map(|v| v * v).sum::<f64>().sqrt();
     assert!(norm <= certificate.radius(), "{what}: moved {norm}, certified {}", certificate.radius());
     let d = moved.len();
@@ -162,6 +162,16 @@ fn sparse_changes_are_refused_because_they_lie_in_no_ball_of_a_norm() {
     let network = Network::trace(&|x| net.encode(x), &x).unwrap();
     let refusal = certify(&network, &x, &config(Effort::Interval, Threat::new(Norm::L0, 3.0))).unwrap_err();
     assert!(refusal.to_string().contains("norm l0"), "{refusal}");
+}
+
+#[test]
+fn no_sample_is_refused() {
+    let net = Net::new(Key::new(0));
+    let x = pixels(&net.device, Key::new(1), &[1, 8, 8, 1]);
+    let network = Network::trace(&|x| net.encode(x), &x).unwrap();
+    let none = Tensor::new(&net.device, [0, 8, 8, 1], &[0.0f32; 0]);
+    let refusal = certify(&network, &none, &config(Effort::Full, Threat::linf(0.1))).unwrap_err();
+    assert!(refusal.to_string().contains("the number of samples is 0; take at least one"), "{refusal}");
 }
 
 /// The network as f32 computes it, op by op, moves within the certificate that was made for f32; large
