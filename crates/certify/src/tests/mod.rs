@@ -4,6 +4,7 @@ mod certificate_files;
 mod dyadic_example;
 mod graph_tracing;
 mod head_reports;
+mod planted_points;
 mod soundness;
 
 use crate::{CertifyConfig, Effort};
