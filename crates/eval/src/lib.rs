@@ -49,6 +49,6 @@ pub use measure::{BoundEvaluation, BoundLevel, CorrectCounts, Mean, TaskBound};
 pub use probe::{Candidate, Probe, ProbeConfig, linear_probe};
 pub use ridge::{Ridge, ridge};
 pub use robust::{RobustConfig, robust_accuracy, robust_curve};
-pub use robust_result::{Example, NO_CLASS, RobustAccuracy, SampleOutcome};
+pub use robust_result::{Example, RobustAccuracy, SampleOutcome};
 pub use statistics::{CONFIDENCE, Interval, Over};
 pub use wolfe::Wolfe;

@@ -31,7 +31,7 @@ pub struct SampleOutcome {
 }
 
 /// In the place of a prediction where a logit is not finite: no class.
-pub const NO_CLASS: u32 = u32::MAX;
+pub(crate) const NO_CLASS: u32 = u32::MAX;
 
 /// An image before and after the attack, for figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub struct Example {
     pub index: usize,
     /// The label.
     pub label: u32,
-    /// The prediction for the clean image; [`NO_CLASS`] if a logit is not finite.
+    /// The prediction for the clean image; `u32::MAX` if a logit is not finite.
     #[serde(rename = "said")]
     pub prediction: u32,
     /// The prediction for the attacked image.
