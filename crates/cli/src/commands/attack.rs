@@ -44,11 +44,11 @@ Examples:
 
 ENCODER and HEAD are what `tarrl reproduce` leaves in its run folder:
   runs/PROFILE/jobs/KEY/encoder.safetensors   of a pre-training job
-  runs/PROFILE/jobs/KEY/head.safetensors      of the head job trained on it (its config.toml names the encoder's key)
+  runs/PROFILE/jobs/KEY/head.safetensors      of the head job trained on it (its config.json names the encoder's key)
 
 The attack goes through encoder and head together. An image is robust if no attack breaks it; the share of robust
 images is an upper bound of the true robust accuracy, and its 95 % interval (Clopper and Pearson) says what these
-images say about others. autoattack is the standard version with nothing left out: it takes some 6500 forward and 1900
+images say about others. autoattack is the standard version with nothing left out: it takes up to 7800 forward and 1900
 backward passes for each robust image, and few for others. Results do not depend on --batch or --threads.
 
 feature-l2, feature-cosine, feature-kl, instance-wise and feature-match are told no label: they move the representation,
