@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 /// Side of the patches of the vision transformer, in pixels.
 pub(crate) const VIT_PATCH: usize = 4;
 
+/// The most channels, and the longest side, of images: beyond what small images are, and small enough that no product of
+/// extents wraps.
+const MOST: usize = 4096;
+
 /// The architecture of an encoder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Arch {
@@ -162,8 +166,11 @@ impl EncoderConfig {
         if !(self.width > 0.0 && self.width <= 64.0) {
             return fault("width", format!("{} is not in (0, 64]", self.width));
         }
-        if self.in_channels == 0 {
-            return fault("in_channels", "there must be at least one channel".into());
+        if self.in_channels == 0 || self.in_channels > MOST {
+            return fault("in_channels", format!("{} is not in 1 to {MOST}", self.in_channels));
+        }
+        if self.side > MOST {
+            return fault("side", format!("{} is more than {MOST}", self.side));
         }
         let name = self.arch.name();
         if self.arch.needs_side() && self.side == 0 {
@@ -187,6 +194,28 @@ impl EncoderConfig {
             Some(value) => fault("std", format!("{value} is not positive")),
             None => Ok(()),
         }
+    }
+
+    /// Whether encoders of this configuration take images of `(height, width, channels)`.
+    ///
+    /// # Errors
+    /// Names the field that the images do not suit.
+    pub fn check_images(&self, (height, width, channels): (usize, usize, usize)) -> Result<(), ConfigError> {
+        let fault = |field, cause: String| Err(ConfigError { field, cause });
+        if channels != self.in_channels {
+            return fault("in_channels", format!("{} for images of {channels} channels", self.in_channels));
+        }
+        let (name, side) = (self.arch.name(), self.side);
+        if self.arch.needs_side() && [height, width] != [side; 2] {
+            return fault(
+                "side",
+                format!(
+                    "{name} for images of {side}×{side} cannot take {height}×{width}; bring the images to that size, or \
+                     use an architecture without a fixed side"
+                ),
+            );
+        }
+        Ok(())
     }
 
     /// The number of channels of a layer that has `base` of them at width 1.
@@ -229,6 +258,16 @@ mod tests {
     }
 
     #[test]
+    fn images_of_another_shape_are_refused() {
+        let fixed = EncoderConfig { arch: Arch::Mlp, side: 28, ..Default::default() };
+        assert_eq!(fixed.check_images((28, 28, 1)), Ok(()));
+        for (shape, field) in [((28, 28, 3), "in_channels"), ((28, 20, 1), "side"), ((32, 32, 1), "side")] {
+            assert_eq!(fixed.check_images(shape).unwrap_err().field, field);
+        }
+        assert_eq!(EncoderConfig::default().check_images((28, 20, 1)), Ok(()));
+    }
+
+    #[test]
     fn invalid_fields_are_named() {
         let good = EncoderConfig { in_channels: 3, ..Default::default() };
         assert_eq!(good.check(), Ok(()));
@@ -236,6 +275,8 @@ mod tests {
             (EncoderConfig { width: 0.0, ..good.clone() }, "width"),
             (EncoderConfig { width: f64::NAN, ..good.clone() }, "width"),
             (EncoderConfig { in_channels: 0, ..good.clone() }, "in_channels"),
+            (EncoderConfig { in_channels: 1 << 40, ..good.clone() }, "in_channels"),
+            (EncoderConfig { arch: Arch::Mlp, side: 1 << 40, ..good.clone() }, "side"),
             (EncoderConfig { mean: vec![0.5], ..good.clone() }, "mean"),
             (EncoderConfig { std: vec![1.0, 0.0, 1.0], ..good.clone() }, "std"),
             (EncoderConfig { std: vec![1.0, f64::INFINITY, 1.0], ..good.clone() }, "std"),

@@ -36,6 +36,11 @@ impl Encoder {
         Encoder { config: config.clone(), backbone, precision: Precision::default() }
     }
 
+    /// The number of floating-point values of an encoder of this configuration, which must be valid.
+    pub(crate) fn value_count(config: &EncoderConfig) -> u64 {
+        ParamBuilder::count_values(|params| Backbone::new(config, params))
+    }
+
     /// The same encoder, computing in another type; see [`Precision::check`].
     pub fn with_precision(self, precision: Precision) -> Self {
         Encoder { precision, ..self }
@@ -102,5 +107,32 @@ impl Module for Encoder {
 
     fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
         self.backbone.visit_mut(f);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Arch;
+    use tarrl_tensor::{DType, cpu};
+
+    #[test]
+    fn the_declared_number_of_values_is_that_of_the_tensors() {
+        for arch in Arch::ALL {
+            for norm in [BatchNormMode::Single, BatchNormMode::Dual] {
+                let side = if arch.needs_side() { 12 } else { 0 };
+                let config = EncoderConfig { arch, width: 1.0 / 16.0, side, norm, ..Default::default() };
+                if config.check().is_err() {
+                    continue;
+                }
+                let mut values = 0;
+                Encoder::new(&config, &cpu(), Key::new(0)).visit(&mut |_, _, tensor| {
+                    if tensor.dtype() != DType::U32 {
+                        values += tensor.array().len() as u64;
+                    }
+                });
+                assert_eq!(Encoder::value_count(&config), values, "{config:?}");
+            }
+        }
     }
 }

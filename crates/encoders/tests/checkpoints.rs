@@ -3,10 +3,12 @@
 mod common;
 
 use common::{SIDE, images, tiny, with_random_norms};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use std::path::Path;
 use tarrl_encoders::checkpoint::{
-    CheckpointError, Metadata, Stored, Tensors, Values, import, import_encoder, load, load_encoder,
-    load_state_dict, load_tensors, save, save_encoder, save_tensors, state_dict,
+    CheckpointError, ImportWarning, Metadata, Stored, Tensors, Values, import, import_encoder, load,
+    load_encoder, load_state_dict, load_tensors, save, save_encoder, save_tensors, state_dict,
 };
 use tarrl_encoders::{
     Arch, BATCH_NORM_MOMENTUM, Encoder, ForwardContext, Module, Projector, ProjectorConfig, cast,
@@ -95,13 +97,15 @@ fn files_from_elsewhere_are_imported() {
     std::fs::write(&path, safetensors::serialize(&tensors, None).unwrap()).unwrap();
     let mut other = Encoder::new(encoder.config(), &cpu(), Key::new(12));
     assert!(explains(&load(&path, &mut other).unwrap_err(), &path).contains("checkpoint::import"));
-    import(&path, &mut other).unwrap();
+    assert_eq!(import(&path, &mut other).unwrap(), None);
     assert_eq!(state_dict(&other), state_dict(&encoder));
 
     tensors.insert("fc.bias".into(), Stored::new(&[10], Values::F32(vec![0.0; 10])));
     std::fs::write(&path, safetensors::serialize(&tensors, None).unwrap()).unwrap();
     assert!(explains(&import(&path, &mut other).unwrap_err(), &path).contains("has also `fc.bias`"));
-    tensors.insert("fc.bias".into(), Stored::new(&[1], Values::F32(vec![f32::NAN])));
+    tensors.remove("fc.bias");
+    let channels = tensors["bn1.bias"].shape()[0];
+    tensors.insert("bn1.bias".into(), Stored::new(&[channels], Values::F32(vec![f32::NAN; channels])));
     std::fs::write(&path, safetensors::serialize(&tensors, None).unwrap()).unwrap();
     assert!(explains(&import(&path, &mut other).unwrap_err(), &path).contains("not finite"));
 }
@@ -164,6 +168,163 @@ fn encoders_are_found_in_files_of_other_programs() {
     let shortcut = |name: &str| name.replace("downsample", "shortcut");
     of(&|name| children("backbone", 2, &shortcut(name)), &["projection_head.layers.0.weight"]);
     of(&|name| children("f", 3, name), &["g.0.weight"]);
+}
+
+/// Bytes of a safetensors file with tensors of any type.
+fn write_views(path: &Path, views: &[(String, Dtype, Vec<usize>, Vec<u8>)], metadata: &[(&str, &str)]) {
+    let views = views.iter().map(|(name, dtype, shape, bytes)| {
+        (name.clone(), TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+    });
+    let metadata = metadata.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    std::fs::write(path, safetensors::serialize(views, Some(metadata)).unwrap()).unwrap();
+}
+
+/// The tensors of an encoder as another program writes them, each changed by `edit`.
+type View = (String, Dtype, Vec<usize>, Vec<u8>);
+fn views_of(encoder: &Encoder, edit: impl Fn(View) -> Option<View>) -> Vec<View> {
+    let tensors = state_dict(encoder);
+    let view = |(name, stored): (&String, &Stored)| {
+        let (dtype, bytes): (_, Vec<u8>) = match stored.values() {
+            Values::F32(v) => (Dtype::F32, v.iter().flat_map(|v| v.to_le_bytes()).collect()),
+            Values::I64(v) => (Dtype::I64, v.iter().flat_map(|v| v.to_le_bytes()).collect()),
+            other => unreachable!("{other:?}"),
+        };
+        edit((name.clone(), dtype, stored.shape().to_vec(), bytes))
+    };
+    tensors.iter().filter_map(view).collect()
+}
+
+/// The result of an import into a new encoder, and the encoder.
+fn imported(encoder: &Encoder, path: &Path) -> (Result<Option<ImportWarning>, CheckpointError>, Encoder) {
+    let mut found = Encoder::new(encoder.config(), &cpu(), Key::new(12));
+    (import_encoder(path, &mut found), found)
+}
+
+#[test]
+fn tensors_beside_the_encoder_may_have_any_type_and_value() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.safetensors");
+    let encoder = trained(Arch::ResNet18Cifar);
+    let mut views =
+        views_of(&encoder, |(name, ..)| Some((format!("backbone.{name}"), Dtype::F32, vec![], vec![])))
+            .into_iter()
+            .zip(views_of(&encoder, Some))
+            .map(|((name, ..), (_, dtype, shape, bytes))| (name, dtype, shape, bytes))
+            .collect::<Vec<_>>();
+    views.extend([
+        ("mask".into(), Dtype::BOOL, vec![2], vec![0, 1]),
+        ("step".into(), Dtype::I32, vec![], vec![0; 4]),
+        ("scale".into(), Dtype::F16, vec![1], vec![0, 0x7c]),
+        ("queue".into(), Dtype::F32, vec![1], f32::NAN.to_le_bytes().to_vec()),
+        ("backbone.relative_position_index".into(), Dtype::U8, vec![1], vec![9]),
+    ]);
+    write_views(&path, &views, &[("format", "pt")]);
+    let (result, found) = imported(&encoder, &path);
+    assert_eq!(result.unwrap(), None);
+    assert_eq!(state_dict(&found), state_dict(&encoder));
+}
+
+#[test]
+fn half_types_are_converted_and_counts_of_batches_may_lack() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.safetensors");
+    let encoder = trained(Arch::ResNet18Cifar);
+    // The value 1.5 in both types: only its high bits are set.
+    for (dtype, bytes) in [(Dtype::BF16, [0xc0, 0x3f]), (Dtype::F16, [0x00, 0x3e])] {
+        let half = |(name, _, shape, old): View| {
+            let bytes = bytes.repeat(old.len() / 4);
+            (!name.ends_with("num_batches_tracked")).then_some((name, dtype, shape, bytes))
+        };
+        write_views(&path, &views_of(&encoder, half), &[]);
+        let (result, found) = imported(&encoder, &path);
+        assert_eq!(result.unwrap(), None);
+        let mut whole = Encoder::new(encoder.config(), &cpu(), Key::new(1));
+        import(&path, &mut whole).unwrap();
+        assert_eq!(state_dict(&found), state_dict(&whole));
+        for (name, stored) in state_dict(&found) {
+            match stored.values() {
+                Values::F32(values) => assert!(values.iter().all(|&v| v == 1.5), "{name}"),
+                counts => assert_eq!(counts, &Values::I64(vec![0]), "{name}"),
+            }
+        }
+    }
+    let bad = |(name, dtype, shape, bytes): View| match name.as_str() {
+        "bn1.bias" => Some((name, Dtype::I32, shape, bytes)),
+        _ => Some((name, dtype, shape, bytes)),
+    };
+    write_views(&path, &views_of(&encoder, bad), &[]);
+    let text = explains(&imported(&encoder, &path).0.unwrap_err(), &path);
+    assert!(text.contains("`bn1.bias` is of type I32") && !text.contains("delete"), "{text}");
+}
+
+#[test]
+fn names_that_save_model_left_out_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.safetensors");
+    let encoder = trained(Arch::ResNet18Cifar);
+    let kept = |(name, dtype, shape, bytes): View| {
+        let name = if name == "conv1.weight" { "another.stem".into() } else { format!("backbone.{name}") };
+        Some((name, dtype, shape, bytes))
+    };
+    write_views(
+        &path,
+        &views_of(&encoder, kept),
+        &[("backbone.conv1.weight", "another.stem"), ("format", "pt")],
+    );
+    let (result, found) = imported(&encoder, &path);
+    assert_eq!(result.unwrap(), None);
+    assert_eq!(state_dict(&found), state_dict(&encoder));
+}
+
+#[test]
+fn wrappers_of_pytorch_are_seen_through_and_split_weights_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.safetensors");
+    let encoder = trained(Arch::ResNet18Cifar);
+    for prefix in
+        ["_orig_mod.", "module.", "module.module.", "_orig_mod.module.encoder_q.", "backbone._orig_mod."]
+    {
+        let wrapped =
+            |(name, dtype, shape, bytes): View| Some((format!("{prefix}{name}"), dtype, shape, bytes));
+        write_views(&path, &views_of(&encoder, wrapped), &[]);
+        let (result, found) = imported(&encoder, &path);
+        assert_eq!(result.unwrap(), None, "{prefix}");
+        assert_eq!(state_dict(&found), state_dict(&encoder), "{prefix}");
+    }
+    for (part, remedy) in [
+        ("parametrizations.weight.original0", "parametrize.remove_parametrizations"),
+        ("parametrizations.weight.original", "parametrize.remove_parametrizations"),
+        ("weight_g", "remove_weight_norm"),
+        ("weight_v", "remove_weight_norm"),
+        ("weight_orig", "remove_spectral_norm"),
+    ] {
+        let split = |(name, dtype, shape, bytes): View| {
+            let name = if name == "layer1.0.conv1.weight" { format!("layer1.0.conv1.{part}") } else { name };
+            Some((format!("module.{name}"), dtype, shape, bytes))
+        };
+        write_views(&path, &views_of(&encoder, split), &[]);
+        let text = explains(&imported(&encoder, &path).0.unwrap_err(), &path);
+        assert!(text.contains(&format!("`layer1.0.conv1.{part}`")) && text.contains(remedy), "{text}");
+    }
+}
+
+#[test]
+fn running_means_that_are_all_zero_give_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.safetensors");
+    let encoder = trained(Arch::ResNet18Cifar);
+    let untouched = |(name, dtype, shape, bytes): View| {
+        let bytes = if name.ends_with("running_mean") { vec![0; bytes.len()] } else { bytes };
+        Some((name, dtype, shape, bytes))
+    };
+    write_views(&path, &views_of(&encoder, untouched), &[]);
+    let warning = imported(&encoder, &path).0.unwrap();
+    assert_eq!(warning, Some(ImportWarning::ZeroRunningMeans));
+    assert!(warning.unwrap().to_string().contains("all running means are 0"));
+    // A network without batch norm has no means.
+    let vit = trained(Arch::VitTiny);
+    write_views(&path, &views_of(&vit, Some), &[]);
+    assert_eq!(imported(&vit, &path).0.unwrap(), None);
 }
 
 #[test]
@@ -328,6 +489,19 @@ fn files_that_hold_no_encoder_are_explained() {
     assert!(refused(Some(r#"{"arch": "vgg"}"#)).contains("unknown variant `vgg`"));
     assert!(refused(Some(r#"{"width": -1}"#)).contains("`width`: -1 is not in (0, 64]"));
     assert!(refused(Some(r#"{"depth": 3}"#)).contains("unknown field `depth`"));
+    // More than there is memory, declared in a few bytes.
+    for config in [
+        r#"{"arch": "wrn-34-10", "width": 64}"#,
+        r#"{"arch": "mlp", "side": 4096, "in_channels": 4096, "width": 64}"#,
+        r#"{"arch": "vit-tiny", "side": 4096}"#,
+        r#"{"arch": "conv-flat", "side": 4096, "width": 64}"#,
+        r#"{"in_channels": 4096, "width": 64}"#,
+    ] {
+        let text = refused(Some(config));
+        assert!(text.contains("its configuration declares") && text.contains("the file holds"), "{text}");
+    }
+    assert!(refused(Some(r#"{"in_channels": 18446744073709551615}"#)).contains("`in_channels`"));
+    assert!(refused(Some(r#"{"arch": "mlp", "side": 4611686018427387904}"#)).contains("`side`"));
 
     std::fs::write(&path, "not a checkpoint").unwrap();
     assert!(explains(&load_encoder(&path, &cpu()).unwrap_err(), &path).contains("is damaged"));

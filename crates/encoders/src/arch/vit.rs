@@ -1,7 +1,7 @@
 //! Vision transformer ViT-Tiny (Dosovitskiy et al. 2021) on small patches.
 
 use crate::config::{EncoderConfig, VIT_PATCH as PATCH};
-use crate::layers::{Conv2d, LayerNorm, Linear, LinearBias};
+use crate::layers::{Conv2d, LayerNorm, Linear};
 use crate::module::Role;
 use crate::param_builder::ParamBuilder;
 use std::sync::Arc;
@@ -129,7 +129,7 @@ impl Block {
         let linear = |name: &str, [inputs, outputs]: [usize; 2]| {
             let params = params.at(name);
             let weight = params.normal("weight", &[outputs, inputs], DEVIATION);
-            Linear::new(&params, [inputs, outputs], LinearBias::With).with_weight(weight)
+            Linear::with_weight(&params, weight, outputs)
         };
         Block {
             norm1: LayerNorm::new(&params.at("norm1"), d),

@@ -68,6 +68,25 @@ pub enum Fault {
         /// Type and shape in the network.
         expected: String,
     },
+    /// A tensor of a type that networks have not.
+    #[error("tensor `{name}` is of type {found}, which no network has; save it as F32")]
+    UnknownType {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        found: String,
+    },
+    /// A weight is stored as the parts that it is computed from.
+    #[error(
+        "`{part}` is only a part of a weight that PyTorch computes in each pass; call {remedy} on the module before \
+         saving"
+    )]
+    Reparametrized {
+        /// The part.
+        part: String,
+        /// The call that leaves the weight itself.
+        remedy: &'static str,
+    },
     /// The metadata describes no encoder.
     #[error("describes no encoder: {0}; load it into a network of known configuration, or use another file")]
     NoEncoder(String),

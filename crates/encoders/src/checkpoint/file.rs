@@ -6,12 +6,15 @@ use safetensors::SafeTensors;
 use safetensors::tensor::View;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// The one entry of the safetensors metadata. It holds everything as JSON, because safetensors writes
 /// several entries in random order, and the same content shall give the same bytes.
 const ENTRY: &str = "tarrl";
+
+/// The longest header that safetensors reads, in bytes.
+const LONGEST_HEADER: u64 = 100_000_000;
 
 /// What every version of the format has.
 #[derive(Deserialize)]
@@ -44,13 +47,23 @@ pub fn load_tensors(path: &Path) -> Result<(Tensors, Metadata), CheckpointError>
     decode(&read(path)?).map_err(|fault| fault.at(path))
 }
 
-/// Reads a safetensors file of any origin, without checksum and version.
-pub(super) fn load_plain(path: &Path) -> Result<Tensors, CheckpointError> {
-    decode_plain(&read(path)?).map_err(|fault| fault.at(path))
+/// The bytes of a safetensors file.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, CheckpointError> {
+    let bytes = std::fs::File::open(path).and_then(|mut file| read_declared(&mut file));
+    bytes.map_err(|error| Fault::Read(error).at(path))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, CheckpointError> {
-    std::fs::read(path).map_err(|error| Fault::Read(error).at(path))
+/// What the header declares and a byte more, by which a file that is too long is found; of what has no header its
+/// beginning. So a stream that never ends does not fill the memory.
+fn read_declared(stream: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    stream.by_ref().take(8).read_to_end(&mut bytes)?;
+    let Some(&length) = bytes.first_chunk::<8>() else { return Ok(bytes) };
+    stream.by_ref().take(u64::from_le_bytes(length).min(LONGEST_HEADER)).read_to_end(&mut bytes)?;
+    if let Ok(header) = serde_json::from_slice::<safetensors::tensor::Metadata>(&bytes[8..]) {
+        stream.take((header.data_len() as u64).saturating_add(1)).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 fn encode(tensors: &Tensors, metadata: &Metadata) -> Result<Vec<u8>, Fault> {
@@ -70,27 +83,22 @@ fn decode(bytes: &[u8]) -> Result<(Tensors, Metadata), Fault> {
         return Err(Fault::Version(version.format));
     }
     let envelope: Envelope = serde_json::from_str(json).map_err(damaged)?;
-    let tensors = decode_plain(bytes)?;
+    let mut tensors = Tensors::new();
+    for (name, view) in SafeTensors::deserialize(bytes).map_err(damaged)?.iter() {
+        tensors.insert(name.to_string(), Stored::from_view(name, &view)?);
+    }
+    check_finite(&tensors)?;
     if checksum(&tensors, &envelope.metadata) != envelope.checksum {
         return Err(Fault::Damaged("its content does not match its checksum".into()));
     }
     Ok((tensors, envelope.metadata))
 }
 
-fn decode_plain(bytes: &[u8]) -> Result<Tensors, Fault> {
-    let mut tensors = Tensors::new();
-    for (name, view) in SafeTensors::deserialize(bytes).map_err(damaged)?.iter() {
-        tensors.insert(name.to_string(), Stored::from_view(name, &view)?);
-    }
-    check_finite(&tensors)?;
-    Ok(tensors)
-}
-
-fn damaged(error: impl std::fmt::Display) -> Fault {
+pub(super) fn damaged(error: impl std::fmt::Display) -> Fault {
     Fault::Damaged(error.to_string())
 }
 
-fn check_finite(tensors: &Tensors) -> Result<(), Fault> {
+pub(super) fn check_finite(tensors: &Tensors) -> Result<(), Fault> {
     match tensors.iter().find(|(_, stored)| !stored.is_finite()) {
         Some((name, _)) => Err(Fault::NotFinite(name.clone())),
         None => Ok(()),
@@ -164,6 +172,18 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(encode(&tensors, &metadata).unwrap(), bytes);
         }
+    }
+
+    #[test]
+    fn no_more_is_read_than_the_header_declares() {
+        let (tensors, metadata) = content();
+        let bytes = encode(&tensors, &metadata).unwrap();
+        assert_eq!(read_declared(&mut &bytes[..]).unwrap(), bytes);
+        let endless = read_declared(&mut bytes.chain(io::repeat(7))).unwrap();
+        assert_eq!(endless.len(), bytes.len() + 1);
+        assert!(matches!(decode(&endless), Err(Fault::Damaged(_))));
+        assert_eq!(read_declared(&mut io::repeat(0)).unwrap().len(), 8);
+        assert_eq!(read_declared(&mut &b"short"[..]).unwrap(), b"short");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 mod error;
 mod file;
+mod foreign;
 mod import;
 mod module_file;
 mod state_dict;
@@ -19,6 +20,7 @@ mod stored_tensor;
 
 pub use error::{CheckpointError, Fault};
 pub use file::{load_tensors, save_tensors};
+pub use foreign::ImportWarning;
 pub use import::import_encoder;
 pub use module_file::{import, load, load_encoder, save, save_encoder};
 pub use state_dict::{load_state_dict, state_dict};

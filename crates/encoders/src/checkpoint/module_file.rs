@@ -1,9 +1,10 @@
 //! Checkpoints of modules: save, load and import networks, and encoders with their configuration.
 
 use super::error::{CheckpointError, Fault, list};
-use super::file::{load_plain, load_tensors, save_tensors};
+use super::file::{load_tensors, save_tensors};
+use super::foreign::{ImportWarning, load_views, with_views};
 use super::state_dict::{load_state_dict, state_dict};
-use super::stored_tensor::{Metadata, Tensors};
+use super::stored_tensor::{Metadata, Stored, Tensors};
 use crate::config::EncoderConfig;
 use crate::encoder::Encoder;
 use crate::module::Module;
@@ -34,12 +35,15 @@ pub fn load(path: &Path, module: &mut dyn Module) -> Result<Metadata, Checkpoint
 }
 
 /// Replaces the tensors of a network by those of a safetensors file from elsewhere, which has neither
-/// checksum nor version.
+/// checksum nor version. F16 and BF16 become F32; counts of batches may be lacking.
 ///
 /// # Errors
 /// As [`load`], but for damage that leaves the file well formed.
-pub fn import(path: &Path, module: &mut dyn Module) -> Result<(), CheckpointError> {
-    load_exactly(module, load_plain(path)?).map_err(|fault| fault.at(path))
+pub fn import(path: &Path, module: &mut dyn Module) -> Result<Option<ImportWarning>, CheckpointError> {
+    with_views(path, |views| {
+        refuse_unexpected(module, views.keys())?;
+        load_views(module, &views)
+    })
 }
 
 /// Writes an encoder with its configuration and `notes`, such as the method and the epoch.
@@ -60,7 +64,15 @@ pub fn save_encoder(path: &Path, encoder: &Encoder, notes: &Metadata) -> Result<
 pub fn load_encoder(path: &Path, device: &Device) -> Result<Encoder, CheckpointError> {
     let (tensors, metadata) = load_tensors(path)?;
     let build = || {
-        let mut encoder = Encoder::new(&config(&metadata)?, device, Key::new(0));
+        let config = config(&metadata)?;
+        // A few bytes of configuration can declare more values than there is memory.
+        let (declared, stored) = (Encoder::value_count(&config), tensors.values().map(Stored::count).sum());
+        if declared > stored {
+            return Err(Fault::NoEncoder(format!(
+                "its configuration declares {declared} values, the file holds {stored}"
+            )));
+        }
+        let mut encoder = Encoder::new(&config, device, Key::new(0));
         load_exactly(&mut encoder, tensors)?;
         Ok(encoder)
     };
@@ -76,12 +88,14 @@ fn config(metadata: &Metadata) -> Result<EncoderConfig, Fault> {
 }
 
 fn load_exactly(module: &mut dyn Module, mut tensors: Tensors) -> Result<(), Fault> {
-    let mut unexpected: BTreeSet<&str> = tensors.keys().map(String::as_str).collect();
+    refuse_unexpected(module, tensors.keys())?;
+    load_state_dict(module, &mut tensors)
+}
+
+fn refuse_unexpected<'a>(module: &dyn Module, names: impl Iterator<Item = &'a String>) -> Result<(), Fault> {
+    let mut unexpected: BTreeSet<&str> = names.map(String::as_str).collect();
     module.visit(&mut |name, _, _| {
         unexpected.remove(name);
     });
-    if !unexpected.is_empty() {
-        return Err(Fault::Unexpected(list(unexpected)));
-    }
-    load_state_dict(module, &mut tensors)
+    if unexpected.is_empty() { Ok(()) } else { Err(Fault::Unexpected(list(unexpected))) }
 }

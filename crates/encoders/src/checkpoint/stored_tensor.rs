@@ -94,6 +94,11 @@ impl Stored {
         &self.values
     }
 
+    /// The number of values.
+    pub(super) fn count(&self) -> u64 {
+        each!(&self.values, v => v.len() as u64)
+    }
+
     /// Type and shape, such as `F32[64, 3, 3, 3]`. Part of the checksum.
     pub(super) fn describe(&self) -> String {
         let kind = match self.values {
@@ -103,6 +108,16 @@ impl Stored {
             Values::U64(_) => "U64",
         };
         format!("{kind}{:?}", self.shape)
+    }
+
+    /// Whether every value is 0.
+    pub(super) fn is_zero(&self) -> bool {
+        match &self.values {
+            Values::F32(v) => v.iter().all(|&v| v == 0.0),
+            Values::F64(v) => v.iter().all(|&v| v == 0.0),
+            Values::I64(v) => v.iter().all(|&v| v == 0),
+            Values::U64(v) => v.iter().all(|&v| v == 0),
+        }
     }
 
     pub(super) fn is_finite(&self) -> bool {
@@ -121,9 +136,20 @@ impl Stored {
             Dtype::F64 => Values::F64(words(bytes, f64::from_le_bytes)),
             Dtype::I64 => Values::I64(words(bytes, i64::from_le_bytes)),
             Dtype::U64 => Values::U64(words(bytes, u64::from_le_bytes)),
-            other => return Err(Fault::Damaged(format!("tensor `{name}` has the unused type {other:?}"))),
+            other => return Err(Fault::UnknownType { name: name.into(), found: format!("{other:?}") }),
         };
         Ok(Stored { shape: view.shape().to_vec(), values })
+    }
+
+    /// The tensor of a parsed file of another program: F16 and BF16 become F32, exactly.
+    pub(super) fn from_foreign_view(name: &str, view: &TensorView<'_>) -> Result<Self, Fault> {
+        let widen: fn(u16) -> f32 = match view.dtype() {
+            Dtype::F16 => f16_to_f32,
+            Dtype::BF16 => |bits| f32::from_bits(u32::from(bits) << 16),
+            _ => return Stored::from_view(name, view),
+        };
+        let values = words(view.data(), u16::from_le_bytes).into_iter().map(widen).collect();
+        Ok(Stored { shape: view.shape().to_vec(), values: Values::F32(values) })
     }
 }
 
@@ -156,4 +182,39 @@ impl View for &Stored {
 fn words<const N: usize, T>(bytes: &[u8], read: fn([u8; N]) -> T) -> Vec<T> {
     let (words, _) = bytes.as_chunks::<N>();
     words.iter().map(|&word| read(word)).collect()
+}
+
+/// The value of an IEEE 754 number of 16 bits.
+fn f16_to_f32(bits: u16) -> f32 {
+    let sign = if bits >> 15 == 0 { 1.0 } else { -1.0 };
+    let fraction = f32::from(bits & 0x3ff);
+    match (bits >> 10) & 0x1f {
+        0 => sign * fraction * 2f32.powi(-24),
+        0x1f if fraction == 0.0 => sign * f32::INFINITY,
+        0x1f => f32::NAN,
+        exponent => sign * (1024.0 + fraction) * 2f32.powi(i32::from(exponent) - 25),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_precision_numbers_are_widened_exactly() {
+        for (bits, value) in [
+            (0x0000, 0.0),
+            (0x0001, 5.960_464_5e-8),
+            (0x03ff, 6.097_555e-5),
+            (0x0400, 6.103_515_6e-5),
+            (0x3555, 0.333_251_95),
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65504.0),
+            (0xfc00, f32::NEG_INFINITY),
+        ] {
+            assert_eq!(f16_to_f32(bits), value, "{bits:#06x}");
+        }
+        assert!(f16_to_f32(0x8000).is_sign_negative() && f16_to_f32(0x7e00).is_nan());
+    }
 }

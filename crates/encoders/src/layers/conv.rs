@@ -33,17 +33,16 @@ impl Conv2d {
         let ConvConfig { inputs, outputs, kernel, stride } = config;
         let deviation = (2.0 / (kernel * kernel * outputs) as f64).sqrt() as f32;
         let weight = params.normal("weight", &[kernel, kernel, inputs, outputs], deviation);
-        let conv = Conv { stride, pad: kernel / 2, groups: 1 };
-        Conv2d { name: params.name().into(), weight, bias: None, conv }
+        Conv2d { name: params.name().into(), weight, bias: None, conv: padded(kernel, stride) }
     }
 
     /// With a bias; both from U(−1/√fan, 1/√fan) with `fan = kernel²·inputs`, PyTorch's default.
     pub fn with_bias(params: &ParamBuilder, config: ConvConfig) -> Self {
-        let ConvConfig { inputs, outputs, kernel, .. } = config;
+        let ConvConfig { inputs, outputs, kernel, stride } = config;
         let limit = (1.0 / (kernel * kernel * inputs) as f64).sqrt() as f32;
         let weight = params.uniform("weight", &[kernel, kernel, inputs, outputs], limit);
         let bias = Some(params.uniform("bias", &[outputs], limit));
-        Conv2d { weight, bias, ..Conv2d::new(params, config) }
+        Conv2d { name: params.name().into(), weight, bias, conv: padded(kernel, stride) }
     }
 
     /// Square patches that do not overlap, `kernel` wide, with a bias as [`with_bias`](Conv2d::with_bias).
@@ -93,4 +92,9 @@ impl Conv2d {
             f(&format!("{}.bias", self.name), Role::Bias, bias);
         }
     }
+}
+
+/// The convolution whose stride 1 keeps the size of the map.
+fn padded(kernel: usize, stride: usize) -> Conv {
+    Conv { stride, pad: kernel / 2, groups: 1 }
 }

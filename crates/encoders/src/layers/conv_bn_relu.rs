@@ -29,13 +29,13 @@ impl ConvBnRelu {
 
     /// As [`conv`](ConvBnRelu::conv), of a convolution with a bias.
     pub(crate) fn conv_with_bias(
-        builders: [&ParamBuilder; 2],
+        [conv, norm]: [&ParamBuilder; 2],
         config: ConvConfig,
         norms: BatchNormMode,
         activation: Activation,
     ) -> Self {
-        let map = LinearOp::Conv(Conv2d::with_bias(builders[0], config));
-        ConvBnRelu { linear: map, ..ConvBnRelu::conv(builders, config, norms, activation) }
+        let map = LinearOp::Conv(Conv2d::with_bias(conv, config));
+        ConvBnRelu { linear: map, norm: Some(BranchNorm::new(norm, config.outputs, norms)), activation }
     }
 
     /// A convolution without bias, and nothing after it.

@@ -31,10 +31,9 @@ impl Linear {
         Linear { name: params.name().into(), weight, bias }
     }
 
-    /// With other weights of the same shape, and the bias zero.
-    pub(crate) fn with_weight(self, weight: Tensor) -> Self {
-        let bias = self.bias.map(|bias| bias.zeros_like());
-        Linear { weight, bias, ..self }
+    /// With the given weights `(outputs, inputs)` and a bias of zero.
+    pub(crate) fn with_weight(params: &ParamBuilder, weight: Tensor, outputs: usize) -> Self {
+        Linear { name: params.name().into(), weight, bias: Some(params.full(outputs, 0.0)) }
     }
 
     /// `(outputs, inputs)`: the weights.
