@@ -20,8 +20,10 @@ mod error;
 mod files;
 pub mod folder;
 pub mod idx;
+mod jpeg;
 mod loader;
 mod manifest;
+mod name;
 mod task;
 
 pub use acquire::Progress;
@@ -30,4 +32,5 @@ pub use dataset::{Dataset, Splits};
 pub use error::{Error, Result};
 pub use loader::{Batch, Loader, LoaderConfig, view_key};
 pub use manifest::{Entry, Format, Manifest};
+pub use name::is_plain_name;
 pub use task::{Grouping, Task};

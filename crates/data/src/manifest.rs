@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::cifar;
 use crate::error::{Result, io_error, malformed};
+use crate::name::is_plain_name;
 use crate::task::Grouping;
 
 /// The description of a dataset, read from `<name>.toml`. Unknown keys are errors.
@@ -121,8 +122,10 @@ impl Manifest {
         let digest = |entry: &&Entry| {
             entry.sha256.len() != 64 || !entry.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
         };
-        let unsafe_name = |entry: &&Entry| entry.name.is_empty() || entry.name.contains(['/', '\\']);
-        if h * w * c == 0 || self.classes.is_empty() || self.train == 0 || self.test == 0 {
+        let unsafe_name = |entry: &&Entry| !is_plain_name(&entry.name);
+        if !is_plain_name(&self.name) {
+            Some(format!("its name gives the dataset the name '{}', which is no plain name", self.name))
+        } else if [h, w, c].contains(&0) || self.classes.is_empty() || self.train == 0 || self.test == 0 {
             Some("shape, classes, train and test must not be empty".into())
         } else if self.mean.len() != c || self.std.len() != c {
             Some(format!("mean and std need one number for each of the {c} channels"))
@@ -165,11 +168,28 @@ mod tests {
     }
 
     #[test]
+    fn a_dataset_is_not_called_like_the_folder_above() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("...toml");
+        std::fs::write(&path, text()).unwrap();
+        let message = Manifest::read(&path).unwrap_err().to_string();
+        assert!(message.contains("the name '..', which is no plain name"), "{message}");
+    }
+
+    #[test]
+    fn sides_whose_product_wraps_are_not_empty() {
+        let huge = text().replacen("shape = [2, 2, 1]", "shape = [4294967296, 4294967296, 1]", 1);
+        assert_eq!(read(&huge).unwrap().shape, [1 << 32, 1 << 32, 1]);
+    }
+
+    #[test]
     fn faults_name_file_and_key() {
         for (from, to, cause) in [
             ("title", "titel", "unknown field `titel`"),
             ("mean = [0.5]", "mean = []", "one number for each of the 1 channels"),
             ("name = 'b'", "name = '../b'", "'../b' is not a plain file name"),
+            ("name = 'b'", "name = '..'", "'..' is not a plain file name"),
+            ("shape = [2, 2, 1]", "shape = [4294967296, 4294967296, 0]", "must not be empty"),
             ("'idx'", "'cifar10'", "needs 1 [[files]], there are 4"),
             ("'idx'", "'npz'", "unknown variant `npz`"),
             ("'0000", "'000G", "not 64 lower-case"),

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use tarrl_bound::Divergence;
+use tarrl_data::is_plain_name;
 use tarrl_encoders::{Arch, Precision};
 use tarrl_train::OptimizerConfig;
 use tarrl_train::config::{nearest, read_toml};
@@ -172,6 +173,9 @@ impl Profile {
             );
         }
         let path = folder.join(format!("{name}.toml"));
+        if !is_plain_name(name) {
+            bail!("{}: `{name}` is no plain name of a profile; rename the file", path.display());
+        }
         let profile: Self = read_toml(&path)?;
         profile.check().map_err(|problem| anyhow::anyhow!("{}: {problem}", path.display()))?;
         Ok(Self { path, ..profile })
@@ -229,6 +233,9 @@ impl Profile {
         ];
         if let Some((key, found, least)) = counts.into_iter().find(|(_, found, least)| found < least) {
             return Err(format!("`{key}` is {found} and has to be at least {least}"));
+        }
+        if let Some(name) = self.named().find(|name| !is_plain_name(name)) {
+            return Err(format!("`{name}` is no plain name of a method; remove separators and dots"));
         }
         if let Some(twice) = repeated(&self.methods) {
             return Err(format!("`methods` names `{twice}` twice; remove one"));
@@ -344,6 +351,8 @@ samples = 100
             ("seeds = 2", "seeds = 0", "test.toml: `seeds` is 0 and has to be at least 1"),
             ("train = 512", "train = 100", "`subset.train` is 100 and has to be at least 128"),
             ("\"tarr\"", "\"simclr\"", "`methods` names `simclr` twice"),
+            ("\"tarr\"", "\"../tarr\"", "`../tarr` is no plain name of a method"),
+            ("\"tarr\"", "\"..\"", "`..` is no plain name of a method"),
             (
                 "[bound]",
                 "[sweep]\nmethod = \"tarr\"\ndivergences = [\"l2\"]\nweights = [3.0, 1.0]\n[bound]",
@@ -379,6 +388,14 @@ samples = 100
             error.starts_with("there is no profile `smok`; did you mean `smoke`? known: default, smoke"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_profile_is_not_called_like_the_folder_above() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("...toml"), GOOD).unwrap();
+        let error = Profile::read(folder.path(), "..").unwrap_err().to_string();
+        assert!(error.contains("`..` is no plain name of a profile; rename the file"), "{error}");
     }
 
     #[test]

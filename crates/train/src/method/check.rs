@@ -2,6 +2,7 @@
 
 use super::error::MethodError;
 use super::{Adversary, AdversaryCombine, AdversaryView, Method};
+use tarrl_data::is_plain_name;
 use tarrl_encoders::{BatchNormMode, BnBranch, ProjectorConfig};
 use tarrl_objectives::Views;
 
@@ -116,6 +117,7 @@ fn check_teacher(method: &Method) -> Result<(), MethodError> {
         (None, None) => certified.then_some("`certified.clusters` needs"),
     };
     match (part, &method.teacher) {
+        (_, Some(name)) if !is_plain_name(name) => Err(MethodError::TeacherName { name: name.clone() }),
         (Some(part), None) => Err(MethodError::NoTeacher { part }),
         (None, Some(name)) => Err(MethodError::UnusedTeacher { name: name.clone() }),
         _ => Ok(()),
@@ -198,6 +200,7 @@ mod tests {
             ),
             (simclr, "distillation = {}", "`distillation` learns the representations of another"),
             (simclr, "teacher = 'simclr'", "teacher = \"simclr\" teaches nothing"),
+            (simclr, "teacher = '../simclr'\ndistillation = {}", "teacher = \"../simclr\" is no plain name"),
             (
                 simclr,
                 "certified = { clusters = [10] }",

@@ -98,6 +98,12 @@ pub enum MethodError {
         /// The part and what it does, as the beginning of a sentence.
         part: &'static str,
     },
+    /// The name of the teacher would leave the folder of methods.
+    #[error("teacher = \"{name}\" is no plain name of a method; remove separators and dots")]
+    TeacherName {
+        /// The name.
+        name: String,
+    },
     /// A teacher is named that no part uses.
     #[error(
         "teacher = \"{name}\" teaches nothing; add `distillation`, `pseudo_labels` or `certified.clusters`, or remove it"
