@@ -1,14 +1,36 @@
 //! Image folders: one subfolder per class, PNG or JPEG files of one size inside.
+//!
+//! ## Which pixels are read
+//!
+//! The files are decoded by the `image` crate, and nothing is resized, rotated or flattened. Against torchvision's
+//! `ImageFolder`, which decodes with Pillow and libjpeg:
+//!
+//! - PNGs of 8 bits, gray or color, with or without palette, give the same bytes. Of 16 bits a channel the value is
+//!   rounded to 8, where Pillow keeps the upper byte: one level in a quarter of the values.
+//! - JPEGs of full chroma differ by up to 3 levels in color and 1 in gray. Where chroma is halved, as most programs
+//!   save, the columns and rows of an edge without a neighbor differ more: by 13 to 25 levels in the last column of
+//!   images of 28×28. JPEGs in CMYK are within one level. Convert to PNG where pixels must be those of another program.
+//! - An alpha channel, or a transparent color of a PNG, is refused; `ImageFolder` drops it without a word, whatever
+//!   color lies beneath. Drop it or flatten it onto a background before.
+//! - The orientation in EXIF is not applied, as in `ImageFolder`: a picture lies as its pixels are stored.
+//!
+//! To bring pictures to one size, resize them once, from the originals, with a filter that averages over all source
+//! pixels of a result (Pillow's `resize` with `BILINEAR` or `BICUBIC`, torchvision's `Resize` with `antialias=True`), and
+//! name it with the results: filters without averaging, and Pillow's `thumbnail` of a JPEG, which decodes it shrunken,
+//! are up to 50 and 8 levels away, and nearest-neighbor filters choose other pixels in each library. Write perturbed
+//! pictures as PNG: JPEG loses a perturbation of a few levels at any quality, and halves the chroma even at 100 by
+//! default. Round to the nearest level before, and measure the perturbation on the bytes that were written.
 
-use std::fs::{self, File};
-use std::io::BufReader;
+use std::fs;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use image::{ColorType, DynamicImage, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ImageFormat, ImageReader, Limits};
 use ndarray::Array4;
 
 use crate::dataset::{Dataset, Splits};
 use crate::error::{Result, io_error, malformed};
+use crate::jpeg;
 
 /// No side of an image may be longer: small images are what the encoders are for, and the bound
 /// keeps a header from asking for all memory.
@@ -21,7 +43,7 @@ const LONGEST_SIDE: u32 = 4096;
 ///
 /// # Errors
 /// If there is no class or a class without image; if a file in a class folder is no PNG or JPEG, is
-/// damaged, has an alpha channel or another size than the first.
+/// damaged or cut off, has an alpha channel or another size than the first.
 pub fn read(name: &str, folder: &Path) -> Result<Dataset> {
     let class_folders: Vec<PathBuf> = visible(folder)?.into_iter().filter(|p| p.is_dir()).collect();
     if class_folders.is_empty() {
@@ -94,10 +116,13 @@ fn decode(path: &Path, first: Option<&DynamicImage>) -> Result<DynamicImage> {
     if !["png", "jpg", "jpeg"].contains(&extension.as_str()) {
         return Err(malformed(path, "it is no PNG or JPEG", "convert it or move it out of the class folder"));
     }
-    let file = File::open(path).map_err(|e| io_error(path, "open the file", e))?;
-    let mut reader = ImageReader::new(BufReader::new(file))
+    let bytes = fs::read(path).map_err(|e| io_error(path, "read the file", e))?;
+    let mut reader = ImageReader::new(Cursor::new(bytes.as_slice()))
         .with_guessed_format()
         .map_err(|e| io_error(path, "read the file", e))?;
+    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg::is_complete(&bytes) {
+        return Err(malformed(path, "it is cut off", "copy or save the image again or remove it"));
+    }
     let mut limits = Limits::default();
     limits.max_image_width = Some(LONGEST_SIDE);
     limits.max_image_height = Some(LONGEST_SIDE);
@@ -106,7 +131,8 @@ fn decode(path: &Path, first: Option<&DynamicImage>) -> Result<DynamicImage> {
         malformed(path, format!("it cannot be decoded ({e})"), "save the image again or remove it")
     })?;
     if image.color().has_alpha() {
-        return Err(malformed(path, "it has an alpha channel", "flatten it onto a background color"));
+        let remedy = "drop it or flatten it onto a background color";
+        return Err(malformed(path, "it has an alpha channel or a transparent color", remedy));
     }
     let size = (image.height(), image.width());
     match first.map(|f| (f.height(), f.width())) {
@@ -221,6 +247,62 @@ mod tests {
         }
         let message = read("x", Path::new("/nonexistent")).unwrap_err().to_string();
         assert!(message.contains("/nonexistent: cannot list the folder"), "{message}");
+    }
+
+    /// A picture with enough detail that its scan is long.
+    fn write_noise(path: &Path) -> Vec<u8> {
+        let noise = |x: u32, y: u32| ((x * 37 + y * 101) * 7919 % 251) as u8;
+        RgbImage::from_fn(28, 28, |x, y| Rgb([noise(x, y), noise(y, x), noise(x + y, 3)]))
+            .save(path)
+            .unwrap();
+        fs::read(path).unwrap()
+    }
+
+    #[test]
+    fn truncated_files_are_refused_at_every_length() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("cat")).unwrap();
+        for name in ["a.jpg", "a.png"] {
+            let path = root.path().join("cat").join(name);
+            let bytes = write_noise(&path);
+            assert_eq!(read("x", root.path()).unwrap().shape(), (28, 28, 3));
+            for len in (1..bytes.len()).rev().step_by(7) {
+                fs::write(&path, &bytes[..len]).unwrap();
+                let message = match read("x", root.path()) {
+                    // The last chunk of a PNG holds no pixel.
+                    Ok(_) => {
+                        assert!(
+                            name == "a.png" && len + 16 > bytes.len(),
+                            "{name}: {len} of {}",
+                            bytes.len()
+                        );
+                        continue;
+                    }
+                    Err(error) => error.to_string(),
+                };
+                assert!(message.contains(name) && message.contains("again or remove it"), "{message}");
+            }
+            fs::remove_file(path).unwrap();
+        }
+    }
+
+    /// An end-of-image marker inside a segment, as that of a thumbnail, is not the end of the picture.
+    #[test]
+    fn the_end_of_a_thumbnail_is_not_that_of_the_image() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("cat/a.jpg");
+        fs::create_dir(root.path().join("cat")).unwrap();
+        let bytes = write_noise(&path);
+        let comment = [&[0xff, 0xfe, 0, 6], &[0xff, 0xd9, 0xff, 0xd9][..]].concat();
+        let whole = [&bytes[..2], &comment, &bytes[2..]].concat();
+        fs::write(&path, &whole).unwrap();
+        assert_eq!(read("x", root.path()).unwrap().len(), 1);
+        fs::write(&path, &whole[..whole.len() - 100]).unwrap();
+        let message = read("x", root.path()).unwrap_err().to_string();
+        assert!(message.contains("cat/a.jpg: it is cut off"), "{message}");
+        // Bytes after the end do no harm.
+        fs::write(&path, [&whole[..], b"padding"].concat()).unwrap();
+        assert_eq!(read("x", root.path()).unwrap().len(), 1);
     }
 
     #[test]

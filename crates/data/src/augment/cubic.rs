@@ -3,7 +3,7 @@
 use super::resample::{self, Taps};
 use super::sampled::Window;
 
-/// The parameter of the cubic, Pillow's.
+/// The parameter of the cubic: that of Pillow, and of torchvision with antialiasing.
 const A: f64 = -0.5;
 
 /// Room that resampling needs, kept between images.
@@ -96,7 +96,7 @@ mod tests {
         planes.iter().map(|x| x * 255.0).collect()
     }
 
-    /// Four pixels become eight, as Pillow gives them: of the row 0 1 3 2, lifted by 10 and stretched tenfold, because
+    /// Four pixels become eight, as torchvision gives them in floating point: of the row 0 1 3 2, lifted by 10 and stretched tenfold, because
     /// results are clamped at 0.
     #[test]
     fn a_row_of_four_is_enlarged_to_known_values() {
