@@ -16,6 +16,8 @@ pub struct Needs {
     pub momentum: bool,
     /// A queue of this many keys.
     pub queue: Option<usize>,
+    /// A number of images that the batch is a multiple of.
+    pub block: Option<usize>,
     /// A label for each image.
     pub labels: bool,
     /// A running center of the targets.

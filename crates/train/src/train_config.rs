@@ -67,6 +67,9 @@ impl TrainConfig {
         if let Some(queue) = self.method.needs().queue.filter(|&queue| queue < keys) {
             return Err(SettingError::Queue { queue, keys });
         }
+        if let Some(block) = self.method.needs().block.filter(|&block| !batch.is_multiple_of(block)) {
+            return Err(SettingError::Block { block, batch });
+        }
         let (warmup_epochs, epochs) = (self.warmup_epochs, self.epochs as f64);
         if !(0.0..=epochs).contains(&warmup_epochs) {
             return Err(SettingError::Warmup { warmup_epochs, epochs });
@@ -110,6 +113,16 @@ pub enum SettingError {
         /// Keys of a step.
         keys: usize,
     },
+    /// The batch is no multiple of the block of images that the objective treats together.
+    #[error(
+        "batch = {batch} cannot be cut into blocks of {block}; make it a multiple of objective.block = {block}"
+    )]
+    Block {
+        /// Images of a block.
+        block: usize,
+        /// Images per step.
+        batch: usize,
+    },
     /// The warm-up is negative or longer than the training.
     #[error("warmup_epochs = {warmup_epochs} has to lie between 0 and epochs = {epochs}")]
     Warmup {
@@ -131,6 +144,15 @@ pub enum SettingError {
     UnusedTeacher {
         /// The title of the method.
         title: String,
+    },
+    /// The images are all of one class.
+    #[error(
+        "all images of '{data}' are of one class, so that nothing could be learned or measured by classes; give it two \
+         at least"
+    )]
+    OneClass {
+        /// The name of the dataset.
+        data: String,
     },
     /// The images have another number of channels than the encoder expects.
     #[error(

@@ -10,7 +10,8 @@ use std::time::Instant;
 use common::images;
 use tarrl_attacks::{Pgd, Threat, pgd};
 use tarrl_bound::Divergence;
-use tarrl_encoders::{Encoder, EncoderConfig, ProjectorConfig};
+use tarrl_data::Dataset;
+use tarrl_encoders::{Arch, Encoder, EncoderConfig, ProjectorConfig};
 use tarrl_tensor::{Array, Cpu, Device, Key, Tensor};
 use tarrl_train::{
     AdamW, EpochRecord, Event, Finish, Method, OptimizerConfig, Options, Pretraining, Record, StepRecord,
@@ -331,6 +332,13 @@ fn invalid_settings_are_refused_with_the_reason() {
     let mut one_view = good.clone();
     one_view.method.views.truncate(1);
     let color = EncoderConfig { in_channels: 3, ..good.encoder.clone() };
+    let fixed = |side| EncoderConfig { arch: Arch::Mlp, side, ..good.encoder.clone() };
+    let w_mse = |block| {
+        let method = format!(
+            "title = 'x'\nviews = ['weak', 'weak']\nobjective = {{ kind = 'w-mse', block = {block} }}"
+        );
+        TrainConfig { method: toml::from_str(&method).unwrap(), ..good.clone() }
+    };
     for (config, reason) in [
         (TrainConfig { epochs: 0, ..good.clone() }, "epochs = 0"),
         (TrainConfig { batch: 1, ..good.clone() }, "batch = 1"),
@@ -342,10 +350,26 @@ fn invalid_settings_are_refused_with_the_reason() {
             "lr = -1",
         ),
         (one_view, "`views` names 1"),
+        (w_mse(64), "batch = 32 cannot be cut into blocks of 64"),
+        (w_mse(24), "batch = 32 cannot be cut into blocks of 24"),
+        (TrainConfig { encoder: fixed(28), ..good.clone() }, "for images of 28×28 cannot take 12×12"),
     ] {
         let error = train(&config, folder.path()).unwrap_err();
         assert!(error.contains(reason), "`{reason}` is not in: {error}");
     }
+    assert!(w_mse(16).check().is_ok());
+
+    let refused = |config: &TrainConfig, data: Dataset, reason: &str| {
+        let error = pretrain(config, &Arc::new(data), &device(1), folder.path(), &mut |_| {}).unwrap_err();
+        assert!(error.to_string().contains(reason), "`{reason}` is not in: {error}");
+    };
+    let mut wide = (*images()).clone();
+    wide.images = wide.images.slice(ndarray::s![.., .., ..8, ..]).to_owned();
+    refused(&TrainConfig { encoder: fixed(12), ..good.clone() }, wide, "cannot take 12×8");
+    let mut one_class = (*images()).clone();
+    one_class.labels.fill(2);
+    refused(&good, one_class, "all images of 'bars' are of one class");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was begun");
 }
 
 #[test]

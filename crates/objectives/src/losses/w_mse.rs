@@ -3,6 +3,7 @@
 use crate::embeddings::Embeddings;
 use crate::error::{ObjectiveError, at_least, fraction};
 use crate::loss::SslLoss;
+use crate::needs::Needs;
 use crate::rows;
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Array, Key, Tensor, Transpose};
@@ -35,6 +36,10 @@ impl SslLoss for WMse {
         at_least(1, "cuts", self.cuts)?;
         fraction("epsilon", self.epsilon)?;
         at_least(2, "block", self.block)
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { block: Some(self.block), ..Needs::default() }
     }
 
     #[track_caller]
