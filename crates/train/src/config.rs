@@ -118,10 +118,34 @@ fn explain(error: &toml::de::Error, text: &str, path: &Path) -> ConfigError {
             let found = quoted.next().unwrap_or_default();
             let known: Vec<String> = rest.split('`').skip(2).step_by(2).map(str::to_owned).collect();
             let nearest = nearest(&found, known.iter().map(String::as_str)).map(str::to_owned);
+            let line = line_of(&found, what == "key", text).unwrap_or(line);
             return ConfigError::Unknown { path: path.to_path_buf(), line, what, found, nearest, known };
         }
     }
     ConfigError::Invalid { path: path.to_path_buf(), line, message: message.to_owned() }
+}
+
+/// The line on which a name stands, if it stands on one line alone: as a key, before `=`, or as a value, in quotes.
+///
+/// serde copies what has a tag (`kind = "…"`) before it reads it, so that its errors know no place but that of the table
+/// or even of the first table of a list.
+fn line_of(name: &str, key: bool, text: &str) -> Option<usize> {
+    let stands_in = |line: &str| {
+        let ends_word = |c: char| !(c.is_alphanumeric() || c == '_' || c == '-');
+        line.match_indices(name).any(|(at, _)| {
+            let (before, after) = (&line[..at], &line[at + name.len()..]);
+            if before.contains('#') || !before.chars().next_back().is_none_or(ends_word) {
+                return false;
+            }
+            let quoted = before.ends_with(['"', '\'']) && after.starts_with(['"', '\'']);
+            if key { after.trim_start_matches(['"', '\'']).trim_start().starts_with('=') } else { quoted }
+        })
+    };
+    let mut lines = text.lines().enumerate().filter(|(_, line)| stands_in(line)).map(|(i, _)| i + 1);
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => Some(line),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -184,6 +208,28 @@ mod tests {
             message("epochs = 1\ninner = { kind = \"pdg\" }"),
             "methods/tarr.toml:2: unknown value `pdg`; did you mean `pgd`? known: pgd, fgsm"
         );
+    }
+
+    /// In every place of a configuration whose meaning depends on a tag.
+    #[test]
+    fn unknown_names_beside_a_tag_have_their_own_line() {
+        let line = |text: &str| {
+            let error = parse_toml::<crate::TrainConfig>(text, Path::new("t.toml")).unwrap_err();
+            let ConfigError::Unknown { line, found, .. } = error else { panic!("{error}") };
+            (line, found)
+        };
+        let good = "epochs = 1\nbatch = 2\n[method]\ntitle = 't'\n[method.objective]\nkind = 'nt-xent'\n";
+        assert!(parse_toml::<crate::TrainConfig>(good, Path::new("t.toml")).is_ok());
+        assert_eq!(line(&format!("{good}temprature = 0.5")), (7, "temprature".into()));
+        assert_eq!(line(&good.replace("nt-xent", "nt-xnet")), (6, "nt-xnet".into()));
+        assert_eq!(
+            line(&format!("{good}[optimizer]\nlr = 0.1 # momentm = 1\nkind = 'sgd'\nmomentm = 0.9")),
+            (10, "momentm".into())
+        );
+        let view = "[[method.views]]\n[method.views.custom]\nflip = 0.5\n[method.views.custom.crop]\n\
+                    kind = 'resized'\nscale = [0.1, 1.0]\n";
+        assert_eq!(line(&format!("{good}{view}{view}ration = [1.0, 1.0]")).0, 19);
+        assert_eq!(line(&format!("{good}{view}{}", view.replace("resized", "risized"))).0, 17);
     }
 
     #[test]
