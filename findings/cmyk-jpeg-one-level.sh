@@ -10,9 +10,7 @@
 # of the reader alone uses up the whole radius. The image crate differs from
 # Pillow in 1 or 2 % of the values, by one level.
 #
-# TARRL: reads with the image crate; the description of folders should tell that
-# CMYK files are within one level of Pillow's reading there, and that OpenCV's
-# reading is another picture at radius 1/255.
+# TARRL: reads with image; the documentation of folders says so.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'numpy==2.4.6' 'pillow==13.0.0' 'opencv-python-headless==5.0.0.93'

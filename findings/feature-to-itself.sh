@@ -12,8 +12,8 @@
 # thousand have a cosine above 1, and their angle (acos) is NaN.
 # scikit-learn 1.9.1, which computes the same expansion in f64, is right.
 #
-# TARRL: clamps a cosine before its angle is taken (certificates); distances between
-# features should be sums of squared differences, in f64.
+# TARRL: clamps before acos; displacements are sums of squared differences, 0 for
+#   equal features.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'numpy==2.4.6' 'scipy==1.17.1' 'scikit-learn==1.9.1'

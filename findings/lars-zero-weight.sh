@@ -10,9 +10,7 @@
 # by 1: the weight moves by the whole rate, 1000 times its neighbor's step. With
 # the rates that LARS is run at (several units) that is an explosion.
 #
-# TARRL: takes the same factor of 1 at norm zero in the forms that follow these
-# libraries; the documentation should say so beside every form, since a weight that
-# starts at zero then moves at the whole rate.
+# TARRL: takes the same factor of 1; the documentation of every form says so.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'lightly==1.6.0' 'timm==1.0.31'

@@ -11,9 +11,8 @@
 # step of training throws every weight above it away. In float16 the guard
 # 1e-12 is itself zero: the row is NaN, and so is the loss.
 #
-# TARRL: divides by max(norm, 1e-12) in the same way, so that a dead row gets the same
-# gradient; it should get one of zero (or one bounded by the data), and a report
-# should count such rows.
+# TARRL: has the same floor and gradient, and its documentation says so; losses are
+#   in f32, where it is finite.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'lightly==1.6.0' 'pytorch-metric-learning==2.9.0'

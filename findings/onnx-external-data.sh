@@ -8,9 +8,8 @@
 #   is renamed, say to keep the best epoch, and the next network is exported under
 #   the first name, the renamed graph silently has the new weights; onnx's
 #   checker and onnxruntime see nothing.
-# TARRL: a reader of such files should name the file of weights that it read,
-#   and results should carry a hash of graph and weights together; a file of
-#   ours should have its weights inside.
+# TARRL: reads no ONNX; its own files hold configuration, weights and a checksum
+#   together.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'onnx==1.23.2' 'onnxscript==0.7.2' 'onnxruntime==1.32.0' 'numpy==2.4.6'

@@ -8,9 +8,8 @@
 #   reduced, a pool over the whole map not even there; otherwise the largest of
 #   the other numbers comes back, and ArgMax names that one. A row of nothing
 #   else has class 0.
-# TARRL: logits and representations should be checked to be finite before a
-#   class is read off them, and a network judged by its logits, not by ArgMax
-#   inside a file; a finite pooled map says nothing of what was pooled.
+# TARRL: runs no ONNX; losses, gradients and stored tensors that are not finite are
+#   errors.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'onnx==1.23.2' 'onnxruntime==1.32.0' 'numpy==2.4.6'

@@ -10,9 +10,7 @@
 # quarters of the values differ from resize; after a call of load() or copy()
 # the same call gives a third answer.
 #
-# TARRL: decodes at full size and never shrinks; its description of folders, which
-# asks for pictures of one size, should say that copies shrunk in different ways are
-# different data sets at a radius of 1/255.
+# TARRL: decodes whole and never shrinks; the documentation of folders warns of it.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'numpy==2.4.6' 'pillow==13.0.0'

@@ -10,9 +10,7 @@
 # of an attack radius of 1/255. torchvision gives uint16 up to 65535, so that
 # the usual division by 255 makes pixels up to 257.
 #
-# TARRL: rounds v / 257 (the nearest byte), as the image crate does; its description
-# should say so: who compares with features made by way of Pillow converts such
-# files to 8 bit first.
+# TARRL: rounds; the documentation of folders says so.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'torchvision==0.29.2' 'numpy==2.4.6' 'pillow==13.0.0' 'opencv-python-headless==5.0.0.93'

@@ -5,7 +5,8 @@ use tarrl_tensor::{Array, Tensor};
 /// The floor of a row's norm before division, as PyTorch's `normalize`.
 pub(crate) const NORM_FLOOR: f64 = 1e-12;
 
-/// Rows of length one.
+/// Rows of length one. A row of zeros stays zero; its gradient is finite but that of a division by [`NORM_FLOOR`], as
+/// with PyTorch's losses: see [`Tensor::l2_normalize`].
 pub(crate) fn unit(z: &Tensor) -> Tensor {
     z.l2_normalize(NORM_FLOOR)
 }
@@ -76,4 +77,23 @@ pub(crate) fn mean(losses: Vec<Tensor>) -> Tensor {
     assert!(!losses.is_empty(), "an objective without views");
     let sum = losses[1..].iter().fold(losses[0].clone(), |sum, loss| &sum + loss);
     if losses.len() == 1 { sum } else { sum.mul_scalar(1.0 / losses.len() as f64) }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::losses::nt_xent;
+    use tarrl_tensor::{Tensor, cpu, grad};
+
+    #[test]
+    fn a_row_of_zeros_has_a_finite_loss_and_gradient() {
+        let view = |rows: &[f32]| Tensor::new(&cpu(), [3, 2], rows).requires_grad();
+        let (a, b) = (view(&[0.0, 0.0, 1.0, 0.5, -1.0, 2.0]), view(&[0.0, 0.0, 0.7, 0.4, -0.9, 2.0]));
+        let loss = nt_xent(&a, &b, 0.5);
+        assert!(loss.item().is_finite());
+        for gradient in grad(&loss, &[&a, &b]) {
+            let values = gradient.to_vec::<f32>();
+            assert!(values.iter().all(|g| g.is_finite()), "{values:?}");
+            assert!(values[2..].iter().all(|g| g.abs() < 1.0), "the other rows are not moved: {values:?}");
+        }
+    }
 }

@@ -359,6 +359,7 @@ fn invalid_settings_are_refused_with_the_reason() {
     }
     assert!(w_mse(16).check().is_ok());
 
+    let folder = tempfile::tempdir().unwrap();
     let refused = |config: &TrainConfig, data: Dataset, reason: &str| {
         let error = pretrain(config, &Arc::new(data), &device(1), folder.path(), &mut |_| {}).unwrap_err();
         assert!(error.to_string().contains(reason), "`{reason}` is not in: {error}");

@@ -137,7 +137,11 @@ impl Tensor {
         (&(&(&centered / &deviation) * weight) + bias).cast(self.dtype())
     }
 
-    /// Each row of the innermost axis divided by `max(‖row‖₂, floor)`.
+    /// Each row of the innermost axis divided by `max(‖row‖₂, floor)`, as PyTorch's `normalize`.
+    ///
+    /// Below the floor the function is linear: a row of zeros stays zero, and the gradient passes through it divided by the
+    /// floor, 1e12 times as large for a floor of 1e-12. That is finite in f32, but one row of dead features then outweighs
+    /// all others.
     #[track_caller]
     pub fn l2_normalize(&self, floor: f64) -> Tensor {
         let axis = self.shape().rank() - 1;
@@ -226,6 +230,16 @@ mod tests {
         assert_eq!(bits(&whole.y), bits(&parts.y.add_relu(&skip)));
         assert_eq!(whole.mean.to_vec::<f32>(), parts.mean.to_vec::<f32>());
         assert_eq!(whole.variance.to_vec::<f32>(), parts.variance.to_vec::<f32>());
+    }
+
+    #[test]
+    fn l2_normalize_of_a_row_of_zeros_has_a_finite_gradient() {
+        let x = Tensor::new(&cpu(), [2, 4], &[0.0f32, 0.0, 0.0, 0.0, 3.0, 0.0, 4.0, 0.0]).requires_grad();
+        let y = x.l2_normalize(1e-12);
+        assert_eq!(y.to_vec::<f32>(), [0.0, 0.0, 0.0, 0.0, 0.6, 0.0, 0.8, 0.0]);
+        let gradient = grad(&y.sum_all(), &[&x])[0].to_vec::<f32>();
+        assert_eq!(gradient[..4], [1e12; 4], "one over the floor");
+        assert!(gradient[4..].iter().all(|g| g.abs() < 1.0), "{gradient:?}");
     }
 
     #[test]

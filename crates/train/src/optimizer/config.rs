@@ -32,7 +32,11 @@ pub struct Sgd {
     pub weight_decay: f64,
 }
 
-/// A step of the length of the parameter (You et al. 2017), in one of the two forms in use.
+/// A step of the length of the parameter (You et al. 2017), in one of the three forms in use.
+///
+/// In every form a parameter of norm 0, and one whose gradient is 0, has the ratio 1: a weight that begins at zero makes
+/// its first step at the whole rate `lr`, without the factor η, as in lightly and timm. With the usual η that step is a
+/// thousand times its neighbors'; begin such weights at small random values, or train them without LARS.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lars {
@@ -52,10 +56,11 @@ pub struct Lars {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LarsForm {
-    /// `r = min(η‖p‖ / (‖g‖ + wd·‖p‖ + 1e-8) / lr, 1)`, `d = r·(g + wd·p)`: never faster than SGD.
+    /// `r = min(η‖p‖ / (‖g‖ + wd·‖p‖ + 1e-8) / lr, 1)`, `d = r·(g + wd·p)`: never faster than SGD. Where a length is 0,
+    /// `r = min(1 / lr, 1)`: all of `d` for rates up to 1.
     #[default]
     Clipped,
-    /// `r = η‖p‖ / (‖g‖ + wd·‖p‖ + 1e-8)`, `d = r·(g + wd·p)`.
+    /// `r = η‖p‖ / (‖g‖ + wd·‖p‖ + 1e-8)`, `d = r·(g + wd·p)`; `r = 1` where a length is 0.
     Apex,
     /// `d = g + wd·p`, scaled by `η‖p‖ / ‖d‖`, or by 1 if a length is 0: Barlow Twins, VICReg, DINO.
     Official,
