@@ -12,8 +12,8 @@ pub(crate) fn is_complete(bytes: &[u8]) -> bool {
     let mut rest = bytes.get(2..).unwrap_or_default(); // after the start-of-image marker
     let mut in_scan = false;
     loop {
-        let Some(at) = rest.iter().position(|&byte| byte == FILL) else { return false };
-        rest = &rest[at + 1..];
+        let Some(marker) = rest.iter().position(|&byte| byte == FILL) else { return false };
+        rest = &rest[marker + 1..];
         match rest.first() {
             None => return false,
             Some(&FILL) => continue,
