@@ -11,7 +11,7 @@ use crate::network::{LayerOp, Network};
 use crate::relu_relaxation::{RelaxationSlope, ReluRelaxation};
 use crate::rounding::{UNIT, above, down, slack, up};
 use crate::sector::{self, ReluLayer, ReluUnit, sector};
-use crate::vector::min_or_nan;
+use crate::vector::{max_or_nan, min_or_nan};
 use crate::zonotope::{Zonotope, ZonotopeParts};
 use std::collections::BTreeMap;
 use tarrl_attacks::Norm;
@@ -188,7 +188,7 @@ impl<'a> BatchCertifier<'a> {
                 for (i, bound) in self.upper(output, &targets, piece).into_iter().enumerate() {
                     // A lower bound of the output is an upper bound of its negative.
                     if sign * side[i] > bound || bound.is_nan() {
-                        side[i] = sign * bound.max(0.0);
+                        side[i] = sign * max_or_nan(bound, 0.0);
                     }
                 }
             }
@@ -326,7 +326,7 @@ impl<'a> BatchCertifier<'a> {
             }
             let (l, u) = (input.lower[sample * len + i], input.upper[sample * len + i]);
             let middle = 0.5 * l + 0.5 * u;
-            let half = up((u - middle).max(middle - l));
+            let half = up(max_or_nan(u - middle, middle - l));
             for (row, v) in column(middle).into_iter().enumerate() {
                 parts.offset[row] += v;
                 // Product and sum are rounded.

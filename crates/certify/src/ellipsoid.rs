@@ -2,6 +2,7 @@
 //! of docs/certificates.md.
 
 use crate::rounding::{above, slack, up};
+use crate::vector::max_or_nan;
 use tarrl_bound::linalg::symmetric_norm;
 use tarrl_tensor::{Device, Tensor, Transpose};
 
@@ -47,10 +48,23 @@ impl Ellipsoid {
             .zip(self.matrix.chunks(d))
             .map(|(vi, row)| vi * row.iter().zip(v).map(|(m, v)| m * v).sum::<f64>())
             .sum();
-        let size: f64 =
-            v.iter().map(|v| v * v).sum::<f64>() * (0..d).map(|i| self.matrix[i * d + i]).sum::<f64>();
-        let square = square.max(0.0) + slack(2 * d) * size;
+        self.bound(square, v.iter().map(|v| v * v).sum::<f64>() * self.trace(d), d)
+    }
+
+    /// `(d)`: upper bounds of the absolute value of each coordinate; the supports of the unit vectors.
+    pub(crate) fn reach(&self, d: usize) -> Vec<f64> {
+        let trace = self.trace(d);
+        (0..d).map(|i| self.bound(self.matrix[i * d + i], trace, d)).collect()
+    }
+
+    /// `√(W (square + its rounding))` where `square = vᵀ M v` is a sum of terms of the absolute sum `size` at most.
+    fn bound(&self, square: f64, size: f64, d: usize) -> f64 {
+        let square = max_or_nan(square, 0.0) + slack(2 * d) * size;
         above(above(self.weight * square, 4).sqrt(), 2)
+    }
+
+    fn trace(&self, d: usize) -> f64 {
+        (0..d).map(|i| self.matrix[i * d + i]).sum()
     }
 }
 
@@ -158,6 +172,15 @@ mod tests {
             let dot = |g: &[f64]| g.iter().zip(&v).map(|(g, v)| g * v).sum::<f64>().abs();
             let exact: f64 = g.chunks(d).map(dot).sum();
             prop_assert!(exact <= ellipsoid.support(&v));
+        }
+    }
+
+    #[test]
+    fn the_reach_is_the_support_of_the_unit_vectors() {
+        let ellipsoid = Ellipsoid::around(&generators(5, 7, 4), 4, &device());
+        for (i, reach) in ellipsoid.reach(4).into_iter().enumerate() {
+            let unit: Vec<f64> = (0..4).map(|j| if i == j { 1.0 } else { 0.0 }).collect();
+            assert_eq!(reach.to_bits(), ellipsoid.support(&unit).to_bits());
         }
     }
 

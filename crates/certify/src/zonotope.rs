@@ -75,10 +75,7 @@ impl Zonotope {
     ) -> Self {
         let d = offset.len();
         let mut reach: Vec<f64> = offset.iter().zip(&spread).map(|(b, s)| b.abs() + s).collect();
-        for (i, r) in reach.iter_mut().enumerate() {
-            let unit: Vec<f64> = (0..d).map(|j| if i == j { 1.0 } else { 0.0 }).collect();
-            *r += rest.support(&unit);
-        }
+        reach.iter_mut().zip(rest.reach(d)).for_each(|(r, rest)| *r += rest);
         for g in generators.chunks(d) {
             reach.iter_mut().zip(g).for_each(|(r, g)| *r += f64::from(g.abs()));
         }

@@ -264,3 +264,42 @@ fn batch_norms_of_tiny_variance_break_no_certificate() {
         }
     }
 }
+
+/// Nine layers with weights near ±10³⁸: coefficients of the output in terms of the input overflow and cancel to NaN, while
+/// in a ball of radius 10⁻³⁰⁰ all values and displacements are finite.
+#[test]
+fn coefficients_that_overflow_break_no_certificate() {
+    let (device, threat) = (device(), Threat::linf(1e-300));
+    let mut moving = 0;
+    for seed in 0..20u64 {
+        let key = Key::new(seed).fold("overflow");
+        let weight = |i: usize| {
+            let values: Vec<f32> = normal(&device, key.fold(i), &[9], 5e37).to_vec();
+            Tensor::new(&device, [3, 3], &values)
+        };
+        let layers: Vec<Tensor> = (0..9).map(weight).collect();
+        let encode = |x: &Tensor| {
+            let (last, rest) = layers.split_last().unwrap();
+            rest.iter()
+                .fold(x.clone(), |z, w| z.matmul(&w.cast(x.dtype())).relu())
+                .matmul(&last.cast(x.dtype()))
+        };
+        let x = Tensor::new(&device, [1, 3], &[0.0f32; 3]);
+        let network = Network::trace(&encode, &x).unwrap();
+        let corner = |bits: usize| -> Tensor {
+            let end: Vec<f64> = (0..3).map(|i| if bits >> i & 1 == 1 { 1e-300 } else { 0.0 }).collect();
+            Tensor::new(&device, [1, 3], &end)
+        };
+        let ends: Vec<Tensor> = (0..8).map(corner).collect();
+        let points = moved(&|x| network.forward(x), &x, &ends);
+        moving += usize::from(points.iter().any(|p| length(p) > 0.0));
+        for config in all_certificates(threat) {
+            let found = certify(&network, &x, &config).unwrap().0.remove(0);
+            for point in &points {
+                assert!(point.iter().all(|v| v.is_finite()));
+                holds(&found, point, &format!("seed {seed} {config:?}"));
+            }
+        }
+    }
+    assert!(moving > 5, "{moving} of 20 networks move");
+}
