@@ -92,7 +92,7 @@ impl<'a> ReportWriter<'a> {
         let json = serde_json::to_string_pretty(&self.json)?;
         for (name, text) in [("gpu-check.json", &json), ("gpu-check.md", &self.table)] {
             let path = out.join(name);
-            tarrl_study::jobs::write_atomic(&path, text.as_bytes())
+            tarrl_study::files::write_atomic(&path, text.as_bytes())
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Writes a report as files: HTML, Markdown, LaTeX, CSV, JSON and SVG.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -34,18 +34,21 @@ pub fn write(report: &Report, dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
     Ok(files.into_iter().map(|(path, _)| path).collect())
 }
 
-/// Replaces the file at `path` in one step.
+/// Replaces the file at `path` in one step; the temporary file has a name of its own and is removed after an error.
 fn put(path: &Path, text: &str) -> io::Result<()> {
-    // The process number keeps two writers apart.
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let written = File::create(&temporary)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // The first error is the one to tell; what is left of the temporary file is only litter.
-        let _ = fs::remove_file(&temporary);
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    let prefix = format!(".report.{}-", std::process::id());
+    builder.prefix(&prefix).suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // Temporary files are private by default; a report is as readable as any other file.
+        builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    written
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
 }

@@ -12,6 +12,7 @@
 pub mod artifacts;
 pub mod context;
 pub mod experiments;
+pub mod files;
 pub mod jobs;
 pub mod layout;
 pub mod machine;

@@ -1,13 +1,12 @@
 //! Run folders: where jobs, manifests and reports are on disk.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::manifest::write_atomic;
 use super::{Key, Lock, Manifest, Spec};
+use crate::files::{cannot_write, is_abandoned, try_write, write_atomic};
 
 /// The folder of one profile, `OUT/PROFILE`, with one folder per job in `jobs`.
 #[derive(Clone, Debug)]
@@ -31,23 +30,16 @@ impl Runs {
         JobFolder { path: self.root.join("jobs").join(key.to_string()), key }
     }
 
-    /// Creates the folder, makes sure that files can be written into it, and takes its lock.
+    /// Creates the folder, takes its lock, and makes sure that files can be written into it.
     ///
     /// # Errors
-    /// Fails if the folder cannot be created or written, or if another process works in it.
+    /// Fails if the folder cannot be created or written, or if another process works in it ([`LockHeld`](super::LockHeld)).
     pub fn open(&self) -> anyhow::Result<Lock> {
-        let jobs = self.root.join("jobs");
-        let remedy = || {
-            format!(
-                "cannot write to {}; free the place, or choose another with --out DIR",
-                self.root.display()
-            )
-        };
-        fs::create_dir_all(&jobs).with_context(remedy)?;
-        let probe = self.root.join("probe.tmp");
-        fs::File::create(&probe).and_then(|mut file| file.write_all(b"probe")).with_context(remedy)?;
-        fs::remove_file(&probe).with_context(remedy)?;
-        Lock::take(&self.root)
+        let refused = |error| cannot_write(&self.root, "--out DIR", error);
+        fs::create_dir_all(self.root.join("jobs")).map_err(refused)?;
+        let lock = Lock::take(&self.root)?;
+        try_write(&self.root.join("probe")).map_err(refused)?;
+        Ok(lock)
     }
 }
 
@@ -111,11 +103,11 @@ impl JobFolder {
             .with_context(|| format!("cannot write to {path}"))
     }
 
-    /// Removes temporary files that were never renamed.
+    /// Removes temporary files that a killed run left behind.
     fn sweep(&self) -> std::io::Result<()> {
         for entry in fs::read_dir(&self.path)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|ending| ending == "tmp") {
+            if is_abandoned(&path) {
                 fs::remove_file(path)?;
             }
         }

@@ -2,9 +2,11 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+
+use crate::files::cannot_write;
 
 /// Holds `folder/lock` until it is dropped or the process ends.
 ///
@@ -15,32 +17,45 @@ pub struct Lock {
     file: File,
 }
 
+/// The error of a folder that another process works in; it is free when that process has ended.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "another run{} is writing to {}; wait for it, stop it, or choose another folder with --out DIR",
+    holder.as_ref().map_or(String::new(), |process| format!(" (process {process})")),
+    folder.display()
+)]
+pub struct LockHeld {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The number of the other process, where the system lets others read it.
+    pub holder: Option<String>,
+}
+
 impl Lock {
     /// Takes the lock of `folder`.
     ///
     /// # Errors
-    /// Fails at once, without waiting, if another process holds it, and if the file system has no locks.
+    /// Fails at once, without waiting: with [`LockHeld`] if another process holds it, and if the file system has no locks.
     pub fn take(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join("lock");
+        if std::fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+            bail!("{} is a link or no file, which no run leaves there; remove it", path.display());
+        }
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
+            .map_err(|error| cannot_write(&path, "--out DIR", error))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 // Some systems do not let others read a locked file; the message then does without the number.
                 let _ = file.read_to_string(&mut holder);
-                let holder = holder.trim();
-                bail!(
-                    "another run{} is writing to {}; wait for it, stop it, or choose another folder with --out DIR",
-                    if holder.is_empty() { String::new() } else { format!(" (process {holder})") },
-                    folder.display(),
-                );
+                let holder = Some(holder.trim().to_owned()).filter(|holder| !holder.is_empty());
+                return Err(LockHeld { folder: folder.to_path_buf(), holder }.into());
             }
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| {
@@ -48,9 +63,10 @@ impl Lock {
                 });
             }
         }
-        file.set_len(0)?;
-        file.seek(SeekFrom::Start(0))?;
-        writeln!(file, "{}", std::process::id())?;
+        file.set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| writeln!(file, "{}", std::process::id()))
+            .map_err(|error| cannot_write(&path, "--out DIR", error))?;
         Ok(Self { file })
     }
 }
@@ -70,7 +86,9 @@ mod tests {
     fn a_second_run_is_refused_and_told_who_holds_the_folder() {
         let folder = tempfile::tempdir().unwrap();
         let held = Lock::take(folder.path()).unwrap();
-        let error = Lock::take(folder.path()).unwrap_err().to_string();
+        let error = Lock::take(folder.path()).unwrap_err();
+        assert!(error.is::<LockHeld>());
+        let error = error.to_string();
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
         assert!(error.contains(&folder.path().display().to_string()), "{error}");
         drop(held);
@@ -84,5 +102,16 @@ mod tests {
         let _lock = Lock::take(folder.path()).unwrap();
         let text = std::fs::read_to_string(folder.path().join("lock")).unwrap();
         assert_eq!(text, format!("{}\n", std::process::id()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_the_place_of_the_lock_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("target");
+        std::fs::write(&target, "precious").unwrap();
+        std::os::unix::fs::symlink(&target, folder.path().join("lock")).unwrap();
+        assert!(Lock::take(folder.path()).unwrap_err().to_string().contains("remove it"));
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
     }
 }

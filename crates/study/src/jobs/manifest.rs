@@ -1,13 +1,14 @@
 //! Job manifests: the record that makes a job finished.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Key;
+use crate::files::{digest, write_atomic};
 
 /// What a finished job leaves behind, written last. Its presence, whole and in agreement with the files beside it,
 /// is what "finished" means.
@@ -128,40 +129,6 @@ impl FileRecord {
     }
 }
 
-/// Writes a file that appears whole or not at all: temporary name, sync, rename, sync of the folder.
-///
-/// # Errors
-/// Returns the system's error; the old content of `path` is then untouched.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&temporary, path)?;
-    // The rename itself is on the disk only once the folder is; systems that cannot open a folder need no sync.
-    match path.parent().map(File::open) {
-        Some(Ok(folder)) => folder.sync_all(),
-        _ => Ok(()),
-    }
-}
-
-fn digest(mut file: File) -> io::Result<(u64, String)> {
-    let mut hasher = blake3::Hasher::new();
-    let mut chunk = vec![0; 1 << 16];
-    let mut bytes = 0;
-    loop {
-        match file.read(&mut chunk)? {
-            0 => return Ok((bytes, hasher.finalize().to_hex().to_string())),
-            n => {
-                hasher.update(&chunk[..n]);
-                bytes += n as u64;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,7 +158,7 @@ mod tests {
         assert_eq!(Manifest::read(folder.path(), manifest.key), Ok(None));
         manifest.write(folder.path()).unwrap();
         assert_eq!(Manifest::read(folder.path(), manifest.key), Ok(Some(manifest)));
-        assert!(!folder.path().join("manifest.json.tmp").exists());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "the manifest and its file");
     }
 
     #[test]
@@ -234,17 +201,5 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         manifest(folder.path()).write(folder.path()).unwrap();
         assert!(Manifest::read(folder.path(), Key::of(&json!("other"))).unwrap_err().contains("another job"));
-    }
-
-    #[test]
-    fn an_atomic_write_replaces_and_a_failed_one_keeps_the_old_content() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.json");
-        write_atomic(&path, b"one").unwrap();
-        write_atomic(&path, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        fs::create_dir(folder.path().join("a.json.tmp")).unwrap();
-        assert!(write_atomic(&path, b"three").is_err());
-        assert_eq!(fs::read(&path).unwrap(), b"two");
     }
 }

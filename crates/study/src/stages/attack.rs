@@ -12,6 +12,7 @@ use tarrl_tensor::Key as Random;
 
 use super::head::{BATCH, HeadResult};
 use crate::context::StudyContext;
+use crate::files::write_atomic;
 use crate::jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "attack", version: 1 };
@@ -103,7 +104,7 @@ pub fn job(
             .flat_map(|level| level.examples.iter().map(|example| show(example, level.epsilon)))
             .collect();
         let path = context.output(EXAMPLES);
-        std::fs::write(&path, serde_json::to_vec(&examples)?)
+        write_atomic(&path, &serde_json::to_vec(&examples)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
 
         let n = labels.len();
