@@ -74,6 +74,8 @@ impl Layout {
     pub fn new(context: &Arc<StudyContext>, folder: &Path) -> anyhow::Result<Self> {
         let profile = &context.profile;
         let manifest = context.catalog.manifest(&profile.dataset)?;
+        let checked = profile.check_dataset(&manifest);
+        checked.map_err(|problem| anyhow!("{}: {problem}", profile.path.display()))?;
         let mut graph = Graph::default();
         let data = graph.add(stages::data::job(&context.catalog, &profile.dataset)?);
         let mut builder = Builder { context, folder, manifest, data, graph, in_progress: Vec::new() };

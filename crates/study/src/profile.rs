@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use tarrl_bound::Divergence;
-use tarrl_data::is_plain_name;
+use tarrl_data::{Manifest, is_plain_name};
 use tarrl_encoders::{Arch, Precision};
 use tarrl_train::OptimizerConfig;
 use tarrl_train::config::{nearest, read_toml};
@@ -156,6 +156,9 @@ pub struct Bound {
     pub epsilons: Vec<Pixels>,
 }
 
+/// The most seeds of a study. Jobs are laid out before any runs, and more than this is a slip.
+pub const MAX_SEEDS: u32 = 1000;
+
 impl Profile {
     /// Reads the profile `name` from `folder`.
     ///
@@ -231,6 +234,9 @@ impl Profile {
             ("bound.samples", self.bound.samples, 10),
             ("subset.test", self.subset.test.unwrap_or(usize::MAX), 1),
         ];
+        if self.seeds > MAX_SEEDS {
+            return Err(format!("`seeds` is {} and has to be at most {MAX_SEEDS}", self.seeds));
+        }
         if let Some((key, found, least)) = counts.into_iter().find(|(_, found, least)| found < least) {
             return Err(format!("`{key}` is {found} and has to be at least {least}"));
         }
@@ -255,6 +261,40 @@ impl Profile {
             return Err(
                 "`attack.epsilons` has to rise, from above 0; accuracy at 0 is measured anyway".to_owned()
             );
+        }
+        Ok(())
+    }
+}
+
+impl Profile {
+    /// Whether the dataset has the images that the profile asks for, with one of each class at least.
+    ///
+    /// # Errors
+    /// Names the key, its value and what would do.
+    pub fn check_dataset(&self, manifest: &Manifest) -> Result<(), String> {
+        let (classes, test) = (manifest.classes.len(), self.subset.test.unwrap_or(manifest.test));
+        let counts = [
+            ("subset.train", self.subset.train, manifest.train),
+            ("subset.test", self.subset.test, manifest.test),
+            ("attack.autoattack", Some(self.attack.autoattack).filter(|&n| n > 0), usize::MAX),
+            ("bound.samples", Some(self.bound.samples.min(test)), usize::MAX),
+        ];
+        for (key, wanted, most) in counts {
+            match wanted {
+                Some(n) if n < classes => {
+                    return Err(format!(
+                        "`{key}` is {n}, but {} has {classes} classes; ask for one image of each at least",
+                        manifest.name
+                    ));
+                }
+                Some(n) if n > most => {
+                    return Err(format!(
+                        "`{key}` is {n}, but {} has {most} images; ask for fewer",
+                        manifest.name
+                    ));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -349,6 +389,7 @@ samples = 100
             ("\"8/255\"", "0.0", "`attack.epsilons` has to rise"),
             ("steps = 20\n", "", "missing field `steps`"),
             ("seeds = 2", "seeds = 0", "test.toml: `seeds` is 0 and has to be at least 1"),
+            ("seeds = 2", "seeds = 1001", "test.toml: `seeds` is 1001 and has to be at most 1000"),
             ("train = 512", "train = 100", "`subset.train` is 100 and has to be at least 128"),
             ("\"tarr\"", "\"simclr\"", "`methods` names `simclr` twice"),
             ("\"tarr\"", "\"../tarr\"", "`../tarr` is no plain name of a method"),
@@ -375,6 +416,29 @@ samples = 100
             let error = read(&GOOD.replace(from, to)).unwrap_err();
             assert!(error.contains(expected), "{from} -> {to}: {error}");
         }
+    }
+
+    /// Of three classes, with 600 and 60 images.
+    fn manifest() -> Manifest {
+        let path = crate::repository().join("datasets/fashion-mnist-sample.toml");
+        let manifest: Manifest = read_toml(&path).unwrap();
+        Manifest { classes: vec!["a".into(), "b".into(), "c".into()], train: 600, test: 60, ..manifest }
+    }
+
+    #[test]
+    fn a_count_that_the_dataset_cannot_give_is_refused_with_its_key() {
+        let check = |from: &str, to: &str| read(&GOOD.replace(from, to)).unwrap().check_dataset(&manifest());
+        assert_eq!(check("", ""), Ok(()));
+        for (from, to, expected) in [
+            ("restarts = 1", "restarts = 1\nautoattack = 1", "`attack.autoattack` is 1, but "),
+            ("train = 512", "train = 512\ntest = 2", "`subset.test` is 2, but "),
+            ("train = 512", "train = 601", "`subset.train` is 601, but "),
+            ("train = 512", "test = 61", "`subset.test` is 61, but "),
+        ] {
+            let error = check(from, to).unwrap_err();
+            assert!(error.starts_with(expected) && error.contains("ask for"), "{error}");
+        }
+        assert_eq!(check("restarts = 1", "restarts = 1\nautoattack = 3"), Ok(()));
     }
 
     #[test]
