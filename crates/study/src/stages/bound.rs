@@ -13,6 +13,7 @@ use tarrl_tensor::Key as Random;
 use super::certify::{CertifyResult, hash_pixels, sample};
 use super::head::BATCH;
 use crate::context::{ENCODER, StudyContext};
+use crate::files;
 use crate::jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "bound", version: 2 };
@@ -55,7 +56,7 @@ pub fn job(
         let encode = |x: &_| encoder.forward(x);
         let sample = sample(&study)?;
         let images = study.pixels(&sample);
-        let hash = blake3::hash(&std::fs::read(folder.join(ENCODER))?).to_hex().to_string();
+        let hash = files::hash(&folder.join(ENCODER))?;
         let train = study.images()?.train;
         let train_features = features(&encode, &train, &study.device, BATCH);
         let key = Random::new(context.seed()).fold("bound");

@@ -13,6 +13,7 @@ use tarrl_eval::{Displacements, displacement_attack};
 use tarrl_tensor::{Key as Random, Tensor};
 
 use crate::context::{ENCODER, StudyContext};
+use crate::files;
 use crate::jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "certify", version: 1 };
@@ -56,8 +57,7 @@ pub fn job(study: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> J
     Job::new(spec, move |context| {
         let path = context.input(0).folder.join(ENCODER);
         let encoder = study.encoder(&context.input(0).folder)?;
-        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let hash = blake3::hash(&bytes).to_hex().to_string();
+        let hash = files::hash(&path)?;
         let x = study.pixels(&sample(&study)?);
         let samples = hash_pixels(&x);
         let encode = |x: &Tensor| encoder.forward(x);
@@ -77,7 +77,7 @@ pub fn job(study: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> J
             let provenance =
                 Provenance { encoder: hash.clone(), samples: samples.clone(), config: *config, cost };
             let path = context.output(&file);
-            std::fs::write(&path, Certificates { provenance, samples: found }.to_bytes())
+            files::write_atomic(&path, &Certificates { provenance, samples: found }.to_bytes())
                 .with_context(|| format!("cannot write {}", path.display()))?;
             context.log(&format!(
                 "ε = {epsilon}: certified {:.2} times what an attack reached in the median, {:.0} rows and {:.2} s a sample",
