@@ -111,6 +111,14 @@ impl Dataset {
     /// # Errors
     /// If a class has fewer.
     pub fn balanced_subset(&self, per_class: usize, key: Key) -> Result<Dataset> {
+        Ok(self.subset(&self.balanced_indices(per_class, key)?))
+    }
+
+    /// The places of the images of [`balanced_subset`](Self::balanced_subset), rising.
+    ///
+    /// # Errors
+    /// If a class has fewer.
+    pub fn balanced_indices(&self, per_class: usize, key: Key) -> Result<Vec<usize>> {
         let mut kept: Vec<usize> = Vec::new();
         for (class, mut members) in self.members().into_iter().enumerate() {
             self.demand(class, members.len(), per_class)?;
@@ -118,7 +126,7 @@ impl Dataset {
             kept.extend(&members[..per_class]);
         }
         kept.sort_unstable();
-        Ok(self.subset(&kept))
+        Ok(kept)
     }
 
     /// Splits into (the rest, a validation part) with the same mix of classes: of each class, its
