@@ -79,13 +79,22 @@ mod tests {
     fn senseless_numbers_are_refused() {
         for line in [
             "reproduce --seeds 0",
+            "reproduce --seeds 4294967295",
             "reproduce --threads 0",
+            "reproduce --threads 65535",
+            "bench --all --threads 65535",
             "reproduce --only",
             "reproduce --only T1,",
             "bench --all --batch 1",
         ] {
             assert!(Cli::try_parse_from(format!("tarrl {line}").split_whitespace()).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn too_large_numbers_are_answered_with_their_limit() {
+        assert!(error("tarrl reproduce --seeds 4294967295").contains("is not in 1..=1000"));
+        assert!(error("tarrl reproduce --threads 65535").contains("is not in 1..=1024"));
     }
 
     #[test]

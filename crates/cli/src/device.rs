@@ -63,6 +63,7 @@ pub(crate) fn without_the_backend(what: &str) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stdout::note;
 
     #[test]
     fn devices_are_named_by_kind_and_number() {
@@ -78,7 +79,7 @@ mod tests {
     #[test]
     fn a_gpu_that_is_not_there_is_an_error_with_a_remedy() {
         match DeviceName::Cuda(999).open(0) {
-            Ok(_) => println!("did not run: this machine has a thousand GPUs"),
+            Ok(_) => note!("did not run: this machine has a thousand GPUs"),
             Err(error) => {
                 let error = error.to_string();
                 assert!(["install", "nvidia-smi"].iter().any(|word| error.contains(word)), "{error}");

@@ -1,67 +1,13 @@
 //! `tarrl attack`: interrupted, gone on with, and refused.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+mod common;
+
+use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use tarrl_data::Catalog;
-use tarrl_encoders::{Encoder, EncoderConfig, checkpoint::save_encoder};
-use tarrl_eval::{nearest_centroid, pixels};
-use tarrl_study::stages::head;
-use tarrl_tensor::{Key, cpu};
-
-/// A small encoder that has learned nothing, and a head on it that has.
-struct Files {
-    folder: tempfile::TempDir,
-    checkpoint: PathBuf,
-    head: PathBuf,
-}
-
-impl Files {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (checkpoint, head) =
-            (folder.path().join("encoder.safetensors"), folder.path().join("head.safetensors"));
-        let config = EncoderConfig { width: 0.1, ..EncoderConfig::default() };
-        let encoder = Encoder::new(&config, &cpu(), Key::new(1));
-        save_encoder(&checkpoint, &encoder, &Default::default()).unwrap();
-        let data =
-            Catalog::new(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("datasets"), "data")
-                .load("fashion-mnist-sample");
-        let train = data.unwrap().train;
-        let seen: Vec<usize> = (0..300).collect();
-        let labels: Vec<u32> = seen.iter().map(|&i| u32::from(train.labels[i])).collect();
-        let features = encoder.inference().forward(&pixels(&train, &seen, &cpu()));
-        head::save(&head, &nearest_centroid(&features, &labels, 10).unwrap()).unwrap();
-        Files { folder, checkpoint, head }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, output: &Path, options: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tarrl"));
-        command.args(["attack", "--dataset", "fashion-mnist-sample", "--images", "20", "--save-every", "0"]);
-        command.arg("--checkpoint").arg(&self.checkpoint).arg("--head").arg(&self.head);
-        command.arg("--json").arg(output).args(options);
-        command
-    }
-
-    fn run(&self, output: &Path, options: &[&str]) -> Output {
-        self.command(output, options).output().unwrap()
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn state_of(output: &Path) -> PathBuf {
-    let mut name = output.as_os_str().to_owned();
-    name.push(".state");
-    name.into()
-}
+use common::{Files, state_of, text};
+use tarrl_study::stages::head::HeadFile;
 
 /// Killed in the middle of its work, with the state on disk, and started again by the same command but for the number
 /// of images in memory.
@@ -141,7 +87,7 @@ fn attacks_that_are_no_suite_make_a_table_too() {
 #[test]
 fn masked_gradients_are_noticed() {
     let files = Files::new();
-    let gentle = head::load(&files.head).unwrap();
+    let gentle = HeadFile::load(&files.head).unwrap();
     let output = files.path("outcomes.json");
     let report = |options: &[&str]| -> (String, serde_json::Value) {
         let run = files.run(&output, options);
@@ -158,7 +104,7 @@ fn masked_gradients_are_noticed() {
     assert_eq!((&sound["findings"], &sound["conclusive"]), (&serde_json::json!([]), &true.into()), "{table}");
     assert!(table.contains("No sign of masked gradients") && table.contains("--examine looks for more"));
 
-    head::save(&files.head, &gentle.with_temperature(1e-6)).unwrap();
+    HeadFile { head: gentle.head.with_temperature(1e-6), ..gentle }.save(&files.head).unwrap();
     let (table, masked) = report(&attack);
     assert_eq!(signs(&masked, "attack"), ["dead-gradient"]);
     assert_eq!((&masked["conclusive"], &masked["examination"]), (&false.into(), &serde_json::Value::Null));

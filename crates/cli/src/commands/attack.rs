@@ -20,7 +20,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 use tarrl_attacks::{Norm, Threat};
 use tarrl_data::{Catalog, Dataset};
-use tarrl_encoders::checkpoint::load_encoder;
 use tarrl_eval::{DeviceHead, dataset_pixels, labels};
 use tarrl_tensor::{Cpu, DType, Key};
 
@@ -30,9 +29,12 @@ use self::run::{initial, run};
 use self::state::{Progress, StateFile};
 use self::summary::Summary;
 use self::target::Target;
+use crate::inputs::{EncoderFile, balanced, check_output};
+use crate::limits;
+use crate::stdout::{note, out, outln};
 use crate::workspace::workspace_root;
-use tarrl_study::jobs::write_atomic;
-use tarrl_study::stages::head;
+use tarrl_study::files::{cannot_write, hash, write_atomic};
+use tarrl_study::stages::head::HeadFile;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -88,7 +90,7 @@ pub(crate) struct Attack {
     norm: Norm,
 
     /// Radius of the ball in pixels of [0, 1], such as 8/255 or 0.1; in l0 the number of values that may change
-    #[arg(long, value_name = "ε", value_parser = epsilon)]
+    #[arg(long, value_name = "ε", value_parser = limits::radius)]
     epsilon: f64,
 
     /// The attack
@@ -120,7 +122,7 @@ pub(crate) struct Attack {
     save_every: u64,
 
     /// Number of threads [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = limits::threads())]
     threads: Option<u16>,
 
     /// Folder for datasets that were fetched or imported
@@ -147,10 +149,16 @@ impl Attack {
                 bail!("there is no file {}; give {what} (`tarrl reproduce` writes both)", file.display());
             }
         }
+        if let Some(output) = &self.json {
+            for output in [output, &state::beside(output)] {
+                check_output(output, "--json FILE", &[&self.checkpoint, &self.head])?;
+            }
+        }
         let device = Cpu { threads: self.threads.map_or(0, usize::from), ..Cpu::default() }.open();
-        let encoder = load_encoder(&self.checkpoint, &device)?;
-        let head = head::load(&self.head)?;
-        let data = self.images(&Catalog::new(&self.datasets, &self.data))?;
+        let file = EncoderFile::open(&self.checkpoint, &device)?;
+        let HeadFile { head, encoder: named } = HeadFile::load(&self.head)?;
+        file.check_head(&self.head, head.features(), named.as_deref())?;
+        let (data, indices) = self.images(&Catalog::new(&self.datasets, &self.data))?;
         if head.classes() != data.classes.len() {
             bail!(
                 "the head {} tells {} classes apart, but {} has {}; take the head that was trained on it",
@@ -160,21 +168,9 @@ impl Attack {
                 data.classes.len()
             );
         }
+        file.check_images(&self.dataset, data.shape().into())?;
         let (x, y) = (dataset_pixels(&data, &device), labels(&data.labels));
-        let features = encoder.dim();
-        if features != head.features() || encoder.config().in_channels != x.shape()[3] {
-            bail!(
-                "encoder {} takes {} channels and gives {features} features; head {} takes {}, images of {} have {} \
-                 channels; take files that belong together",
-                self.checkpoint.display(),
-                encoder.config().in_channels,
-                self.head.display(),
-                head.features(),
-                self.dataset,
-                x.shape()[3]
-            );
-        }
-        let encoder = encoder.inference();
+        let encoder = file.encoder.inference();
         let head = DeviceHead::new(&head, &device, DType::F32);
         let encode = |u: &tarrl_tensor::Tensor| encoder.forward(u);
         let classify = |z: &tarrl_tensor::Tensor| head.forward(z);
@@ -182,7 +178,7 @@ impl Attack {
         let ball = Threat::new(self.norm, self.epsilon).around(&x);
         let batch = self.batch as usize;
         let target = Target { ball, labels: &y, keys: &keys, encode: &encode, classify: &classify, batch };
-        let about = self.about(&plan, y.len())?;
+        let about = self.about(&plan, y.len(), &file.hash)?;
         let mut state = self.state(&about);
         let from = self.interrupted(state.as_mut(), &plan, &target)?;
         let bar = bar(y.len() as u64);
@@ -193,38 +189,41 @@ impl Attack {
         bar.finish_and_clear();
         let title = format!("{}, {}, ε = {}", self.attack.name(), self.norm, self.epsilon);
         let summary = Summary::new(title, &plan.names(), &images);
-        print!("{}", summary.table());
         let mut findings = Findings::of(&plan, &images);
-        if let Some(findings) = &mut findings {
-            if self.gradient_masking_checks {
-                findings.check_further(&target);
-            }
-            print!("{}", findings.table());
+        if let Some(findings) = findings.as_mut().filter(|_| self.gradient_masking_checks) {
+            findings.check_further(&target);
         }
         if let Some(path) = &self.json {
             let mut report = about;
-            for part in [Some(summary.report(&images, &y)), findings.as_ref().map(Findings::report)] {
+            let findings = findings.as_ref().map(|findings| findings.report(&indices));
+            for part in [Some(summary.report(&images, &y, &indices)), findings] {
                 report.extend(part.and_then(|part| part.as_object().cloned()).unwrap_or_default());
             }
-            write(path, &Value::Object(report))?;
-            println!("The outcome of each image: {}", path.display());
+            write_atomic(path, &serde_json::to_vec_pretty(&report)?)
+                .map_err(|error| cannot_write(path, "--json FILE", error))?;
         }
         if let Some(state) = state {
             state.remove()?;
+        }
+        out!("{}", summary.table());
+        if let Some(findings) = &findings {
+            out!("{}", findings.table());
+        }
+        if let Some(path) = &self.json {
+            outln!("The outcome of each image: {}", path.display());
         }
         Ok(())
     }
 
     /// What determines the outcome, by name.
-    fn about(&self, plan: &Plan, images: usize) -> anyhow::Result<Map<String, Value>> {
-        let hash = |path: &Path| -> anyhow::Result<String> {
-            let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            Ok(blake3::hash(&bytes).to_hex().to_string())
-        };
+    fn about(&self, plan: &Plan, images: usize, encoder: &str) -> anyhow::Result<Map<String, Value>> {
+        // A path need not be UTF-8.
+        let name = |path: &Path| path.to_string_lossy().into_owned();
         let about = json!({
-            "checkpoint": self.checkpoint, "head": self.head, "dataset": self.dataset, "norm": self.norm,
-            "epsilon": self.epsilon, "attack": self.attack.name(), "attacks": plan.names(), "seed": self.seed,
-            "images": images, "checkpoint_blake3": hash(&self.checkpoint)?, "head_blake3": hash(&self.head)?,
+            "checkpoint": name(&self.checkpoint), "head": name(&self.head), "dataset": self.dataset,
+            "norm": self.norm, "epsilon": self.epsilon, "attack": self.attack.name(), "attacks": plan.names(),
+            "seed": self.seed, "images": images, "checkpoint_blake3": encoder,
+            "head_blake3": hash(&self.head)?,
         });
         match about {
             Value::Object(about) => Ok(about),
@@ -251,7 +250,7 @@ impl Attack {
         let Some(state) = state else { return Ok(None) };
         let found = state.load()?;
         match &found {
-            Some(progress) => eprintln!(
+            Some(progress) => note!(
                 "resuming an interrupted attack, {} of {} images done: {}",
                 progress.finished(),
                 target.labels.len(),
@@ -262,35 +261,21 @@ impl Attack {
         Ok(found)
     }
 
-    fn images(&self, catalog: &Catalog) -> anyhow::Result<Dataset> {
+    /// The images to attack, and their places in the test set.
+    fn images(&self, catalog: &Catalog) -> anyhow::Result<(Dataset, Vec<usize>)> {
         let test = catalog.load(&self.dataset).with_context(|| format!("dataset {}", self.dataset))?.test;
-        let Some(wanted) = self.images.map(|n| n as usize) else { return Ok(test) };
-        let classes = test.classes.len();
-        if wanted < classes || wanted > test.len() {
-            bail!(
-                "--images {wanted}: {} has {} test images of {classes} classes; take at least one of each",
-                self.dataset,
-                test.len()
-            );
-        }
-        Ok(test.balanced_subset(wanted / classes, Key::new(self.seed).fold("images"))?)
+        let indices = match self.images {
+            None => (0..test.len()).collect(),
+            Some(n) => balanced(&test, n as usize, "--images", Key::new(self.seed).fold("images"))?,
+        };
+        Ok((test.subset(&indices), indices))
     }
-}
-
-fn write(path: &Path, report: &Value) -> anyhow::Result<()> {
-    write_atomic(path, &serde_json::to_vec_pretty(report)?)
-        .with_context(|| format!("cannot write {}; choose a folder that exists", path.display()))
 }
 
 fn bar(images: u64) -> ProgressBar {
     let bar = if std::io::stderr().is_terminal() { ProgressBar::new(images) } else { ProgressBar::hidden() };
     let style = ProgressStyle::with_template("attacked {pos}/{len} {bar:32} {msg}  {eta} left");
     bar.with_style(style.expect("the template is valid"))
-}
-
-fn epsilon(text: &str) -> Result<f64, String> {
-    let value = tarrl_attacks::fraction::parse(text).map_err(|error| error.to_string())?;
-    if value >= 0.0 { Ok(value) } else { Err(format!("a radius is not negative, but this is {value}")) }
 }
 
 #[cfg(test)]
@@ -300,7 +285,5 @@ mod tests {
     #[test]
     fn senseless_values_are_refused_with_a_remedy() {
         assert!("l3".parse::<Norm>().unwrap_err().to_string().contains("linf, l2, l1"));
-        assert!(epsilon("-1/255").unwrap_err().contains("not negative"));
-        assert!(epsilon("8 of 255").unwrap_err().contains("8/255"));
     }
 }

@@ -11,6 +11,8 @@ use tarrl_benches::peers;
 use tarrl_benches::{Step, Workload, median, time, time_once};
 use tarrl_tensor::{Cpu, Device};
 
+use crate::limits;
+use crate::stdout::{note, outln};
 use crate::workspace::workspace_root;
 use tarrl_study::machine;
 
@@ -51,7 +53,7 @@ pub(crate) struct Bench {
     batch: Option<u32>,
 
     /// Number of threads [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = limits::threads())]
     threads: Option<u16>,
 
     /// Runs that are timed, after one that is not
@@ -92,7 +94,7 @@ struct Row {
 impl Bench {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         if self.markdown {
-            println!("{}", self.heading());
+            outln!("{}", self.heading());
         }
         let one;
         let workloads = match &self.workload {
@@ -111,9 +113,9 @@ impl Bench {
         for workload in workloads {
             let row = if self.all { self.in_own_process(*workload)? } else { self.measure(*workload) };
             match (self.json, self.markdown) {
-                (true, _) => println!("{}", serde_json::to_string(&row)?),
-                (_, true) => println!("{}", row.markdown()),
-                _ => println!("{row}"),
+                (true, _) => outln!("{}", serde_json::to_string(&row)?),
+                (_, true) => outln!("{}", row.markdown()),
+                _ => outln!("{row}"),
             }
         }
         Ok(())
@@ -122,28 +124,28 @@ impl Bench {
     fn run_in_turn(&self, workload: Workload) -> anyhow::Result<()> {
         let mut step = Step::new(workload, self.batch(workload), &self.device());
         time(&mut step, 1);
-        println!("ready");
+        outln!("ready");
         for line in std::io::stdin().lines() {
             line?;
-            println!("{}", time_once(&mut step));
+            outln!("{}", time_once(&mut step));
         }
-        println!("{}", machine::peak_rss().map_or(f64::NAN, |bytes| bytes as f64 / 1e6));
+        outln!("{}", machine::peak_rss().map_or(f64::NAN, |bytes| bytes as f64 / 1e6));
         Ok(())
     }
 
     fn run_beside_peers(&self, workloads: &[Workload]) -> anyhow::Result<()> {
-        println!("{}", peers::HEADING);
+        outln!("{}", peers::HEADING);
         let mut absent = BTreeSet::new();
         for &workload in workloads {
             let (batch, pairs) = (self.batch(workload), self.repeats as usize);
             let run = peers::Run { workload, batch, threads: self.threads(), pairs };
             let note = &mut |what: String| {
                 if absent.insert(what.clone()) {
-                    eprintln!("left out: {what}");
+                    note!("left out: {what}");
                 }
             };
             for comparison in peers::compare(run, note)? {
-                println!("{comparison}");
+                outln!("{comparison}");
             }
         }
         Ok(())

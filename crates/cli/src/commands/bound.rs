@@ -2,7 +2,7 @@
 
 mod heads;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -15,6 +15,8 @@ use tarrl_tensor::Key;
 
 use self::heads::Head;
 use super::certify::{Chosen, Images, network, open};
+use crate::inputs::EncoderFile;
+use crate::stdout::outln;
 use tarrl_study::stages::head::BATCH;
 
 const EXAMPLES: &str = "\
@@ -28,7 +30,8 @@ A head is JSON with its `kind`, all matrices row by row:
   linear (or no kind)   `k` classes, `d` features, `weight` (k × d), `bias` (k)
   mlp                   `d`, `h` units, `hidden` (h × d), `hidden_bias` (h), `k`, `weight` (k × h), `bias` (k)
   regression            `d`, `o` outputs, `weight` (o × d), `bias` (o), `targets` (images × o)
-Without one, a linear head for the classes of the dataset is fitted on its training images. The images are those that
+A head may name its encoder, with the BLAKE3 of its file as `encoder_blake3`. A file head.safetensors of `tarrl
+reproduce`, which does, is taken too. Without one, a linear head for the classes of the dataset is fitted on its training images. The images are those that
 were certified.";
 
 /// Say what stored certificates mean for a head
@@ -51,7 +54,7 @@ struct Report {
     certificates: PathBuf,
     /// The checkpoint of the encoder that was certified
     encoder: PathBuf,
-    /// A head as JSON
+    /// A head as JSON, or a file `head.safetensors`
     #[arg(long, value_name = "FILE", conflicts_with = "neighbors")]
     head: Option<PathBuf>,
     /// So many nearest neighbors among the training images, an odd number, instead of a head
@@ -74,19 +77,25 @@ impl Report {
         let file = std::fs::File::open(&self.certificates)
             .with_context(|| format!("cannot read {path}; check the path"))?;
         let certificates = Certificates::from_reader(file).with_context(|| path.to_string())?;
-        let (encoder, hash) = open(&self.encoder)?;
-        let chosen = self.images.choose()?;
-        certificates.check(&hash, &chosen.hash).with_context(|| path.to_string())?;
+        let file = open(&self.encoder)?;
+        let head = self.head.as_ref().map(|path| self.read(path, &file)).transpose()?;
+        let chosen = self.images.choose(certificates.samples.len())?;
+        file.check_images(&self.images.dataset, chosen.shape())?;
+        certificates.check(&file.hash, &chosen.hash).with_context(|| path.to_string())?;
+        let encoder = file.encoder.inference();
         if let Some(k) = self.neighbors {
             return self.neighbors(&certificates, &encoder, &chosen, k);
         }
-        let head = match &self.head {
-            Some(path) => Head::read(path)?,
+        let head = match head {
+            Some(head) => head,
             None => Head::Linear(self.fitted(&encoder, &chosen)?),
         };
-        let features = certificates.features();
-        if head.features() != features {
-            bail!("the head has {} features, the certificates have {features}", head.features());
+        if let Some(classes) = head.classes().filter(|&classes| classes != chosen.classes) {
+            bail!(
+                "the head tells {classes} classes apart, but {} has {}; take a head for its classes with --head",
+                self.images.dataset,
+                chosen.classes
+            );
         }
         let labels: Vec<usize> = chosen.labels.iter().map(|&label| label as usize).collect();
         if let Head::Regression { targets, layer, .. } = &head
@@ -105,8 +114,14 @@ impl Report {
             }
         };
         held(report.violations())?;
-        print(&certificates, &report);
-        Ok(())
+        print(&certificates, &report)
+    }
+
+    /// The head in a file, which has to belong to the encoder.
+    fn read(&self, path: &Path, file: &EncoderFile<'_>) -> anyhow::Result<Head> {
+        let (head, named) = Head::read(path)?;
+        file.check_head(path, head.features(), named.as_deref())?;
+        Ok(head)
     }
 
     fn train(&self) -> anyhow::Result<Dataset> {
@@ -134,6 +149,9 @@ impl Report {
             bail!("--neighbors {k} could be a tie; take an odd number");
         }
         let train = self.train()?;
+        if k > train.len() {
+            bail!("--neighbors {k}: there are {} training images; take at most so many", train.len());
+        }
         let bank = features(&|x| encoder.forward(x), &train, chosen.pixels.device(), BATCH);
         let bank_labels = train.labels.iter().map(|&label| usize::from(label)).collect();
         let d = certificates.features();
@@ -143,13 +161,13 @@ impl Report {
         let votes = |(c, &y): (&Certificate, &usize)| head.votes_for(&c.representation(), y);
         let clean = certificates.samples.iter().zip(&labels).filter(|pair| votes(*pair)).count();
         let n = labels.len();
-        println!(
+        outln!(
             "{n} images, ε = {}, f64, {k} nearest of {} training images",
             certificates.provenance.config.threat.epsilon,
             train.len()
         );
-        accuracy("clean accuracy", clean, n);
-        accuracy("certified accuracy, by the radius", certified.iter().filter(|c| **c).count(), n);
+        accuracy("clean accuracy", clean, n)?;
+        accuracy("certified accuracy, by the radius", certified.iter().filter(|c| **c).count(), n)?;
         Ok(())
     }
 }
@@ -175,11 +193,11 @@ fn numbers(
         head.squared_bound(&c.representation(), &targets[i * o..][..o], c.radius())
     };
     let by_radius: Vec<f64> = certificates.samples.iter().enumerate().map(radius).collect();
-    println!("{} images, ε = {}, f64", found.len(), certificates.provenance.config.threat.epsilon);
-    line("clean squared error", &found.iter().map(|pair| pair.0).collect::<Vec<_>>());
-    line("attacked squared error (PGD-20)", &reached);
-    line("certified squared error", &found.iter().map(|pair| pair.1).collect::<Vec<_>>());
-    line("certified, radius alone", &by_radius);
+    outln!("{} images, ε = {}, f64", found.len(), certificates.provenance.config.threat.epsilon);
+    line("clean squared error", &found.iter().map(|pair| pair.0).collect::<Vec<_>>())?;
+    line("attacked squared error (PGD-20)", &reached)?;
+    line("certified squared error", &found.iter().map(|pair| pair.1).collect::<Vec<_>>())?;
+    line("certified, radius alone", &by_radius)?;
     Ok(())
 }
 
@@ -193,22 +211,24 @@ fn held(violations: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn line(name: &str, values: &[f64]) {
+fn line(name: &str, values: &[f64]) -> anyhow::Result<()> {
     let interval = Interval::over_samples(values);
-    println!("  {name:34}{:9.4} ± {:.4}", interval.mean, interval.half_width);
+    outln!("  {name:34}{:9.4} ± {:.4}", interval.mean, interval.half_width);
+    Ok(())
 }
 
-fn accuracy(name: &str, count: usize, n: usize) {
+fn accuracy(name: &str, count: usize, n: usize) -> anyhow::Result<()> {
     let interval = Interval::accuracy(count, n);
-    println!("  {name:34}{:7.1} % ± {:.1}", 100.0 * interval.mean, 100.0 * interval.half_width);
+    outln!("  {name:34}{:7.1} % ± {:.1}", 100.0 * interval.mean, 100.0 * interval.half_width);
+    Ok(())
 }
 
 /// A line of the report: its name and what it shows of each image.
 type Quantity<T> = (&'static str, fn(&CertifiedChain) -> T);
 
-fn print(certificates: &Certificates, report: &HeadReport) {
+fn print(certificates: &Certificates, report: &HeadReport) -> anyhow::Result<()> {
     let n = report.chains.len();
-    println!(
+    outln!(
         "{n} images, ε = {}, f64; ± is half of a 95 % interval over the images",
         certificates.provenance.config.threat.epsilon
     );
@@ -220,7 +240,7 @@ fn print(certificates: &Certificates, report: &HeadReport) {
         ("additive bound L + C r", |c| c.additive),
     ];
     for (name, of) in losses {
-        line(name, &report.chains.iter().map(of).collect::<Vec<_>>());
+        line(name, &report.chains.iter().map(of).collect::<Vec<_>>())?;
     }
     let accuracies: [Quantity<bool>; 4] = [
         ("clean accuracy", |c| c.correct),
@@ -229,14 +249,15 @@ fn print(certificates: &Certificates, report: &HeadReport) {
         ("certified, radius alone", |c| c.certified_by_radius),
     ];
     for (name, of) in accuracies {
-        accuracy(name, report.count(of), n);
+        accuracy(name, report.count(of), n)?;
     }
     let ratio = |of: fn(&CertifiedChain) -> f64| report.mean(of) / report.mean(|c| c.attacked);
-    println!("  certified / attacked loss       {:8.2}", ratio(|c| c.certified));
-    println!("  additive bound / attacked loss  {:8.2}", ratio(|c| c.additive));
+    outln!("  certified / attacked loss       {:8.2}", ratio(|c| c.certified));
+    outln!("  additive bound / attacked loss  {:8.2}", ratio(|c| c.additive));
     let lower = report.certified_accuracy_lower(0.05);
-    println!(
+    outln!(
         "  accuracy under any attack is above {:.1} % with 95 % confidence, for a head that has not seen them",
         100.0 * lower
     );
+    Ok(())
 }

@@ -7,11 +7,14 @@ use clap::{Args, ValueEnum};
 use tarrl_attacks::{Norm, Threat};
 use tarrl_certify::{Certificates, CertifyConfig, Network, Provenance, Slopes, certify};
 use tarrl_data::Catalog;
-use tarrl_encoders::{InferenceEncoder, checkpoint::load_encoder};
+use tarrl_encoders::InferenceEncoder;
 use tarrl_eval::{Displacements, dataset_pixels, displacement_attack, labels, median};
 use tarrl_tensor::{Arithmetic, Cpu, Key, Tensor};
 
+use crate::inputs::{EncoderFile, balanced, check_output};
+use crate::stdout::outln;
 use crate::workspace::workspace_root;
+use tarrl_study::files::{cannot_write, write_atomic};
 use tarrl_study::pixels::Pixels;
 use tarrl_study::stages::certify::hash_pixels;
 
@@ -24,6 +27,9 @@ Examples:
 
 Certificates are made once for an encoder and serve every head that is put on it later. An encoder of ordinary training
 has useful ones at small radii only; one trained by a method with a [certified] term also at larger ones.";
+
+/// Images that are certified without `--samples`.
+const SAMPLES: usize = 100;
 
 /// Certify how far the representations of images can move, for any task
 #[derive(Args, Debug)]
@@ -85,9 +91,9 @@ pub(crate) struct Images {
     #[arg(long, value_name = "NAME", default_value = "fashion-mnist-sample")]
     pub(crate) dataset: String,
 
-    /// Number of test images, balanced over the classes
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub(crate) samples: usize,
+    /// Number of test images, balanced over the classes [default: 100, and those that were certified in a report]
+    #[arg(long, value_name = "N")]
+    pub(crate) samples: Option<usize>,
 
     /// Folder for datasets that were fetched or imported
     #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("data"), hide_default_value = true)]
@@ -104,14 +110,19 @@ pub(crate) struct Chosen {
     pub(crate) pixels: Tensor,
     /// Label of each.
     pub(crate) labels: Vec<u32>,
+    /// Number of classes of the dataset.
+    pub(crate) classes: usize,
     /// Hash of the pixels.
     pub(crate) hash: String,
 }
 
 impl Certify {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let (encoder, hash) = open(&self.encoder)?;
-        let chosen = self.images.choose()?;
+        check_output(&self.out, "--out FILE", &[&self.encoder])?;
+        let file = open(&self.encoder)?;
+        let chosen = self.images.choose(SAMPLES)?;
+        file.check_images(&self.images.dataset, chosen.shape())?;
+        let encoder = file.encoder.inference();
         let network = network(&encoder, &chosen.pixels)?;
         let config = CertifyConfig {
             threat: Threat::new(self.norm, self.epsilon.value()),
@@ -133,48 +144,52 @@ impl Certify {
         )?;
         let n = samples.len();
         let certificates = Certificates {
-            provenance: Provenance { encoder: hash, samples: chosen.hash, config, cost },
+            provenance: Provenance { encoder: file.hash, samples: chosen.hash, config, cost },
             samples,
         };
-        std::fs::write(&self.out, certificates.to_bytes()).with_context(|| {
-            format!("cannot write {}; choose another place with --out FILE", self.out.display())
-        })?;
-        println!(
+        write_atomic(&self.out, &certificates.to_bytes())
+            .map_err(|error| cannot_write(&self.out, "--out FILE", error))?;
+        outln!(
             "{n} images, {}, ε = {}: certified displacement {:.4} in the median",
             self.norm,
             self.epsilon,
             median(radii.iter().copied())
         );
-        println!(
+        outln!(
             "{:.2} times what PGD-20 with three restarts reaches, in the median",
             median(radii.iter().zip(&displacements.reached).map(|(c, r)| c / r))
         );
-        println!("{:.0} forward passes and {:.0} rows substituted for each image", cost.forward, cost.rows);
-        println!("The certificates: {}", self.out.display());
+        outln!("{:.0} forward passes and {:.0} rows substituted for each image", cost.forward, cost.rows);
+        outln!("The certificates: {}", self.out.display());
         Ok(())
     }
 }
 
-impl Images {
-    /// The images, the same for every encoder.
-    pub(crate) fn choose(&self) -> anyhow::Result<Chosen> {
-        let catalog = Catalog::new(&self.datasets, &self.data);
-        let name = &self.dataset;
-        let test = catalog.load(name).with_context(|| format!("dataset {name}"))?.test;
-        let test = test.balanced_subset(self.samples / test.classes.len(), Key::new(0).fold("bound"))?;
-        let device = Cpu { arithmetic: Arithmetic::Direct, ..Cpu::default() }.open();
-        let pixels = dataset_pixels(&test, &device);
-        let hash = hash_pixels(&pixels);
-        Ok(Chosen { pixels, labels: labels(&test.labels), hash })
+impl Chosen {
+    /// Height, width and channels of the images.
+    pub(crate) fn shape(&self) -> [usize; 3] {
+        [1, 2, 3].map(|axis| self.pixels.shape()[axis])
     }
 }
 
-/// The encoder of a checkpoint in inference mode, and the hash of its file.
-pub(crate) fn open(path: &Path) -> anyhow::Result<(InferenceEncoder, String)> {
-    let bytes =
-        std::fs::read(path).with_context(|| format!("cannot read {}; check the path", path.display()))?;
-    let device = Cpu { arithmetic: Arithmetic::Direct, ..Cpu::default() }.open();
-    Ok((load_encoder(path, &device)?.inference(), blake3::hash(&bytes).to_hex().to_string()))
+impl Images {
+    /// The images, the same for every encoder; `usual` of them without `--samples`.
+    pub(crate) fn choose(&self, usual: usize) -> anyhow::Result<Chosen> {
+        let catalog = Catalog::new(&self.datasets, &self.data);
+        let name = &self.dataset;
+        let test = catalog.load(name).with_context(|| format!("dataset {name}"))?.test;
+        let n = self.samples.unwrap_or(usual);
+        let test = test.subset(&balanced(&test, n, "--samples", Key::new(0).fold("bound"))?);
+        let device = Cpu { arithmetic: Arithmetic::Direct, ..Cpu::default() }.open();
+        let pixels = dataset_pixels(&test, &device);
+        let hash = hash_pixels(&pixels);
+        Ok(Chosen { pixels, labels: labels(&test.labels), classes: test.classes.len(), hash })
+    }
+}
+
+/// The encoder of a checkpoint, on a device whose arithmetic certificates cover.
+pub(crate) fn open(path: &Path) -> anyhow::Result<EncoderFile<'_>> {
+    EncoderFile::open(path, &Cpu { arithmetic: Arithmetic::Direct, ..Cpu::default() }.open())
 }
 
 /// The network that certificates of an encoder speak of.

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use tarrl_data::{Catalog, Check, Error, Manifest, Verified};
 
+use crate::stdout::outln;
 use crate::workspace::workspace_root;
 
 const EXAMPLES: &str = "\
@@ -76,8 +77,8 @@ fn list(catalog: &Catalog) -> anyhow::Result<()> {
     for manifest in catalog.list()? {
         let (height, width, channels) = (manifest.shape[0], manifest.shape[1], manifest.shape[2]);
         let bytes: u64 = manifest.files.iter().map(|file| file.size).sum();
-        println!("{}  {}", manifest.name, manifest.title);
-        println!(
+        outln!("{}  {}", manifest.name, manifest.title);
+        outln!(
             "    {} + {} images of {height}×{width}×{channels}, {} classes, {:.1} MB, license: {}",
             manifest.train,
             manifest.test,
@@ -85,7 +86,7 @@ fn list(catalog: &Catalog) -> anyhow::Result<()> {
             bytes as f64 / 1e6,
             manifest.license,
         );
-        println!("    {}", presence(catalog, &manifest));
+        outln!("    {}", presence(catalog, &manifest));
     }
     Ok(())
 }
@@ -108,11 +109,11 @@ fn verify(catalog: &Catalog, names: &[String]) -> anyhow::Result<()> {
     let mut wrong = 0;
     for name in if names.is_empty() { &all } else { names } {
         match catalog.verify(name) {
-            Ok(files) => report(name, &files),
-            Err(Error::Missing { .. }) if names.is_empty() => println!("{name}: not here"),
+            Ok(files) => report(name, &files)?,
+            Err(Error::Missing { .. }) if names.is_empty() => outln!("{name}: not here"),
             Err(error) => {
                 wrong += 1;
-                println!("{name}: {error}");
+                outln!("{name}: {error}");
             }
         }
     }
@@ -131,8 +132,7 @@ fn fetch(catalog: &Catalog, name: &str) -> anyhow::Result<()> {
         bar.set_position(progress.received);
     });
     bar.finish_and_clear();
-    report(name, &files?);
-    Ok(())
+    report(name, &files?)
 }
 
 fn import(catalog: &Catalog, path: &Path, name: Option<&str>) -> anyhow::Result<()> {
@@ -141,8 +141,7 @@ fn import(catalog: &Catalog, path: &Path, name: Option<&str>) -> anyhow::Result<
         Some(name) => name.to_owned(),
         None => named_after(&place, &catalog.list()?)?,
     };
-    report(&name, &catalog.import(&name, &place)?);
-    Ok(())
+    report(&name, &catalog.import(&name, &place)?)
 }
 
 /// The dataset that a folder, or the folder of a file, is named after.
@@ -160,14 +159,15 @@ fn named_after(place: &Path, manifests: &[Manifest]) -> anyhow::Result<String> {
     found.map(|name| (*name).to_owned()).with_context(unnamed)
 }
 
-fn report(name: &str, files: &[Verified]) {
+fn report(name: &str, files: &[Verified]) -> anyhow::Result<()> {
     for file in files {
         let how = match file.check {
             Check::Digest => "digest agrees",
             Check::Structure => "structure agrees; no digest is known of unpacked files",
         };
-        println!("{name}: {} ({how})", file.path.display());
+        outln!("{name}: {} ({how})", file.path.display());
     }
+    Ok(())
 }
 
 fn parent(path: &Path) -> &Path {

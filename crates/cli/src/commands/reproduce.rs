@@ -9,6 +9,8 @@ use tarrl_data::Catalog;
 use tarrl_report::write;
 
 use crate::device::DeviceName;
+use crate::limits;
+use crate::stdout::{note, out, outln};
 use crate::workspace::workspace_root;
 use tarrl_study::context::StudyContext;
 use tarrl_study::jobs::{Display, Plan, RunEnvironment, Runs, count, execute};
@@ -43,7 +45,7 @@ pub(crate) struct Reproduce {
     pub(crate) only: Vec<&'static str>,
 
     /// Number of seeds, instead of the profile's; cells become mean ± half-width over them
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = limits::seeds())]
     seeds: Option<u32>,
 
     /// Print the jobs with their states and the expected time, and do nothing
@@ -55,7 +57,7 @@ pub(crate) struct Reproduce {
     time_limit: Option<f64>,
 
     /// Number of threads [default: all cores]; results are the same bits for any number
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = limits::threads())]
     threads: Option<u16>,
 
     /// Folder for the runs; each profile has a folder of its own in it
@@ -107,9 +109,9 @@ impl Reproduce {
         let study = Study::new(&context, &self.experiments.join("methods"))?.only(&self.only)?;
         let runs = Runs::new(&self.out, &self.profile);
         if self.dry_run {
-            print!("{}", Plan::new(study.graph(), &runs).table());
+            out!("{}", Plan::new(study.graph(), &runs).table());
             if let Err(error) = context.catalog.verify(&context.profile.dataset) {
-                println!(
+                outln!(
                     "before it can run: {error}\nhere: tarrl data fetch {0}, or tarrl data import FOLDER --as {0}",
                     context.profile.dataset
                 );
@@ -119,8 +121,8 @@ impl Reproduce {
         let lock = runs.open()?;
         let plan = Plan::new(study.graph(), &runs);
         let done = plan.jobs.len() - plan.open().count();
-        eprintln!("{title}");
-        eprintln!("{}, {done} done already, in {}", count(plan.jobs.len()), runs.root().display());
+        note!("{title}");
+        note!("{}, {done} done already, in {}", count(plan.jobs.len()), runs.root().display());
         let display = Display::stderr(&plan);
         let provenance = machine::provenance_on(workspace_root(), &context.device);
         let environment = RunEnvironment { provenance, device: context.device.clone() };
@@ -131,12 +133,12 @@ impl Reproduce {
         let folder = runs.root().join("report");
         write(&report, &folder)?;
         for table in &report.tables {
-            println!("{}", tarrl_report::markdown::table(table));
+            outln!("{}", tarrl_report::markdown::table(table));
         }
         for finding in &report.findings {
-            println!("- {finding}");
+            outln!("- {finding}");
         }
-        println!("\nThe report: {}", folder.join("index.html").display());
+        outln!("\nThe report: {}", folder.join("index.html").display());
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use tarrl_attacks::{Classifier, Flags, Pgd, Threat};
 use super::outcome::ImageOutcome;
 use super::plan::Plan;
 use super::target::Target;
+use crate::stdout::note;
 
 /// Signs of gradient masking in an attack that uses gradients and labels.
 pub(super) struct Findings {
@@ -39,7 +40,7 @@ impl Findings {
 
     /// Looks for more signs with further attacks.
     pub(super) fn check_further(&mut self, target: &Target<'_>) {
-        eprintln!("examining whether gradients are masked, some 400 passes of each image");
+        note!("examining whether gradients are masked, some 400 passes of each image");
         let threat = target.ball.threat();
         let config = examination(threat, target.batch);
         let logits = |u: &tarrl_tensor::Tensor| target.logits(u);
@@ -70,11 +71,12 @@ impl Findings {
         text
     }
 
-    /// `findings`, `conclusive` and `examination` of the report.
-    pub(super) fn report(&self) -> Value {
+    /// `findings`, `conclusive` and `examination` of the report; `indices` are the places of the images in the test set.
+    pub(super) fn report(&self, indices: &[usize]) -> Value {
         let finding = |(place, finding): &(&str, &Finding)| {
+            let samples: Vec<usize> = finding.samples.iter().map(|&sample| indices[sample]).collect();
             json!({
-                "sign": finding.sign, "in": place, "blocking": self.blocks(finding), "samples": finding.samples,
+                "sign": finding.sign, "in": place, "blocking": self.blocks(finding), "samples": samples,
                 "numbers": finding.numbers, "says": finding.to_string(),
             })
         };
@@ -145,10 +147,10 @@ mod tests {
     fn signs_block_unless_no_image_is_left() {
         let plan = Kind::Autoattack.plan(Norm::Linf, 0.1, 8).unwrap();
         let findings = Findings::of(&plan, &images()).unwrap();
-        let report = findings.report();
+        let report = findings.report(&[4, 7, 9]);
         let of = |i: usize, name: &str| report["findings"][i][name].clone();
-        assert_eq!((of(0, "sign"), of(0, "samples")), (json!("dead-gradient"), json!([1])));
-        assert_eq!((of(1, "sign"), of(1, "samples")), (json!("black-box-wins"), json!([0])));
+        assert_eq!((of(0, "sign"), of(0, "samples")), (json!("dead-gradient"), json!([7])));
+        assert_eq!((of(1, "sign"), of(1, "samples")), (json!("black-box-wins"), json!([4])));
         assert_eq!((of(0, "blocking"), of(1, "blocking")), (json!(true), json!(true)));
         assert_eq!(report["conclusive"], false);
         let text = findings.table();
@@ -156,7 +158,7 @@ mod tests {
         assert!(text.ends_with("it may be too high.\n"), "{text}");
 
         let nobody = Findings::of(&plan, &images()[..1]).unwrap();
-        assert_eq!(nobody.report()["conclusive"], true);
+        assert_eq!(nobody.report(&[4, 7, 9])["conclusive"], true);
         assert!(nobody.table().contains("| black-box-wins          | attack      |      1 | no       |"));
         assert!(!nobody.table().contains("inconclusive"));
     }

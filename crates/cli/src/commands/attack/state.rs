@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tarrl_attacks::SuiteState;
 
 use super::outcome::ImageOutcome;
-use tarrl_study::jobs::write_atomic;
+use tarrl_study::files::{cannot_write, write_atomic};
 
 /// The file with the progress of an attack.
 pub(super) struct StateFile {
@@ -47,12 +47,17 @@ struct File {
     progress: Progress,
 }
 
+/// The path of the state file of an attack whose outcome will be written to `output`.
+pub(super) fn beside(output: &Path) -> PathBuf {
+    let mut path = output.as_os_str().to_owned();
+    path.push(".state");
+    path.into()
+}
+
 impl StateFile {
     /// The state file of an attack whose outcome will be written to `output`; saved at most once in `every`.
     pub(super) fn beside(output: &Path, about: Map<String, Value>, every: Duration) -> Self {
-        let mut path = output.as_os_str().to_owned();
-        path.push(".state");
-        StateFile { path: path.into(), about, every, written: Instant::now() }
+        StateFile { path: beside(output), about, every, written: Instant::now() }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -100,7 +105,7 @@ impl StateFile {
     pub(super) fn save(&mut self, progress: Progress) -> anyhow::Result<()> {
         let file = File { about: self.about.clone(), progress };
         write_atomic(&self.path, &serde_json::to_vec(&file)?)
-            .with_context(|| format!("cannot write {}; choose a folder that exists", self.path.display()))?;
+            .map_err(|error| cannot_write(&self.path, "--json FILE", error))?;
         self.written = Instant::now();
         Ok(())
     }

@@ -70,14 +70,14 @@ impl Summary {
         )
     }
 
-    /// Clean and robust accuracy with their intervals, and every image.
-    pub(super) fn report(&self, images: &[ImageOutcome], labels: &[u32]) -> Value {
+    /// Clean and robust accuracy with their intervals, and every image with its label and its place in the test set.
+    pub(super) fn report(&self, images: &[ImageOutcome], labels: &[u32], indices: &[usize]) -> Value {
         let accuracy = |correct: usize| {
             let (low, high) = interval(correct, self.n);
             let accuracy = correct as f64 / self.n as f64;
             json!({"correct": correct, "n": self.n, "accuracy": accuracy, "low": low, "high": high})
         };
-        let sample = |(index, (row, label)): (usize, (&ImageOutcome, &u32))| {
+        let sample = |((row, label), index): ((&ImageOutcome, &u32), &usize)| {
             json!({
                 "index": index, "label": label, "robust": !row.broken, "margin": row.margin,
                 "distance": row.distance, "broken_by": row.origin.as_ref().filter(|_| row.broken),
@@ -89,7 +89,7 @@ impl Summary {
             "interval": "clopper-pearson",
             "clean": accuracy(self.lines[0].2),
             "robust": accuracy(self.lines[self.lines.len() - 1].2),
-            "samples": images.iter().zip(labels).enumerate().map(sample).collect::<Vec<_>>(),
+            "samples": images.iter().zip(labels).zip(indices).map(sample).collect::<Vec<_>>(),
         })
     }
 }
@@ -127,12 +127,13 @@ mod tests {
     #[test]
     fn the_report_has_the_interval_and_every_image() {
         let summary = Summary::new("autoattack".into(), &["apgd-ce", "square"], &images());
-        let report = summary.report(&images(), &[3; 10]);
+        let report = summary.report(&images(), &[3; 10], &[2, 3, 5, 7, 11, 13, 17, 19, 23, 29]);
         assert_eq!((&report["clean"]["correct"], &report["robust"]["correct"]), (&9.into(), &5.into()));
         // Beta quantiles: half of ten, 95 %.
         let near = |name: &str, wanted: f64| (report["robust"][name].as_f64().unwrap() - wanted).abs() < 1e-4;
         assert!(near("low", 0.18709) && near("high", 0.81291), "{}", report["robust"]);
         assert_eq!(report["samples"].as_array().unwrap().len(), 10);
+        assert_eq!((&report["samples"][0]["index"], &report["samples"][9]["index"]), (&2.into(), &29.into()));
         assert_eq!(report["samples"][1]["broken_by"]["attack"], "apgd-ce");
         assert!(report["samples"][9]["broken_by"].is_null());
     }

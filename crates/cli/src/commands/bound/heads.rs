@@ -9,7 +9,7 @@ use tarrl_bound::{LinearHead, MlpHead, RegressionHead};
 use tarrl_eval::DeviceHead;
 use tarrl_tensor::{Key, Tensor};
 
-use tarrl_study::stages::head::Weights;
+use tarrl_study::stages::head::{HeadFile, Weights};
 
 /// A head as it stands in its file.
 #[derive(Clone, Debug, Deserialize)]
@@ -47,17 +47,35 @@ pub(super) struct Layer {
 }
 
 impl Head {
-    /// Reads a head; without a `kind` it is linear.
-    pub(super) fn read(path: &Path) -> anyhow::Result<Head> {
+    /// Reads a head, JSON or what the study writes, with the hash of its encoder if the file names it. JSON without a
+    /// `kind` is linear.
+    pub(super) fn read(path: &Path) -> anyhow::Result<(Head, Option<String>)> {
+        if path.extension().is_some_and(|ending| ending == "safetensors") {
+            let file = HeadFile::load(path)?;
+            return Ok((Head::Linear(file.head), file.encoder));
+        }
         let place = path.display();
         let text = std::fs::read(path).with_context(|| format!("cannot read {place}; check the path"))?;
         let mut value: serde_json::Value =
             serde_json::from_slice(&text).with_context(|| format!("{place} is no JSON"))?;
+        let mut encoder = None;
         if let Some(object) = value.as_object_mut() {
             object.entry("kind").or_insert_with(|| "linear".into());
+            encoder = object.remove("encoder_blake3");
         }
+        let encoder = encoder.map(serde_json::from_value).transpose();
+        let encoder = encoder.with_context(|| format!("{place}: `encoder_blake3` is no text"))?;
         let stored: Stored = serde_json::from_value(value).with_context(|| format!("{place} is no head"))?;
-        stored.head().with_context(|| format!("{place}"))
+        Ok((stored.head().with_context(|| format!("{place}"))?, encoder))
+    }
+
+    /// The number of classes, for heads that tell classes apart.
+    pub(super) fn classes(&self) -> Option<usize> {
+        match self {
+            Head::Linear(head) => Some(head.classes()),
+            Head::Mlp { layers, .. } => Some(layers[1].bias.len()),
+            Head::Regression { .. } => None,
+        }
     }
 
     /// The features that it expects.
@@ -124,7 +142,8 @@ impl Layer {
 impl Stored {
     fn head(self) -> anyhow::Result<Head> {
         let fits = |what: &str, weight: &[f64], bias: &[f64], [rows, columns]: [usize; 2]| {
-            if rows == 0 || columns == 0 || weight.len() != rows * columns || bias.len() != rows {
+            let numbers = rows.checked_mul(columns);
+            if rows == 0 || columns == 0 || numbers != Some(weight.len()) || bias.len() != rows {
                 bail!("the weights and biases of {what} are not {rows} × {columns} and {rows} numbers");
             }
             match weight.iter().chain(bias).all(|v| v.is_finite()) {
@@ -171,7 +190,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("head.json");
         std::fs::write(&path, text).unwrap();
-        Head::read(&path).map_err(|error| format!("{error:#}"))
+        Head::read(&path).map(|(head, _)| head).map_err(|error| format!("{error:#}"))
     }
 
     #[test]
@@ -194,6 +213,12 @@ mod tests {
                 r#"{"kind": "regression", "d": 1, "o": 2, "weight": [1, 2], "bias": [0, 0], "targets": [1]}"#,
                 "2 finite ones",
             ),
+            // Their product wraps to 0 in 64 bits.
+            (
+                r#"{"k": 4294967296, "d": 4294967296, "weight": [], "bias": []}"#,
+                "are not 4294967296 × 4294967296",
+            ),
+            (r#"{"k": 0, "d": 4, "weight": [], "bias": []}"#, "are not 0 × 4"),
             ("[", "is no JSON"),
         ] {
             let error = read(text).unwrap_err();
