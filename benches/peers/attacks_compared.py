@@ -2,12 +2,16 @@
 
 Install beforehand (CPU is enough):
     pip install torch==2.15.0 torchvision==0.29.2 scikit-learn==1.9.1 torchattacks==3.5.1 foolbox==3.3.4 \
-        adversarial-robustness-toolbox==1.20.1 pyautoattack==0.2.0
+        adversarial-robustness-toolbox==1.20.1 pyautoattack==0.2.0 safetensors==0.8.0
     pip install --no-deps adv-lib==0.2.8 secml-torch==1.5
 adv-lib imports visdom for plots, whose source package does not build with today's setuptools; an empty module stands
 for it here. Prints the table as Markdown; takes a few minutes on two cores.
+
+`--export FILE` instead writes the plain and the two-class network, their images, labels and logits, and which images
+pyautoattack's standard breaks, as a safetensors file for benches/examples/attacks_compared.rs.
 """
 
+import argparse
 import importlib.machinery
 import importlib.metadata
 import importlib.util
@@ -32,6 +36,7 @@ import pyautoattack
 import torch
 import torchattacks
 from art.estimators.classification import PyTorchClassifier
+from safetensors.torch import save_file
 from secmlt.adv.evasion.pgd import PGD as SecPGD
 from secmlt.adv.evasion.perturbation_models import LpPerturbationModels as SecNorm
 from secmlt.models.pytorch.base_pytorch_nn import BasePyTorchClassifier
@@ -211,9 +216,31 @@ def measure(attack, net, x, y, norm, factor=1.0, training=False):
     return f"{100 * (wrong & finite).float().mean():.0f}", excess(points, x, norm, RADIUS[norm]), passes, mode
 
 
+@torch.no_grad()
+def export(path, networks):
+    """Writes networks, images, labels, logits, and which images of the first pyautoattack's standard breaks."""
+    tensors = {}
+    for name, (net, x, y) in networks.items():
+        parts = net.state_dict() | {"images": x, "labels": y.int(), "logits": net(x)}
+        tensors |= {f"{name}.{key}": value.contiguous() for key, value in parts.items()}
+    name, (net, x, y) = next(iter(networks.items()))
+    for norm in RADIUS:
+        torch.manual_seed(0)
+        with torch.enable_grad():
+            points = official(norm.capitalize())(net, x.clone(), y.clone())
+        tensors[f"{name}.broken.{norm}"] = (net(points).argmax(1) != y).int()
+    save_file(tensors, path)
+
+
 def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--export", metavar="FILE", help="write networks and images for our own attacks instead")
+    path = parser.parse_args().export
+    ten, two = trained(10), trained(2)
+    if path:
+        return export(path, {"ten": ten, "two": two})
     packages = {"ART": "adversarial-robustness-toolbox"}
-    ten, two, dropped = trained(10), trained(2), trained(10, dropout=0.3)
+    dropped = trained(10, dropout=0.3)
     print("| norm | library | attack | broken, % | largest distance − ε | forward passes an image | logits × 30, % | two classes, % | given in training mode, %; mode afterwards |")
     print("|---|---|---|---|---|---|---|---|---|")
     for norm, library, name, attack in ROWS:
