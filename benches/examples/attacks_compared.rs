@@ -11,8 +11,8 @@ use anyhow::{Context, Result, ensure};
 use safetensors::{Dtype, SafeTensors};
 use std::cell::Cell;
 use tarrl_attacks::{
-    Apgd, AttackSpec, AutoAttack, CarliniWagner, Classifier, DeepFool, LabelLoss, Limits, Norm, Outcome, Pgd,
-    RunConfig, Square, SuiteRun, Threat, attack_classifier, verdicts,
+    Apgd, AttackSpec, AutoAttack, Ball, CarliniWagner, Classifier, DeepFool, LabelLoss, Limits, Mode, Norm,
+    Outcome, Pgd, RunConfig, Square, SuiteRun, Threat, attack_classifier, verdicts,
 };
 use tarrl_tensor::{Conv, Device, Key, Tensor, cpu};
 
@@ -123,7 +123,8 @@ type Attack = Box<dyn Fn(&dyn Fn(&Tensor) -> Tensor, &Network, &Threat) -> (Tens
 fn attacks(norm: Norm) -> Vec<(&'static str, Attack)> {
     let standard = AutoAttack::default().parts(norm);
     let apgd = vec![standard[0].clone()];
-    let square = vec![AttackSpec::Square { config: Square { queries: 500, ..Square::default() } }];
+    let square =
+        |mode| vec![AttackSpec::Square { config: Square { queries: 500, mode, ..Square::default() } }];
     let first = match &standard[0] {
         AttackSpec::Apgd { config: Apgd { restarts: 1, .. }, .. } => "APGD (ce), 100 steps",
         _ => "APGD (ce), 100 steps, 5 restarts",
@@ -132,7 +133,8 @@ fn attacks(norm: Norm) -> Vec<(&'static str, Attack)> {
         ("FGSM", ascent(|threat| Pgd::single_step(threat.epsilon))),
         ("PGD, 40 steps of eps/16", ascent(|threat| Pgd::usual(threat, 40))),
         (first, suite(apgd)),
-        ("Square, 500", suite(square)),
+        ("Square, 500 of 10,000", suite(square(Mode::Reference))),
+        ("Square, 500, schedule scaled", suite(square(Mode::Paper))),
         ("AutoAttack standard", suite(standard)),
     ];
     if norm == Norm::L2 || norm == Norm::Linf {
@@ -174,7 +176,7 @@ fn suite(parts: Vec<AttackSpec>) -> Attack {
 }
 
 /// An attack of minimum norm: its point where that is in the ball, else the image.
-fn nearest(run: fn(Classifier<'_>, &tarrl_attacks::Ball) -> Outcome) -> Attack {
+fn nearest(run: fn(Classifier<'_>, &Ball) -> Outcome) -> Attack {
     Box::new(move |logits, network, threat| {
         let ball = threat.around(&network.images);
         let found = run(Classifier { logits, labels: &network.labels }, &ball);
