@@ -310,3 +310,26 @@ fn the_l0_projection_is_the_nearest_point() {
         assert!((distance(&u) - nearest).abs() < 1e-12, "row {i}: {} but {nearest}", distance(&u));
     }
 }
+
+/// What is left of such a point after the projection is rounding.
+#[test]
+fn points_beyond_any_precision_are_projected_into_the_ball() {
+    for norm in [Norm::L1, Norm::L2, Norm::L0, Norm::Linf] {
+        for radius in [0.01, 1e-45, 5e-324] {
+            for dtype in [DType::F32, DType::F64] {
+                let x = Tensor::full(&cpu(), [3, 5], dtype, 0.5);
+                let ball =
+                    Threat { norm, epsilon: radius, bounds: Some((-1e30, 1e30)), levels: None }.around(&x);
+                let far = &x + &normal(1, 3, 5, dtype).mul_scalar(1e16);
+                assert_eq!(ball.contains(&ball.project(&far)), [true; 3], "{norm} {radius}");
+                let nan = far.mul_scalar(f64::NAN);
+                if norm != Norm::Linf {
+                    assert_eq!(ball.contains(&ball.project(&nan)), [true; 3], "{norm} {radius}");
+                }
+                for start in [ball.start(&keys(2, 3)), ball.start_on_sphere(&keys(3, 3))] {
+                    assert_eq!(ball.contains(&start), [true; 3], "{norm} {radius}");
+                }
+            }
+        }
+    }
+}

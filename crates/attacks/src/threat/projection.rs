@@ -75,10 +75,14 @@ pub(crate) struct Break {
     slope: f64,
 }
 
-/// Takes away the excess that roundings have left, some 1e-16 of the length.
+/// Takes away the excess that roundings have left, some 1e-16 of the length. What they have left nothing of, beside
+/// components of 1e16 or radii near the least positive number, goes to the center, and so does NaN.
 fn shorten(norm: Norm, v: &mut [f64], radius: f64) {
     let mut excess = 1e-15;
     while !surely_inside(norm, v, radius) {
+        if excess >= 1.0 {
+            return v.fill(0.0);
+        }
         v.iter_mut().for_each(|v| *v *= 1.0 - excess);
         excess *= 4.0;
     }
