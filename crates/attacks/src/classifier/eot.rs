@@ -121,8 +121,13 @@ impl Eot {
     fn judge(&self, draws: &[AttackStatus]) -> AttackStatus {
         let mut draws = draws.to_vec();
         draws.sort_by(|a, b| b.success.cmp(&a.success).then(a.margin.total_cmp(&b.margin)));
-        let needed = (self.share * draws.len() as f64).ceil() as usize;
-        draws[needed.clamp(1, draws.len()) - 1]
+        draws[self.needed(draws.len()) - 1]
+    }
+
+    /// The least number of `draws` that is the share of them. Quotients are compared, since a product is rounded up where
+    /// it should be whole: 0.07 · 100 is more than 7, but 7 / 100 is 0.07.
+    fn needed(&self, draws: usize) -> usize {
+        (1..draws).find(|&lost| lost as f64 / draws as f64 >= self.share).unwrap_or(draws)
     }
 
     #[track_caller]
@@ -134,4 +139,23 @@ impl Eot {
 
 fn of_sample(all: &[Vec<AttackStatus>], i: usize) -> Vec<AttackStatus> {
     all.iter().map(|draw| draw[i]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_that_is_lost_exactly_is_a_success() {
+        for draws in 1..=200u32 {
+            for lost in 1..=draws {
+                let eot = Eot { draws, share: f64::from(lost) / f64::from(draws) };
+                assert_eq!(eot.needed(draws as usize), lost as usize, "{lost} of {draws}");
+            }
+        }
+        assert_eq!(Eot { draws: 100, share: 0.07 }.needed(100), 7);
+        assert_eq!(Eot { draws: 25, share: 0.28 }.needed(25), 7);
+        assert_eq!(Eot { draws: 25, share: 0.281 }.needed(25), 8);
+        assert_eq!(Eot { draws: 3, share: 1e-9 }.needed(3), 1);
+    }
 }
