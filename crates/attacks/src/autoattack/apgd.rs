@@ -74,6 +74,8 @@ impl<'a> StepRule<'a> for ApgdRule<'a> {
         }
         driver.stage().step = self.states[0].steps;
         let points = stack(self.states.iter().map(ApgdState::point), self.problem.ball.center());
+        // Ascents are in f32, whose rounding may lead out of a ball around f64.
+        let points = if points.dtype() == DType::F64 { driver.ball().project(&points) } else { points };
         // All ascents take the same steps, so that they want gradients together.
         let seen = if self.states[0].wants_gradient() {
             driver.evaluate_with_grad(&points)

@@ -119,7 +119,7 @@ impl SuiteRun {
     ///
     /// # Panics
     /// If there are not as many labels and keys as samples, a batch or the number of draws is zero, the norm
-    /// is l0, the threat model has levels, or samples are neither images nor vectors.
+    /// is l0, the threat model has levels, samples are neither images nor vectors, or f32 does not hold a coordinate.
     #[track_caller]
     pub fn new(ball: Ball, labels: &[u32], keys: &[Key], parts: Vec<AttackSpec>, config: RunConfig) -> Self {
         let n = ball.len();
@@ -139,7 +139,7 @@ impl SuiteRun {
         let extents = Extents::of(ball.center().shape());
         SuiteRun {
             setup: Setup { parts, config, labels: labels.to_vec(), keys: keys.to_vec(), extents },
-            centers: ball.center().cast(DType::F32).to_vec::<f32>(),
+            centers: single_precision(ball.center()),
             ball,
             samples: vec![SampleState::new(); n],
             active: Vec::new(),
@@ -396,4 +396,18 @@ impl SuiteRun {
         }
         self.centers.iter().fold(key, |key, v| key.fold(u64::from(v.to_bits()))).seed()
     }
+}
+
+/// The coordinates of samples as f32, in which the attacks of the suite step.
+#[track_caller]
+fn single_precision(x: &Tensor) -> Vec<f32> {
+    let narrow = |v: f64| {
+        assert!(
+            f64::from(v as f32) == v,
+            "suite: f32, in which its attacks step, does not hold the coordinate {v} of an input; round the inputs, with \
+             `cast(DType::F32)`"
+        );
+        v as f32
+    };
+    x.array().to_f64().into_iter().map(narrow).collect()
 }

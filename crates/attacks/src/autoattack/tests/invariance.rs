@@ -5,7 +5,7 @@ use crate::autoattack::{AutoAttack, Mode, RunConfig, SuiteOutcome, SuiteRun, Sui
 use crate::driver::EarlyExit;
 use crate::threat::rows::row_index;
 use crate::threat::{Norm, Threat};
-use tarrl_tensor::{Key, Tensor};
+use tarrl_tensor::{Key, Tensor, cpu};
 
 const SMALL: AutoAttack = AutoAttack {
     version: Version::Standard,
@@ -164,4 +164,31 @@ fn stored_states_keep_their_field_names() {
         }
     }
     assert_eq!(serde_json::Value::from_iter(attacks), fields["attacks"]);
+}
+
+/// The attacks step in f32: a ball around any other number would be another ball.
+#[test]
+#[should_panic(expected = "f32, in which its attacks step, does not hold the coordinate 0.1")]
+fn inputs_that_f32_does_not_hold_are_refused() {
+    let x = Tensor::new(&cpu(), [1, 2], &[0.5f64, 0.1]);
+    SuiteRun::new(Threat::linf(0.1).around(&x), &[0], &[Key::new(1)], SMALL.parts(Norm::Linf), SMALL.run);
+}
+
+#[test]
+fn apgd_stays_inside_the_ball_around_inputs_of_f64() {
+    let d = 64u32;
+    let x: Vec<f64> = (0..2 * d).map(|i| (f64::from(i) * 0.7).sin().abs()).collect();
+    let x = Tensor::new(&cpu(), [2, d as usize], &x);
+    for norm in [Norm::Linf, Norm::L2, Norm::L1] {
+        for epsilon in [0.0, 0.1] {
+            let ball = Threat::new(norm, epsilon).around(&x);
+            let evaluate = |u: &Tensor, query: crate::Query<'_>| {
+                assert_eq!(ball.keep(query.rows).contains(u), vec![true; query.rows.len()]);
+                crate::Evaluation::of(u.square().sum(1).reshape([query.rows.len()]))
+            };
+            let keys = [Key::new(1), Key::new(2)];
+            let problem = crate::Problem::new(ball.clone(), &evaluate, &keys, crate::Limits::default());
+            crate::apgd(&problem, &crate::Apgd { steps: 10, restarts: 2, ..crate::Apgd::default() });
+        }
+    }
 }
