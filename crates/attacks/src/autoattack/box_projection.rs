@@ -85,6 +85,7 @@ fn fill(active: &[(usize, f64, f64)], gap: f64) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::pixel;
     use proptest::prelude::*;
 
     const NORMS: [Norm; 3] = [Norm::Linf, Norm::L2, Norm::L1];
@@ -97,9 +98,9 @@ mod tests {
         /// The move reaches the hyperplane inside the box, and no random feasible move that does is shorter.
         #[test]
         fn the_move_reaches_the_hyperplane_and_none_is_shorter(
-            v in proptest::collection::vec(0.0f32..1.0, 5),
+            v in proptest::collection::vec(pixel(), 5),
             w in proptest::collection::vec(-2.0f64..2.0, 5),
-            other in proptest::collection::vec(0.0f64..1.0, 5),
+            other in proptest::collection::vec(pixel().prop_map(f64::from), 5),
             norm in proptest::sample::select(NORMS.to_vec()),
         ) {
             // A hyperplane through a point of the box can be reached.
@@ -117,7 +118,7 @@ mod tests {
 
         /// A hyperplane out of reach: every coordinate with a slope goes to its corner.
         #[test]
-        fn a_hyperplane_out_of_reach_is_met_at_the_corner(v in proptest::collection::vec(0.0f32..1.0, 4), norm in proptest::sample::select(NORMS.to_vec())) {
+        fn a_hyperplane_out_of_reach_is_met_at_the_corner(v in proptest::collection::vec(pixel(), 4), norm in proptest::sample::select(NORMS.to_vec())) {
             let hyperplane = Hyperplane { normal: &[1.0, -2.0, 0.0, 0.5], gap: 100.0, bounds: (0.0, 1.0), floor: 0.0 };
             let d = project(norm, &v, &hyperplane);
             let there: Vec<f64> = v.iter().zip(&d).map(|(&v, d)| f64::from(v) + d).collect();

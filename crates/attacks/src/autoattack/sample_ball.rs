@@ -106,6 +106,7 @@ impl SampleBall {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::pixel;
     use proptest::prelude::*;
     use tarrl_tensor::{Tensor, cpu};
 
@@ -113,7 +114,7 @@ mod tests {
         /// The ball of a sample alone is that of the batch, to the bit, and holds what it projects.
         #[test]
         fn one_sample_projects_to_the_bits_of_the_batch(
-            x in proptest::collection::vec(0.0f32..1.0, 6),
+            x in proptest::collection::vec(pixel(), 6),
             moved in proptest::collection::vec(-0.5f32..1.5, 6),
             epsilon in 0.01f64..0.8,
             norm in proptest::sample::select(vec![Norm::Linf, Norm::L2, Norm::L1]),

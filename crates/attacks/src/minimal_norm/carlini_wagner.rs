@@ -2,7 +2,7 @@
 
 use crate::classifier::margins;
 use crate::driver::{AttackDriver, AttackRun, Limits, Outcome, Problem, StepRule, Stored, bits};
-use crate::minimal_norm::minimal_adversarial::{Classifier, MinimalAdversarial};
+use crate::minimal_norm::minimal_adversarial::{Classifier, MinimalAdversarial, is_mistake};
 use crate::threat::rows::row_index;
 use crate::threat::{Ball, Norm};
 use serde::{Deserialize, Serialize};
@@ -78,6 +78,8 @@ pub type CarliniWagnerRun<'a> = AttackRun<'a, CarliniWagnerRule<'a>>;
 pub struct CarliniWagnerRule<'a> {
     config: CarliniWagner,
     target: &'a MinimalAdversarial<'a>,
+    /// The samples that the inputs of are no mistakes, once the inputs have been evaluated.
+    open: Option<Vec<usize>>,
     /// `(n)`
     bisections: Vec<Bisection>,
     /// Values of `c` done with, and the steps taken with the present one.
@@ -90,6 +92,7 @@ pub struct CarliniWagnerRule<'a> {
 /// What [`CarliniWagnerRule`] remembers, stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CarliniWagnerRuleState {
+    open: Option<Vec<usize>>,
     bisections: Vec<Bisection>,
     outer: usize,
     step: usize,
@@ -100,7 +103,7 @@ impl CarliniWagner {
     /// The nearest mistakes around the centers of `ball`; see [`Outcome::distances`]. A mistake within the
     /// ball is a success.
     ///
-    /// Costs at most `searches · (steps + 1)` forward and `searches · steps` backward passes.
+    /// The input comes first: a mistake there has distance 0. Costs at most `1 + searches · (steps + 1)` forward and `searches · steps` backward passes.
     ///
     /// # Panics
     /// If the norm is not l2, inputs have no range, there is no search, there are not as many labels as
@@ -133,7 +136,15 @@ impl<'a> CarliniWagnerRun<'a> {
             before: f64::INFINITY,
         };
         let bisections = vec![start; target.problem.len()];
-        AttackRun::of(CarliniWagnerRule { config, target, bisections, outer: 0, step: 0, iterate: None })
+        AttackRun::of(CarliniWagnerRule {
+            config,
+            target,
+            open: None,
+            bisections,
+            outer: 0,
+            step: 0,
+            iterate: None,
+        })
     }
 }
 
@@ -154,9 +165,17 @@ impl<'a> StepRule<'a> for CarliniWagnerRule<'a> {
         if self.outer == self.config.searches {
             return false;
         }
+        let Some(open) = &self.open else {
+            self.open = Some(evaluate_inputs(driver));
+            return true;
+        };
         let state = match self.iterate.take() {
             Some(state) => state,
-            None => self.begin(driver),
+            None => {
+                driver.reactivate();
+                driver.retain_rows(open);
+                self.begin(driver)
+            }
         };
         self.iterate = if driver.is_done() { None } else { self.descend(driver, state) };
         self.step += 1;
@@ -170,6 +189,7 @@ impl<'a> StepRule<'a> for CarliniWagnerRule<'a> {
     fn state(&self) -> CarliniWagnerRuleState {
         let stored = |state: &Iterate| [&state.w, &state.first, &state.second].map(Stored::of);
         CarliniWagnerRuleState {
+            open: self.open.clone(),
             bisections: self.bisections.clone(),
             outer: self.outer,
             step: self.step,
@@ -178,6 +198,7 @@ impl<'a> StepRule<'a> for CarliniWagnerRule<'a> {
     }
 
     fn restore(&mut self, state: &CarliniWagnerRuleState) {
+        self.open.clone_from(&state.open);
         self.bisections.clone_from(&state.bisections);
         (self.outer, self.step) = (state.outer, state.step);
         let device = self.target.problem.ball.center().device();
@@ -189,10 +210,23 @@ impl<'a> StepRule<'a> for CarliniWagnerRule<'a> {
     }
 }
 
+/// Evaluates the inputs themselves, which tangents only come near to; the samples that are no mistakes there.
+fn evaluate_inputs(driver: &mut AttackDriver<'_>) -> Vec<usize> {
+    let rows = driver.active().to_vec();
+    if rows.is_empty() {
+        return rows;
+    }
+    driver.stage().attack = "clean".to_owned();
+    let center = driver.ball().center().clone();
+    let seen = driver.evaluate(&center);
+    driver.stage().attack = CarliniWagnerRule::NAME.to_owned();
+    let seen_of = seen.keep_each(&rows).into_iter().zip(&seen.value);
+    seen_of.filter(|(_, value)| !is_mistake(**value)).map(|(row, _)| row).collect()
+}
+
 impl CarliniWagnerRule<'_> {
     /// The next value of `c`, from the inputs.
     fn begin(&mut self, driver: &mut AttackDriver<'_>) -> Iterate {
-        driver.reactivate();
         driver.stage().restart = self.outer as u32;
         self.bisections.iter_mut().for_each(|b| (b.succeeded, b.before) = (false, f64::INFINITY));
         if self.outer + 1 == self.config.searches && self.outer >= 9 {

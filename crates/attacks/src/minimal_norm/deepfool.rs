@@ -36,8 +36,8 @@ impl DeepFool {
     /// ball is a success, and there alone `early_stop` ends the search, which ends at the first
     /// mistake anyway.
     ///
-    /// Each step costs one forward pass and one backward pass for each candidate. A step whose
-    /// gradients all vanish ends the search for its sample, flagged.
+    /// Each step costs one forward pass and one backward pass for each candidate. Coordinates at a face of the box
+    /// that a step would leave do not count. A step whose gradients all vanish ends the search for its sample, flagged.
     ///
     /// # Panics
     /// If the norm is l1 or l0, there are not as many labels as samples, or `k < 2`.
@@ -138,6 +138,7 @@ impl DeepFoolRule<'_> {
     fn evaluate_and_move(&mut self, driver: &mut AttackDriver<'_>) {
         let (config, step) = (self.config, self.step);
         let norm = driver.ball().threat().norm;
+        driver.stage().attack = if step == 0 { "clean" } else { Self::NAME }.to_owned();
         driver.stage().step = step as u32;
         let sum = self.sum.clone().unwrap_or_else(|| driver.ball().center().zeros_like());
         let moved = driver.ball().center() + &sum.mul_scalar(1.0 + config.overshoot);
@@ -160,7 +161,7 @@ impl DeepFoolRule<'_> {
             return;
         }
         let classes = Candidates { rows: &rows, labels, classes: &self.classes };
-        let faces = nearest_faces(norm, &last, &classes, evaluated);
+        let faces = nearest_faces(driver.ball(), &last, &classes, evaluated);
         for (&row, ratio) in driver.active().to_vec().iter().zip(&faces.ratio) {
             driver.count(row, 0, classes.count());
             driver.flags(row).zero_gradient |= ratio.is_infinite();
@@ -209,14 +210,17 @@ struct Faces {
     normal: Tensor,
 }
 
-fn nearest_faces(norm: Norm, last: &LastEvaluation, of: &Candidates<'_>, evaluated: Vec<usize>) -> Faces {
+/// `ball` is that of the samples at the positions `evaluated`.
+fn nearest_faces(ball: &Ball, last: &LastEvaluation, of: &Candidates<'_>, evaluated: Vec<usize>) -> Faces {
     let index = row_index(&last.point, &evaluated);
+    let point = last.point.detach().gather(0, &index);
     let mut ratio = vec![f64::INFINITY; evaluated.len()];
-    let mut normal = last.point.detach().gather(0, &index).zeros_like();
+    let mut normal = point.zeros_like();
     for candidate in 0..of.count() {
         let gap = of.gap(&last.logits, candidate);
         let gradient = grad(&gap.sum_all(), &[&last.point]).remove(0).gather(0, &index);
-        let lengths = dual_lengths(norm, &gradient);
+        let gradient = ball.unblocked(&point, &gradient);
+        let lengths = dual_lengths(ball.threat().norm, &gradient);
         let gaps = gap.array().to_f64();
         let mut nearer = Vec::new();
         for (i, &position) in evaluated.iter().enumerate() {
@@ -232,9 +236,16 @@ fn nearest_faces(norm: Norm, last: &LastEvaluation, of: &Candidates<'_>, evaluat
     Faces { evaluated, ratio, normal }
 }
 
+/// `(m)`: the length of each gradient in the dual norm, l2 by the largest element first, so that squares neither vanish
+/// nor overflow.
 fn dual_lengths(norm: Norm, gradient: &Tensor) -> Vec<f64> {
     let shape = *gradient.shape();
     let rows = gradient.reshape([shape[0], shape[1..].iter().product()]);
-    let lengths = if norm == Norm::Linf { rows.abs().sum(1) } else { rows.norm(1) };
-    lengths.array().to_f64()
+    if norm == Norm::Linf {
+        return rows.abs().sum(1).array().to_f64();
+    }
+    let largest = rows.abs().max(1);
+    let scale = &largest + &largest.equal(&largest.zeros_like());
+    let lengths = (&rows / &scale).norm(1).array().to_f64();
+    lengths.iter().zip(largest.array().to_f64()).map(|(length, largest)| length * largest).collect()
 }

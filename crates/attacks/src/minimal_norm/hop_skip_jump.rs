@@ -156,7 +156,9 @@ impl<'a> HopSkipJumpRule<'a> {
     /// A mistake for each sample: the input, or a random image drawn to the boundary.
     fn begin(&mut self, driver: &mut AttackDriver<'a>, tries: usize) {
         let all: Vec<usize> = (0..self.problem.keys.len()).collect();
+        driver.stage().attack = "clean".to_owned();
         let clean = Self::decide(driver, &self.center.clone(), &all);
+        driver.stage().attack = Self::NAME.to_owned();
         let mut open: Vec<usize> = clean.iter().filter(|(_, wrong)| !wrong).map(|&(row, _)| row).collect();
         let (lo, hi) = driver.ball().bounds();
         for attempt in 0..tries {
@@ -248,7 +250,8 @@ impl<'a> HopSkipJumpRule<'a> {
             if *right == 0.0 || *wrong == 0.0 { 0.0 } else { (wrong - right) / (wrong + right) }
         };
         let means: Vec<f64> = counts.iter().map(baseline).collect();
-        dense(self.norm, &(&signed - &(&plain * &per_sample(&plain, &means))))
+        let normal = &signed - &(&plain * &per_sample(&plain, &means));
+        dense(self.norm, &self.problem.ball.unblocked(&self.point, &normal))
     }
 
     /// Draws the points towards their centers as far as they stay mistakes, by bisection: along the line
@@ -266,11 +269,13 @@ impl<'a> HopSkipJumpRule<'a> {
         let finest: Vec<f64> = (0..hi.len()).map(|row| tolerance(row).max(1e-9)).collect();
         let mut open = self.found.clone();
         loop {
-            open.retain(|&row| hi[row] - lo[row] > finest[row]);
+            let middle: Vec<f64> = lo.iter().zip(&hi).map(|(lo, hi)| 0.5 * (lo + hi)).collect();
+            // In a wide box neighboring numbers lie farther apart than the tolerance.
+            let halves = |row: usize| lo[row] < middle[row] && middle[row] < hi[row];
+            open.retain(|&row| hi[row] - lo[row] > finest[row] && halves(row));
             if open.is_empty() {
                 break;
             }
-            let middle: Vec<f64> = lo.iter().zip(&hi).map(|(lo, hi)| 0.5 * (lo + hi)).collect();
             let at = self.between(&start, &middle);
             let decided = Self::decide(driver, &at, &open);
             let hits: Vec<(usize, usize)> =

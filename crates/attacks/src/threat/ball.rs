@@ -343,7 +343,7 @@ fn neighbor(v: &Tensor, dtype: DType) -> Tensor {
 }
 
 /// The outermost values of a type in the box.
-fn representable((lo, hi): (f64, f64), dtype: DType) -> (f64, f64) {
+pub(crate) fn representable((lo, hi): (f64, f64), dtype: DType) -> (f64, f64) {
     match dtype {
         DType::F64 => (lo, hi),
         _ => (f64::from(ceiling::<f32>(lo)), f64::from(floor::<f32>(hi))),

@@ -1,6 +1,6 @@
 //! Steepest ascent in each norm: the direction that raises a linear function most for its length.
 
-use crate::threat::ball::Ball;
+use crate::threat::ball::{Ball, representable};
 use crate::threat::directed_rounding::Real;
 use crate::threat::rows::{by_rows, per_sample, unit_rows};
 use crate::threat::threat_model::Norm;
@@ -40,6 +40,20 @@ impl Ball {
             Norm::L1 => self.sparse_step(u, gradient, sizes),
             norm => u + &(&dense(norm, gradient) * &per_sample(u, sizes)),
         }
+    }
+
+    /// The gradient at the points `u` without the coordinates that the box blocks: those at a face of it along
+    /// which the gradient points outside. They belong neither to a step nor to its length.
+    pub(crate) fn unblocked(&self, u: &Tensor, gradient: &Tensor) -> Tensor {
+        if self.threat().bounds.is_none() {
+            return gradient.clone();
+        }
+        let (lo, hi) = representable(self.bounds(), u.dtype());
+        let zero = gradient.zeros_like();
+        let not = |mask: &Tensor| mask.neg().add_scalar(1.0);
+        let up = &gradient.greater(&zero) * &not(&zero.add_scalar(hi).greater(u));
+        let down = &zero.greater(gradient) * &not(&u.greater(&zero.add_scalar(lo)));
+        up.maximum(&down).select(&zero, gradient)
     }
 
     fn sparse_step(&self, u: &Tensor, gradient: &Tensor, sizes: &[f64]) -> Tensor {

@@ -37,24 +37,17 @@ pub(super) fn of_suite(found: &SuiteOutcome) -> Vec<ImageOutcome> {
     (0..found.success.len()).map(row).collect()
 }
 
-/// The outcome of each image of a single attack. `nearest`: its values are negative distances of misclassified points; a
-/// point at the image itself was misclassified before the attack.
+/// The outcome of each image of a single attack. `nearest`: its values are negative distances of misclassified points.
 pub(super) fn of_outcome(found: &Outcome, nearest: bool) -> Vec<ImageOutcome> {
     let (success, distances) = (found.success(), found.distances());
-    let row = |i: usize| {
-        let mut origin = found.origin[i].clone();
-        if let Some(origin) = origin.as_mut().filter(|_| nearest && distances[i] == 0.0) {
-            *origin = Origin { attack: "clean".to_owned(), ..Origin::default() };
-        }
-        ImageOutcome {
-            broken: success[i],
-            margin: found.closest.as_ref().and_then(|closest| finite(closest.verdict[i].margin)),
-            distance: if nearest { finite(distances[i]) } else { None },
-            origin,
-            forward: found.forward[i],
-            backward: found.backward[i],
-            flags: found.flags[i],
-        }
+    let row = |i: usize| ImageOutcome {
+        broken: success[i],
+        margin: found.closest.as_ref().and_then(|closest| finite(closest.verdict[i].margin)),
+        distance: if nearest { finite(distances[i]) } else { None },
+        origin: found.origin[i].clone(),
+        forward: found.forward[i],
+        backward: found.backward[i],
+        flags: found.flags[i],
     };
     (0..success.len()).map(row).collect()
 }
