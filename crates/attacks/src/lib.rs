@@ -50,8 +50,8 @@ pub use classifier::{
     attack_classifier, classify, classify_towards, margins, verdicts,
 };
 pub use driver::{
-    AttackDriver, AttackRun, AttackStatus, Closest, EarlyExit, Evaluate, Evaluation, Flags, Limits, Origin,
-    Outcome, Problem, Query, RunState, Stage, StateError, StepResult, StepRule, Stored,
+    AttackDriver, AttackRun, AttackStatus, Closest, EarlyExit, Envelope, Evaluate, Evaluation, Flags, Limits,
+    Origin, Outcome, Problem, Query, RunState, Stage, StateError, StepResult, StepRule, Stored,
 };
 pub use minimal_norm::{
     CarliniWagner, CarliniWagnerRun, Classifier, DeepFool, DeepFoolRun, HopSkipJump, HopSkipJumpRun,

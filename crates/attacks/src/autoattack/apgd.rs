@@ -3,7 +3,7 @@
 
 use crate::autoattack::apgd_state::{Apgd, ApgdState, start_noise};
 use crate::autoattack::sample_ball::SampleBall;
-use crate::driver::{AttackDriver, AttackRun, Outcome, Problem, StepResult, StepRule};
+use crate::driver::{AttackDriver, AttackRun, Outcome, Problem, StateError, StepResult, StepRule, demand};
 use crate::threat::rows::stack;
 use tarrl_tensor::{DType, Key};
 
@@ -90,10 +90,28 @@ impl<'a> StepRule<'a> for ApgdRule<'a> {
         (self.restart, self.states.clone())
     }
 
-    fn restore(&mut self, (restart, states): &(usize, Vec<ApgdState>)) {
+    fn restore(
+        &mut self,
+        (restart, states): &(usize, Vec<ApgdState>),
+        driver: &AttackDriver<'a>,
+    ) -> Result<(), StateError> {
+        demand(*restart <= self.config.restarts, "more restarts have begun than are configured")?;
+        demand(
+            states.is_empty() || states.len() == driver.active().len(),
+            "ascents are not of the active samples",
+        )?;
+        self.balls = balls(driver);
+        let (same_step, config) = (states.windows(2).all(|pair| pair[0].keeps_step(&pair[1])), &self.config);
+        let fits = |(state, ball): (&ApgdState, &SampleBall)| {
+            state.can_follow(&ApgdState::new(ball, config, &vec![0.0; ball.width()]), ball)
+        };
+        demand(
+            same_step && states.iter().zip(&self.balls).all(fits),
+            "an ascent is at a step or of a shape that is not configured",
+        )?;
         self.restart = *restart;
         self.states.clone_from(states);
-        self.balls.clear();
+        Ok(())
     }
 }
 

@@ -127,6 +127,27 @@ impl ApgdState {
         state
     }
 
+    /// Whether an ascent that begins as `start` can come to this state.
+    pub(crate) fn can_follow(&self, start: &ApgdState, ball: &SampleBall) -> bool {
+        let width = ball.width();
+        let evaluated = self.step == 0 || (self.best.len() == width && self.best_gradient.len() == width);
+        self.config == start.config
+            && !self.stages.is_empty()
+            && start.stages.ends_with(&self.stages)
+            && self.step <= self.stages[0].1
+            && self.steps as usize <= self.config.steps
+            && self.checked.max(self.rises) <= self.step
+            && self.moved <= width
+            && self.u.len() == width
+            && self.previous.len() == width
+            && evaluated
+    }
+
+    /// Whether another ascent has come as far.
+    pub(crate) fn keeps_step(&self, other: &ApgdState) -> bool {
+        (self.step, self.steps, &self.stages) == (other.step, other.steps, &other.stages)
+    }
+
     /// The point to evaluate next.
     pub(crate) fn point(&self) -> &[f32] {
         &self.u

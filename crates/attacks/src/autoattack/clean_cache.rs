@@ -21,6 +21,11 @@ impl CleanCache {
         CleanCache { z: z.to_vec(), gradients: gradients.concat(), width }
     }
 
+    /// Whether it is of so many classes, classes aimed at and coordinates.
+    pub(crate) fn fits(&self, classes: usize, targets: usize, width: usize) -> bool {
+        self.z.len() == classes && self.width == width && self.gradients.len() == targets * width
+    }
+
     /// The gradient for the class of a rank.
     pub(crate) fn gradient(&self, rank: usize) -> &[f32] {
         &self.gradients[rank * self.width..][..self.width]

@@ -100,6 +100,12 @@ impl FabState {
         self
     }
 
+    /// Whether a run that begins as `start` can come to this state.
+    pub(crate) fn can_follow(&self, start: &FabState) -> bool {
+        let fixed = |state: &FabState| (state.config, state.label, state.target, state.u.len());
+        fixed(self) == fixed(start) && self.steps as usize <= self.config.steps
+    }
+
     /// The point to evaluate next.
     pub(crate) fn point(&self) -> &[f32] {
         &self.u

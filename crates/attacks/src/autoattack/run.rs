@@ -8,7 +8,7 @@ use crate::autoattack::sample_ball::SampleBall;
 use crate::autoattack::sample_state::{SampleState, SuiteContext};
 use crate::autoattack::square_state::Extents;
 use crate::classifier::{Confirmation, Eot};
-use crate::driver::{Query, StateError, same_config};
+use crate::driver::{Envelope, Query, StateError, StoredRun, demand};
 use crate::threat::rows::{stack, stack_in};
 use crate::threat::{Ball, Threat};
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,11 @@ struct Setup {
 }
 
 impl Setup {
+    /// What a state has to agree with; batches may be of another size.
+    fn identity(&self) -> (Vec<AttackSpec>, RunConfig) {
+        (self.parts.clone(), RunConfig { batch: 0, ..self.config })
+    }
+
     fn context<'a>(&'a self, row: usize, ball: &'a SampleBall) -> SuiteContext<'a> {
         let Setup { parts, config, extents, .. } = self;
         SuiteContext { parts, config, extents: *extents, ball, label: self.labels[row], key: self.keys[row] }
@@ -88,19 +93,21 @@ impl Setup {
 
 /// A [`SuiteRun`] stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SuiteState {
-    /// The fingerprint of the samples.
-    problem: u64,
-    parts: Vec<AttackSpec>,
-    config: RunConfig,
-    #[serde(rename = "missions")]
-    samples: Vec<SampleState>,
-}
+#[serde(transparent)]
+pub struct SuiteState(Envelope<StoredRun<(Vec<AttackSpec>, RunConfig), Vec<SampleState>>>);
 
 impl SuiteState {
     /// Samples that are finished.
     pub fn finished(&self) -> usize {
-        self.samples.iter().filter(|sample| sample.done).count()
+        self.0.content().progress.iter().filter(|sample| sample.done).count()
+    }
+}
+
+#[cfg(test)]
+impl SuiteState {
+    /// The same with a checksum that fits.
+    pub(crate) fn resealed(&self) -> Self {
+        SuiteState(Envelope::new(self.0.content().clone()))
     }
 }
 
@@ -151,7 +158,8 @@ impl SuiteRun {
     /// Goes on with an interrupted run of the same samples and attacks; batches may be of another size.
     ///
     /// # Errors
-    /// If the state is of other samples, radii, labels or keys, or of other attacks.
+    /// If the state is of other samples, radii, labels or keys, or of other attacks, is damaged, or is none that a run
+    /// has.
     ///
     /// # Panics
     /// As [`new`](SuiteRun::new).
@@ -165,23 +173,25 @@ impl SuiteRun {
         state: &SuiteState,
     ) -> Result<Self, StateError> {
         let mut run = SuiteRun::new(ball, labels, keys, parts, config);
-        let stored = RunConfig { batch: config.batch, ..state.config };
-        same_config(&(&state.parts, stored), &(&run.setup.parts, config))?;
-        if state.problem != run.fingerprint() || state.samples.len() != run.samples.len() {
-            return Err(StateError::OtherProblem);
+        let samples = state.0.open_run(run.fingerprint(), &run.setup.identity())?;
+        demand(samples.len() == run.samples.len(), "there are not as many samples")?;
+        let width = run.ball.width();
+        for (row, sample) in samples.iter().enumerate() {
+            let x = &run.centers[row * width..][..width];
+            let ball = SampleBall::new(run.ball.threat(), run.ball.radii()[row], x);
+            sample.validate(&run.setup.context(row, &ball))?;
         }
-        run.samples.clone_from(&state.samples);
+        run.samples.clone_from(samples);
         Ok(run)
     }
 
     /// Everything that [`resume`](SuiteRun::resume) needs.
     pub fn state(&self) -> SuiteState {
-        SuiteState {
+        SuiteState(Envelope::new(StoredRun {
             problem: self.fingerprint(),
-            parts: self.setup.parts.clone(),
-            config: self.setup.config,
-            samples: self.samples.clone(),
-        }
+            config: self.setup.identity(),
+            progress: self.samples.clone(),
+        }))
     }
 
     /// How far it is.

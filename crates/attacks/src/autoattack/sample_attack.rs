@@ -76,6 +76,18 @@ pub(crate) enum CurrentAttack {
 pub(crate) struct LogitApgd(pub(crate) ApgdState, pub(crate) LogitLoss);
 
 impl CurrentAttack {
+    /// Whether the attack that begins as `start` can come to this state.
+    pub(crate) fn can_follow(&self, start: &CurrentAttack, ball: &SampleBall) -> bool {
+        match (self, start) {
+            (CurrentAttack::Apgd(now), CurrentAttack::Apgd(start)) => {
+                now.1 == start.1 && now.0.can_follow(&start.0, ball)
+            }
+            (CurrentAttack::Fab(now), CurrentAttack::Fab(start)) => now.can_follow(start),
+            (CurrentAttack::Square(now), CurrentAttack::Square(start)) => now.can_follow(start),
+            _ => false,
+        }
+    }
+
     /// The attack; `None` while the sample itself has still to be evaluated.
     pub(crate) fn attack(&self) -> Option<&dyn SampleAttack> {
         match self {

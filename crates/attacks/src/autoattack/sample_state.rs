@@ -12,7 +12,7 @@ use crate::autoattack::square_state::{Extents, SquareState};
 use crate::classifier::losses::ranks_of;
 use crate::driver::accounting::{SampleRecord, StoppingRule};
 use crate::driver::bits;
-use crate::driver::{AttackStatus, Origin};
+use crate::driver::{AttackStatus, Origin, StateError, demand};
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::Key;
 
@@ -65,6 +65,42 @@ impl SampleState {
             best: Vec::new(),
             record: SampleRecord::default(),
         }
+    }
+
+    /// An error unless a sample of this suite can be in such a state.
+    pub(crate) fn validate(&self, context: &SuiteContext<'_>) -> Result<(), StateError> {
+        let width = context.ball.width();
+        self.record.validate()?;
+        demand(self.best.is_empty() || self.best.len() == width, "a point is of another length")?;
+        if self.done {
+            return Ok(());
+        }
+        let Some(part) = context.parts.get(self.part) else {
+            return demand(false, "a sample is beyond the last attack");
+        };
+        if matches!(self.current, CurrentAttack::Clean) {
+            let at_start = (self.part, self.target, self.restart) == (0, 0, 0);
+            return demand(at_start, "a sample is in an attack, but has not been evaluated");
+        }
+        let mut classes = self.rivals.clone();
+        classes.push(context.label);
+        classes.sort_unstable();
+        let all = classes.iter().enumerate().all(|(i, &class)| class as usize == i);
+        demand(all && classes.len() > 1, "the classes of a sample are not all but its label")?;
+        let targets = part.targets(classes.len());
+        demand(
+            self.restart < part.restarts() && self.target < targets.unwrap_or(1),
+            "a sample aims at a class or runs a restart that is not configured",
+        )?;
+        let cached = self.clean.as_ref();
+        demand(
+            cached.is_none_or(|cache| cache.fits(classes.len(), targets.unwrap_or(0), width)),
+            "what the clean sample showed is of another shape",
+        )?;
+        demand(
+            self.current.can_follow(&self.begin(context, part), context.ball),
+            "an attack is at a step or of a shape that is not configured",
+        )
     }
 
     /// The point to evaluate next.

@@ -103,6 +103,13 @@ impl SquareState {
         SquareState { config: *config, extents, steps: 0, margin: f64::INFINITY, best, proposal, seen }
     }
 
+    /// Whether a search that begins as `start` can come to this state.
+    pub(crate) fn can_follow(&self, start: &SquareState) -> bool {
+        let fixed =
+            |state: &SquareState| (state.config, state.extents, state.best.len(), state.proposal.len());
+        fixed(self) == fixed(start) && self.steps as usize <= self.config.queries
+    }
+
     /// The point to evaluate next.
     pub(crate) fn point(&self) -> &[f32] {
         &self.proposal

@@ -3,8 +3,13 @@
 //! ([`SuiteRun`](crate::SuiteRun)).
 
 use crate::driver::bits;
+use crate::driver::envelope::demand;
 use crate::driver::outcome::{AttackStatus, Flags, Origin};
+use crate::driver::stored::StateError;
 use serde::{Deserialize, Serialize};
+
+/// More passes than a sample has had when it is resumed, so that counts do not overflow.
+const MOST_PASSES: u32 = u32::MAX / 4;
 
 /// When a sample leaves an attack before its end, and what an evaluation costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +86,11 @@ impl SampleRecord {
     /// The best status for the attacker so far.
     pub(crate) fn status(&self) -> AttackStatus {
         AttackStatus { success: self.success, margin: self.margin }
+    }
+
+    /// An error if the counts are beyond those of any run.
+    pub(crate) fn validate(&self) -> Result<(), StateError> {
+        demand(self.forward.max(self.backward) < MOST_PASSES, "passes are beyond those of any run")
     }
 
     /// Counts passes of the model.

@@ -2,9 +2,10 @@
 
 use crate::driver::accounting::{SampleRecord, StoppingRule};
 use crate::driver::deferred_evaluations::DeferredEvaluations;
+use crate::driver::envelope::demand;
 use crate::driver::outcome::{Closest, Flags, Outcome, Stage};
 use crate::driver::problem::{Evaluation, Problem, Query};
-use crate::driver::stored::{DriverState, StateError, StoredOutcome};
+use crate::driver::stored::{DriverState, StateError, StoredOutcome, demand_positions};
 use crate::threat::Ball;
 use crate::threat::rows::{row_index, with_rows};
 use tarrl_tensor::{Key, Tensor, grad};
@@ -122,7 +123,6 @@ impl<'a> AttackDriver<'a> {
         self.deferred.clone().read(&mut outcome.value, &mut records);
         outcome.flags = records.iter().map(|record| record.flags).collect();
         DriverState {
-            problem: self.problem.fingerprint(),
             active: self.active.clone(),
             stage: self.stage.clone(),
             outcome: StoredOutcome::of(&outcome),
@@ -132,12 +132,13 @@ impl<'a> AttackDriver<'a> {
     /// The driver that a state was taken of, on the same problem.
     ///
     /// # Errors
-    /// If the state is of another problem: other inputs, radii, keys or limits.
+    /// If no driver of this problem has such a state.
     pub(crate) fn resume(problem: &'a Problem<'a>, state: &DriverState) -> Result<Self, StateError> {
-        if state.problem != problem.fingerprint() {
-            return Err(StateError::OtherProblem);
-        }
-        let found = state.outcome.on(problem.ball.center().device());
+        let n = problem.len();
+        demand_positions(&state.active, n)?;
+        let targets = state.stage.targets.len();
+        demand(targets == 0 || targets == n, "there is not a target for each sample")?;
+        let found = state.outcome.restore(problem.ball.center())?;
         let mut driver = AttackDriver::new(problem);
         for (row, record) in driver.records.iter_mut().enumerate() {
             if let Some(closest) = &found.closest {
@@ -147,6 +148,7 @@ impl<'a> AttackDriver<'a> {
             record.origin.clone_from(&found.origin[row]);
             (record.forward, record.backward) = (found.forward[row], found.backward[row]);
             record.flags = found.flags[row];
+            record.validate()?;
         }
         driver.ball = problem.ball.keep(&state.active);
         driver.active.clone_from(&state.active);

@@ -1,9 +1,10 @@
 //! Step rules, and an attack in progress that is one step rule on the driver, with resume.
 
 use crate::driver::attack_driver::AttackDriver;
+use crate::driver::envelope::{Envelope, StoredRun};
 use crate::driver::outcome::Outcome;
 use crate::driver::problem::Problem;
-use crate::driver::stored::{DriverState, StateError, same_config};
+use crate::driver::stored::{DriverState, StateError};
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use tarrl_tensor::Tensor;
@@ -14,7 +15,9 @@ use tarrl_tensor::Tensor;
 /// resume. PGD, APGD, Carlini-Wagner, DeepFool and HopSkipJump are step rules; this is random search:
 ///
 /// ```
-/// use tarrl_attacks::{AttackDriver, AttackRun, Evaluation, Limits, Problem, Query, StepRule, Threat};
+/// use tarrl_attacks::{
+///     AttackDriver, AttackRun, Evaluation, Limits, Problem, Query, StateError, StepRule, Threat,
+/// };
 /// use tarrl_tensor::{Key, Tensor, cpu};
 ///
 /// struct RandomSearch<'a> {
@@ -47,8 +50,12 @@ use tarrl_tensor::Tensor;
 ///     fn state(&self) -> u32 {
 ///         self.taken
 ///     }
-///     fn restore(&mut self, taken: &u32) {
+///     fn restore(&mut self, taken: &u32, _driver: &AttackDriver<'a>) -> Result<(), StateError> {
+///         if *taken > self.points {
+///             return Err(StateError::Invalid("more points than there are".to_owned()));
+///         }
 ///         self.taken = *taken;
+///         Ok(())
 ///     }
 /// }
 ///
@@ -61,9 +68,9 @@ use tarrl_tensor::Tensor;
 /// ```
 pub trait StepRule<'a> {
     /// What configures the attack; a run resumes under the same one alone.
-    type Config: Clone + PartialEq + Debug;
+    type Config: Clone + PartialEq + Debug + Serialize;
     /// What the rule remembers between steps, to be stored.
-    type State;
+    type State: Serialize;
     /// The name of the attack, for provenance.
     const NAME: &'static str;
 
@@ -76,8 +83,11 @@ pub trait StepRule<'a> {
     fn step(&mut self, driver: &mut AttackDriver<'a>) -> bool;
     /// What it remembers.
     fn state(&self) -> Self::State;
-    /// Remembers it again.
-    fn restore(&mut self, state: &Self::State);
+    /// Remembers it again; `driver` is where that of the state was.
+    ///
+    /// # Errors
+    /// If no run has such a state: a shape, an index or a number that a later step would stumble over.
+    fn restore(&mut self, state: &Self::State, driver: &AttackDriver<'a>) -> Result<(), StateError>;
 }
 
 /// An attack in progress: `while run.step() {}` and then [`finish`](AttackRun::finish), with a
@@ -89,10 +99,22 @@ pub struct AttackRun<'a, R> {
 
 /// An [`AttackRun`] stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RunState<C, S> {
-    config: C,
+#[serde(transparent)]
+pub struct RunState<C, S>(Envelope<StoredRun<C, Progress<S>>>);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Progress<S> {
     driver: DriverState,
     rule: S,
+}
+
+#[cfg(test)]
+impl<C: Clone + Serialize, S: Clone + Serialize> RunState<C, S> {
+    /// The same with a checksum that fits.
+    pub(crate) fn resealed(&self) -> Self {
+        RunState(Envelope::new(self.0.content().clone()))
+    }
 }
 
 impl<'a, R: StepRule<'a>> AttackRun<'a, R> {
@@ -129,17 +151,22 @@ impl<'a, R: StepRule<'a>> AttackRun<'a, R> {
 
     /// Everything that [`resume`](AttackRun::resume) needs to end with the same bits.
     pub fn state(&self) -> RunState<R::Config, R::State> {
-        RunState { config: self.rule.config().clone(), driver: self.driver.state(), rule: self.rule.state() }
+        RunState(Envelope::new(StoredRun {
+            problem: self.rule.problem().fingerprint(),
+            config: self.rule.config().clone(),
+            progress: Progress { driver: self.driver.state(), rule: self.rule.state() },
+        }))
     }
 
     /// Goes on from a state, in place of what this run has done.
     ///
     /// # Errors
-    /// If the state was taken of another configuration or problem.
+    /// If the state was taken of another configuration or problem, is damaged, or is none that a run has.
     pub fn resume(mut self, state: &RunState<R::Config, R::State>) -> Result<Self, StateError> {
-        same_config(&state.config, self.rule.config())?;
-        self.driver = AttackDriver::resume(self.rule.problem(), &state.driver)?;
-        self.rule.restore(&state.rule);
+        let Progress { driver, rule } =
+            state.0.open_run(self.rule.problem().fingerprint(), self.rule.config())?;
+        self.driver = AttackDriver::resume(self.rule.problem(), driver)?;
+        self.rule.restore(rule, &self.driver)?;
         Ok(self)
     }
 }

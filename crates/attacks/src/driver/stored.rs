@@ -3,14 +3,28 @@
 //! Numbers are stored as their bits, so that any format keeps them, NaN and infinities included.
 
 use crate::driver::bits;
+use crate::driver::envelope::demand;
 use crate::driver::outcome::{AttackStatus, Closest, Flags, Origin, Outcome, Stage};
 use serde::{Deserialize, Serialize};
-use std::fmt::Debug;
 use tarrl_tensor::{DType, Device, Tensor};
 
 /// Why an attack cannot be resumed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
+    /// Of another format or version.
+    #[error("attack state: it is of format {found:?}, this program reads {wanted:?}; start anew")]
+    OtherFormat {
+        /// What the state says.
+        found: String,
+        /// What is read.
+        wanted: String,
+    },
+    /// Not what was written.
+    #[error("attack state: its checksum does not fit, so that it was changed or is damaged; start anew")]
+    Damaged,
+    /// A shape, an index or a number that no run has.
+    #[error("attack state: {0}, as no run of this program has it; start anew")]
+    Invalid(String),
     /// The state is of other samples, radii, keys or limits.
     #[error(
         "attack state: it was taken of another problem; resume with the inputs, radii, keys and limits of the \
@@ -51,6 +65,20 @@ impl Stored {
         Stored { shape: x.shape().to_vec(), bits }
     }
 
+    /// The tensor again, of `rows` samples of the type and shape of those of `like`.
+    pub(crate) fn restore(&self, like: &Tensor, rows: usize) -> Result<Tensor, StateError> {
+        let (shape, values) = (
+            like.shape().with(0, rows),
+            match &self.bits {
+                Bits::F32(v) => (DType::F32, v.len()),
+                Bits::F64(v) => (DType::F64, v.len()),
+            },
+        );
+        demand(self.shape[..] == shape[..], "a tensor is of another shape")?;
+        demand(values == (like.dtype(), shape.len()), "a tensor is of another type or length")?;
+        Ok(self.on(like.device()))
+    }
+
     /// The tensor again.
     ///
     /// # Panics
@@ -71,8 +99,6 @@ impl Stored {
 /// An [`AttackDriver`](crate::AttackDriver) stored: the active samples, what was found, what it cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct DriverState {
-    /// The fingerprint of the problem.
-    pub(crate) problem: u64,
     pub(crate) active: Vec<usize>,
     pub(crate) stage: Stage,
     pub(crate) outcome: StoredOutcome,
@@ -118,31 +144,43 @@ impl StoredOutcome {
         }
     }
 
-    /// The outcome again.
-    pub(crate) fn on(&self, device: &Device) -> Outcome {
-        let closest = self.closest.as_ref().map(|closest| {
-            let verdicts = closest.success.iter().zip(&closest.margin);
-            Closest {
-                point: closest.point.on(device),
-                verdict: verdicts.map(|(&success, &margin)| AttackStatus { success, margin }).collect(),
+    /// The outcome again, of samples like those of `center`.
+    pub(crate) fn restore(&self, center: &Tensor) -> Result<Outcome, StateError> {
+        let n = center.shape()[0];
+        let lengths =
+            [self.value.len(), self.origin.len(), self.forward.len(), self.backward.len(), self.flags.len()];
+        demand(lengths == [n; 5], "what was found is not of as many samples")?;
+        let closest = match &self.closest {
+            None => None,
+            Some(closest) => {
+                demand(
+                    closest.success.len() == n && closest.margin.len() == n,
+                    "the verdicts are not of as many samples",
+                )?;
+                let verdicts = closest.success.iter().zip(&closest.margin);
+                Some(Closest {
+                    point: closest.point.restore(center, n)?,
+                    verdict: verdicts.map(|(&success, &margin)| AttackStatus { success, margin }).collect(),
+                })
             }
-        });
-        Outcome {
-            best: self.best.on(device),
+        };
+        Ok(Outcome {
+            best: self.best.restore(center, n)?,
             value: self.value.clone(),
             closest,
             origin: self.origin.clone(),
             forward: self.forward.clone(),
             backward: self.backward.clone(),
             flags: self.flags.clone(),
-        }
+        })
     }
 }
 
-/// An error unless the configuration of a state is the one of the run.
-pub(crate) fn same_config<T: PartialEq + Debug>(found: &T, wanted: &T) -> Result<(), StateError> {
-    if found == wanted {
-        return Ok(());
-    }
-    Err(StateError::OtherConfig { found: format!("{found:?}"), wanted: format!("{wanted:?}") })
+/// An error unless these are positions among `n` samples, rising.
+pub(crate) fn demand_positions(positions: &[usize], n: usize) -> Result<(), StateError> {
+    let rising = positions.windows(2).all(|pair| pair[0] < pair[1]);
+    demand(
+        rising && positions.last().is_none_or(|&last| last < n),
+        "positions of samples do not rise below their number",
+    )
 }

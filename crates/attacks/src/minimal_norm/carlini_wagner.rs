@@ -1,7 +1,10 @@
 //! The l2 attack of Carlini & Wagner (2017): Adam on distance plus hinge, with a bisection of the weight.
 
 use crate::classifier::margins;
-use crate::driver::{AttackDriver, AttackRun, Limits, Outcome, Problem, StepRule, Stored, bits};
+use crate::driver::{
+    AttackDriver, AttackRun, Limits, Outcome, Problem, StateError, StepRule, Stored, bits, demand,
+    demand_positions,
+};
 use crate::minimal_norm::minimal_adversarial::{Classifier, MinimalAdversarial, is_mistake};
 use crate::threat::rows::row_index;
 use crate::threat::{Ball, Norm};
@@ -197,16 +200,34 @@ impl<'a> StepRule<'a> for CarliniWagnerRule<'a> {
         }
     }
 
-    fn restore(&mut self, state: &CarliniWagnerRuleState) {
+    fn restore(
+        &mut self,
+        state: &CarliniWagnerRuleState,
+        driver: &AttackDriver<'a>,
+    ) -> Result<(), StateError> {
+        demand_positions(state.open.as_deref().unwrap_or_default(), self.target.problem.len())?;
+        demand(
+            state.bisections.len() == self.bisections.len()
+                && state.outer <= self.config.searches
+                && state.step <= self.config.steps,
+            "a search is not one of those configured",
+        )?;
+        demand(
+            state.iterate.is_none() || state.open.is_some(),
+            "a search began before the inputs were evaluated",
+        )?;
+        let like = driver.ball().center();
+        let tensor = |stored: &Stored| stored.restore(like, driver.active().len());
+        self.iterate = match &state.iterate {
+            None => None,
+            Some([w, first, second]) => {
+                Some(Iterate { w: tensor(w)?, first: tensor(first)?, second: tensor(second)? })
+            }
+        };
         self.open.clone_from(&state.open);
         self.bisections.clone_from(&state.bisections);
         (self.outer, self.step) = (state.outer, state.step);
-        let device = self.target.problem.ball.center().device();
-        self.iterate = state.iterate.as_ref().map(|[w, first, second]| Iterate {
-            w: w.on(device),
-            first: first.on(device),
-            second: second.on(device),
-        });
+        Ok(())
     }
 }
 

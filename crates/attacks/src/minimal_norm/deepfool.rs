@@ -1,7 +1,9 @@
 //! DeepFool (Moosavi-Dezfooli et al. 2016): steps to the nearest face of the linearized decision region.
 
 use crate::classifier::losses::ranks;
-use crate::driver::{AttackDriver, AttackRun, Limits, Outcome, Problem, StepRule, Stored};
+use crate::driver::{
+    AttackDriver, AttackRun, Limits, Outcome, Problem, StateError, StepRule, Stored, demand,
+};
 use crate::minimal_norm::minimal_adversarial::{Classifier, LastEvaluation, MinimalAdversarial, is_mistake};
 use crate::threat::rows::{per_sample, row_index, with_rows};
 use crate::threat::steepest_ascent::dense;
@@ -125,11 +127,28 @@ impl<'a> StepRule<'a> for DeepFoolRule<'a> {
         DeepFoolRuleState { sum, classes: self.classes.clone(), step: self.step }
     }
 
-    fn restore(&mut self, state: &DeepFoolRuleState) {
-        let device = self.target.problem.ball.center().device();
-        self.sum = state.sum.as_ref().map(|sum| sum.on(device));
+    fn restore(&mut self, state: &DeepFoolRuleState, driver: &AttackDriver<'a>) -> Result<(), StateError> {
+        let (n, active) = (self.target.problem.len(), driver.active());
+        demand(
+            state.step <= self.config.steps + 1 && state.classes.len() == n,
+            "the steps or samples are not as many as there are",
+        )?;
+        if state.step > 0 {
+            let count = active.first().map_or(1, |&row| state.classes[row].len());
+            demand(
+                count > 0 && active.iter().all(|&row| state.classes[row].len() == count),
+                "the samples have not as many classes to move to",
+            )?;
+        }
+        // None is left of a run that is over.
+        let goes_on = !active.is_empty() && state.step <= self.config.steps;
+        self.sum = match state.sum.as_ref().filter(|_| goes_on) {
+            None => None,
+            Some(sum) => Some(sum.restore(driver.ball().center(), active.len())?),
+        };
         self.classes.clone_from(&state.classes);
         self.step = state.step;
+        Ok(())
     }
 }
 
@@ -193,8 +212,11 @@ impl Candidates<'_> {
 
     /// `(m)`: the gap between the logit of each sample's candidate and that of its label.
     fn gap(&self, logits: &Tensor, candidate: u32) -> Tensor {
+        // A class beyond the logits may stand in a state of another model.
+        let last = logits.shape()[1] - 1;
         let pick = |class: &dyn Fn(usize) -> u32| {
-            logits.pick_columns(&self.rows.iter().map(|&row| class(row) as usize).collect::<Vec<_>>())
+            let columns = self.rows.iter().map(|&row| (class(row) as usize).min(last));
+            logits.pick_columns(&columns.collect::<Vec<_>>())
         };
         &pick(&|row| self.classes[row][candidate as usize]) - &pick(&|row| self.labels[row])
     }

@@ -1,6 +1,8 @@
 //! HopSkipJump (Chen, Jordan & Wainwright 2020): a decision-based attack, without gradients and logits.
 
-use crate::driver::{AttackDriver, AttackRun, Limits, Outcome, Problem, StepRule, Stored};
+use crate::driver::{
+    AttackDriver, AttackRun, Limits, Outcome, Problem, StateError, StepRule, Stored, demand, demand_positions,
+};
 use crate::minimal_norm::minimal_adversarial::{Classifier, MinimalAdversarial, is_mistake};
 use crate::threat::rows::{by_rows, per_sample, row_index, unit_rows, with_rows};
 use crate::threat::steepest_ascent::dense;
@@ -131,10 +133,17 @@ impl<'a> StepRule<'a> for HopSkipJumpRule<'a> {
         HopSkipJumpRuleState { point: Stored::of(&self.point), found: self.found.clone(), taken: self.taken }
     }
 
-    fn restore(&mut self, state: &HopSkipJumpRuleState) {
-        self.point = state.point.on(self.center.device());
+    fn restore(&mut self, state: &HopSkipJumpRuleState, _: &AttackDriver<'a>) -> Result<(), StateError> {
+        demand_positions(&state.found, self.problem.len())?;
+        demand(state.taken <= self.config.steps + 1, "more steps were taken than are configured")?;
+        let point = state.point.restore(&self.center, self.problem.len())?;
+        let (lo, hi) = self.problem.ball.bounds();
+        let inside = point.array().to_f64().iter().all(|v| (lo..=hi).contains(v));
+        demand(inside, "a point lies outside the box")?;
+        self.point = point;
         self.found.clone_from(&state.found);
         self.taken = state.taken;
+        Ok(())
     }
 }
 

@@ -1,10 +1,11 @@
 //! PGD as a step rule: evaluate the points with their gradient, step along it, project.
 
 use crate::driver::{
-    AttackDriver, AttackRun, Evaluate, Evaluation, Limits, Outcome, Problem, Query, Stage, StepRule, Stored,
+    AttackDriver, AttackRun, Evaluate, Evaluation, Limits, Outcome, Problem, Query, Stage, StateError,
+    StepRule, Stored, demand,
 };
 use crate::pgd::config::{Pgd, Start};
-use crate::threat::rows::{by_rows, per_sample, unit_rows};
+use crate::threat::rows::{by_rows, per_sample, row_index, unit_rows};
 use crate::threat::{Ball, Threat};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -150,7 +151,13 @@ impl<'a> StepRule<'a> for PgdRule<'a> {
             Position::Clean => {
                 driver.stage().attack = "clean".to_owned();
                 let clean = driver.ball().center().clone();
+                let before = driver.active().to_vec();
                 driver.evaluate_deferred(&clean, false);
+                // Points to start from, of the samples that go on.
+                if let Some(start) = self.u.as_mut().filter(|_| driver.active().len() < before.len()) {
+                    let kept = driver.active().iter().filter_map(|row| before.binary_search(row).ok());
+                    *start = start.gather(0, &row_index(start, &kept.collect::<Vec<_>>()));
+                }
                 self.position = Position::Ascent { restart: 0, step: 0 };
             }
             Position::Ascent { restart, step } => {
@@ -192,10 +199,20 @@ impl<'a> StepRule<'a> for PgdRule<'a> {
         }
     }
 
-    fn restore(&mut self, state: &PgdRuleState) {
-        let tensor = |stored: &Stored| stored.on(self.problem.ball.center().device());
-        (self.u, self.velocity) = (state.u.as_ref().map(tensor), state.velocity.as_ref().map(tensor));
+    fn restore(&mut self, state: &PgdRuleState, driver: &AttackDriver<'a>) -> Result<(), StateError> {
+        if let Position::Ascent { restart, step } = state.position {
+            demand(
+                restart < self.config.restarts && step <= self.config.steps,
+                "a step is not one of those configured",
+            )?;
+        }
+        // None is left of a run that is over, and no direction without points.
+        let points = state.u.as_ref().filter(|_| !driver.is_done());
+        let tensor = |stored: &Stored| stored.restore(driver.ball().center(), driver.active().len());
+        self.velocity = state.velocity.as_ref().filter(|_| points.is_some()).map(tensor).transpose()?;
+        self.u = points.map(tensor).transpose()?;
         self.position = state.position;
+        Ok(())
     }
 }
 

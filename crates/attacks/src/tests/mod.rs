@@ -14,6 +14,7 @@ mod minimal_norm_faces;
 mod minimal_norm_resume;
 mod pgd_resume;
 mod representation;
+mod stored_states;
 
 use proptest::prelude::*;
 use tarrl_tensor::{DType, Key, Random, Tensor, cpu};

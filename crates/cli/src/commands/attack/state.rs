@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tarrl_attacks::SuiteState;
+use tarrl_attacks::{Envelope, SuiteState};
 
 use super::outcome::ImageOutcome;
 use tarrl_study::files::{cannot_write, write_atomic};
@@ -21,7 +21,7 @@ pub(super) struct StateFile {
 }
 
 /// The progress of an attack.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Progress {
     /// A suite, in the middle of an image.
@@ -76,8 +76,10 @@ impl StateFile {
                 read.with_context(|| format!("cannot read {path}, the state of an interrupted attack"))?
             }
         };
-        let file: File = serde_json::from_slice(&text)
+        let file: Envelope<File> = serde_json::from_slice(&text)
             .with_context(|| format!("{path} is no state of an attack; remove it to start anew"))?;
+        let file =
+            file.open().with_context(|| format!("{path} cannot be resumed; remove it to start anew"))?;
         let differs = |name: &&String| file.about.get(*name) != self.about.get(*name);
         let names: Vec<&str> = self.about.keys().filter(differs).map(String::as_str).collect();
         if !names.is_empty() {
@@ -87,7 +89,7 @@ impl StateFile {
                 names.join(", ")
             );
         }
-        Ok(Some(file.progress))
+        Ok(Some(file.progress.clone()))
     }
 
     /// Writes the state if the last one is old enough.
@@ -103,7 +105,7 @@ impl StateFile {
     /// # Errors
     /// If the file cannot be written.
     pub(super) fn save(&mut self, progress: Progress) -> anyhow::Result<()> {
-        let file = File { about: self.about.clone(), progress };
+        let file = Envelope::new(File { about: self.about.clone(), progress });
         write_atomic(&self.path, &serde_json::to_vec(&file)?)
             .map_err(|error| cannot_write(&self.path, "--json FILE", error))?;
         self.written = Instant::now();
@@ -142,6 +144,10 @@ mod tests {
         );
         let refused = state(&output, 0.2).load().unwrap_err().to_string();
         assert!(refused.contains("not the same epsilon") && refused.contains("remove it"), "{refused}");
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        std::fs::write(file.path(), text.replace("\"broken\":false", "\"broken\":true")).unwrap();
+        let changed = format!("{:#}", file.load().unwrap_err());
+        assert!(changed.contains("checksum") && changed.contains("remove it"), "{changed}");
         std::fs::write(file.path(), "{").unwrap();
         let damaged = file.load().unwrap_err().to_string();
         assert!(damaged.contains("outcomes.json.state") && damaged.contains("remove it"), "{damaged}");
