@@ -4,7 +4,7 @@
 use crate::heads::{LinearHead, MlpHead, NormalizedHead};
 use proptest::prelude::*;
 use tarrl_attacks::{Norm, Threat};
-use tarrl_tensor::{DType, Key, Random, Stream, Tensor, cpu};
+use tarrl_tensor::{Key, Stream, Tensor, cpu};
 
 /// An untrained encoder: two linear maps with a tanh or ReLU between them.
 #[derive(Clone, Debug)]
@@ -36,12 +36,11 @@ pub fn shapes() -> impl Strategy<Value = [usize; 4]> {
     (1usize..6, 2usize..5, 2usize..5, 1usize..4).prop_map(|(n, h, w, c)| [n, h, w, c])
 }
 
-/// Images `(n, h, w, c)` with uniform pixels in `[0, 1)`.
+/// Images `(n, h, w, c)` with gray levels `k / 255` as pixels, black and white often. They shrink to black.
 pub fn images(shape: [usize; 4]) -> impl Strategy<Value = Tensor> {
-    any::<u64>().prop_map(move |seed| {
-        let keys: Vec<Key> = (0..shape[0]).map(|i| Key::new(seed).fold(i)).collect();
-        Tensor::random(&cpu(), Random::Uniform, &keys, &shape[1..], DType::F64)
-    })
+    let level = prop_oneof![Just(0u8), Just(255), any::<u8>()].prop_map(|level| f64::from(level) / 255.0);
+    prop::collection::vec(level, shape.iter().product::<usize>())
+        .prop_map(move |pixels| Tensor::new(&cpu(), shape, &pixels))
 }
 
 /// Encoders of inputs with `inputs` numbers: 2 to 12 hidden units, 2 to 6 features, weights over a decade.
