@@ -213,7 +213,8 @@ impl SuiteRun {
     /// in batches of their own, so that no backward pass is computed in vain.
     ///
     /// # Panics
-    /// If `logits` answers in another shape than `(m, k)` with `k` of at least 2, or a label is not below `k`.
+    /// If `logits` answers in another shape than `(m, k)` with `k` of at least 2, a label is not below `k`, or `k` is less
+    /// than before.
     #[track_caller]
     pub fn round(&mut self, logits: &dyn Fn(&Tensor, Query<'_>) -> Tensor) -> bool {
         self.fill_batch();
@@ -344,6 +345,8 @@ impl SuiteRun {
         for ((answer, z), &row) in answers.iter_mut().zip(z.array().to_f64().chunks(k)).zip(rows) {
             let label = self.setup.labels[row];
             assert!((label as usize) < k, "suite: label {label} of sample {row}, {k} classes");
+            let classes = self.samples[row].classes();
+            assert!(classes <= k, "suite: {k} classes, but {classes} when sample {row} was first evaluated");
             answer.z.push(z.to_vec());
         }
     }

@@ -108,6 +108,11 @@ impl SampleState {
         self.current.attack().map_or(&ball.x, |attack| attack.point())
     }
 
+    /// The classes of the model, once the sample has been evaluated.
+    pub(crate) fn classes(&self) -> usize {
+        self.rivals.len() + 1
+    }
+
     /// What is wanted there.
     pub(crate) fn query(&self) -> QueryKind {
         self.current.attack().map_or(QueryKind::Logits, |attack| attack.query())
@@ -151,7 +156,7 @@ impl SampleState {
     pub(crate) fn cotangents(&self, context: &SuiteContext<'_>, z: &[f64]) -> Vec<Vec<f64>> {
         let label = context.label as usize;
         if self.shares_clean_evaluation(context) {
-            let targets = context.parts[self.part].targets(z.len()).unwrap_or(0);
+            let targets = context.parts[self.part].targets(self.classes()).unwrap_or(0);
             return self.rivals[..targets].iter().map(|&t| difference(z, t as usize, label).1).collect();
         }
         self.current.attack().map_or_else(Vec::new, |attack| attack.cotangents(z, label))
@@ -230,7 +235,7 @@ impl SampleState {
             self.done = true;
             return;
         }
-        let classes = self.rivals.len() + 1;
+        let classes = self.classes();
         if !matches!(self.current, CurrentAttack::Clean) {
             self.restart += 1;
         }
@@ -280,7 +285,7 @@ impl SampleState {
 
     /// The class that a part aims at now, if it does.
     fn target_class(&self, part: &AttackSpec) -> Option<u32> {
-        part.targets(self.rivals.len() + 1).map(|_| self.rivals[self.target])
+        part.targets(self.classes()).map(|_| self.rivals[self.target])
     }
 
     fn origin(&self, context: &SuiteContext<'_>) -> Origin {

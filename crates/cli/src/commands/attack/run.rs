@@ -46,6 +46,11 @@ pub(super) fn run(
                 Some(Progress::Images(images)) => images,
                 _ => Vec::new(),
             };
+            let (images, all) = (finished.len(), target.labels.len());
+            anyhow::ensure!(
+                images <= all,
+                "the state is of {images} of {all} images; remove it to start anew"
+            );
             run_batches(single, target, finished, state, watch)
         }
     }
