@@ -3,9 +3,9 @@
 //! ([`SuiteRun`](crate::SuiteRun)).
 
 use crate::driver::bits;
-use crate::driver::envelope::demand;
 use crate::driver::outcome::{AttackStatus, Flags, Origin};
-use crate::driver::stored::StateError;
+use crate::driver::state_error::StateError;
+use crate::driver::state_error::demand;
 use serde::{Deserialize, Serialize};
 
 /// More passes than a sample has had when it is resumed, so that counts do not overflow.

@@ -2,10 +2,11 @@
 
 use crate::driver::accounting::{SampleRecord, StoppingRule};
 use crate::driver::deferred_evaluations::DeferredEvaluations;
-use crate::driver::envelope::demand;
 use crate::driver::outcome::{Closest, Flags, Outcome, Stage};
 use crate::driver::problem::{Evaluation, Problem, Query};
-use crate::driver::stored::{DriverState, StateError, StoredOutcome, demand_positions};
+use crate::driver::state_error::demand;
+use crate::driver::state_error::{StateError, demand_positions};
+use crate::driver::stored::{DriverState, StoredOutcome};
 use crate::threat::Ball;
 use crate::threat::rows::{row_index, with_rows};
 use tarrl_tensor::{Key, Tensor, grad};

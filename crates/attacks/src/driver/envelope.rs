@@ -1,7 +1,7 @@
 //! The envelope of stored runs: format, version and checksum around what an attack remembers, so that a file that was cut
 //! off, changed or written by another program is refused.
 
-use crate::driver::stored::StateError;
+use crate::driver::state_error::StateError;
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 
@@ -84,11 +84,6 @@ fn checksum(content: &impl Serialize) -> String {
     let mut hasher = blake3::Hasher::new();
     serde_json::to_writer(&mut hasher, content).expect("a state that JSON represents");
     hasher.finalize().to_hex().to_string()
-}
-
-/// An error unless `holds`, which says `what` of a state.
-pub(crate) fn demand(holds: bool, what: &'static str) -> Result<(), StateError> {
-    if holds { Ok(()) } else { Err(StateError::Invalid(what.to_owned())) }
 }
 
 #[cfg(test)]

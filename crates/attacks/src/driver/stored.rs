@@ -3,43 +3,10 @@
 //! Numbers are stored as their bits, so that any format keeps them, NaN and infinities included.
 
 use crate::driver::bits;
-use crate::driver::envelope::demand;
 use crate::driver::outcome::{AttackStatus, Closest, Flags, Origin, Outcome, Stage};
+use crate::driver::state_error::{StateError, demand};
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{DType, Device, Tensor};
-
-/// Why an attack cannot be resumed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StateError {
-    /// Of another format or version.
-    #[error("attack state: it is of format {found:?}, this program reads {wanted:?}; start anew")]
-    OtherFormat {
-        /// What the state says.
-        found: String,
-        /// What is read.
-        wanted: String,
-    },
-    /// Not what was written.
-    #[error("attack state: its checksum does not fit, so that it was changed or is damaged; start anew")]
-    Damaged,
-    /// A shape, an index or a number that no run has.
-    #[error("attack state: {0}, as no run of this program has it; start anew")]
-    Invalid(String),
-    /// The state is of other samples, radii, keys or limits.
-    #[error(
-        "attack state: it was taken of another problem; resume with the inputs, radii, keys and limits of the \
-         interrupted run, or start anew"
-    )]
-    OtherProblem,
-    /// The state is of the same attack with another configuration.
-    #[error("attack state: it was taken of {found}, this is {wanted}; resume with the same configuration")]
-    OtherConfig {
-        /// What the state says.
-        found: String,
-        /// That of the run.
-        wanted: String,
-    },
-}
 
 /// A constant tensor of floating point numbers as bits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,13 +141,4 @@ impl StoredOutcome {
             flags: self.flags.clone(),
         })
     }
-}
-
-/// An error unless these are positions among `n` samples, rising.
-pub(crate) fn demand_positions(positions: &[usize], n: usize) -> Result<(), StateError> {
-    let rising = positions.windows(2).all(|pair| pair[0] < pair[1]);
-    demand(
-        rising && positions.last().is_none_or(|&last| last < n),
-        "positions of samples do not rise below their number",
-    )
 }
