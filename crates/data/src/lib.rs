@@ -11,11 +11,11 @@
 //! - [`Loader`] delivers batches of views from other threads.
 #![forbid(unsafe_code)]
 
-mod acquire;
 pub mod augment;
 mod catalog;
 pub mod cifar;
 mod dataset;
+mod download;
 mod error;
 mod files;
 pub mod folder;
@@ -26,9 +26,9 @@ mod manifest;
 mod name;
 mod task;
 
-pub use acquire::Progress;
 pub use catalog::{Catalog, Check, Verified};
 pub use dataset::{Dataset, Splits};
+pub use download::Progress;
 pub use error::{Error, Result};
 pub use loader::{Batch, Loader, LoaderConfig, view_key};
 pub use manifest::{Entry, Format, Manifest};

@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bound;
 mod bound_error;
 mod diagnostics;
 mod displacement;
@@ -23,7 +24,6 @@ mod fit_error;
 mod head;
 mod knn;
 mod lbfgs;
-mod measure;
 mod probe;
 mod ridge;
 mod robust;
@@ -36,6 +36,7 @@ mod statistics;
 mod toy;
 mod wolfe;
 
+pub use bound::{BoundEvaluation, BoundLevel, CorrectCounts, Mean, TaskBound};
 pub use bound_error::BoundError;
 pub use diagnostics::{Diagnostics, diagnose};
 pub use displacement::{Displacements, NO_CLAIM, displacement_attack, median};
@@ -45,7 +46,6 @@ pub use fit_error::FitError;
 pub use head::DeviceHead;
 pub use knn::{Knn, nearest_centroid};
 pub use lbfgs::Lbfgs;
-pub use measure::{BoundEvaluation, BoundLevel, CorrectCounts, Mean, TaskBound};
 pub use probe::{Candidate, Probe, ProbeConfig, linear_probe};
 pub use ridge::{Ridge, ridge};
 pub use robust::{RobustConfig, robust_accuracy, robust_curve};
