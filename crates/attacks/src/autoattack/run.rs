@@ -94,7 +94,10 @@ impl Setup {
 /// A [`SuiteRun`] stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct SuiteState(Envelope<StoredRun<(Vec<AttackSpec>, RunConfig), Vec<SampleState>>>);
+pub struct SuiteState(Envelope<StoredSuite>);
+
+/// The attacks and how they run; the state of each sample.
+type StoredSuite = StoredRun<(Vec<AttackSpec>, RunConfig), Vec<SampleState>>;
 
 impl SuiteState {
     /// Samples that are finished.
