@@ -28,6 +28,9 @@ Examples:
   tarrl reproduce --time-limit 10            ten minutes of it; again to go on
   tarrl reproduce --experiments ~/mine       methods and profiles of your own
 
+Tables and figures: T1 robust accuracy, T5 bound and certificates, T6 base objectives, T7 cost of training, F1 accuracy
+against ε, F2 sweep of λ, F3 bound against attacked loss. A profile makes those that it names.
+
 A study is a graph of jobs. The key of a job is a hash of everything that determines its result, and its files are in
 OUT/PROFILE/jobs/KEY. Finished jobs are skipped, so the same command again takes seconds; interrupted ones go on from
 their last checkpoint; after a failure everything else is finished and kept, and the exit code is not zero.";
@@ -36,7 +39,8 @@ their last checkpoint; after a failure everything else is finished and kept, and
 #[derive(Args, Debug)]
 #[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples.")]
 pub(crate) struct Reproduce {
-    /// How large: a file of EXPERIMENTS/profiles without its ending (smoke, default, full, or your own)
+    /// Which study: a file of EXPERIMENTS/profiles without its ending (smoke, default, objectives, certified, full, cifar,
+    /// cifar100, or your own)
     #[arg(long, value_name = "NAME", default_value = "default")]
     profile: String,
 
@@ -140,5 +144,17 @@ impl Reproduce {
         }
         outln!("\nThe report: {}", folder.join("index.html").display());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_every_table_and_figure() {
+        for artifact in artifacts::REGISTRY {
+            assert!(EXAMPLES.contains(&format!(" {} ", artifact.id())), "{}", artifact.id());
+        }
     }
 }
