@@ -92,7 +92,11 @@ fn an_unwritable_folder_of_runs_is_refused_before_any_work() {
     fs::write(&file, "in the way").unwrap();
     let failed = ran(world.command(&file.join("runs")).output().unwrap());
     let place = format!("cannot write to {}; ", file.join("runs/tiny").display());
-    let failed = failed.failed(&[&place, "choose another with --out DIR", "Not a directory"]);
+    let failed = failed.failed(&[
+        &place,
+        "choose a place whose parents are folders with --out DIR",
+        "Not a directory",
+    ]);
     assert_eq!(failed.stderr.lines().count(), 1, "{}", failed.stderr);
     assert_eq!(fs::read(&file).unwrap(), b"in the way");
 }
