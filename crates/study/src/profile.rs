@@ -273,6 +273,9 @@ impl Profile {
     /// Names the key, its value and what would do.
     pub fn check_dataset(&self, manifest: &Manifest) -> Result<(), String> {
         let (classes, test) = (manifest.classes.len(), self.subset.test.unwrap_or(manifest.test));
+        if classes < 2 {
+            return Err(format!("{} has {classes} class; heads need images of two at least", manifest.name));
+        }
         let counts = [
             ("subset.train", self.subset.train, manifest.train),
             ("subset.test", self.subset.test, manifest.test),
@@ -439,6 +442,13 @@ samples = 100
             assert!(error.starts_with(expected) && error.contains("ask for"), "{error}");
         }
         assert_eq!(check("restarts = 1", "restarts = 1\nautoattack = 3"), Ok(()));
+    }
+
+    #[test]
+    fn a_dataset_of_one_class_is_refused() {
+        let one_class = Manifest { classes: vec!["all".into()], ..manifest() };
+        let error = read(GOOD).unwrap().check_dataset(&one_class).unwrap_err();
+        assert!(error.ends_with("has 1 class; heads need images of two at least"), "{error}");
     }
 
     #[test]

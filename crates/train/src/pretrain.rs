@@ -89,9 +89,6 @@ impl Pretraining<'_> {
             return Err(SettingError::Channels { data: self.data.name.clone(), found, expected });
         }
         self.config.encoder.check_images(self.data.shape())?;
-        if self.data.counts().into_iter().filter(|&images| images > 0).count() < 2 {
-            return Err(SettingError::OneClass { data: self.data.name.clone() });
-        }
         Ok(())
     }
 

@@ -145,15 +145,6 @@ pub enum SettingError {
         /// The title of the method.
         title: String,
     },
-    /// The images are all of one class.
-    #[error(
-        "all images of '{data}' are of one class, so that nothing could be learned or measured by classes; give it two \
-         at least"
-    )]
-    OneClass {
-        /// The name of the dataset.
-        data: String,
-    },
     /// The images have another number of channels than the encoder expects.
     #[error(
         "the images of '{data}' have {found} channels; set encoder.in_channels = {found}, not {expected}"
