@@ -17,7 +17,7 @@ use clap::{Command, value_parser};
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask reproduce                    the whole study, about a quarter of an hour on two cores
+  cargo xtask reproduce                    the whole study, five to fifteen minutes on two cores
   cargo xtask reproduce --profile smoke    every part once at toy size, about a minute
   cargo xtask attack --help                what `tarrl attack` takes
   cargo xtask check                        formatting, lints, documentation, packages and the rules of the workspace

@@ -6,7 +6,7 @@ use crate::commands;
 
 const EXAMPLES: &str = "\
 Examples:
-  tarrl reproduce                    the whole study, about a quarter of an hour on two cores
+  tarrl reproduce                    the whole study, five to fifteen minutes on two cores
   tarrl reproduce --profile smoke    every part once at toy size, about a minute
   tarrl reproduce --dry-run          what would run, and for how long
   tarrl certify encoder.safetensors  how far its representations can move, for any task
