@@ -53,8 +53,8 @@ impl ParamBuilder {
             "ParamBuilder::normal: {}.{part} has a standard deviation of {deviation}; it must be finite and not negative",
             self.name
         );
-        if let Some(placeholder) = self.placeholder(shape) {
-            return placeholder;
+        if let Some(stand_in) = self.count_only(shape) {
+            return stand_in;
         }
         let law = Normal::new(0.0f32, deviation).expect("the standard deviation was checked");
         let mut stream = self.at(part).stream();
@@ -67,8 +67,8 @@ impl ParamBuilder {
     /// If `limit` is not positive and finite.
     pub fn uniform(&self, part: &str, shape: &[usize], limit: f32) -> Tensor {
         let law = Uniform::new(-limit, limit).expect("a limit is finite and positive");
-        if let Some(placeholder) = self.placeholder(shape) {
-            return placeholder;
+        if let Some(stand_in) = self.count_only(shape) {
+            return stand_in;
         }
         let mut stream = self.at(part).stream();
         self.upload(&ArrayD::random_using(IxDyn(shape), law, &mut stream))
@@ -76,7 +76,7 @@ impl ParamBuilder {
 
     /// `(extent)`: one value.
     pub fn full(&self, extent: usize, value: f64) -> Tensor {
-        self.placeholder(&[extent]).unwrap_or_else(|| Tensor::full(&self.device, [extent], DType::F32, value))
+        self.count_only(&[extent]).unwrap_or_else(|| Tensor::full(&self.device, [extent], DType::F32, value))
     }
 
     /// A count of zero.
@@ -84,8 +84,8 @@ impl ParamBuilder {
         Tensor::full(&self.device, [], DType::U32, 0.0)
     }
 
-    /// One element in place of `shape`, which is counted; `None` from a builder that allocates.
-    fn placeholder(&self, shape: &[usize]) -> Option<Tensor> {
+    /// Counts the values of `shape` and gives a tensor of one element instead; `None` from a builder that allocates.
+    fn count_only(&self, shape: &[usize]) -> Option<Tensor> {
         let values = shape.iter().fold(1u64, |product, &extent| product.saturating_mul(extent as u64));
         self.counted.as_ref()?.fetch_add(values, Ordering::Relaxed);
         Some(Tensor::full(&self.device, Shape::new(&vec![1; shape.len()]), DType::F32, 0.0))
