@@ -164,7 +164,7 @@ KERNEL(augment)(const unsigned char* images, const Transform* transforms, const 
             u32 y = i / c / w, x = i / c % w, ch = i % c;
             float sum = 0.0f;
             for (u32 k = 0; k < kernel; k++) sum = sum + own[k] * half[(mirrored(y + k, radius, h) * w + x) * c + ch];
-            view[i] = sum;
+            view[i] = sum > 1.0f ? 1.0f : sum;
         }
         __syncthreads();
     }

@@ -1,8 +1,10 @@
 //! Gaussian blur of planes, one axis after the other, the border mirrored about the edge pixel.
+//!
+//! Rounded weights can sum to more than one, so the result is cut at 1; it cannot fall below 0.
 
 use super::sampled::Gaussian;
 
-/// Blurs each plane `(height, width)`; `spare` is room that grows as needed.
+/// Blurs each plane `(height, width)` of pixels in [0, 1]; `spare` is room that grows as needed.
 ///
 /// # Panics
 /// If the kernel is even, or half of it is not smaller than both sides.
@@ -35,6 +37,7 @@ pub(super) fn blur(
                 out,
                 taps.map(|(k, &w)| (w, &half[mirrored(y + k, radius, height) * width..][..width])),
             );
+            out.iter_mut().for_each(|x| *x = x.min(1.0));
         }
     }
 }
@@ -79,6 +82,24 @@ mod tests {
             // The known values have six digits.
             assert!(found.iter().zip(want).all(|(f, w): (&f32, f32)| (f - w).abs() < 6e-7), "{found:?}");
         }
+    }
+
+    /// A white plane stays white at every width, though rounded weights of some of them sum to more than one.
+    #[test]
+    fn white_stays_in_range() {
+        let gaussians =
+            (1..=200).flat_map(|s| [3, 5, 23].map(|kernel| Gaussian { sigma: s as f32 / 50.0, kernel }));
+        let mut above_one = 0;
+        for gaussian in gaussians {
+            let sum = weights(gaussian).iter().fold(0.0, |sum, w| sum + w);
+            above_one += usize::from(sum > 1.0);
+            let mut plane = vec![1.0; 32 * 32];
+            blur(&mut plane, (32, 32), gaussian, &mut Vec::new());
+            // Two sums of `kernel` products of numbers up to one.
+            let tolerance = 2.0 * gaussian.kernel as f32 * f32::EPSILON;
+            assert!(plane.iter().all(|x| (1.0 - tolerance..=1.0).contains(x)), "{gaussian:?}");
+        }
+        assert!(above_one > 0, "some sums must round to more than one");
     }
 
     proptest! {
