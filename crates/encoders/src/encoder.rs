@@ -5,11 +5,12 @@ use crate::arch::interpreter::Interpreter;
 use crate::config::{BatchNormMode, EncoderConfig};
 use crate::forward_context::{BnBranch, ForwardContext};
 use crate::inference::InferenceEncoder;
-use crate::layers::ConvBnRelu;
+use crate::layers::{ConvBnRelu, single_name};
 use crate::module::{Module, Role};
 use crate::param_builder::ParamBuilder;
 use crate::pixels::normalize;
 use crate::precision::Precision;
+use std::collections::HashMap;
 use tarrl_tensor::{Device, Key, Tensor};
 
 /// `f`: from pixels in `[0, 1]` to representations.
@@ -90,6 +91,26 @@ impl Encoder {
         InferenceEncoder::new(&self.config, &self.backbone, branch, self.precision)
     }
 
+    /// Takes over every tensor of `other`, running statistics included, as constants: where a training starts from a trained
+    /// encoder. If this encoder has two sets of batch norm and `other` one, both begin as that one.
+    ///
+    /// # Panics
+    /// If the configurations differ in more than the sets of batch norm.
+    #[track_caller]
+    pub fn start_from(&mut self, other: &Encoder) {
+        let [own, others] = [&*self, other]
+            .map(|encoder| EncoderConfig { norm: BatchNormMode::Single, ..encoder.config.clone() });
+        assert!(own == others, "start_from: an encoder of {own:?} cannot start from one of {others:?}");
+        let mut values = HashMap::new();
+        other.visit(&mut |name, _, tensor| {
+            values.insert(name.to_owned(), tensor.detach());
+        });
+        self.visit_mut(&mut |name, _, tensor| {
+            let value = values.get(name).or_else(|| values.get(&single_name(name)));
+            *tensor = value.unwrap_or_else(|| panic!("start_from: no tensor {name}")).clone();
+        });
+    }
+
     /// The encoder with the batch norms of one branch alone, as constants: what is kept of a dual one after training.
     pub fn only(&self, branch: BnBranch) -> Self {
         let config = EncoderConfig { norm: BatchNormMode::Single, ..self.config.clone() };
@@ -115,6 +136,54 @@ mod tests {
     use super::*;
     use crate::config::Arch;
     use tarrl_tensor::{DType, cpu};
+
+    /// The tensors by name.
+    fn tensors(encoder: &Encoder) -> HashMap<String, Vec<f64>> {
+        let mut found = HashMap::new();
+        encoder.visit(&mut |name, _, tensor| {
+            found.insert(name.to_owned(), tensor.array().to_f64());
+        });
+        found
+    }
+
+    #[test]
+    fn a_start_is_taken_over_tensor_by_tensor_into_both_sets_of_dual_batch_norm() {
+        let single = EncoderConfig { width: 0.125, ..EncoderConfig::default() };
+        let dual = EncoderConfig { norm: BatchNormMode::Dual, ..single.clone() };
+        let mut started = Encoder::new(&single, &cpu(), Key::new(1));
+        let mut value = 0.0;
+        // Other values everywhere, so that a tensor that stays behind is seen.
+        started.visit_mut(&mut |_, _, tensor| {
+            value += 1.0;
+            if tensor.dtype() != DType::U32 {
+                *tensor = tensor.mul_scalar(0.0).add_scalar(value);
+            }
+        });
+        let expected = tensors(&started);
+        for config in [&single, &dual] {
+            let mut encoder = Encoder::new(config, &cpu(), Key::new(2));
+            encoder.start_from(&started);
+            for (name, values) in tensors(&encoder) {
+                assert_eq!(values, expected[&single_name(&name)], "{name}");
+            }
+            for branch in [BnBranch::Clean, BnBranch::Adversarial] {
+                assert_eq!(tensors(&encoder.only(branch)), expected);
+            }
+        }
+        // And a dual one starts another dual one, each set from its own.
+        let other = Encoder::new(&dual, &cpu(), Key::new(3));
+        let mut encoder = Encoder::new(&dual, &cpu(), Key::new(4));
+        encoder.start_from(&other);
+        assert_eq!(tensors(&encoder), tensors(&other));
+    }
+
+    #[test]
+    #[should_panic(expected = "cannot start from one of")]
+    fn a_start_of_another_configuration_is_refused() {
+        let config = EncoderConfig { width: 0.125, ..EncoderConfig::default() };
+        let wide = Encoder::new(&EncoderConfig { width: 0.25, ..config.clone() }, &cpu(), Key::new(1));
+        Encoder::new(&config, &cpu(), Key::new(2)).start_from(&wide);
+    }
 
     #[test]
     fn the_declared_number_of_values_is_that_of_the_tensors() {

@@ -110,6 +110,7 @@ fn train(device: &Device, gpu: Option<&Gpu>, method: &Method) -> anyhow::Result<
         config: &config,
         data: &data,
         teacher: None,
+        start: None,
         device,
         folder: folder.path(),
         // A slow machine would otherwise write checkpoints in the steps that are counted, and wait for them.

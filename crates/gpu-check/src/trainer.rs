@@ -56,6 +56,7 @@ fn epoch(device: &Device, precision: Precision, method: Method) -> anyhow::Resul
         config: &config,
         data: &data,
         teacher: None,
+        start: None,
         device,
         folder: folder.path(),
         options: Options { loader_threads: 4, ..Options::default() },

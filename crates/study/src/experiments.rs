@@ -16,18 +16,18 @@ use crate::{artifacts, published};
 pub fn faults(folder: &Path) -> anyhow::Result<Vec<String>> {
     let mut faults = Vec::new();
     let mut methods = Vec::new();
-    let mut teachers = Vec::new();
+    let mut needed = Vec::new();
     for path in toml_files(&folder.join("methods"))? {
         methods.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
         match Method::read(&path) {
-            Ok(method) => teachers.extend(method.teacher.map(|teacher| (path, teacher))),
+            Ok(method) => needed.extend(method.needed().map(|name| (path.clone(), name.clone()))),
             Err(error) => faults.push(error.to_string()),
         }
     }
-    let missing = teachers.into_iter().filter(|(_, teacher)| !methods.contains(teacher));
-    faults.extend(missing.map(|(path, teacher)| {
+    let missing = needed.into_iter().filter(|(_, name)| !methods.contains(name));
+    faults.extend(missing.map(|(path, name)| {
         format!(
-            "{}: learns from the method `{teacher}`, but there is no experiments/methods/{teacher}.toml",
+            "{}: needs the encoder of the method `{name}`, but there is no experiments/methods/{name}.toml",
             path.display()
         )
     }));
@@ -105,12 +105,16 @@ mod tests {
     }
 
     #[test]
-    fn a_teacher_that_is_missing_is_found() {
+    fn a_teacher_or_start_that_is_missing_is_found() {
         let taught = "title = \"DeACL\"\nteacher = \"simclr\"\n[distillation]\n";
         let found = check(&[("deacl", taught)], &profile("deacl"));
         assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].contains("learns from the method `simclr`"), "{found:?}");
+        assert!(found[0].contains("needs the encoder of the method `simclr`"), "{found:?}");
         assert_eq!(check(&[("deacl", taught), ("simclr", METHOD)], &profile("deacl")), [""; 0]);
+        let started = format!("start = \"warm\"\n{METHOD}");
+        let found = check(&[("simclr", &started)], &profile("simclr"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("needs the encoder of the method `warm`"), "{found:?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Job layout: the jobs of every method of a profile, seed by seed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub struct Layout {
     pub data: Key,
     /// All jobs.
     pub graph: Graph,
+    /// For each training the trainings whose encoders it needs: those of its teacher and of its start.
+    pub needed: BTreeMap<Key, Vec<Key>>,
     /// The methods of the profile, in its order.
     pub methods: Vec<MethodJobs>,
     /// The pairs of the profile: without and with the regularizer.
@@ -78,15 +81,35 @@ impl Layout {
         checked.map_err(|problem| anyhow!("{}: {problem}", profile.path.display()))?;
         let mut graph = Graph::default();
         let data = graph.add(stages::data::job(&context.catalog, &profile.dataset)?);
-        let mut builder = Builder { context, folder, manifest, data, graph, in_progress: Vec::new() };
+        let mut builder = Builder {
+            context,
+            folder,
+            manifest,
+            data,
+            graph,
+            needed: BTreeMap::new(),
+            in_progress: Vec::new(),
+        };
         let methods =
             profile.methods.iter().map(|name| builder.named(name)).collect::<anyhow::Result<Vec<_>>>()?;
         let pair = |pair: &Pair| Ok([builder.named(&pair.without)?, builder.named(&pair.with)?]);
         let pairs = profile.pairs.iter().map(pair).collect::<anyhow::Result<Vec<_>>>()?;
         let sweep = profile.sweep.as_ref().map_or(Ok(Vec::new()), |sweep| builder.curves(sweep))?;
-        let Builder { manifest, graph, .. } = builder;
+        let Builder { manifest, graph, needed, .. } = builder;
         let (context, folder) = (context.clone(), folder.to_path_buf());
-        Ok(Self { context, folder, manifest, data, graph, methods, pairs, sweep })
+        Ok(Self { context, folder, manifest, data, graph, needed, methods, pairs, sweep })
+    }
+
+    /// The training `pretrain` and all that it needs, each once.
+    pub fn trainings(&self, pretrain: Key) -> BTreeSet<Key> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![pretrain];
+        while let Some(key) = open.pop() {
+            if found.insert(key) {
+                open.extend(&self.needed[&key]);
+            }
+        }
+        found
     }
 }
 
@@ -97,7 +120,8 @@ struct Builder<'a> {
     manifest: Manifest,
     data: Key,
     graph: Graph,
-    /// The methods that wait for their teacher.
+    needed: BTreeMap<Key, Vec<Key>>,
+    /// The methods that wait for the encoders which they need.
     in_progress: Vec<String>,
 }
 
@@ -123,22 +147,32 @@ impl Builder<'_> {
         Ok(MethodJobs { name: name.to_owned(), method, seeds })
     }
 
-    /// The job that trains `method`, after that of its teacher with the same seed, if it has one. A teacher that is a
-    /// method of the study itself is trained once.
+    /// The job that trains `method`, after those of its teacher and its start with the same seed. One that is a method of
+    /// the study itself, or that several methods need, is trained once.
     fn pretrain(&mut self, name: &str, method: &Method, seed: u64) -> anyhow::Result<Key> {
         self.in_progress.push(name.to_owned());
         let mut inputs = vec![self.data];
-        if let Some(teacher) = &method.teacher {
-            if self.in_progress.contains(teacher) {
-                let names = self.in_progress.join(" and ");
-                bail!("{names} teach each other; name another teacher in one of them");
+        for needed in method.needed() {
+            if self.in_progress.contains(needed) {
+                let others = self.in_progress.iter().skip(1).chain([needed]);
+                let pairs = self.in_progress.iter().zip(others);
+                let needs: Vec<String> =
+                    pairs.map(|(a, b)| format!("{a} needs the encoder of {b}")).collect();
+                bail!(
+                    "no method can be trained first: {}; name another `teacher` or `start` in one of their files",
+                    needs.join(", ")
+                );
             }
-            let learned = self.read(teacher).with_context(|| format!("the teacher of {name}"))?;
-            inputs.push(self.pretrain(teacher, &learned, seed)?);
+            let before = self.read(needed).with_context(|| format!("the teacher or start of {name}"))?;
+            inputs.push(self.pretrain(needed, &before, seed)?);
         }
         self.in_progress.pop();
         let title = format!("{name}, seed {seed}");
-        Ok(self.graph.add(stages::pretrain::job(self.context, inputs, &self.manifest, method, &title, seed)))
+        let needed = inputs[1..].to_vec();
+        let job = stages::pretrain::job(self.context, inputs, &self.manifest, method, &title, seed);
+        let key = self.graph.add(job);
+        self.needed.insert(key, needed);
+        Ok(key)
     }
 
     fn seed(&mut self, name: &str, method: &Method, seed: u64) -> anyhow::Result<SeedJobs> {

@@ -9,6 +9,7 @@
 //! | adversary | `[adversary]` | an [`Adversary`]: its loss, the views it perturbs, the network it attacks, how the results enter |
 //! | regularizer | `[regularizer]`, `[certified]` | a [`Regularizer`](tarrl_bound::Regularizer), an [`IbpLoss`] |
 //! | network | `projector`, `[network]` | [`NetworkConfig`]: predictor, momentum network, one or two sets of batch norm |
+//! | start | `start` | another method's encoder, which the encoder starts as |
 //! | teacher | `teacher` | another method's encoder, for [`Distillation`] or [`PseudoLabels`] |
 //!
 //! Parts that do not go together are refused when the file is read, with the reason. A [`TrainConfig`] and the images

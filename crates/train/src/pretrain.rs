@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use tarrl_data::{Dataset, Loader, LoaderConfig};
+use tarrl_encoders::EncoderConfig;
 use tarrl_tensor::{Device, Key};
 
 /// Trains an encoder without labels: minimizes `objective + λ R` over all parameters.
@@ -29,7 +30,7 @@ pub fn pretrain(
     on_event: &mut dyn FnMut(&Event<'_>),
 ) -> Result<Trained, TrainError> {
     let options = Options::default();
-    match (Pretraining { config, data, teacher: None, device, folder, options }).run(on_event)? {
+    match (Pretraining { config, data, teacher: None, start: None, device, folder, options }).run(on_event)? {
         Finish::Trained(trained) => Ok(*trained),
         Finish::Stopped { .. } => unreachable!("nothing asked the training to stop"),
     }
@@ -83,6 +84,20 @@ impl Pretraining<'_> {
             }
             (None, Some(_)) => return Err(SettingError::UnusedTeacher { title: title() }),
             _ => {}
+        }
+        match (&self.config.method.start, self.start) {
+            (Some(name), None) => {
+                return Err(SettingError::MissingStart { title: title(), name: name.clone() });
+            }
+            (None, Some(_)) => return Err(SettingError::UnusedStart { title: title() }),
+            (Some(_), Some(start)) => {
+                let norm = start.config().norm;
+                let expected = EncoderConfig { norm, ..self.config.encoder.clone() };
+                if *start.config() != expected {
+                    return Err(SettingError::OtherStart { title: title() });
+                }
+            }
+            (None, None) => {}
         }
         let (expected, (.., found)) = (self.config.encoder.in_channels, self.data.shape());
         if expected != found {

@@ -17,6 +17,8 @@ pub struct Pretraining<'a> {
     pub data: &'a Arc<Dataset>,
     /// The encoder that [`Method::teacher`](crate::Method) names, in evaluation mode; `None` where that names none.
     pub teacher: Option<&'a Encoder>,
+    /// The encoder that [`Method::start`](crate::Method) names; `None` where that names none.
+    pub start: Option<&'a Encoder>,
     /// Where to compute.
     pub device: &'a Device,
     /// Where to put metrics and checkpoints.

@@ -3,12 +3,11 @@
 use crate::ema_model::EmaModel;
 use crate::error::TrainError;
 use crate::model::Model;
-
 use crate::optimizer::Optimizer;
+use crate::pretraining::Pretraining;
 use crate::train_config::TrainConfig;
 use serde_json::Value;
 use std::path::Path;
-use tarrl_data::Dataset;
 use tarrl_encoders::checkpoint::{self, Fault, Metadata, Stored, Tensors, Values};
 use tarrl_encoders::{Encoder, Module, track};
 use tarrl_objectives::LossState;
@@ -56,7 +55,8 @@ const LOSSES: &str = "training.losses";
 const PASSES: &str = "training.passes";
 
 impl Identity {
-    pub(crate) fn new(config: &TrainConfig, data: &Dataset, teacher: Option<&Encoder>) -> Self {
+    pub(crate) fn new(training: &Pretraining<'_>) -> Self {
+        let Pretraining { config, data, teacher, start, .. } = *training;
         let settings = serde_json::to_string(config).expect("checked settings are JSON");
         let pixels = data.images.as_slice().expect("Dataset keeps standard layout");
         let images = format!("{:?} {}", data.images.dim(), blake3::hash(pixels).to_hex());
@@ -65,8 +65,10 @@ impl Identity {
             let labels: Vec<u8> = data.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
             notes.insert("labels".into(), blake3::hash(&labels).to_hex().to_string());
         }
-        if let Some(teacher) = teacher {
-            notes.insert("teacher".into(), fingerprint(teacher));
+        for (name, encoder) in [("teacher", teacher), ("start", start)] {
+            if let Some(encoder) = encoder {
+                notes.insert(name.into(), fingerprint(encoder));
+            }
         }
         Identity(notes)
     }
@@ -74,8 +76,16 @@ impl Identity {
 
 impl State {
     /// The state before the first step.
-    pub(crate) fn new(config: &TrainConfig, classes: usize, device: &Device) -> Self {
+    pub(crate) fn new(
+        config: &TrainConfig,
+        classes: usize,
+        start: Option<&Encoder>,
+        device: &Device,
+    ) -> Self {
         let mut model = Model::new(config, &config.method.classifiers(classes), device);
+        if let Some(start) = start {
+            model.encoder.start_from(start);
+        }
         let optimizer = Optimizer::new(&config.optimizer, &model.described());
         let ema = config.method.network.momentum.map(|_| EmaModel::new(&model));
         track(&mut model);
@@ -175,8 +185,12 @@ fn difference(found: &Metadata, expected: &Metadata) -> Option<String> {
         Some((key, old, new)) => format!("it was written with {key} = {old}, but now {key} is {new}"),
         None => {
             let other = |(key, _): &(&str, &'static str)| found.get(*key) != expected.get(*key);
-            let parts =
-                [("images", "other images"), ("labels", "other labels"), ("teacher", "another teacher")];
+            let parts = [
+                ("images", "other images"),
+                ("labels", "other labels"),
+                ("teacher", "another teacher"),
+                ("start", "another start"),
+            ];
             let what = parts.into_iter().find(other).map_or("other notes", |(_, what)| what);
             format!("it was written with {what}")
         }

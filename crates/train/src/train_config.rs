@@ -145,6 +145,28 @@ pub enum SettingError {
         /// The title of the method.
         title: String,
     },
+    /// The method names a start, and no encoder was given.
+    #[error("'{title}' starts from an encoder; train the method `{name}` first and hand it over")]
+    MissingStart {
+        /// The title of the method.
+        title: String,
+        /// The method that trains the encoder.
+        name: String,
+    },
+    /// An encoder was given, and the method names no start.
+    #[error("'{title}' starts at random, but an encoder to start from was handed over; leave it out")]
+    UnusedStart {
+        /// The title of the method.
+        title: String,
+    },
+    /// The encoder to start from has another configuration.
+    #[error(
+        "'{title}' cannot start from an encoder of another configuration; train that with the same `encoder`"
+    )]
+    OtherStart {
+        /// The title of the method.
+        title: String,
+    },
     /// The images have another number of channels than the encoder expects.
     #[error(
         "the images of '{data}' have {found} channels; set encoder.in_channels = {found}, not {expected}"

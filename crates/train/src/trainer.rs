@@ -75,9 +75,9 @@ impl<'a> Trainer<'a> {
     /// Opens the training in its folder, from its checkpoint if there is one.
     pub(crate) fn open(training: &'a Pretraining<'a>) -> Result<Self, TrainError> {
         let Pretraining { config, data, device, .. } = *training;
-        let identity = Identity::new(config, data, training.teacher);
+        let identity = Identity::new(training);
         let mut run = Run::open(training.folder)?;
-        let mut state = State::new(config, data.classes.len(), device);
+        let mut state = State::new(config, data.classes.len(), training.start, device);
         if let Some(path) = run.existing_checkpoint() {
             state.load(&path, device, &identity)?;
         }

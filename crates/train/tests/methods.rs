@@ -6,7 +6,7 @@ use common::images;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tarrl_encoders::checkpoint::load_encoder;
-use tarrl_encoders::{BatchNormMode, BnBranch, Encoder, EncoderConfig, Module, ProjectorConfig};
+use tarrl_encoders::{BatchNormMode, BnBranch, Encoder, EncoderConfig, Module, ProjectorConfig, parameters};
 use tarrl_tensor::{Cpu, Device, Key};
 use tarrl_train::{EpochRecord, Finish, Method, Options, Pretraining, Record, TrainConfig};
 
@@ -30,16 +30,18 @@ fn config(mut method: Method) -> TrainConfig {
     TrainConfig { encoder, epochs: 2, batch: 80, warmup_epochs: 0.5, seed: 3, ..TrainConfig::new(method) }
 }
 
-/// Any encoder can teach.
-fn teacher(config: &TrainConfig, device: &Device) -> Option<Encoder> {
-    config.method.teacher.as_ref().map(|_| Encoder::new(&config.encoder, device, Key::new(8)))
+/// Any encoder can teach, and be a start.
+fn encoder(name: Option<&String>, config: &TrainConfig, device: &Device) -> Option<Encoder> {
+    name.map(|_| Encoder::new(&config.encoder, device, Key::new(8)))
 }
 
 fn run(config: &TrainConfig, folder: &Path, threads: usize, options: Options) -> Finish {
     let (data, device) = (images(), Cpu { threads, ..Cpu::default() }.open());
-    let teacher = teacher(config, &device);
-    let teacher = teacher.as_ref();
-    Pretraining { config, data: &data, teacher, device: &device, folder, options }.run(&mut |_| {}).unwrap()
+    let teacher = encoder(config.method.teacher.as_ref(), config, &device);
+    let start = encoder(config.method.start.as_ref(), config, &device);
+    let (teacher, start) = (teacher.as_ref(), start.as_ref());
+    let training = Pretraining { config, data: &data, teacher, start, device: &device, folder, options };
+    training.run(&mut |_| {}).unwrap()
 }
 
 fn bytes(folder: &Path) -> [blake3::Hash; 2] {
@@ -128,22 +130,50 @@ fn the_kept_statistics_are_those_that_the_file_names() {
     }
 }
 
-/// A checkpoint is bound to the teacher that it was trained with.
+/// A checkpoint is bound to the encoders that it was trained with.
 #[test]
-fn a_checkpoint_of_another_teacher_is_refused() {
+fn a_checkpoint_of_another_teacher_or_start_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let methods = concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments/methods");
     let config = config(Method::read(&Path::new(methods).join("deacl.toml")).unwrap());
     run(&config, folder.path(), 1, Options::default());
     let (data, device) = (images(), Cpu::default().open());
-    let other = Encoder::new(&config.encoder, &device, Key::new(9));
-    let train = |teacher| {
-        let options = Options::default();
-        let folder = folder.path();
+    let [same, other] = [8, 9].map(|key| Encoder::new(&config.encoder, &device, Key::new(key)));
+    let refused = |teacher, start, reason: &str| {
+        let (folder, options) = (folder.path(), Options::default());
         let training =
-            Pretraining { config: &config, data: &data, teacher, device: &device, folder, options };
-        training.run(&mut |_| {}).unwrap_err().to_string()
+            Pretraining { config: &config, data: &data, teacher, start, device: &device, folder, options };
+        let found = training.run(&mut |_| {}).unwrap_err().to_string();
+        assert!(found.contains(reason), "{found}");
     };
-    assert!(train(Some(&other)).contains("written with another teacher"), "{}", train(Some(&other)));
-    assert!(train(None).contains("train the method `simclr` first"), "{}", train(None));
+    refused(Some(&other), Some(&same), "written with another teacher");
+    refused(Some(&same), Some(&other), "written with another start");
+    refused(None, Some(&same), "learns from an encoder; train the method `simclr` first");
+    refused(Some(&same), None, "starts from an encoder; train the method `simclr` first");
+    let wide = EncoderConfig { width: 0.25, ..config.encoder.clone() };
+    let wide = Encoder::new(&wide, &device, Key::new(8));
+    refused(Some(&same), Some(&wide), "an encoder of another configuration");
+}
+
+/// Training at a learning rate of 0 changes no weight, so that the result says where it began.
+#[test]
+fn a_started_encoder_begins_with_the_weights_of_its_start() {
+    let text =
+        "title = 't'\nviews = ['strong', 'strong']\nobjective = { kind = 'nt-xent' }\nstart = 'simclr'";
+    let dual = "[network]\nbatch_norm = 'dual'\n[adversary]\nenters = 'second'\nbranch = 'adversarial'";
+    for rest in ["", dual] {
+        let method: Method = toml::from_str(&format!("{text}\n{rest}")).unwrap();
+        let optimizer = toml::from_str("kind = 'sgd'\nlr = 0.0").unwrap();
+        let config = TrainConfig { optimizer, ..config(method) };
+        let (folder, device) = (tempfile::tempdir().unwrap(), Cpu::default().open());
+        let Finish::Trained(trained) = run(&config, folder.path(), 1, Options::default()) else {
+            panic!("nothing stopped it")
+        };
+        let values = |encoder: &Encoder| {
+            let found = parameters(encoder);
+            found.iter().map(|tensor| tensor.array().to_f64()).collect::<Vec<_>>()
+        };
+        let start = Encoder::new(&config.encoder, &device, Key::new(8));
+        assert_eq!(values(&trained.encoder), values(&start), "{rest}");
+    }
 }

@@ -86,6 +86,22 @@ fn an_unknown_key_of_a_method_is_answered_with_its_neighbor() {
 }
 
 #[test]
+fn methods_that_start_from_each_other_or_from_none_are_refused_by_name() {
+    let world = World::new();
+    let [plain, tarr] = ["plain", "tarr"].map(|name| format!("experiments/methods/{name}.toml"));
+    world.edit(&plain, "views", "start = \"tarr\"\nviews");
+    world.run(&["--dry-run"]).succeeded();
+    world.edit(&tarr, "views", "start = \"plain\"\nviews");
+    let cycle =
+        "no method can be trained first: plain needs the encoder of tarr, tarr needs the encoder of plain";
+    world.run(&[]).failed(&[cycle, "name another `teacher` or `start`"]);
+    world.edit(&tarr, "start = \"plain\"", "start = \"absent\"");
+    world.run(&[]).failed(&["the teacher or start of tarr", "methods/absent.toml"]);
+    world.edit(&tarr, "start = \"absent\"", "start = \"tarr\"");
+    world.run(&[]).failed(&["tarr needs the encoder of tarr"]);
+}
+
+#[test]
 fn an_unwritable_folder_of_runs_is_refused_before_any_work() {
     let world = World::new();
     let file = world.path("file");

@@ -10,6 +10,13 @@ use tarrl_tensor::Tensor;
 /// What the names of the two sets have beside the name of the layer.
 const LIST: &str = "bn_list";
 
+/// The name that the tensor `name` of dual batch norm has where there is one set; every other name as it is.
+pub(crate) fn single_name(name: &str) -> String {
+    let parts = name.split_once(&format!(".{LIST}."));
+    let parts = parts.and_then(|(layer, rest)| Some((layer, rest.split_once('.')?.1)));
+    parts.map_or_else(|| name.to_owned(), |(layer, tensor)| format!("{layer}.{tensor}"))
+}
+
 /// The batch norm of one place: a single one, called as the layer, or one for each [`BnBranch`], called
 /// `layer.bn_list.0` (clean) and `layer.bn_list.1` (adversarial) as in the code of ACL.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ mod linear_op;
 
 pub(crate) use batch_norm::Affine;
 pub use batch_norm::{Activation, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, BatchNorm};
-pub(crate) use branch_norm::BranchNorm;
+pub(crate) use branch_norm::{BranchNorm, single_name};
 pub use conv::{Conv2d, ConvConfig};
 pub(crate) use conv_bn_relu::ConvBnRelu;
 pub(crate) use layer_norm::LayerNorm;

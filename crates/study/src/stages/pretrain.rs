@@ -22,8 +22,8 @@ pub struct PretrainResult {
     pub last: Option<EpochRecord>,
 }
 
-/// A job that trains an encoder by `method`, whose title is no part of the key. `inputs` are the data and, if the method
-/// has a teacher, the job that trains that.
+/// A job that trains an encoder by `method`, whose title is no part of the key. `inputs` are the data and the jobs that
+/// train the encoders which the method needs, in the order of [`Method::needed`].
 pub fn job(
     study: &Arc<StudyContext>,
     inputs: Vec<Key>,
@@ -51,14 +51,16 @@ pub fn job(
         context.output(ENCODER);
         context.scratch("checkpoint.safetensors");
         let images = study.images()?;
-        let teacher = match config.method.teacher {
-            Some(_) => Some(load_encoder(&context.input(1).folder.join(ENCODER), &study.device)?),
-            None => None,
-        };
+        // Input 0 is the data.
+        let mut encoders = (1..=config.method.needed().count())
+            .map(|input| load_encoder(&context.input(input).folder.join(ENCODER), &study.device));
+        let mut next = |name: &Option<String>| name.as_ref().and_then(|_| encoders.next()).transpose();
+        let (teacher, start) = (next(&config.method.teacher)?, next(&config.method.start)?);
         let training = Pretraining {
             config: &config,
             data: &images.train,
             teacher: teacher.as_ref(),
+            start: start.as_ref(),
             device: &study.device,
             folder: context.folder(),
             options: Options {

@@ -29,6 +29,9 @@ impl Method {
         check_objective(self)?;
         check_networks(self)?;
         check_teacher(self)?;
+        if let Some(name) = self.start.as_ref().filter(|name| !is_plain_name(name)) {
+            return Err(MethodError::EncoderName { key: "start", name: name.clone() });
+        }
         match &self.adversary {
             Some(adversary) => check_adversary(self, adversary)?,
             None if self.network.batch_norm == BatchNormMode::Dual => {
@@ -117,7 +120,9 @@ fn check_teacher(method: &Method) -> Result<(), MethodError> {
         (None, None) => certified.then_some("`certified.clusters` needs"),
     };
     match (part, &method.teacher) {
-        (_, Some(name)) if !is_plain_name(name) => Err(MethodError::TeacherName { name: name.clone() }),
+        (_, Some(name)) if !is_plain_name(name) => {
+            Err(MethodError::EncoderName { key: "teacher", name: name.clone() })
+        }
         (Some(part), None) => Err(MethodError::NoTeacher { part }),
         (None, Some(name)) => Err(MethodError::UnusedTeacher { name: name.clone() }),
         _ => Ok(()),
@@ -201,6 +206,7 @@ mod tests {
             (simclr, "distillation = {}", "`distillation` learns the representations of another"),
             (simclr, "teacher = 'simclr'", "teacher = \"simclr\" teaches nothing"),
             (simclr, "teacher = '../simclr'\ndistillation = {}", "teacher = \"../simclr\" is no plain name"),
+            (simclr, "start = 'folder/simclr'", "start = \"folder/simclr\" is no plain name"),
             (
                 simclr,
                 "certified = { clusters = [10] }",

@@ -98,9 +98,11 @@ pub enum MethodError {
         /// The part and what it does, as the beginning of a sentence.
         part: &'static str,
     },
-    /// The name of the teacher would leave the folder of methods.
-    #[error("teacher = \"{name}\" is no plain name of a method; remove separators and dots")]
-    TeacherName {
+    /// The name of a method would leave the folder of methods.
+    #[error("{key} = \"{name}\" is no plain name of a method; remove separators and dots")]
+    EncoderName {
+        /// The key that names it.
+        key: &'static str,
         /// The name.
         name: String,
     },

@@ -50,6 +50,10 @@ pub struct Method {
     /// The schedule of augmentation strength; constant if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strength: Option<Strength>,
+    /// The method whose pre-trained encoder the encoder starts as, weights and running statistics; random if absent. All
+    /// other networks start at random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
     /// The loss on the projector's outputs, or on a classifier's where it has labels; only a method that learns from a
     /// teacher has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,6 +99,11 @@ impl Method {
             .check()
             .map_err(|reason| ConfigError::Refused { path: path.to_path_buf(), reason: reason.into() })?;
         Ok(method)
+    }
+
+    /// The methods whose finished encoders its training needs: its teacher, then its start.
+    pub fn needed(&self) -> impl Iterator<Item = &String> {
+        self.teacher.iter().chain(&self.start)
     }
 
     /// Whether it uses the labels of the dataset: a supervised reference.
