@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::root::workspace_root;
 use crate::rules::invariants;
+use crate::tools::{self, dependencies};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,7 +19,8 @@ Examples:
 
 The rules of the workspace are: which crate may depend on which; `unsafe` in the backends alone; files and environment
 only where they belong; no hidden state and no hidden randomness; no file over 600 lines, no crate over 9,000; no circle
-between files; modules that begin with a sentence; American spelling; no private words; no exports without users.";
+between files; modules that begin with a sentence; American spelling; no private words; no exports without users.
+Dependencies need cargo-deny and the oldest Rust its toolchain; a step whose tool is missing says so and passes.";
 
 /// One step of the check.
 struct Step {
@@ -31,12 +33,24 @@ struct Step {
 }
 
 /// The quick ones come first.
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 7] = [
     Step { name: "format", title: "formatting", help: "cargo fmt --check", run: formatting },
     Step { name: "rules", title: "rules of the workspace", help: "The rules of the workspace", run: rules },
     Step { name: "packages", title: "packages", help: "cargo package of every library crate", run: packages },
+    Step {
+        name: "dependencies",
+        title: "dependencies",
+        help: "cargo deny, where installed",
+        run: dependencies,
+    },
     Step { name: "lints", title: "lints", help: "cargo clippy with warnings denied", run: lints },
     Step { name: "docs", title: "documentation", help: "cargo doc with warnings denied", run: docs },
+    Step {
+        name: "oldest",
+        title: "oldest Rust",
+        help: "cargo check on it, where installed",
+        run: oldest_rust,
+    },
 ];
 
 /// The arguments of `check`.
@@ -124,6 +138,10 @@ fn rules() -> anyhow::Result<()> {
         1 => bail!("a rule is broken"),
         n => bail!("rules are broken in {n} places"),
     }
+}
+
+fn oldest_rust() -> anyhow::Result<()> {
+    tools::oldest_rust(&metadata()?)
 }
 
 /// What cargo knows of the packages of the workspace.

@@ -9,6 +9,8 @@ mod check;
 mod forward;
 mod root;
 mod rules;
+mod tools;
+mod work;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -21,8 +23,9 @@ Examples:
   cargo xtask reproduce --profile smoke    every part once at toy size, about a minute
   cargo xtask attack --help                what `tarrl attack` takes
   cargo xtask check                        formatting, lints, documentation, packages and the rules of the workspace
+  cargo xtask work                         what one step of training, attack and certificate costs, in counts
 
-Every command but `check` is one of the program `tarrl` (crates/cli), such as reproduce, attack, certify, bound, data,
+Every command but `check` and `work` is one of the program `tarrl` (crates/cli), such as reproduce, attack, certify, bound, data,
 bench and gpu-check; it is built first. `cargo xtask tarrl --help` lists them.";
 
 /// The arguments are declared without clap's derive macro, which would take half of the time of a first build.
@@ -34,6 +37,7 @@ fn command() -> Command {
         .after_help(EXAMPLES)
         .arg_required_else_help(true)
         .subcommand(check::command())
+        .subcommand(work::command())
         .allow_external_subcommands(true)
         .external_subcommand_value_parser(value_parser!(OsString))
 }
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
     let arguments = command().get_matches();
     let result = match arguments.subcommand() {
         Some(("check", check)) => check::run(check).map(|()| ExitCode::SUCCESS),
+        Some(("work", work)) => work::run(work),
         Some((name, rest)) => forward::run(name, rest.get_many("").unwrap_or_default()),
         None => unreachable!("clap shows its help"),
     };
