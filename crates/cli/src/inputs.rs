@@ -94,12 +94,13 @@ pub(crate) fn balanced(data: &Dataset, n: usize, option: &str, key: Key) -> anyh
     data.balanced_indices(n / classes, key).with_context(|| format!("{option} {n}"))
 }
 
-/// Checks, before any work, that a file can be written and is none of the inputs; `option` is what names it.
+/// Checks, before any work, that a file can be written and is none of the inputs, which are files, or folders with all that
+/// is in them; `option` is what names it.
 ///
 /// # Errors
 /// Fails if it cannot be written, or is an input.
 pub(crate) fn check_output(path: &Path, option: &str, inputs: &[&Path]) -> anyhow::Result<()> {
-    let is = |input: &&&Path| matches!((path.canonicalize(), input.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    let is = |input: &&&Path| matches!((path.canonicalize(), input.canonicalize()), (Ok(a), Ok(b)) if a.starts_with(&b));
     if inputs.iter().any(|input| is(&input)) {
         bail!(
             "{} is an input of this command and would be replaced; choose another file with {option}",
@@ -130,5 +131,8 @@ mod tests {
             assert!(error.contains("is an input") && error.contains("--out FILE"), "{error}");
         }
         check_output(&folder.path().join("other"), "--out FILE", &[&input]).unwrap();
+        let error = check_output(&input, "--out FILE", &[folder.path()]).unwrap_err().to_string();
+        assert!(error.contains("is an input"), "a file of a folder that is read: {error}");
+        check_output(&folder.path().join("new"), "--out FILE", &[folder.path()]).unwrap();
     }
 }

@@ -64,15 +64,12 @@ pub(crate) enum CopyError {
 /// fails, nothing stays behind. `fill` gets the open file and its temporary path.
 pub(crate) fn place(folder: &Path, fill: impl FnOnce(&mut File, &Path) -> Result<String>) -> Result<PathBuf> {
     fs::create_dir_all(folder).map_err(|e| io_error(folder, "create the folder", e))?;
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".incoming-").suffix(".tmp");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    let file = builder.tempfile_in(folder).map_err(|e| io_error(folder, "write into the folder", e))?;
-    let (mut file, temporary) = file.into_parts();
-    let target = folder.join(fill(&mut file, &temporary)?);
-    file.sync_all().map_err(|e| io_error(&target, "write the file", e))?;
-    temporary.persist(&target).map_err(|e| io_error(&target, "rename the finished file", e.error))?;
+    let unwritable = |e| io_error(folder, "write into the folder", e);
+    let mut file = tarrl_files::temporary(&folder.join("incoming")).map_err(unwritable)?;
+    let temporary = file.path().to_owned();
+    let target = folder.join(fill(file.as_file_mut(), &temporary)?);
+    tarrl_files::persist(file, &target)
+        .map_err(|e| io_error(&target, "put the finished file in its place", e))?;
     Ok(target)
 }
 

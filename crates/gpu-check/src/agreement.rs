@@ -1,6 +1,7 @@
 //! Agreement of a GPU with the CPU: single ops on larger shapes than the conformance suite has, and training steps.
 
 use crate::batches;
+use crate::progress::show;
 use serde_json::{Value, json};
 use tarrl_benches::{encoder_config, uniform};
 use tarrl_encoders::{Arch, Encoder, ForwardContext, Precision, parameters, set_parameters, track};
@@ -43,23 +44,21 @@ pub(crate) fn run(device: &Device) -> (Value, Vec<String>) {
             }
         }
         let (count, (worst, name)) = (found.len(), worst);
-        println!(
-            "   {count} results on larger shapes in {dtype:?}: at most {worst:.1e} from the CPU ({name})"
-        );
+        show!("   {count} results on larger shapes in {dtype:?}: at most {worst:.1e} from the CPU ({name})");
         worst
     };
     let worst = worst_of(DType::F32, OPS);
     let worst_bf16 = device.computes(DType::Bf16).then(|| worst_of(DType::Bf16, OPS_BF16));
     let (here, there) = (train(device, Precision::F32), train(&cpu, Precision::F32));
     let training = largest(here.iter().zip(&there).map(|(here, there)| apart(here, there)));
-    println!("   {STEPS} training steps: losses and parameters at most {training:.1e} from the CPU");
+    show!("   {STEPS} training steps: losses and parameters at most {training:.1e} from the CPU");
     if training > TRAINING || training.is_nan() {
         failures.push(format!(
             "{STEPS} training steps differ from the CPU by {training:.1e}, more than {TRAINING:e}"
         ));
     }
     let same = train(device, Precision::F32).iter().zip(&here).all(|(again, here)| bits(again) == bits(here));
-    println!("   the same steps again: {}", if same { "the same bits" } else { "OTHER BITS" });
+    show!("   the same steps again: {}", if same { "the same bits" } else { "OTHER BITS" });
     if !same {
         failures.push("two runs of the same training steps have different bits".to_owned());
     }
@@ -68,15 +67,13 @@ pub(crate) fn run(device: &Device) -> (Value, Vec<String>) {
         let narrow = train(device, Precision::Bf16);
         let losses = &narrow[..STEPS];
         let apart = largest(losses.iter().zip(&there).map(|(here, there)| apart(here, there)));
-        println!(
-            "   {STEPS} training steps in bf16: losses at most {apart:.1e} from those of the CPU in f32"
-        );
+        show!("   {STEPS} training steps in bf16: losses at most {apart:.1e} from those of the CPU in f32");
         if apart > BF16 || apart.is_nan() {
             failures
                 .push(format!("{STEPS} losses in bf16 differ from f32 by {apart:.1e}, more than {BF16:.1e}"));
         }
         let same = train(device, Precision::Bf16).iter().zip(&narrow).all(|(a, b)| bits(a) == bits(b));
-        println!("   the same steps again: {}", if same { "the same bits" } else { "OTHER BITS" });
+        show!("   the same steps again: {}", if same { "the same bits" } else { "OTHER BITS" });
         if !same {
             failures.push("two runs of the same training steps in bf16 have different bits".to_owned());
         }

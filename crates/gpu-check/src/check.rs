@@ -7,6 +7,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use tarrl_cuda::{Cuda, Gpu};
 
+use crate::progress::show;
 use crate::report_writer::ReportWriter;
 use crate::{agreement, conformance, measure, pytorch, replay, steps};
 use tarrl_study::machine;
@@ -36,7 +37,7 @@ pub enum Part {
 pub fn run(ordinal: usize, parts: &[Part], out: Option<&Path>, most: Duration) -> anyhow::Result<()> {
     let gpu = Cuda::new(ordinal).open().context("gpu-check did not run")?;
     let device = gpu.device();
-    println!("   {}; {}", device.name(), versions(&gpu));
+    show!("   {}; {}", device.name(), versions(&gpu));
     let heading = format!("# The GPU backend on {}\n\n{}.\n", gpu.facts().name, versions(&gpu));
     let mut report = ReportWriter::new(out, &heading, most);
     report
@@ -48,7 +49,7 @@ pub fn run(ordinal: usize, parts: &[Part], out: Option<&Path>, most: Duration) -
                 let (mut value, failed) = conformance::run(&device);
                 report.fail(failed);
                 if gpu.facts().cudnn.is_some() {
-                    println!("   the same without cuDNN, convolutions as products of patches:");
+                    show!("   the same without cuDNN, convolutions as products of patches:");
                     let plain = Cuda { cudnn: false, ..Cuda::new(ordinal) }.open().context("gpu-check")?;
                     let (patches, failed) = conformance::run(&plain.device());
                     report.fail(

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::progress::show;
 use serde_json::{Value, json};
 use tarrl_tensor::{Array, DType, Device, Key, Random, Tensor, conformance, cpu};
 
@@ -11,13 +12,13 @@ pub(crate) fn run(device: &Device) -> (Value, Vec<String>) {
     let mut report = serde_json::Map::new();
     for (name, dtype) in [("f32", DType::F32), ("f64", DType::F64), ("bf16", DType::Bf16)] {
         if !device.computes(dtype) {
-            println!("   conformance {name}: not run, {} does not compute in it", device.name());
+            show!("   conformance {name}: not run, {} does not compute in it", device.name());
             continue;
         }
         let started = Instant::now();
         let found = conformance::run(device, dtype);
         let seconds = started.elapsed().as_secs_f64();
-        println!(
+        show!(
             "   conformance {name}: {} checks, {} failures, {seconds:.1} s",
             found.checks,
             found.failures.len()
@@ -32,11 +33,11 @@ pub(crate) fn run(device: &Device) -> (Value, Vec<String>) {
         }
     }
     let exact = exact(device);
-    println!("   equal to the CPU to the bit: {}", if exact.is_empty() { "yes" } else { "NO" });
+    show!("   equal to the CPU to the bit: {}", if exact.is_empty() { "yes" } else { "NO" });
     report.insert("differ_from_cpu".into(), json!(exact));
     failures.extend(exact);
     let silent = faults(device);
-    println!("   wrong indices and labels are told: {}", if silent.is_empty() { "yes" } else { "NO" });
+    show!("   wrong indices and labels are told: {}", if silent.is_empty() { "yes" } else { "NO" });
     failures.extend(silent);
     (Value::Object(report), failures)
 }

@@ -1,5 +1,6 @@
 //! The convolutions of two encoders as graphs of cuDNN, which checks them without a GPU.
 
+use crate::progress::show;
 use anyhow::bail;
 use tarrl_cuda::{Places, finalize_graphs};
 use tarrl_tensor::{Conv, ConvShape};
@@ -9,10 +10,10 @@ const BATCH: usize = 512;
 /// Finalizes every graph, or says in one line that cuDNN is not installed.
 pub(crate) fn check() -> anyhow::Result<()> {
     match finalize_graphs(&Places::usual(), &shapes()) {
-        None => println!(
-            "   did not give graphs to cuDNN: it is not installed (Python package nvidia-cudnn-cu13)"
-        ),
-        Some(Ok((version, count))) => println!(
+        None => {
+            show!("   did not give graphs to cuDNN: it is not installed (Python package nvidia-cudnn-cu13)")
+        }
+        Some(Ok((version, count))) => show!(
             "   cuDNN {version} takes {count} graphs without a GPU: ResNet-18 and ConvSmall on {BATCH} images, \
              forward and both adjoints, f32 and bf16"
         ),

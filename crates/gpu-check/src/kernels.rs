@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use tarrl_cuda::kernels::kernel_sources;
 use tarrl_cuda::{Compiler, Places};
 
+use crate::progress::show;
 use crate::{cudnn, emulator};
 
 /// The architectures that kernels are compiled for: A100, and H100 and H200.
@@ -20,14 +21,14 @@ pub fn check() -> anyhow::Result<()> {
     let compiler = match Compiler::find(&Places::usual()) {
         Ok(compiler) => compiler,
         Err(absent) => {
-            println!("   did not compile the kernels: {absent}");
-            println!("   did not run the conformance suite on the emulator: it needs NVRTC too");
+            show!("   did not compile the kernels: {absent}");
+            show!("   did not run the conformance suite on the emulator: it needs NVRTC too");
             return Ok(());
         }
     };
     compile_all(compiler)?;
     let Some(host) = emulator::compiler() else {
-        println!("   did not run the conformance suite on the emulator: there is no g++, clang++ or c++");
+        show!("   did not run the conformance suite on the emulator: there is no g++, clang++ or c++");
         return Ok(());
     };
     run_emulated(host)
@@ -35,7 +36,7 @@ pub fn check() -> anyhow::Result<()> {
 
 fn compile_all(compiler: Compiler) -> anyhow::Result<()> {
     for arch in ARCHS {
-        println!(
+        show!(
             "   NVRTC {}, {arch}: registers of each kernel, bytes of stack and spills if any",
             compiler.version()
         );
@@ -44,14 +45,14 @@ fn compile_all(compiler: Compiler) -> anyhow::Result<()> {
             let compiled = compiler.compile(&source, arch)?;
             let usage = usage(&compiled.log);
             if usage.len() != source.kernels.len() {
-                println!("   {}{}: the compiler did not tell", source.file, source.element.suffix());
+                show!("   {}{}: the compiler did not tell", source.file, source.element.suffix());
             }
             kernels += source.kernels.len();
             spilling += usage.iter().filter(|kernel| kernel.spills > 0).count();
             let shown: Vec<String> = usage.iter().map(Usage::shown).collect();
-            println!("   {}{}: {}", source.file, source.element.suffix(), shown.join(", "));
+            show!("   {}{}: {}", source.file, source.element.suffix(), shown.join(", "));
         }
-        println!("   {kernels} kernels for {arch}, {spilling} of them spill registers");
+        show!("   {kernels} kernels for {arch}, {spilling} of them spill registers");
     }
     Ok(())
 }
@@ -101,7 +102,7 @@ fn usage(log: &str) -> Vec<Usage> {
 /// In a process of its own, in which the emulator is the driver.
 fn run_emulated(host: &str) -> anyhow::Result<()> {
     let folder = emulator::build(host)?;
-    println!("   emulator built with {host}; the conformance suite on it:");
+    show!("   emulator built with {host}; the conformance suite on it:");
     let program = std::env::current_exe().context("cannot find this program to start it again")?;
     let mut command = Command::new(program);
     command

@@ -9,6 +9,7 @@
 //! - [`check_emulated`] needs no GPU: it compiles every kernel with NVRTC and runs the checks on an emulated driver.
 
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod agreement;
 mod batches;
@@ -18,6 +19,7 @@ mod cudnn;
 mod emulator;
 mod kernels;
 mod measure;
+mod progress;
 mod pytorch;
 mod replay;
 mod report_writer;

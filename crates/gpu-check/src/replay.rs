@@ -5,6 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use crate::progress::show;
 use serde_json::{Value, json};
 use tarrl_benches::uniform;
 use tarrl_tensor::{Array, CapturedFn, Conv, DType, Device, Key, Pool, Tensor, Transpose, grad};
@@ -40,7 +41,7 @@ pub(crate) fn run(device: &Device) -> (Value, Vec<String>) {
     panic::set_hook(hook);
     let failures: Vec<String> =
         checks.iter().filter(|(_, well)| !well).map(|(what, _)| format!("replay: {what}: wrong")).collect();
-    println!("   replay: {} checks, {} failures", checks.len(), failures.len());
+    show!("   replay: {} checks, {} failures", checks.len(), failures.len());
     (json!({"checks": checks.len(), "failures": failures}), failures)
 }
 

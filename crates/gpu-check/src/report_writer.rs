@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::progress::show;
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
@@ -49,7 +50,7 @@ impl<'a> ReportWriter<'a> {
 
     /// Adds a line to the table, and shows it.
     pub(crate) fn line(&mut self, line: &str) {
-        println!("   {line}");
+        show!("   {line}");
         self.table += line;
         self.table.push('\n');
     }
@@ -79,9 +80,6 @@ impl<'a> ReportWriter<'a> {
         self.line(if failures.is_empty() { "Every check passed." } else { "See the failures above." });
         self.json.insert("failures".into(), json!(failures));
         self.put("complete", json!(true))?;
-        if let Some(out) = self.out {
-            println!("   wrote gpu-check.json and gpu-check.md in {}", out.display());
-        }
         anyhow::ensure!(failures.is_empty(), "{} checks failed; see above", failures.len());
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Training steps as captured graphs and op by op: the same bits, and how many driver calls and waits each takes.
 
+use crate::progress::show;
 use anyhow::Context;
 use ndarray::Array4;
 use serde_json::{Value, json};
@@ -40,7 +41,7 @@ pub(crate) fn run(gpu: &Gpu) -> anyhow::Result<(Value, Vec<String>)> {
         let op_by_op = train(&plain.device(), Some(&plain), &method)?;
         let on_cpu = train(&cpu(), None, &method)?;
         let (steps, one) = (COUNTED.len() as u64, |count: u64| count / COUNTED.len() as u64);
-        println!(
+        show!(
             "   a step of {title}: {} calls of the driver and {} waits, as one graph {} and {}",
             one(op_by_op.calls.calls),
             one(op_by_op.calls.waits),

@@ -28,4 +28,4 @@ pub use page::page;
 pub use picture::Picture;
 pub use report::{Job, Provenance, Report};
 pub use table::{Best, Cell, Column, Estimate, Keys, Published, Row, Table, Value};
-pub use write::write;
+pub use write::{prepare, write};

@@ -1,10 +1,24 @@
 //! Writes a report as files: HTML, Markdown, LaTeX, CSV, JSON and SVG.
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use tarrl_files::{try_write, write_atomic};
+
 use crate::{Report, ReportError, check, latex, markdown, page, results, svg};
+
+/// Makes sure, before any work, that [`write`] can write into `dir`, which is made if need be.
+///
+/// # Errors
+/// The file or folder that could not be written.
+pub fn prepare(dir: &Path) -> Result<(), ReportError> {
+    let figures = figures(dir)?;
+    for folder in [dir, &figures] {
+        let path = folder.join("index.html");
+        try_write(&path).map_err(|source| ReportError::Unwritable { path, source })?;
+    }
+    Ok(())
+}
 
 /// Writes `index.html`, `tables.md`, `tables.tex`, `results.csv`, `results.json` and `figures/<id>.svg` into `dir`.
 ///
@@ -26,29 +40,19 @@ pub fn write(report: &Report, dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
     // The page comes last: when it is there, what it links to is there too.
     files.push((dir.join("index.html"), page(report)));
 
-    let folder = dir.join("figures");
-    fs::create_dir_all(&folder).map_err(|source| ReportError::Unwritable { path: folder, source })?;
+    figures(dir)?;
     for (path, text) in &files {
-        put(path, text).map_err(|source| ReportError::Unwritable { path: path.clone(), source })?;
+        write_atomic(path, text.as_bytes())
+            .map_err(|source| ReportError::Unwritable { path: path.clone(), source })?;
     }
     Ok(files.into_iter().map(|(path, _)| path).collect())
 }
 
-/// Replaces the file at `path` in one step; the temporary file has a name of its own and is removed after an error.
-fn put(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    let prefix = format!(".report.{}-", std::process::id());
-    builder.prefix(&prefix).suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // Temporary files are private by default; a report is as readable as any other file.
-        builder.permissions(fs::Permissions::from_mode(0o666));
+/// The folder of figures, which is made if need be.
+fn figures(dir: &Path) -> Result<PathBuf, ReportError> {
+    let folder = dir.join("figures");
+    match fs::create_dir_all(&folder) {
+        Ok(()) => Ok(folder),
+        Err(source) => Err(ReportError::Unwritable { path: folder, source }),
     }
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
 }

@@ -104,14 +104,16 @@ impl Pretraining<'_> {
             return Err(SettingError::Channels { data: self.data.name.clone(), found, expected });
         }
         self.config.encoder.check_images(self.data.shape())?;
+        let (images, batch) = (self.data.len(), self.config.batch);
+        if images < batch {
+            return Err(SettingError::TooFewImages { data: self.data.name.clone(), images, batch });
+        }
         Ok(())
     }
 
     /// The batches from `step` on to the next change of strength, or to the end.
     fn loader(&self, step: u64, steps_per_epoch: u64) -> Result<Loader, TrainError> {
-        // A dataset smaller than a batch has no step; the loader returns that error.
-        let per_epoch = steps_per_epoch.max(1);
-        let epoch = (step / per_epoch) as usize;
+        let epoch = (step / steps_per_epoch) as usize;
         let TrainConfig { method, epochs, .. } = self.config;
         let strength = |epoch| method.strength.map_or(1.0, |strength| strength.at(epoch, *epochs));
         let until = (epoch + 1..*epochs).find(|&later| strength(later) != strength(epoch));
@@ -120,7 +122,7 @@ impl Pretraining<'_> {
             batch: self.config.batch,
             views: method.all_views().iter().map(|view| at_strength(view, strength(epoch), shape)).collect(),
             epochs: until.unwrap_or(*epochs),
-            start: (epoch, (step % per_epoch) as usize),
+            start: (epoch, (step % steps_per_epoch) as usize),
             threads: self.options.loader_threads.max(1),
             bytes: self.device.augment().is_some(),
             ..LoaderConfig::default()

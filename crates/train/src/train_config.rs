@@ -167,6 +167,16 @@ pub enum SettingError {
         /// The title of the method.
         title: String,
     },
+    /// The batch is larger than the dataset.
+    #[error("'{data}' has {images} images, which makes no whole batch; make batch = {batch} smaller")]
+    TooFewImages {
+        /// The name of the dataset.
+        data: String,
+        /// Its images.
+        images: usize,
+        /// Images per step.
+        batch: usize,
+    },
     /// The images have another number of channels than the encoder expects.
     #[error(
         "the images of '{data}' have {found} channels; set encoder.in_channels = {found}, not {expected}"

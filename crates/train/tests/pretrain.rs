@@ -359,6 +359,7 @@ fn invalid_settings_are_refused_with_the_reason() {
         let error = train(&config, folder.path()).unwrap_err();
         assert!(error.contains(reason), "`{reason}` is not in: {error}");
     }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was begun");
     assert!(w_mse(16).check().is_ok());
 
     let folder = tempfile::tempdir().unwrap();

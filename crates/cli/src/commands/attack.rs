@@ -67,7 +67,9 @@ the `findings`, each with its images.
 With --json the attack saves its progress every twenty seconds, to the file beside the outcome whose name ends in
 .state. After an interruption the same command resumes from there and ends with the same outcome. AutoAttack and its
 parts resume in the middle of an image; fgsm, pgd, cw, deepfool, hop-skip-jump and the attacks without labels resume
-after the last whole batch, so that a smaller --batch loses less. --examine starts over.";
+after the last whole batch, so that a smaller --batch loses less. --examine starts over. Ctrl-C, SIGTERM and SIGKILL are
+such interruptions (a shell shows exit codes 130, 143 and 137): the outcome of an earlier attack in FILE stays until the
+new one is whole.";
 
 /// Attack one encoder and head: robust accuracy with an interval, and the outcome of each image
 #[derive(Args, Debug)]
@@ -151,7 +153,8 @@ impl Attack {
         }
         if let Some(output) = &self.json {
             for output in [output, &state::beside(output)] {
-                check_output(output, "--json FILE", &[&self.checkpoint, &self.head])?;
+                let data = self.data.join(&self.dataset);
+                check_output(output, "--json FILE", &[&self.checkpoint, &self.head, &self.datasets, &data])?;
             }
         }
         let device = Cpu { threads: self.threads.map_or(0, usize::from), ..Cpu::default() }.open();

@@ -26,7 +26,10 @@ Examples:
   tarrl bound report small.certificates encoder.safetensors    what they say about a task
 
 Certificates are made once for an encoder and serve every head that is put on it later. An encoder of ordinary training
-has useful ones at small radii only; one trained by a method with a [certified] term also at larger ones.";
+has useful ones at small radii only; one trained by a method with a [certified] term also at larger ones.
+
+The file appears when all images are certified. Stopped before that (Ctrl-C, SIGTERM and SIGKILL: a shell shows exit codes
+130, 143 and 137), the command leaves an earlier file as it was, and starts over the next time.";
 
 /// Images that are certified without `--samples`.
 const SAMPLES: usize = 100;
@@ -118,7 +121,8 @@ pub(crate) struct Chosen {
 
 impl Certify {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        check_output(&self.out, "--out FILE", &[&self.encoder])?;
+        let data = self.images.data.join(&self.images.dataset);
+        check_output(&self.out, "--out FILE", &[&self.encoder, &self.images.datasets, &data])?;
         let file = open(&self.encoder)?;
         let chosen = self.images.choose(SAMPLES)?;
         file.check_images(&self.images.dataset, chosen.shape())?;

@@ -70,7 +70,10 @@ impl GpuCheck {
     #[cfg(feature = "cuda")]
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         if self.emulated {
-            return tarrl_gpu_check::check_emulated();
+            tarrl_gpu_check::check_emulated()?;
+            // The lines before it ignore that nobody reads them; this one tells.
+            crate::stdout::outln!("   done");
+            return Ok(());
         }
         let DeviceName::Cuda(ordinal) = self.device else {
             anyhow::bail!("gpu-check needs a GPU such as cuda:0, not the CPU");
@@ -79,7 +82,15 @@ impl GpuCheck {
             .map_err(|_| anyhow::anyhow!("--minutes {} is no time; give a number such as 8", self.minutes))?;
         let parts = if self.only.is_empty() { Part::value_variants() } else { &self.only[..] };
         let parts: Vec<_> = parts.iter().map(|part| part.checked()).collect();
-        tarrl_gpu_check::run(ordinal, &parts, (!self.dry).then_some(&self.out), most)
+        let out = (!self.dry).then_some(&self.out);
+        tarrl_gpu_check::run(ordinal, &parts, out.map(PathBuf::as_path), most)?;
+        match out {
+            Some(out) => {
+                crate::stdout::outln!("   wrote gpu-check.json and gpu-check.md in {}", out.display())
+            }
+            None => crate::stdout::outln!("   done"),
+        }
+        Ok(())
     }
 
     /// Says how to build the program with the GPU backend.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use tarrl_data::Catalog;
-use tarrl_report::write;
+use tarrl_report::{prepare, write};
 
 use crate::device::DeviceName;
 use crate::limits;
@@ -123,6 +123,8 @@ impl Reproduce {
             return Ok(());
         }
         let lock = runs.open()?;
+        let folder = runs.root().join("report");
+        prepare(&folder)?;
         let plan = Plan::new(study.graph(), &runs);
         let done = plan.jobs.len() - plan.open().count();
         note!("{title}");
@@ -134,7 +136,6 @@ impl Reproduce {
         drop(display);
         let finished = summary.into_result()?;
         let report = study.report(&finished, &environment.provenance)?;
-        let folder = runs.root().join("report");
         write(&report, &folder)?;
         for table in &report.tables {
             outln!("{}", tarrl_report::markdown::table(table));

@@ -118,7 +118,7 @@ fn an_unwritable_folder_of_runs_is_refused_before_any_work() {
 }
 
 #[test]
-fn an_unwritable_report_costs_no_job() {
+fn an_unwritable_report_is_refused_before_any_work() {
     let world = World::finished();
     let (kept, bits) = (world.kept(), world.bits());
     let report = world.path("runs/tiny/report");
@@ -127,6 +127,7 @@ fn an_unwritable_report_costs_no_job() {
     let failed =
         world.run(&[]).failed(&[&report.display().to_string(), "choose a folder that you may write to"]);
     assert_eq!(failed.stderr.matches("Not a directory").count(), 1, "{}", failed.stderr);
+    assert_eq!(failed.stderr.lines().count(), 1, "{}", failed.stderr);
     assert_eq!(world.kept(), kept);
     fs::remove_file(&report).unwrap();
     world.run(&[]).ran_nothing();

@@ -1,7 +1,6 @@
 //! The cache of compiled kernels on disk: a file for each key, with a checksum.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const CHECKSUM: usize = blake3::OUT_LEN;
@@ -52,15 +51,10 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     (blake3::hash(bytes).as_bytes() == checksum).then(|| bytes.to_vec())
 }
 
-/// Under another name first, so that no reader sees half a file.
+/// Whole or not at all, so that no reader sees half a file.
 fn write(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     fs::create_dir_all(folder)?;
-    let temporary = path.with_extension(format!("{}.part", std::process::id()));
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(blake3::hash(bytes).as_bytes())?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
+    tarrl_files::write_atomic(path, &[blake3::hash(bytes).as_bytes(), bytes].concat())
 }
 
 #[cfg(test)]

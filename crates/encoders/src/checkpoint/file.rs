@@ -6,7 +6,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::View;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 
 /// The one entry of the safetensors metadata. It holds everything as JSON, because safetensors writes
@@ -36,7 +36,7 @@ struct Envelope {
 /// If the file cannot be written or a value is not finite; what was under `path` before is untouched.
 pub fn save_tensors(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<(), CheckpointError> {
     let bytes = encode(tensors, metadata).map_err(|fault| fault.at(path))?;
-    write_atomically(path, &bytes).map_err(|error| Fault::Write(error).at(path))
+    tarrl_files::write_atomic(path, &bytes).map_err(|error| Fault::Write(error).at(path))
 }
 
 /// Reads what [`save_tensors`] wrote, to the bit.
@@ -122,29 +122,6 @@ fn checksum(tensors: &Tensors, metadata: &Metadata) -> String {
         part(&stored.data());
     }
     hasher.finalize().to_hex().to_string()
-}
-
-fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".checkpoint-").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // Temporary files are private by default; a checkpoint is as readable as any other file.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    // The rename is durable once the folder is.
-    #[cfg(unix)]
-    std::fs::File::open(folder)?.sync_all()?;
-    Ok(())
 }
 
 #[cfg(test)]

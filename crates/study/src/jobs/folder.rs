@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use tarrl_files::remove_abandoned;
 
 use super::{Key, Lock, Manifest, Spec};
-use crate::files::{cannot_write, is_abandoned, try_write, write_atomic};
+use crate::files::{cannot_write, try_write, write_atomic};
 
 /// The folder of one profile, `OUT/PROFILE`, with one folder per job in `jobs`.
 #[derive(Clone, Debug)]
@@ -94,24 +95,15 @@ impl JobFolder {
         match state {
             State::Done(_) => bail!("{path} holds a finished job, which is never run again"),
             State::Stale(_) => self.clear().with_context(|| format!("cannot empty {path}"))?,
-            State::Interrupted => self.sweep().with_context(|| format!("cannot tidy {path}"))?,
+            State::Interrupted => {
+                remove_abandoned(&self.path, ".").with_context(|| format!("cannot tidy {path}"))?
+            }
             State::New => {}
         }
         fs::create_dir_all(&self.path).with_context(|| format!("cannot create {path}"))?;
         let config = serde_json::to_vec_pretty(&spec.identity())?;
         write_atomic(&self.path.join(Self::CONFIG), &config)
             .with_context(|| format!("cannot write to {path}"))
-    }
-
-    /// Removes temporary files that a killed run left behind.
-    fn sweep(&self) -> std::io::Result<()> {
-        for entry in fs::read_dir(&self.path)? {
-            let path = entry?.path();
-            if is_abandoned(&path) {
-                fs::remove_file(path)?;
-            }
-        }
-        Ok(())
     }
 
     fn clear(&self) -> std::io::Result<()> {

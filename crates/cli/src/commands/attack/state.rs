@@ -112,12 +112,17 @@ impl StateFile {
         Ok(())
     }
 
-    /// Removes the file, because the attack is over.
+    /// Removes the file, because the attack is over. Another process that ran the same attack may have done so.
     ///
     /// # Errors
     /// If the file cannot be removed.
     pub(super) fn remove(self) -> anyhow::Result<()> {
-        std::fs::remove_file(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", self.path.display()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -153,6 +158,7 @@ mod tests {
         assert!(damaged.contains("outcomes.json.state") && damaged.contains("remove it"), "{damaged}");
         file.remove().unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        state(&output, 0.1).remove().unwrap();
     }
 
     #[test]

@@ -1,0 +1,99 @@
+//! Damaged and missing files, read-only folders, and several processes in one folder.
+
+use std::fs;
+use std::path::Path;
+
+use tarrl_tensor::Key;
+
+use crate::mounts::on_read_only_disk;
+use crate::world::{Reference, World, copy, failed, files, quiet, signal};
+
+type Damage = (&'static str, fn(&Path));
+
+const DAMAGES: [Damage; 4] = [
+    ("cut", |path| {
+        let content = fs::read(path).unwrap();
+        fs::write(path, &content[..content.len() / 2]).unwrap();
+    }),
+    ("flipped", |path| {
+        let mut content = fs::read(path).unwrap();
+        let middle = content.len() / 2;
+        content[middle] ^= 1;
+        fs::write(path, content).unwrap();
+    }),
+    ("empty", |path| fs::write(path, "").unwrap()),
+    ("missing", |path| fs::remove_file(path).unwrap()),
+];
+
+/// Damages every file of every finished job in every way and runs the study again: only that job runs, with the same
+/// bits. Returns how many damages there were.
+pub(crate) fn damage(reference: &Reference, every: usize) -> usize {
+    let mut count = 0;
+    for job in &reference.jobs {
+        for (path, _) in files(&reference.world.jobs().join(&job.key)) {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            // These two are for people; no result rests on them.
+            if ["config.json", "log.txt"].contains(&name) {
+                continue;
+            }
+            for (how, damage) in DAMAGES {
+                count += 1;
+                if count % every != 0 {
+                    continue;
+                }
+                let world = World::new();
+                copy(&reference.world.path("runs"), &world.path("runs"));
+                damage(&world.jobs().join(&job.key).join(name));
+                let story = format!("{name} of {} {how}", job.kind);
+                let text = world.finish();
+                let ran: Vec<&str> = text.lines().filter(|line| line.contains("done: ")).collect();
+                // Without its manifest a job counts as interrupted, else it is named with the cause.
+                let cause = if (name, how) == ("manifest.json", "missing") { "resumed: " } else { "again: " };
+                assert!(ran.len() == 1 && ran[0].contains(&job.kind), "{story}: {text}");
+                assert!(text.contains(&format!("{cause}{}", job.kind)), "{story}: {text}");
+                reference.check(&world, &story);
+            }
+        }
+    }
+    count / every
+}
+
+/// Where nothing can be written: one error, and nothing changes.
+pub(crate) fn read_only(reference: &Reference) {
+    for done in [0, 3, reference.jobs.len()] {
+        let world = World::begun(reference, done);
+        let before = files(&world.path("runs"));
+        let mut command = on_read_only_disk(&world.reproduce(), &world.path("runs"));
+        let story = format!("a read-only folder with {done} finished jobs");
+        failed(&command.output().unwrap(), &["Read-only file system"], &story);
+        assert_eq!(files(&world.path("runs")), before, "{story}");
+        world.finish();
+        reference.check(&world, &story);
+    }
+}
+
+/// Several programs at a time in one folder, one of which is killed: one works, the others say to try again, and the
+/// bits are the same. Returns how many were turned away.
+pub(crate) fn together(reference: &Reference, rounds: usize, key: Key) -> usize {
+    let mut turned_away = 0;
+    for round in 0..rounds {
+        let mut stream = key.fold(round).stream();
+        let world = World::new();
+        let start = || quiet(&mut world.reproduce()).spawn().unwrap();
+        let mut children: Vec<_> = (0..2 + stream.below(6)).map(|_| start()).collect();
+        std::thread::sleep(reference.start.mul_f64(6.0 * f64::from(stream.unit())));
+        let victim = stream.below(children.len());
+        signal(&children[victim], "KILL");
+        for (i, child) in children.iter_mut().enumerate() {
+            match child.wait().unwrap().code() {
+                None => assert_eq!(i, victim),
+                Some(0) => {}
+                Some(75) => turned_away += 1,
+                Some(code) => panic!("round {round} of {key:?} ended with {code}"),
+            }
+        }
+        world.finish();
+        reference.check(&world, &format!("round {round} of {key:?}"));
+    }
+    turned_away
+}
