@@ -82,11 +82,11 @@ pub(crate) fn together(reference: &Reference, rounds: usize, key: Key) -> usize 
         let start = || quiet(&mut world.reproduce()).spawn().unwrap();
         let mut children: Vec<_> = (0..2 + stream.below(6)).map(|_| start()).collect();
         std::thread::sleep(reference.start.mul_f64(6.0 * f64::from(stream.unit())));
-        let victim = stream.below(children.len());
-        signal(&children[victim], "KILL");
+        let killed = stream.below(children.len());
+        signal(&children[killed], "KILL");
         for (i, child) in children.iter_mut().enumerate() {
             match child.wait().unwrap().code() {
-                None => assert_eq!(i, victim),
+                None => assert_eq!(i, killed),
                 Some(0) => {}
                 Some(75) => turned_away += 1,
                 Some(code) => panic!("round {round} of {key:?} ended with {code}"),
