@@ -25,6 +25,23 @@ fn a_closed_pipe_ends_quietly_with_the_code_of_sigpipe() {
     }
 }
 
+#[cfg(feature = "cuda")]
+#[test]
+fn the_check_of_a_gpu_ends_quietly_when_nobody_reads_it() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    // Where it finds no NVRTC it only says what it did not do.
+    let mut command = tarrl();
+    let done = command
+        .args(["gpu-check", "--emulated"])
+        .env_clear()
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!((done.status.code(), text(&done.stderr).as_str()), (Some(141), ""));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_output_is_an_error_with_its_cause() {

@@ -299,6 +299,14 @@ impl Profile {
                 _ => {}
             }
         }
+        // A subset has as many images of each class.
+        let train = self.subset.train.map_or(manifest.train, |n| n / classes * classes);
+        if self.pretrain.batch > train {
+            return Err(format!(
+                "`pretrain.batch` is {}, but {} has {train} images for training; ask for fewer",
+                self.pretrain.batch, manifest.name
+            ));
+        }
         Ok(())
     }
 }
@@ -437,6 +445,7 @@ samples = 100
             ("train = 512", "train = 512\ntest = 2", "`subset.test` is 2, but "),
             ("train = 512", "train = 601", "`subset.train` is 601, but "),
             ("train = 512", "test = 61", "`subset.test` is 61, but "),
+            ("train = 512", "train = 128", "`pretrain.batch` is 128, but "),
         ] {
             let error = check(from, to).unwrap_err();
             assert!(error.starts_with(expected) && error.contains("ask for"), "{error}");

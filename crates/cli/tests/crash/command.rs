@@ -1,6 +1,7 @@
 //! Crash matrix: the tests of this folder in any number, with what they hit (docs/reliability.md has the command).
 #![cfg(target_os = "linux")]
 
+mod calls;
 mod disks;
 mod faults;
 mod kills;
@@ -8,33 +9,43 @@ mod mounts;
 mod verbs;
 mod world;
 
+use std::process::ExitCode;
+
 use tarrl_tensor::Key;
 
 use crate::world::Reference;
 
-const USAGE: &str = "give --kills N, --full-disks N, --short-files N, --together N, --verbs N, --damage or --read-only, and \
-                     --seed S for other moments";
+const PARTS: [&str; 8] = [
+    "--kills",
+    "--full-disks",
+    "--short-files",
+    "--together",
+    "--verbs",
+    "--calls",
+    "--damage",
+    "--read-only",
+];
 
-fn main() {
+const USAGE: &str = "give some of --kills N, --full-disks N, --short-files N, --together N, --verbs N, --calls EVERY, --damage and \
+                     --read-only, and --seed S for other moments";
+
+fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let (mut parts, mut seed) = (Vec::new(), 0u64);
     while let Some(name) = arguments.next() {
-        let mut number =
-            || arguments.next().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{USAGE}"));
-        match name.as_str() {
-            "--seed" => seed = number() as u64,
-            "--damage" | "--read-only" => parts.push((name, 0)),
-            "--kills" | "--full-disks" | "--short-files" | "--together" | "--verbs" => {
-                let n: usize = number();
-                parts.push((name, n));
+        let n = match name.as_str() {
+            "--damage" | "--read-only" => Some(0),
+            _ => arguments.next().and_then(|text| text.parse::<usize>().ok()),
+        };
+        match (name.as_str(), n) {
+            ("--seed", Some(n)) => seed = n as u64,
+            (_, Some(n)) if PARTS.contains(&name.as_str()) => parts.push((name, n)),
+            _ => {
+                eprintln!("{USAGE}");
+                return ExitCode::FAILURE;
             }
-            _ => panic!("{USAGE}"),
         }
     }
-    assert!(
-        mounts::allowed(),
-        "full disks need the right to mount in a namespace (unshare --map-root-user --mount)"
-    );
     let reference = Reference::new();
     println!("before the first job {:.1?}, report {:.1?}", reference.start, reference.report);
     for job in &reference.jobs {
@@ -46,6 +57,9 @@ fn main() {
             "--kills" => {
                 println!("{n} kills, all with the same bits in the end: {:?}", kills::run(&reference, n, key))
             }
+            "--full-disks" | "--read-only" if !mounts::allowed() => {
+                println!("did not run: {part}, because this machine lets no user mount a file system");
+            }
             "--full-disks" => println!("{n} full disks: {:?}", disks::run(&reference, n, key)),
             "--short-files" => {
                 let stops = disks::run_with_short_files(&reference, n, key);
@@ -56,6 +70,13 @@ fn main() {
                 println!("{n} times several programs in one folder, {turned_away} of them turned away");
             }
             "--verbs" => println!("{n} kills of each verb: {:?}", verbs::run(&reference, n, key)),
+            "--calls" if !calls::allowed() => {
+                println!("did not run: kills before system calls, which need strace")
+            }
+            "--calls" => {
+                let hits = calls::run(&reference, n);
+                println!("{} kills before system calls: {hits:?}", hits.values().sum::<usize>());
+            }
             "--damage" => println!("{} damaged or missing files", faults::damage(&reference, 1)),
             _ => {
                 faults::read_only(&reference);
@@ -64,4 +85,5 @@ fn main() {
             }
         }
     }
+    ExitCode::SUCCESS
 }
