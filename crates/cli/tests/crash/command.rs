@@ -77,7 +77,10 @@ fn main() -> ExitCode {
                 let hits = calls::run(&reference, n);
                 println!("{} kills before system calls: {hits:?}", hits.values().sum::<usize>());
             }
-            "--damage" => println!("{} damaged or missing files", faults::damage(&reference, 1)),
+            "--damage" => {
+                let [own, data] = [faults::damage(&reference, 1), faults::damage_data(&reference, 1)];
+                println!("{own} files of finished jobs and {data} of the data, damaged or missing");
+            }
             _ => {
                 faults::read_only(&reference);
                 verbs::without_space(&reference);

@@ -58,6 +58,30 @@ pub(crate) fn damage(reference: &Reference, every: usize) -> usize {
     count / every
 }
 
+/// Damages every file of the dataset in every way, before it is looked at and between two jobs that read it: the file is
+/// named, and with the right one the study goes on. Returns how many damages there were.
+pub(crate) fn damage_data(reference: &Reference, every: usize) -> usize {
+    let names = ["train-images", "train-labels", "test-images", "test-labels"];
+    let all = [0, 1, 2].into_iter().flat_map(|done| names.map(|name| (done, name)));
+    let all = all.flat_map(|(done, name)| DAMAGES.map(|damage| (done, name, damage)));
+    let mut count = 0;
+    for (done, name, (how, damage)) in all.step_by(every) {
+        count += 1;
+        let world = World::begun(reference, done);
+        let path = world.path("datasets/stripes").join(name);
+        let whole = fs::read(&path).unwrap();
+        let kept = world.kept();
+        damage(&path);
+        let story = format!("{name} {how} after {done} jobs");
+        failed(&world.reproduce().output().unwrap(), &[name], &story);
+        assert_eq!(world.kept(), kept, "{story}");
+        fs::write(&path, whole).unwrap();
+        world.finish();
+        reference.check(&world, &story);
+    }
+    count
+}
+
 /// Where nothing can be written: one error, and nothing changes.
 pub(crate) fn read_only(reference: &Reference) {
     for done in [0, 3, reference.jobs.len()] {

@@ -47,6 +47,11 @@ fn a_damaged_file_costs_the_job_that_wrote_it_and_no_other() {
 }
 
 #[test]
+fn a_damaged_or_missing_file_of_the_data_is_named_and_costs_nothing_finished() {
+    faults::damage_data(reference(), 7);
+}
+
+#[test]
 fn a_read_only_folder_is_one_error_and_changes_nothing() {
     if mounts::allowed() {
         faults::read_only(reference());

@@ -111,8 +111,10 @@ fn content(out: &Path) -> Content {
 
 fn attack(reference: &Reference, out: &Path, kind: &str) -> Command {
     let (encoder, head) = (file(reference, "encoder.safetensors"), file(reference, "head.safetensors"));
-    let mut command =
-        with_data(reference, &["attack", "--dataset", "stripes", "--save-every", "0", "--threads", "1"]);
+    let mut command = with_data(
+        reference,
+        &["attack", "--dataset", "stripes", "--images", "8", "--save-every", "0", "--threads", "1"],
+    );
     command.args(["--epsilon", "0.004", "--batch", "2", "--attack", kind, "--checkpoint"]).arg(encoder);
     command.arg("--head").arg(head).arg("--json").arg(out.join("outcomes.json"));
     command
