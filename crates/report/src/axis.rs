@@ -9,6 +9,8 @@ pub struct Axis {
     pub scale: Scale,
     /// Ends of the axis as (low, high); taken from the data and widened to whole ticks if `None`.
     pub range: Option<(f64, f64)>,
+    /// What the ends that are taken from the data do not pass, such as 0 and 100 for per cent.
+    pub limits: Option<(f64, f64)>,
 }
 
 /// Spacing of an axis.
@@ -79,6 +81,8 @@ pub(crate) struct Ruler {
 impl Ruler {
     /// The ruler of `axis` for data that runs over `values`.
     pub(crate) fn new(axis: &Axis, values: impl Iterator<Item = f64>) -> Self {
+        let (least, most) = axis.limits.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+        let values = values.map(|v| v.max(least).min(most));
         let usable = values.filter(|&v| axis.scale == Scale::Linear || v > 0.0);
         let data = usable.fold(None, |span: Option<(f64, f64)>, v| {
             Some(span.map_or((v, v), |(low, high)| (low.min(v), high.max(v))))
@@ -275,6 +279,15 @@ mod tests {
                 let first = format!("{:e}", t.value).chars().next().unwrap();
                 prop_assert!("125".contains(first));
             }
+        }
+
+        #[test]
+        fn an_axis_of_per_cent_stays_between_its_limits(values in prop::collection::vec(-30.0f64..130.0, 1..5)) {
+            let axis = Axis { limits: Some((0.0, 100.0)), ..Axis::default() };
+            let ruler = Ruler::new(&axis, values.iter().copied());
+            // Values that all pass one limit leave an axis around it.
+            let inside = values.iter().any(|v| (0.0..=100.0).contains(v)) && values.iter().any(|&v| v != values[0]);
+            prop_assert!(!inside || (ruler.low >= 0.0 && ruler.high <= 100.0), "{} to {}", ruler.low, ruler.high);
         }
 
         #[test]

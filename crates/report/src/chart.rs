@@ -1,56 +1,64 @@
-//! Charts as SVG: axes, series, reference lines and markers.
+//! Charts as SVG: panels with axes, series, reference lines and markers under one legend.
 
 use maud::{Markup, html};
 
-use crate::axis::{Ruler, Tick};
+use crate::axis::Tick;
 use crate::canvas::{Canvas, Px, px, text_width};
 use crate::figure::{Chart, Mark, Point, Reference, Series};
-use crate::{legend, style};
+use crate::label;
+use crate::legend::Legend;
+use crate::plot::Plot;
+use crate::style::Look;
+use crate::svg::Size;
 
-const WIDTH: f64 = 720.0;
-const PLOT_HEIGHT: f64 = 330.0;
 const TOP: f64 = 12.0;
 const RIGHT: f64 = 22.0;
+const HEADING: f64 = 24.0;
 const BOTTOM: f64 = 54.0;
+/// From this many series on, only the subject shows its intervals; the numbers have them all.
+const CROWD: usize = 9;
 
-/// A chart: legend above, then the plot with its axes.
-pub(crate) fn draw(chart: &Chart, id: &str) -> Canvas {
-    let plot = Plot::new(chart);
-    let legend = legend::draw(chart, plot.right - plot.left);
-    let height = plot.bottom + BOTTOM;
-    let clip = format!("{id}-plot");
-    let empty = chart.series.iter().all(|series| series.points.is_empty());
+/// The charts of a figure: one legend above, then the panels, each under its heading.
+pub(crate) fn draw(charts: &[(&str, &Chart)], id: &str, subject: &str, size: Size) -> Canvas {
+    let legend = Legend::of(charts, subject);
+    let layout = Layout::new(charts.len(), size);
+    let key = legend.draw(layout.width - 2.0 * RIGHT);
+    let headed = charts.iter().any(|(heading, _)| !heading.is_empty());
+    let heading = if headed { HEADING } else { 0.0 };
+    let row = heading + layout.plot_height + BOTTOM;
+    let first = TOP + key.height + 14.0;
+    let corner =
+        |i: usize| ((i % layout.columns) as f64 * layout.panel, first + (i / layout.columns) as f64 * row);
     let markup = html! {
-        g transform={ "translate(" (Px(plot.left)) " " (Px(TOP)) ")" } { (legend.markup) }
-        (axes(&plot, chart))
-        clipPath id=(clip) {
-            rect x=(Px(plot.left)) y=(Px(plot.top))
-                width=(Px(plot.right - plot.left)) height=(Px(plot.bottom - plot.top)) {}
-        }
-        g clip-path={ "url(#" (clip) ")" } {
-            @for (i, line) in chart.references.iter().enumerate() { (reference(&plot, line, i)) }
-            @for (i, item) in chart.series.iter().enumerate() { (lines(&plot, item, i)) }
-        }
-        // Markers are not clipped: one on the edge stays whole.
-        @for (i, item) in chart.series.iter().enumerate() { (markers(&plot, item, i)) }
-        @for item in &chart.series { @for point in &item.points { (point_label(&plot, point)) } }
-        @if empty {
-            text class="soft" text-anchor="middle"
-                x=(Px((plot.left + plot.right) / 2.0)) y=(Px((plot.top + plot.bottom) / 2.0)) { "no data" }
+        g transform={ "translate(" (Px(RIGHT)) " " (Px(TOP)) ")" } { (key.markup) }
+        @for (i, (name, chart)) in charts.iter().enumerate() {
+            @let (left, top) = corner(i);
+            @let across = [left, left + layout.panel - RIGHT];
+            @let plot = Plot::new(chart, across, [top + heading, top + heading + layout.plot_height]);
+            @if !name.is_empty() {
+                text class="head strong" text-anchor="middle"
+                    x=(Px((plot.left + plot.right) / 2.0)) y=(Px(top + 11.0)) { (name) }
+            }
+            (panel(chart, &plot, &legend, &format!("{id}-plot-{i}"), left))
         }
     };
-    Canvas { width: WIDTH, height, markup }
+    let rows = charts.len().div_ceil(layout.columns);
+    Canvas { width: layout.width, height: first + rows as f64 * row, markup }
 }
 
-/// The chart in a sentence, for its description.
-pub(crate) fn words(chart: &Chart) -> String {
+/// The charts in a sentence each, for their description.
+pub(crate) fn words(charts: &[(&str, &Chart)]) -> String {
     let names = |labels: Vec<&str>| if labels.is_empty() { "none".to_string() } else { labels.join(", ") };
-    let series = names(chart.series.iter().map(|series| series.label.as_str()).collect());
-    let lines = names(chart.references.iter().map(|line| line.label.as_str()).collect());
-    format!(
-        "Horizontal axis: {}. Vertical axis: {}. Series: {series}. Reference lines: {lines}.",
-        chart.x.title, chart.y.title
-    )
+    let sentence = |(heading, chart): &(&str, &Chart)| {
+        let series = names(chart.series.iter().map(|series| series.label.as_str()).collect());
+        let lines = names(chart.references.iter().map(|line| line.label.as_str()).collect());
+        let heading = if heading.is_empty() { String::new() } else { format!("{heading}. ") };
+        let [x, y] = [&chart.x.title, &chart.y.title];
+        format!(
+            "{heading}Horizontal axis: {x}. Vertical axis: {y}. Series: {series}. Reference lines: {lines}."
+        )
+    };
+    charts.iter().map(sentence).collect::<Vec<_>>().join(" ")
 }
 
 /// A number for tool tips and data lists: four significant digits, no trailing zeros.
@@ -63,56 +71,60 @@ pub(crate) fn brief(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
 }
 
-/// Where the values of a chart fall on the canvas, in pixels.
-struct Plot {
-    x: Ruler,
-    y: Ruler,
-    left: f64,
-    right: f64,
-    top: f64,
-    bottom: f64,
+/// How panels are arranged, in pixels.
+struct Layout {
+    width: f64,
+    columns: usize,
+    panel: f64,
+    plot_height: f64,
 }
 
-impl Plot {
-    fn new(chart: &Chart) -> Self {
-        let points = || chart.series.iter().flat_map(|series| &series.points);
-        let ends = |p: &Point| [p.y - p.half_width.unwrap_or(0.0), p.y, p.y + p.half_width.unwrap_or(0.0)];
-        let levels = chart.references.iter().filter(|line| line.slope == 0.0).map(|line| line.intercept);
-        let x = Ruler::new(&chart.x, points().map(|p| p.x));
-        let y = Ruler::new(&chart.y, points().flat_map(ends).chain(levels));
-        let widest = y.ticks.iter().map(|tick| text_width(&tick.label, 12.0)).fold(0.0, f64::max);
-        let left = 38.0 + widest;
-        let right = WIDTH - RIGHT;
-        let top = TOP + legend::draw(chart, right - left).height + 14.0;
-        Self { x, y, left, right, top, bottom: top + PLOT_HEIGHT }
-    }
-
-    fn across(&self, x: f64) -> f64 {
-        self.left + self.x.at(x) * (self.right - self.left)
-    }
-
-    fn down(&self, y: f64) -> f64 {
-        self.bottom - self.y.at(y) * (self.bottom - self.top)
-    }
-
-    fn path(&self, points: impl Iterator<Item = (f64, f64)>) -> String {
-        let pairs = points.map(|(x, y)| format!("{} {}", px(self.across(x)), px(self.down(y))));
-        format!("M{}", pairs.collect::<Vec<_>>().join("L"))
-    }
-
-    fn shows(&self, point: &Point) -> bool {
-        let inside = |ruler: &Ruler, v: f64| (-1e-9..=1.0 + 1e-9).contains(&ruler.at(v));
-        inside(&self.x, point.x) && inside(&self.y, point.y)
+impl Layout {
+    fn new(panels: usize, size: Size) -> Self {
+        let (width, columns, plot_height) = match (size, panels) {
+            (Size::Narrow, _) => (360.0, 1, 250.0),
+            (Size::Wide, 0 | 1) => (720.0, 1, 330.0),
+            (Size::Wide, 2 | 4) => (960.0, 2, 320.0),
+            (Size::Wide, _) => (1080.0, 3, 280.0),
+        };
+        Self { width, columns, panel: width / columns as f64, plot_height }
     }
 }
 
-fn axes(plot: &Plot, chart: &Chart) -> Markup {
+fn panel(chart: &Chart, plot: &Plot, legend: &Legend<'_>, clip: &str, edge: f64) -> Markup {
+    let mut series: Vec<(&Series, &Look)> =
+        chart.series.iter().map(|series| (series, legend.look(&series.label, series.mark))).collect();
+    series.sort_by_key(|(_, look)| look.own);
+    let empty = chart.series.iter().all(|series| series.points.is_empty());
+    html! {
+        (axes(plot, chart, edge))
+        clipPath id=(clip) {
+            rect x=(Px(plot.left)) y=(Px(plot.top))
+                width=(Px(plot.right - plot.left)) height=(Px(plot.bottom - plot.top)) {}
+        }
+        g clip-path={ "url(#" (clip) ")" } {
+            @for line in &chart.references { (reference(plot, line, legend.dashes(&line.label))) }
+            @for (item, look) in &series { (lines(plot, item, look, look.own || legend.len() < CROWD)) }
+        }
+        // Markers are not clipped: one on the edge stays whole.
+        @for (item, look) in &series { (markers(plot, item, look)) }
+        @for label in label::place(chart, plot) {
+            text class="note halo" text-anchor=(label.anchor) x=(Px(label.x)) y=(Px(label.y)) { (label.text) }
+        }
+        @if empty {
+            text class="soft" text-anchor="middle"
+                x=(Px((plot.left + plot.right) / 2.0)) y=(Px((plot.top + plot.bottom) / 2.0)) { "no data" }
+        }
+    }
+}
+
+fn axes(plot: &Plot, chart: &Chart, edge: f64) -> Markup {
     let Plot { left, right, top, bottom, .. } = *plot;
-    let x_mark = |tick: &Tick| {
+    let x_mark = |tick: &Tick, named: bool| {
         let x = plot.across(tick.value);
         html! {
             path class="axis" d={ "M" (Px(x)) " " (Px(bottom)) "v5" } {}
-            text text-anchor="middle" x=(Px(x)) y=(Px(bottom + 19.0)) { (tick.label) }
+            @if named { text text-anchor="middle" x=(Px(x)) y=(Px(bottom + 19.0)) { (tick.label) } }
         }
     };
     let y_mark = |tick: &Tick| {
@@ -127,16 +139,28 @@ fn axes(plot: &Plot, chart: &Chart) -> Markup {
         @for tick in &plot.y.ticks { (y_mark(tick)) }
         path class="axis" fill="none"
             d={ "M" (Px(left)) " " (Px(top)) "V" (Px(bottom)) "H" (Px(right)) } {}
-        @for tick in &plot.x.ticks { (x_mark(tick)) }
+        @for (tick, named) in plot.x.ticks.iter().zip(legible(plot)) { (x_mark(tick, named)) }
         text class="head" text-anchor="middle"
             x=(Px((left + right) / 2.0)) y=(Px(bottom + 42.0)) { (chart.x.title) }
         text class="head" text-anchor="middle"
-            transform={ "translate(16 " (Px(middle)) ") rotate(-90)" } { (chart.y.title) }
+            transform={ "translate(" (Px(edge + 16.0)) " " (Px(middle)) ") rotate(-90)" } { (chart.y.title) }
     }
 }
 
+/// Which ticks of the horizontal axis have room for their label beside the last one that has.
+fn legible(plot: &Plot) -> Vec<bool> {
+    let mut free = f64::NEG_INFINITY;
+    let room = |tick: &Tick| {
+        let (x, half) = (plot.across(tick.value), 0.5 * text_width(&tick.label, 12.0));
+        let fits = x - half >= free;
+        free = if fits { x + half + 4.0 } else { free };
+        fits
+    };
+    plot.x.ticks.iter().map(room).collect()
+}
+
 /// The line is sampled because it bends when one axis is logarithmic.
-fn reference(plot: &Plot, line: &Reference, index: usize) -> Markup {
+fn reference(plot: &Plot, line: &Reference, dashes: &str) -> Markup {
     let xs = (0..=96).map(|i| plot.x.value(f64::from(i) / 96.0));
     let points = xs.map(|x| (x, line.intercept + line.slope * x));
     let points: Vec<_> = points.filter(|&(_, y)| plot.y.admits(y)).collect();
@@ -145,32 +169,33 @@ fn reference(plot: &Plot, line: &Reference, index: usize) -> Markup {
     }
     html! {
         path class="reference" fill="none" stroke="currentColor" stroke-width="1.5"
-            stroke-dasharray=(style::dashes(index)) d=(plot.path(points.into_iter())) {
+            stroke-dasharray=(dashes) d=(plot.path(points.into_iter())) {
             title { (line.label) }
         }
     }
 }
 
-/// The band or bars of a series and its line.
-fn lines(plot: &Plot, series: &Series, index: usize) -> Markup {
+/// The line of a series, and its band or bars where `intervals` are drawn.
+fn lines(plot: &Plot, series: &Series, look: &Look, intervals: bool) -> Markup {
     let points = &series.points;
     if points.is_empty() {
         return html! {};
     }
     let half = |p: &Point| p.half_width.unwrap_or(0.0);
-    let any_interval = points.iter().any(|p| half(p) > 0.0);
+    let intervals = intervals && points.iter().any(|p| half(p) > 0.0);
     html! {
-        g class=(style::color(index)) {
-            @if series.mark == Mark::Band && any_interval {
+        g class=(look.color) {
+            @if series.mark == Mark::Band && intervals {
                 @let upper = points.iter().map(|p| (p.x, p.y + half(p)));
                 @let lower = points.iter().rev().map(|p| (p.x, p.y - half(p)));
-                path d={ (plot.path(upper.chain(lower))) "Z" } fill="currentColor" fill-opacity="0.16" {}
+                path d={ (plot.path(upper.chain(lower))) "Z" } fill="currentColor"
+                    fill-opacity=(if look.own { "0.2" } else { "0.1" }) {}
             }
             @if series.mark != Mark::Points {
-                path d=(plot.path(points.iter().map(|p| (p.x, p.y))))
-                    fill="none" stroke="currentColor" stroke-width="2" stroke-linejoin="round" {}
+                path d=(plot.path(points.iter().map(|p| (p.x, p.y)))) fill="none" stroke="currentColor"
+                    stroke-width=(look.line) stroke-dasharray=[look.dashes] stroke-linejoin="round" {}
             }
-            @if series.mark != Mark::Band && any_interval {
+            @if series.mark != Mark::Band && intervals {
                 @for p in points.iter().filter(|p| half(p) > 0.0) {
                     path d=(bar(plot, p)) fill="none" stroke="currentColor" stroke-width="1.2" {}
                 }
@@ -179,11 +204,11 @@ fn lines(plot: &Plot, series: &Series, index: usize) -> Markup {
     }
 }
 
-fn markers(plot: &Plot, series: &Series, index: usize) -> Markup {
+fn markers(plot: &Plot, series: &Series, look: &Look) -> Markup {
     html! {
-        g class=(style::color(index)) {
+        g class=(look.color) {
             @for p in series.points.iter().filter(|p| plot.shows(p)) {
-                path d=(style::marker(index, plot.across(p.x), plot.down(p.y)))
+                path d=(look.marker(plot.across(p.x), plot.down(p.y)))
                     fill="currentColor" fill-opacity=[(series.mark == Mark::Points).then_some("0.8")] {
                     title { (tip(series, p)) }
                 }
@@ -207,17 +232,6 @@ fn tip(series: &Series, point: &Point) -> String {
     format!("{}{label}: ({}, {}{half})", series.label, brief(point.x), brief(point.y))
 }
 
-/// The words beside a point, on the side where there is room.
-fn point_label(plot: &Plot, point: &Point) -> Markup {
-    if point.label.is_empty() || !plot.shows(point) {
-        return html! {};
-    }
-    let (x, y) = (plot.across(point.x), plot.down(point.y));
-    let fits = x + 9.0 + text_width(&point.label, 11.0) <= plot.right;
-    let (x, anchor) = if fits { (x + 8.0, "start") } else { (x - 8.0, "end") };
-    html! { text class="note halo" text-anchor=(anchor) x=(Px(x)) y=(Px(y - 6.0)) { (point.label) } }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,15 +247,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn values_fall_where_the_axes_say() {
-        let plot = Plot::new(&chart_of(&[(0.0, 0.1), (10.0, 9.9)], Scale::Linear));
-        assert_eq!((plot.across(0.0), plot.across(10.0)), (plot.left, plot.right));
-        assert_eq!((plot.down(0.0), plot.down(10.0)), (plot.bottom, plot.top));
-        assert_eq!(plot.across(2.5), plot.left + 0.25 * (plot.right - plot.left));
-        let plot = Plot::new(&chart_of(&[(0.011, 0.2), (99.0, 99.8)], Scale::Log));
-        // log10 of 1 is half way between those of 0.01 and 100; rounding moves it by far less than a pixel.
-        assert!((plot.across(1.0) - (plot.left + plot.right) / 2.0).abs() < 1e-6);
+    fn text(charts: &[(&str, &Chart)], subject: &str) -> String {
+        draw(charts, "F1", subject, Size::Wide).markup.into_string()
     }
 
     #[test]
@@ -249,7 +256,7 @@ mod tests {
         let mut chart = chart_of(&[(1.0, 0.05), (10.0, 5.0)], Scale::Log);
         for mark in [Mark::Band, Mark::Path, Mark::Points] {
             chart.series[0].mark = mark;
-            let text = draw(&chart, "F1").markup.into_string();
+            let text = text(&[("", &chart)], "");
             assert!(!text.contains("NaN") && !text.contains("inf"));
         }
     }
@@ -257,24 +264,45 @@ mod tests {
     #[test]
     fn the_legend_stands_above_the_plot_however_long() {
         let mut chart = chart_of(&[(0.0, 0.0), (1.0, 1.0)], Scale::Linear);
-        let one = Plot::new(&chart);
-        chart
-            .series
-            .extend((0..12).map(|i| Series { label: format!("a long name {i}"), ..Series::default() }));
-        let many = Plot::new(&chart);
-        let legend = legend::draw(&chart, many.right - many.left);
-        assert!(legend.height > 20.0 && TOP + legend.height < many.top);
-        assert!(many.top > one.top && many.bottom - many.top == one.bottom - one.top);
+        let height = |chart: &Chart| draw(&[("", chart)], "F1", "", Size::Wide).height;
+        let key = |chart: &Chart| Legend::of(&[("", chart)], "").draw(720.0 - 2.0 * RIGHT).height;
+        let (one, short) = (height(&chart), key(&chart));
+        let names = (0..12).map(|i| Series { label: format!("a long name {i}"), ..Series::default() });
+        chart.series.extend(names);
+        assert!(key(&chart) > short && height(&chart) - one == key(&chart) - short);
     }
 
     #[test]
     fn every_point_inside_has_a_marker_and_a_tip() {
         let mut chart = chart_of(&[(0.0, 0.0), (1.0, 0.123_456), (2.0, 9.0)], Scale::Linear);
         chart.y.range = Some((0.0, 1.0));
-        let text = draw(&chart, "F1").markup.into_string();
+        let text = text(&[("", &chart)], "");
         assert!(text.contains("s: (0, 0 ± 0.1)") && text.contains("s: (1, 0.1235 ± 0.1)"));
         assert!(!text.contains("s: (2, 9"), "a point beyond the given range is not drawn at its edge");
         assert!(text.contains("y = x"));
+    }
+
+    #[test]
+    fn panels_share_a_legend_and_the_subject_is_drawn_over_the_others() {
+        let mut chart = chart_of(&[(0.0, 0.0), (1.0, 1.0)], Scale::Linear);
+        chart.series.push(Series { label: "other".into(), ..chart.series[0].clone() });
+        let text = text(&[("ε = 0.05", &chart), ("ε = 0.1", &chart)], "s");
+        for (what, count) in
+            [(">ε = 0.05</text>", 1), (">ε = 0.1</text>", 1), (">other</text>", 1), ("<clipPath", 2)]
+        {
+            assert_eq!(text.matches(what).count(), count, "{what}");
+        }
+        // Each panel has a group of lines and one of markers for each series, and the legend one.
+        assert_eq!(text.matches("class=\"own\"").count(), 5);
+        assert!(text.rfind("class=\"own\"") > text.rfind("class=\"c0\""), "the subject comes last");
+    }
+
+    #[test]
+    fn labels_of_ticks_do_not_touch_on_a_narrow_axis() {
+        let chart = chart_of(&[(1e-4, 1.0), (1.0, 2.0)], Scale::Log);
+        let plot = |width| Plot::new(&chart, [0.0, width], [0.0, 250.0]);
+        let named = |width| legible(&plot(width)).into_iter().filter(|&named| named).count();
+        assert!(named(120.0) >= 1 && named(120.0) < named(720.0));
     }
 
     #[test]

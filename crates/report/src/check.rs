@@ -69,24 +69,24 @@ fn fault(cell: &Cell) -> Option<String> {
 }
 
 fn check_figure(figure: &Figure) -> Result<(), ReportError> {
-    match &figure.drawing {
-        Drawing::Chart(chart) => match chart_fault(chart) {
-            None => Ok(()),
-            Some((place, cause)) => Err(ReportError::Figure { figure: figure.id.clone(), place, cause }),
-        },
-        Drawing::Grid(grid) => {
-            for row in &grid.rows {
-                let (got, want) = (row.images.len(), grid.columns.len());
-                assert!(
-                    got == want,
-                    "figure {}, row {:?}: {got} images for {want} columns",
-                    figure.id,
-                    row.label
-                );
-            }
-            Ok(())
+    if let Drawing::Grid(grid) = &figure.drawing {
+        for row in &grid.rows {
+            let (got, want) = (row.images.len(), grid.columns.len());
+            assert!(
+                got == want,
+                "figure {}, row {:?}: {got} images for {want} columns",
+                figure.id,
+                row.label
+            );
         }
     }
+    for (heading, chart) in figure.drawing.charts() {
+        if let Some((place, cause)) = chart_fault(chart) {
+            let place = if heading.is_empty() { place } else { format!("{heading}, {place}") };
+            return Err(ReportError::Figure { figure: figure.id.clone(), place, cause });
+        }
+    }
+    Ok(())
 }
 
 /// Place and cause of what is wrong with a chart, if anything.

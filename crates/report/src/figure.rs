@@ -1,4 +1,4 @@
-//! Figures as data: charts and grids of images.
+//! Figures as data: charts, panels of charts and grids of images.
 
 use crate::{Axis, Picture};
 
@@ -20,6 +20,8 @@ pub struct Figure {
 pub enum Drawing {
     /// Points and lines over two axes.
     Chart(Chart),
+    /// Charts side by side, each under a heading such as "ε = 0.1", with one legend: series of the same label look the same.
+    Panels(Vec<(String, Chart)>),
     /// Rows of small images.
     Grid(ImageGrid),
 }
@@ -87,7 +89,7 @@ pub struct Reference {
 /// Images in rows, for example one attacked sample per row.
 #[derive(Clone, Debug, Default)]
 pub struct ImageGrid {
-    /// Headings, one per column, such as "clean", "perturbation × 10", "attacked".
+    /// Headings, one per column, such as "clean", "perturbation × 10", "attacked"; may all be empty.
     pub columns: Vec<String>,
     /// Rows from top to bottom.
     pub rows: Vec<GridRow>,
@@ -98,8 +100,19 @@ pub struct ImageGrid {
 pub struct GridRow {
     /// Written to the left of the row.
     pub label: String,
-    /// An image and the words below it, one per column.
+    /// An image and the words below it, one per column; the words may have several lines.
     pub images: Vec<(Picture, String)>,
+}
+
+impl Drawing {
+    /// The charts of a figure and the headings above them; none for a grid.
+    pub(crate) fn charts(&self) -> Vec<(&str, &Chart)> {
+        match self {
+            Drawing::Chart(chart) => vec![("", chart)],
+            Drawing::Panels(panels) => panels.iter().map(|(name, chart)| (name.as_str(), chart)).collect(),
+            Drawing::Grid(_) => Vec::new(),
+        }
+    }
 }
 
 impl Reference {

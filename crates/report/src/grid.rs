@@ -8,7 +8,7 @@ use crate::figure::{GridRow, ImageGrid};
 const MARGIN: f64 = 12.0;
 const GAP: f64 = 14.0;
 const HEAD: f64 = 26.0;
-const CAPTION: f64 = 22.0;
+const LINE: f64 = 14.0;
 const LARGEST: f64 = 148.0;
 
 /// A grid of images: headings above, labels to the left, words below each image.
@@ -20,9 +20,11 @@ pub(crate) fn draw(grid: &ImageGrid) -> Canvas {
     let side = ((720.0 - left - MARGIN) / columns - GAP).clamp(24.0, LARGEST);
     let across = |column: usize| left + column as f64 * (side + GAP);
 
-    let mut tops = vec![MARGIN + HEAD];
+    let head = if grid.columns.iter().all(String::is_empty) { 0.0 } else { HEAD };
+    let mut tops = vec![MARGIN + head];
     for row in &grid.rows {
-        tops.push(tops[tops.len() - 1] + row_height(row, side) + CAPTION + GAP);
+        let lines = row.images.iter().map(|(_, caption)| caption.lines().count()).max().unwrap_or(0);
+        tops.push(tops[tops.len() - 1] + row_height(row, side) + lines as f64 * LINE + GAP);
     }
     let width = left + columns * (side + GAP) - GAP + MARGIN;
     let height = tops[tops.len() - 1] - GAP + MARGIN;
@@ -46,10 +48,12 @@ pub(crate) fn draw(grid: &ImageGrid) -> Canvas {
                     title { (row.label) " " (grid.columns[c]) " " (caption) }
                 }
                 rect class="rule" fill="none" x=(Px(across(c))) y=(Px(top)) width=(Px(side)) height=(Px(tall)) {}
-                text class="note soft" text-anchor="middle"
-                    x=(Px(across(c) + side / 2.0)) y=(Px(top + tall + 15.0)) {
-                    title { (caption) }
-                    (shorten(caption, 11.0, side + GAP))
+                @for (i, line) in caption.lines().enumerate() {
+                    text class="note soft" text-anchor="middle"
+                        x=(Px(across(c) + side / 2.0)) y=(Px(top + tall + 13.0 + i as f64 * LINE)) {
+                        title { (caption) }
+                        (shorten(line, 11.0, side + GAP))
+                    }
                 }
             }
         }
@@ -64,10 +68,14 @@ pub(crate) fn words(grid: &ImageGrid) -> String {
         .iter()
         .map(|row| {
             let captions: Vec<&str> = row.images.iter().map(|(_, caption)| caption.as_str()).collect();
-            format!("{}: {}", row.label, captions.join(", "))
+            format!("{}: {}", row.label, captions.join(", ").replace('\n', " "))
         })
         .collect();
-    format!("Columns: {}. Rows: {}.", grid.columns.join(", "), rows.join("; "))
+    let columns: Vec<&str> =
+        grid.columns.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
+    let columns =
+        if columns.is_empty() { String::new() } else { format!("Columns: {}. ", columns.join(", ")) };
+    format!("{columns}Rows: {}.", rows.join("; "))
 }
 
 fn row_height(row: &GridRow, side: f64) -> f64 {

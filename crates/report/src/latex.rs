@@ -153,6 +153,7 @@ mod tests {
             label: label.into(),
             best: Some(Best::Lowest),
             decimals: 2,
+            page: None,
         };
         let mut table = Table { id: "T5".into(), title: "Bound".into(), ..Table::default() };
         table.caption = "Does it hold?".into();

@@ -1,4 +1,4 @@
-//! Reports as data: tables, figures, findings and their provenance.
+//! Reports as data: tables, figures, the claim and their provenance.
 
 use serde::Serialize;
 
@@ -9,11 +9,14 @@ use crate::{Figure, Table};
 pub struct Report {
     /// Heading of the page.
     pub title: String,
-    /// What was found, one paragraph each, set above the tables.
-    pub findings: Vec<String>,
+    /// What the leading figure shows, in one sentence with its numbers; may be empty.
+    pub claim: String,
+    /// The method that the report is about: its rows and series, those with this label, are emphasized. May be empty.
+    pub subject: String,
     /// The tables in reading order; their ids differ.
     pub tables: Vec<Table>,
-    /// The figures in reading order; their ids differ from each other and from those of the tables.
+    /// The figures in reading order, of which the first leads the page; their ids differ from each other and from those of
+    /// the tables.
     pub figures: Vec<Figure>,
     /// Where the numbers come from.
     pub provenance: Provenance,

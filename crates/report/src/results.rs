@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{Provenance, Report, Value};
+use crate::{Provenance, Report, Table, Value};
 
 /// The columns of `results.csv`, in order.
 pub const COLUMNS: [&str; 12] = [
@@ -25,8 +25,17 @@ pub const COLUMNS: [&str; 12] = [
 /// Accuracies are in per cent and ε in pixels of [0, 1]; `source` is empty for our own figures,
 /// `half_width` and `n` for those of others. Numbers have all their digits.
 pub fn csv(report: &Report) -> String {
+    csv_of(&report.tables)
+}
+
+/// The lines of one table, with the same header.
+pub(crate) fn table_csv(table: &Table) -> String {
+    csv_of(std::slice::from_ref(table))
+}
+
+fn csv_of(tables: &[Table]) -> String {
     let mut text = COLUMNS.join(",") + "\n";
-    for record in records(report) {
+    for record in records(tables) {
         let fields = [
             quoted(record.table),
             quoted(record.row),
@@ -55,8 +64,15 @@ pub fn json(report: &Report) -> String {
         provenance: &'a Provenance,
         cells: Vec<Record<'a>>,
     }
-    let results = Results { title: &report.title, provenance: &report.provenance, cells: records(report) };
+    let results =
+        Results { title: &report.title, provenance: &report.provenance, cells: records(&report.tables) };
     serde_json::to_string_pretty(&results).expect("strings and numbers have a JSON form") + "\n"
+}
+
+/// The cells of one table under the same names.
+pub(crate) fn table_json(table: &Table) -> String {
+    let cells = records(std::slice::from_ref(table));
+    serde_json::to_string_pretty(&cells).expect("strings and numbers have a JSON form") + "\n"
 }
 
 /// One cell with everything that identifies it.
@@ -77,9 +93,9 @@ struct Record<'a> {
     source: &'a str,
 }
 
-fn records(report: &Report) -> Vec<Record<'_>> {
+fn records(tables: &[Table]) -> Vec<Record<'_>> {
     let mut records = Vec::new();
-    for table in &report.tables {
+    for table in tables {
         for row in &table.rows {
             for (column, cell) in table.columns.iter().zip(&row.cells) {
                 let Some(cell) = cell else { continue };
@@ -128,7 +144,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Cell, Column, Estimate, Keys, Published, Table};
+    use crate::{Cell, Column, Estimate, Keys, Published};
 
     /// A reader of RFC 4180, written from the RFC and sharing nothing with the writer.
     fn parse(text: &str) -> Vec<Vec<String>> {

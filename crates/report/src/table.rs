@@ -21,6 +21,19 @@ pub struct Table {
     pub notes: Vec<String>,
     /// Whether it starts closed on the page, and is left to the result files where nothing can be closed.
     pub folded: bool,
+    /// Whether the page sets it at its end, among the details, such as what the computation took.
+    pub detail: bool,
+}
+
+/// Where a row or column stands on the page, and what it is called there, if not as in the files.
+///
+/// The page gathers rows and columns of one group: rows in a table of their own, columns under a heading that can be closed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heading {
+    /// Shared with others, such as "ε = 0.1"; may be empty.
+    pub group: String,
+    /// Its own.
+    pub label: String,
 }
 
 /// A row and its cells, one per column; `None` is shown as "–".
@@ -30,6 +43,8 @@ pub struct Row {
     pub label: String,
     /// Cells, one per column.
     pub cells: Vec<Option<Cell>>,
+    /// Group and label on the page; no group and the label above without it.
+    pub page: Option<Heading>,
 }
 
 /// How a column is headed and set.
@@ -43,6 +58,8 @@ pub struct Column {
     pub best: Option<Best>,
     /// Digits after the point.
     pub decimals: usize,
+    /// Group and label on the page; those above without it.
+    pub page: Option<Heading>,
 }
 
 /// Which end of a column is the good one.
@@ -114,7 +131,7 @@ impl Table {
     /// If there is not one cell (or `None`) per column.
     #[track_caller]
     pub fn push_row(&mut self, label: impl Into<String>, cells: Vec<Option<Cell>>) {
-        let row = Row { label: label.into(), cells };
+        let row = Row { label: label.into(), cells, page: None };
         self.assert_width(&row);
         self.rows.push(row);
     }
@@ -199,7 +216,21 @@ impl Table {
     }
 }
 
+impl Row {
+    /// Group and label on the page.
+    pub(crate) fn heading(&self) -> Heading {
+        let own = || Heading { group: String::new(), label: self.label.clone() };
+        self.page.clone().unwrap_or_else(own)
+    }
+}
+
 impl Column {
+    /// Group and label on the page.
+    pub(crate) fn heading(&self) -> Heading {
+        let own = || Heading { group: self.group.clone(), label: self.label.clone() };
+        self.page.clone().unwrap_or_else(own)
+    }
+
     /// Group and label in one line; the name in `results.csv`, unique in the table.
     pub fn name(&self) -> String {
         [self.group.as_str(), self.label.as_str()]
@@ -213,7 +244,7 @@ impl Column {
 
 impl Default for Column {
     fn default() -> Self {
-        Self { group: String::new(), label: String::new(), best: None, decimals: 1 }
+        Self { group: String::new(), label: String::new(), best: None, decimals: 1, page: None }
     }
 }
 

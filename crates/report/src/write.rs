@@ -12,15 +12,16 @@ use crate::{Report, ReportError, check, latex, markdown, page, results, svg};
 /// # Errors
 /// The file or folder that could not be written.
 pub fn prepare(dir: &Path) -> Result<(), ReportError> {
-    let figures = figures(dir)?;
-    for folder in [dir, &figures] {
+    let [figures, tables] = folders(dir)?;
+    for folder in [dir, &figures, &tables] {
         let path = folder.join("index.html");
         try_write(&path).map_err(|source| ReportError::Unwritable { path, source })?;
     }
     Ok(())
 }
 
-/// Writes `index.html`, `tables.md`, `tables.tex`, `results.csv`, `results.json` and `figures/<id>.svg` into `dir`.
+/// Writes `index.html`, `tables.md`, `tables.tex`, `results.csv`, `results.json`, `tables/<id>.csv`, `tables/<id>.json` and
+/// `figures/<id>.svg` into `dir`.
 ///
 /// The folder is made if need be. Each file is written under a temporary name, synced and renamed, so that a reader
 /// sees the old file or the new one and never half of one. Returns the paths in the order written.
@@ -31,7 +32,11 @@ pub fn write(report: &Report, dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
     check(report)?;
     let mut files: Vec<(PathBuf, String)> = Vec::new();
     for figure in &report.figures {
-        files.push((dir.join("figures").join(format!("{}.svg", figure.id)), svg::draw(figure)));
+        files.push((dir.join("figures").join(format!("{}.svg", figure.id)), svg::draw(figure, &report.subject)));
+    }
+    for table in &report.tables {
+        files.push((dir.join("tables").join(format!("{}.csv", table.id)), results::table_csv(table)));
+        files.push((dir.join("tables").join(format!("{}.json", table.id)), results::table_json(table)));
     }
     files.push((dir.join("tables.md"), markdown::tables(report)));
     files.push((dir.join("tables.tex"), latex::tables(report)));
@@ -40,7 +45,7 @@ pub fn write(report: &Report, dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
     // The page comes last: when it is there, what it links to is there too.
     files.push((dir.join("index.html"), page(report)));
 
-    figures(dir)?;
+    folders(dir)?;
     for (path, text) in &files {
         write_atomic(path, text.as_bytes())
             .map_err(|source| ReportError::Unwritable { path: path.clone(), source })?;
@@ -48,11 +53,11 @@ pub fn write(report: &Report, dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
     Ok(files.into_iter().map(|(path, _)| path).collect())
 }
 
-/// The folder of figures, which is made if need be.
-fn figures(dir: &Path) -> Result<PathBuf, ReportError> {
-    let folder = dir.join("figures");
-    match fs::create_dir_all(&folder) {
-        Ok(()) => Ok(folder),
-        Err(source) => Err(ReportError::Unwritable { path: folder, source }),
+/// The folders of figures and of tables, which are made if need be.
+fn folders(dir: &Path) -> Result<[PathBuf; 2], ReportError> {
+    let folders = ["figures", "tables"].map(|name| dir.join(name));
+    for path in &folders {
+        fs::create_dir_all(path).map_err(|source| ReportError::Unwritable { path: path.clone(), source })?;
     }
+    Ok(folders)
 }

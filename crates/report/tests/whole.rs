@@ -6,11 +6,15 @@ use std::fs;
 
 use tarrl_report::{ReportError, Value, page, svg, write};
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 13] = [
     "figures/F1.svg",
     "figures/F2.svg",
     "figures/F3.svg",
     "figures/F4.svg",
+    "tables/T1.csv",
+    "tables/T1.json",
+    "tables/T5.csv",
+    "tables/T5.json",
     "tables.md",
     "tables.tex",
     "results.csv",
@@ -30,7 +34,12 @@ fn every_file_is_written_and_nothing_else() {
     assert_eq!(paths, FILES.map(|file| dir.join(file)));
     assert!(paths.iter().all(|path| fs::metadata(path).unwrap().len() > 0));
     let count = |dir: &std::path::Path| fs::read_dir(dir).unwrap().count();
-    assert_eq!((count(&dir), count(&dir.join("figures"))), (6, 4), "temporary files remain");
+    let counts = (count(&dir), count(&dir.join("figures")), count(&dir.join("tables")));
+    assert_eq!(counts, (7, 4, 4), "temporary files remain");
+    let read = |file: &str| fs::read_to_string(dir.join(file)).unwrap();
+    let (all, one, other) = (read("results.csv"), read("tables/T1.csv"), read("tables/T5.csv"));
+    let header = all.lines().next().unwrap();
+    assert_eq!(one + other.strip_prefix(header).unwrap().trim_start(), all);
 }
 
 #[test]
@@ -98,7 +107,7 @@ fn a_folder_that_cannot_be_written_is_named_with_the_remedy() {
 fn svg_is_well_formed_whatever_the_words() {
     for tail in ["", HOSTILE] {
         for figure in &demo::report(tail).figures {
-            let names = well_formed(&svg::draw(figure));
+            let names = well_formed(&svg::draw(figure, ""));
             for name in names {
                 let known =
                     ["svg", "title", "desc", "style", "rect", "g", "path", "text", "clipPath", "image"];
@@ -124,14 +133,21 @@ fn hostile_words_do_not_leave_their_place_in_the_page() {
 #[test]
 fn the_page_asks_for_nothing_outside_itself() {
     let html = page(&demo::report(""));
-    for outside in ["<script", "<link", "<iframe", "@import", "src=", "url(http", "href=\"http"] {
+    for outside in ["<script", "<link", "<iframe", "@import", "url(http", "href=\"http"] {
         assert!(!html.contains(outside), "{outside}");
     }
-    assert!(html.matches("data:image/png;base64,").count() == 8);
+    assert_eq!(html.matches("src=\"data:image/png;base64,").count(), 8);
+    assert_eq!(html.matches("src=").count(), 8);
     for id in ["T1", "T5", "F1", "F2", "F3", "F4", "provenance"] {
         assert_eq!(html.matches(&format!("id=\"{id}\"")).count(), 1, "{id}");
         assert!(html.contains(&format!("href=\"#{id}\"")));
     }
+    let mut ids: Vec<&str> =
+        html.split(" id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "an id occurs twice");
 }
 
 /// Reads `text` as XML 1.0 without declarations and returns its element names; panics where it is not well formed.

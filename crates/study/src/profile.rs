@@ -31,7 +31,12 @@ pub struct Profile {
     pub seeds: u32,
     /// Names of the files in `experiments/methods`, without their ending, in the order of the tables.
     pub methods: Vec<String>,
-    /// Ids of the tables and figures to draw; see [`artifacts`](crate::artifacts).
+    /// The method that the study is about, which tables and figures emphasize; without this key the first that has a
+    /// regularizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Ids of the tables and figures to draw, in the order of the report, whose first figure leads the page; see
+    /// [`artifacts`](crate::artifacts).
     pub tables: Vec<String>,
     /// Pairs of methods: a base objective, and the same with the regularizer.
     #[serde(default)]
@@ -246,6 +251,9 @@ impl Profile {
         if let Some(twice) = repeated(&self.methods) {
             return Err(format!("`methods` names `{twice}` twice; remove one"));
         }
+        if let Some(subject) = self.subject.as_ref().filter(|name| !self.methods.contains(name)) {
+            return Err(format!("`subject` is `{subject}`, which is none of `methods`; add it there"));
+        }
         if let Some(sweep) = &self.sweep {
             sweep.check()?;
         }
@@ -405,6 +413,7 @@ samples = 100
             ("\"tarr\"", "\"simclr\"", "`methods` names `simclr` twice"),
             ("\"tarr\"", "\"../tarr\"", "`../tarr` is no plain name of a method"),
             ("\"tarr\"", "\"..\"", "`..` is no plain name of a method"),
+            ("seeds = 2", "seeds = 2\nsubject = \"acl\"", "`subject` is `acl`, which is none of `methods`"),
             (
                 "[bound]",
                 "[sweep]\nmethod = \"tarr\"\ndivergences = [\"l2\"]\nweights = [3.0, 1.0]\n[bound]",

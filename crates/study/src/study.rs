@@ -65,10 +65,14 @@ impl Study {
             ..Report::default()
         };
         for (artifact, jobs) in &self.chosen.artifacts {
-            let rendered = artifact.render(&Results { layout: &self.layout, jobs, finished })?;
+            let results = Results { layout: &self.layout, jobs, finished };
+            report.subject = results.subject().map_or(String::new(), |subject| subject.method.title.clone());
+            let rendered = artifact.render(&results)?;
             report.tables.extend(rendered.tables);
             report.figures.extend(rendered.figures);
-            report.findings.extend(rendered.findings);
+            if let Some(claim) = rendered.claim.filter(|_| report.claim.is_empty()) {
+                report.claim = claim;
+            }
         }
         Ok(report)
     }

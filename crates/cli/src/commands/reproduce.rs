@@ -140,9 +140,7 @@ impl Reproduce {
         for table in &report.tables {
             outln!("{}", tarrl_report::markdown::table(table));
         }
-        for finding in &report.findings {
-            outln!("- {finding}");
-        }
+        outln!("{}", report.claim);
         outln!("\nThe report: {}", folder.join("index.html").display());
         Ok(())
     }

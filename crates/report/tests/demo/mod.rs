@@ -1,17 +1,16 @@
 //! A report with every kind of table and figure, of made-up numbers. Every string ends in `tail`.
 
 use tarrl_report::{
-    Axis, Best, Cell, Chart, Column, Drawing, Estimate, Figure, GridRow, ImageGrid, Job, Keys, Mark, Picture,
-    Point, Provenance, Published, Reference, Report, Scale, Series, Table,
+    Axis, Best, Cell, Chart, Column, Drawing, Estimate, Figure, GridRow, Heading, ImageGrid, Job, Keys, Mark,
+    Picture, Point, Provenance, Published, Reference, Report, Scale, Series, Table,
 };
 
 pub(crate) fn report(tail: &str) -> Report {
     let say = |text: &str| format!("{text}{tail}");
     Report {
         title: say("Robust representations without labels"),
-        findings: vec![say(
-            "At ε = 0.1 the SimCLR encoder has fallen below chance; TARR keeps 32 points at a clean cost below one.",
-        )],
+        claim: say("At ε = 0.1 the SimCLR encoder has fallen below chance; TARR keeps 32 points."),
+        subject: say("TARR, λ = 8"),
         tables: vec![robustness(&say), bound(&say)],
         figures: vec![curve(&say), tradeoff(&say), scatter(&say), images(&say)],
         provenance: Provenance {
@@ -94,6 +93,9 @@ fn bound(say: Say) -> Table {
             ))
         };
         table.push_row(say(task), [clean, attacked, limit, limit / attacked].map(cell).to_vec());
+        // Two groups of rows on the page.
+        let group = say(if i == 0 { "classes" } else { "others" });
+        table.rows[i].page = Some(Heading { group, label: say(task) });
     }
     table
 }
@@ -154,12 +156,16 @@ fn scatter(say: Say) -> Figure {
         mark: Mark::Points,
     });
     let chart = Chart {
-        x: Axis { title: say("bound"), scale: Scale::Log, range: None },
-        y: Axis { title: say("measured adversarial loss"), scale: Scale::Log, range: None },
+        x: Axis { title: say("bound"), scale: Scale::Log, ..Axis::default() },
+        y: Axis { title: say("measured adversarial loss"), scale: Scale::Log, ..Axis::default() },
         series: series.collect(),
         references: vec![Reference::identity(say("y = x"))],
     };
-    figure("F3", say("Measured loss against bound"), say("Every point lies below the line."), chart)
+    let panels = [0.05, 0.1].map(|epsilon| (say(&format!("ε = {epsilon}")), chart.clone()));
+    Figure {
+        drawing: Drawing::Panels(panels.to_vec()),
+        ..figure("F3", say("Measured loss against bound"), say("Every point lies below the line."), chart)
+    }
 }
 
 fn images(say: Say) -> Figure {

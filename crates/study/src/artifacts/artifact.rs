@@ -45,6 +45,7 @@ pub struct Rendered {
     pub tables: Vec<Table>,
     /// Figures, in their order.
     pub figures: Vec<Figure>,
-    /// What they show, in sentences.
-    pub findings: Vec<String>,
+    /// What the figure shows, in one sentence with its numbers. That of the first artifact that has one stands below the
+    /// leading figure of the page.
+    pub claim: Option<String>,
 }

@@ -28,39 +28,38 @@ impl Artifact for BoundScatter {
     }
 
     fn render(&self, results: &Results<'_>) -> anyhow::Result<Rendered> {
-        let epsilons = results.profile().bound_epsilons();
-        let mut series = Vec::new();
-        for method in results.methods() {
-            let outputs: Vec<BoundResult> = results.of(method, |jobs| Some(jobs.bound))?;
-            for (i, &epsilon) in epsilons.iter().enumerate() {
+        let mut panels = Vec::new();
+        for (i, epsilon) in results.profile().bound_epsilons().into_iter().enumerate() {
+            let mut series = Vec::new();
+            for method in results.methods() {
+                let outputs: Vec<BoundResult> = results.of(method, |jobs| Some(jobs.bound))?;
                 let tasks = outputs.iter().flat_map(|output| &output.levels[i].tasks);
                 let points = tasks.filter(|task| task.correct.is_some()).map(|task| Point {
                     x: task.bound_increase.max(LEAST),
                     y: (task.attacked.mean - task.clean.mean).max(LEAST),
                     ..Point::default()
                 });
-                let label = format!("{}, {}", method.method.title, radius(epsilon));
+                let label = method.method.title.clone();
                 series.push(Series { label, points: points.collect(), mark: Mark::Points });
             }
+            let axis = |title: &str| Axis { title: title.into(), scale: Scale::Log, ..Axis::default() };
+            let chart = Chart {
+                x: axis("C(h) R(f), nats"),
+                y: axis("attacked loss − clean loss, nats"),
+                series,
+                references: vec![Reference::identity("the bound")],
+            };
+            panels.push((radius(epsilon), chart));
         }
         let figure = Figure {
-        id: self.id().into(),
-        title: self.title().into(),
-        caption: "Each point is one encoder with one head: the constant of the head times the mean of the largest \
-                  displacements that attacks reached, and how much attacks raised the mean loss. The bound says that no \
-                  point lies above the line."
-            .into(),
-        drawing: Drawing::Chart(Chart {
-            x: Axis { title: "C(h) R(f), nats".into(), scale: Scale::Log, ..Axis::default() },
-            y: Axis {
-                title: "attacked loss − clean loss, nats".into(),
-                scale: Scale::Log,
-                ..Axis::default()
-            },
-            series,
-            references: vec![Reference::identity("the bound")],
-        }),
-    };
+            id: self.id().into(),
+            title: self.title().into(),
+            caption: "Each point is one encoder with one head: the constant of the head times the mean of the largest \
+                      displacements that attacks reached, and how much attacks raised the mean loss. The bound says that \
+                      no point lies above the line."
+                .into(),
+            drawing: Drawing::Panels(panels),
+        };
         Ok(Rendered { figures: vec![figure], ..Rendered::default() })
     }
 }

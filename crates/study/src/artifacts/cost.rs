@@ -61,9 +61,9 @@ impl Artifact for Cost {
              encoder that a method starts from, each once; seconds per epoch are of the method's own."
                 .into(),
         ],
+        detail: true,
         ..Table::default()
     };
-        let mut costs = Vec::new();
         for method in results.methods() {
             let first = &method.seeds[0];
             let epoch = |key: Key| {
@@ -98,10 +98,8 @@ impl Artifact for Cost {
                     cell(robust / whole.minutes, "robust-accuracy-per-minute"),
                 ],
             );
-            costs.push(format!("{} {:.1} s", method.method.title, epoch.seconds));
         }
-        let finding = format!("One epoch of training takes: {}.", costs.join(", "));
-        Ok(Rendered { tables: vec![table], findings: vec![finding], ..Rendered::default() })
+        Ok(Rendered { tables: vec![table], ..Rendered::default() })
     }
 }
 

@@ -24,7 +24,7 @@ use tarrl_train::config::nearest;
 
 use crate::profile::Profile;
 
-/// Every table and figure, in the order of a report.
+/// Every table and figure.
 pub static REGISTRY: &[&dyn Artifact] = &[
     &robustness::Robustness,
     &bounds::Bounds,
@@ -48,12 +48,12 @@ pub fn find(id: &str) -> Result<&'static dyn Artifact, String> {
     })
 }
 
-/// The artifacts that a profile names, in the order of a report.
+/// The artifacts that a profile names, in its order, which is that of the report.
 ///
 /// # Errors
 /// If an id is unknown or named twice, or an artifact lacks what it shows; the message names file, line and remedy.
 pub fn of_profile(profile: &Profile) -> anyhow::Result<Vec<&'static dyn Artifact>> {
-    let mut named = Vec::new();
+    let (mut named, mut artifacts) = (Vec::new(), Vec::new());
     for id in &profile.tables {
         let fault = |reason: String| {
             anyhow::anyhow!("{}: `tables`: {reason}", profile.place_of(&format!("\"{id}\"")))
@@ -64,8 +64,9 @@ pub fn of_profile(profile: &Profile) -> anyhow::Result<Vec<&'static dyn Artifact
         }
         artifact.requires(profile).map_err(|reason| fault(format!("{} {reason}", artifact.id())))?;
         named.push(artifact.id());
+        artifacts.push(artifact);
     }
-    Ok(REGISTRY.iter().copied().filter(|artifact| named.contains(&artifact.id())).collect())
+    Ok(artifacts)
 }
 
 #[cfg(test)]
@@ -103,7 +104,7 @@ mod tests {
         let ids = |tables| -> Vec<&str> {
             of_profile(&profile(tables)).unwrap().iter().map(|artifact| artifact.id()).collect()
         };
-        assert_eq!(ids(&["F1", "t1"]), ["T1", "F1"]);
+        assert_eq!(ids(&["F1", "t1"]), ["F1", "T1"], "the first leads the report");
         for (tables, expected) in [
             (&["T1", "T11"][..], "there is no table or figure `T11`; did you mean `T1`?"),
             (&["T1", "t1"], "T1 is named twice; remove one"),

@@ -40,8 +40,8 @@ impl Artifact for Objectives {
             columns.extend(["clean".to_owned()].into_iter().chain(labels).map(|label| Column {
                 group: group.into(),
                 label,
-                best: None,
-                decimals: 1,
+                best: Some(Best::Highest),
+                ..Column::default()
             }));
         }
         let mut table = Table {
@@ -63,12 +63,11 @@ impl Artifact for Objectives {
             better += usize::from(regularized.iter().zip(&base).all(|(with, without)| with > without));
             table.push_row(without.method.title.clone(), cells);
         }
-        table.columns.iter_mut().for_each(|column| column.best = Some(Best::Highest));
-        let finding = format!(
-            "The regularizer raises robust accuracy at every radius for {better} of {} base objectives.",
+        table.caption += &format!(
+            " It raises robust accuracy at every radius for {better} of {} objectives.",
             results.layout.pairs.len()
         );
-        Ok(Rendered { tables: vec![table], findings: vec![finding], ..Rendered::default() })
+        Ok(Rendered { tables: vec![table], ..Rendered::default() })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Published columns: figures of other papers beside ours in the robustness table (T1).
 
-use tarrl_report::{Cell, Column, Keys, Published, Table, Value};
+use tarrl_report::{Cell, Column, Heading, Keys, Published, Table, Value};
 use tarrl_train::Method;
 
 use super::Results;
@@ -43,9 +43,16 @@ fn append(
     let own = table.columns.len();
     for epsilon in &epsilons {
         let at = radius(epsilon.value());
-        let labels = ["clean".to_owned(), format!("PGD-20, {at}"), format!("AutoAttack, {at}")];
-        let column = |label| Column { group: "published".into(), label, best: None, decimals: 1 };
-        table.columns.extend(labels.map(column));
+        let column = |attack: &str, label: String| Column {
+            group: "published".into(),
+            label,
+            page: Some(Heading { group: format!("published, {at}"), label: attack.into() }),
+            ..Column::default()
+        };
+        table.columns.push(column("clean", "clean".into()));
+        table
+            .columns
+            .extend(["PGD-20", "AutoAttack"].map(|attack| column(attack, format!("{attack}, {at}"))));
     }
     let cells = |method: &str| -> Vec<Option<Cell>> {
         let of = |e| figures.iter().find(|f| f.method == method && f.epsilon == e);

@@ -36,6 +36,15 @@ impl<'a> Results<'a> {
         &self.layout.methods
     }
 
+    /// The method that the study is about: the one that the profile names, else the first with a regularizer.
+    pub fn subject(&self) -> Option<&'a MethodJobs> {
+        let named = self.profile().subject.as_ref();
+        self.methods().iter().find(|method| match named {
+            Some(name) => method.name == *name,
+            None => method.method.regularizer.is_some(),
+        })
+    }
+
     /// The results of one kind of job of a method, seed by seed; seeds that lack the job are left out.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Robustness table (T1): clean and attacked accuracy of a linear head.
 
-use tarrl_report::{Best, Cell, Column, Keys, Table};
+use tarrl_report::{Best, Cell, Column, Heading, Keys, Table};
 
 use super::cells::{accuracy, attacks, interval_note, keys, radius};
 use super::{Artifact, Rendered, Results, published_columns};
@@ -27,40 +27,38 @@ impl Artifact for Robustness {
 
     fn render(&self, results: &Results<'_>) -> anyhow::Result<Rendered> {
         let mut table = empty_table(self, results);
-        let mut findings = Vec::new();
         for method in results.methods() {
-            let (cells, finding) = row(results, method)?;
-            table.push_row(method.method.title.clone(), cells);
-            findings.push(finding);
+            table.push_row(method.method.title.clone(), row(results, method)?);
         }
         published_columns::add(results, &mut table)?;
-        Ok(Rendered { tables: vec![table], findings, ..Rendered::default() })
+        Ok(Rendered { tables: vec![table], ..Rendered::default() })
     }
 }
 
 fn empty_table(artifact: &Robustness, results: &Results<'_>) -> Table {
     let profile = results.profile();
-    let column = |group: &str, label: &str| Column {
+    // In files by head, on the page by radius.
+    let column = |[group, label]: [&str; 2], page: [&str; 2]| Column {
         group: group.into(),
         label: label.into(),
         best: Some(Best::Highest),
         decimals: 1,
+        page: Some(Heading { group: page[0].into(), label: page[1].into() }),
     };
-    let pgd = format!("PGD-{}", profile.attack.steps);
-    let mut columns = vec![column("linear head", "clean")];
-    columns.extend(
-        profile
-            .attack
-            .epsilons
-            .iter()
-            .map(|e| column("linear head", &format!("{pgd}, {}", radius(e.value())))),
-    );
     let images = profile.attack.autoattack;
-    if images > 0 {
-        let label = |e: f64| format!("AutoAttack, {} (n = {images})", radius(e));
-        columns.extend(profile.attack.epsilons.iter().map(|e| column("linear head", &label(e.value()))));
+    let attacks = [
+        (format!("PGD-{}", profile.attack.steps), String::new()),
+        ("AutoAttack".to_owned(), format!(" (n = {images})")),
+    ];
+    let mut columns = vec![column(["linear head", "clean"], ["clean", "linear head"])];
+    for (attack, count) in &attacks[..if images > 0 { 2 } else { 1 }] {
+        columns.extend(profile.attack.epsilons.iter().map(|e| {
+            let at = radius(e.value());
+            let label = format!("{attack}, {at}{count}");
+            column(["linear head", &label], [&at, &format!("{attack}{count}")])
+        }));
     }
-    columns.push(column("nearest neighbors", "clean"));
+    columns.push(column(["nearest neighbors", "clean"], ["clean", "nearest neighbors"]));
     let mut table = Table {
         id: artifact.id().into(),
         title: artifact.title().into(),
@@ -94,8 +92,8 @@ fn empty_table(artifact: &Robustness, results: &Results<'_>) -> Table {
     table
 }
 
-/// The cells of a method, and what they show in a sentence.
-fn row(results: &Results<'_>, method: &MethodJobs) -> anyhow::Result<(Vec<Option<Cell>>, String)> {
+/// The cells of a method.
+fn row(results: &Results<'_>, method: &MethodJobs) -> anyhow::Result<Vec<Option<Cell>>> {
     let profile = results.profile();
     let pgd = format!("PGD-{}", profile.attack.steps);
     let attacks = attacks(results, method)?;
@@ -108,22 +106,19 @@ fn row(results: &Results<'_>, method: &MethodJobs) -> anyhow::Result<(Vec<Option
         metric: "accuracy".into(),
     };
     let clean = accuracy(attacks.iter().map(|a| (a.clean_correct, a.n)));
-    let mut sentence = format!("{}: {:.1} % clean", method.method.title, clean.mean);
     let mut cells = vec![Some(Cell::measured(clean, keys("linear", "none", None)))];
     for epsilon in &profile.attack.epsilons {
         let epsilon = epsilon.value();
         let robust = accuracy(attacks.iter().map(|a| (a.correct_at(epsilon), a.n)));
-        sentence += &format!(", {:.1} % under {pgd} at {}", robust.mean, radius(epsilon));
         cells.push(Some(Cell::measured(robust, keys("linear", &pgd.to_lowercase(), Some(epsilon)))));
     }
     let suite: Vec<AutoAttackResult> = results.of(method, |jobs| jobs.autoattack)?;
     for epsilon in profile.attack.epsilons.iter().filter(|_| !suite.is_empty()) {
         let epsilon = epsilon.value();
         let robust = accuracy(suite.iter().map(|a| (a.correct_at(epsilon), a.n)));
-        sentence += &format!(", {:.1} % under AutoAttack at {}", robust.mean, radius(epsilon));
         cells.push(Some(Cell::measured(robust, keys("linear", "autoattack", Some(epsilon)))));
     }
     let near = accuracy(heads.iter().map(|h| (h.knn_correct, h.n)));
     cells.push(Some(Cell::measured(near, keys("knn-20", "none", None))));
-    Ok((cells, sentence + "."))
+    Ok(cells)
 }

@@ -51,6 +51,7 @@ impl Artifact for WeightSweep {
             let points = vec![point(method, String::new())?];
             series.push(Series { label: method.method.title.clone(), points, mark: Mark::Points });
         }
+        let axis = |title: &str| Axis { title: title.into(), limits: Some((0.0, 100.0)), ..Axis::default() };
         let figure = Figure {
             id: self.id().into(),
             title: format!("{} at {}", self.title(), radius(epsilon)),
@@ -60,8 +61,8 @@ impl Artifact for WeightSweep {
                 profile.attack.steps
             ),
             drawing: Drawing::Chart(Chart {
-                x: Axis { title: "clean accuracy in per cent".into(), ..Axis::default() },
-                y: Axis { title: "robust accuracy in per cent".into(), ..Axis::default() },
+                x: axis("clean accuracy in per cent"),
+                y: axis("robust accuracy in per cent"),
                 series,
                 references: Vec::new(),
             }),
