@@ -1,4 +1,4 @@
-//! SVG canvas: coordinates, text widths and escaping that all drawings share.
+//! SVG canvas: sizes, coordinates, text widths and escaping that all drawings share.
 
 use maud::{Markup, Render};
 
@@ -7,6 +7,15 @@ pub(crate) struct Canvas {
     pub(crate) width: f64,
     pub(crate) height: f64,
     pub(crate) markup: Markup,
+}
+
+/// How much room a figure has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// Panels side by side, at most 1080 pixels wide.
+    Wide,
+    /// Panels one below the other, 360 pixels wide: a phone.
+    Narrow,
 }
 
 /// A coordinate, written with at most two decimals.

@@ -3,13 +3,12 @@
 use maud::{Markup, html};
 
 use crate::axis::Tick;
-use crate::canvas::{Canvas, Px, px, text_width};
+use crate::canvas::{Canvas, Px, Size, px, text_width};
 use crate::figure::{Chart, Mark, Point, Reference, Series};
 use crate::label;
 use crate::legend::Legend;
 use crate::plot::Plot;
 use crate::style::Look;
-use crate::svg::Size;
 
 const TOP: f64 = 12.0;
 const RIGHT: f64 = 22.0;

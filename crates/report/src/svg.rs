@@ -2,17 +2,8 @@
 
 use maud::{PreEscaped, html};
 
-use crate::canvas::{Px, printable};
+use crate::canvas::{Px, Size, printable};
 use crate::{Drawing, Figure, chart, grid, style};
-
-/// How much room a figure has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Size {
-    /// Panels side by side, at most 1080 pixels wide.
-    Wide,
-    /// Panels one below the other, 360 pixels wide: a phone.
-    Narrow,
-}
 
 /// The figure as a whole SVG document, the same bytes each time. The series called `subject`, if any, is emphasized.
 ///

@@ -2,8 +2,9 @@
 
 use maud::{Markup, PreEscaped, html};
 
+use crate::canvas::Size;
 use crate::chart::brief;
-use crate::svg::{Size, draw_at};
+use crate::svg::draw_at;
 use crate::{Drawing, Figure, GridRow, ImageGrid};
 
 /// A figure with its heading, caption and numbers.
