@@ -14,6 +14,8 @@ const TOP: f64 = 12.0;
 const RIGHT: f64 = 22.0;
 const HEADING: f64 = 24.0;
 const BOTTOM: f64 = 54.0;
+/// Between rows of panels.
+const GAP: f64 = 16.0;
 /// From this many series on, only the subject shows its intervals; the numbers have them all.
 const CROWD: usize = 9;
 
@@ -24,7 +26,7 @@ pub(crate) fn draw(charts: &[(&str, &Chart)], id: &str, subject: &str, size: Siz
     let key = legend.draw(layout.width - 2.0 * RIGHT);
     let headed = charts.iter().any(|(heading, _)| !heading.is_empty());
     let heading = if headed { HEADING } else { 0.0 };
-    let row = heading + layout.plot_height + BOTTOM;
+    let row = heading + layout.plot_height + BOTTOM + GAP;
     let first = TOP + key.height + 14.0;
     let corner =
         |i: usize| ((i % layout.columns) as f64 * layout.panel, first + (i / layout.columns) as f64 * row);
@@ -42,7 +44,7 @@ pub(crate) fn draw(charts: &[(&str, &Chart)], id: &str, subject: &str, size: Siz
         }
     };
     let rows = charts.len().div_ceil(layout.columns);
-    Canvas { width: layout.width, height: first + rows as f64 * row, markup }
+    Canvas { width: layout.width, height: first + rows as f64 * row - GAP, markup }
 }
 
 /// The charts in a sentence each, for their description.
