@@ -32,7 +32,10 @@ pub fn write(report: &Report, dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
     check(report)?;
     let mut files: Vec<(PathBuf, String)> = Vec::new();
     for figure in &report.figures {
-        files.push((dir.join("figures").join(format!("{}.svg", figure.id)), svg::draw(figure, &report.subject)));
+        files.push((
+            dir.join("figures").join(format!("{}.svg", figure.id)),
+            svg::draw(figure, &report.subject),
+        ));
     }
     for table in &report.tables {
         files.push((dir.join("tables").join(format!("{}.csv", table.id)), results::table_csv(table)));
