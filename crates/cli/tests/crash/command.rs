@@ -67,7 +67,10 @@ fn main() -> ExitCode {
             }
             "--together" => {
                 let turned_away = faults::together(&reference, n, key);
-                println!("{n} times several programs in one folder, {turned_away} of them turned away");
+                (0..n).for_each(|_| verbs::together(&reference));
+                println!(
+                    "{n} times several programs at once: {turned_away} of the study turned away, the same files"
+                );
             }
             "--verbs" => println!("{n} kills of each verb: {:?}", verbs::run(&reference, n, key)),
             "--calls" if !calls::allowed() => {

@@ -67,6 +67,11 @@ fn a_verb_that_is_killed_and_run_again_leaves_the_same_files() {
 }
 
 #[test]
+fn a_verb_run_thrice_at_once_leaves_the_files_of_one() {
+    verbs::together(reference());
+}
+
+#[test]
 fn a_verb_without_space_keeps_the_old_file() {
     if mounts::allowed() {
         verbs::without_space(reference());

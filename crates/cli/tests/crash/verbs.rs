@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -92,6 +92,23 @@ pub(crate) fn without_space(reference: &Reference) {
                 "{name}"
             );
         }
+    }
+}
+
+/// Each verb three times at once, into the same file: all end well, and the file is that of one.
+pub(crate) fn together(reference: &Reference) {
+    for (name, command, _) in VERBS {
+        let (expected, _) = uninterrupted(reference, command);
+        let world = World::new();
+        let out = world.path("out");
+        fs::create_dir(&out).unwrap();
+        let piped =
+            |mut command: Command| command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let children: Vec<_> = (0..3).map(|_| piped(command(reference, &out))).collect();
+        for child in children {
+            succeeded(&child.wait_with_output().unwrap());
+        }
+        assert!(content(&out) == expected, "{name}: {:?}", content(&out).keys());
     }
 }
 
