@@ -6,8 +6,22 @@ use std::process::Command;
 use crate::kills::Hits;
 use crate::world::{Reference, World, quiet};
 
-/// The calls by which the program changes files. The kill comes before the call.
-const CALLS: [&str; 8] = ["openat", "write", "fsync", "fdatasync", "rename", "unlink", "mkdir", "ftruncate"];
+/// The calls by which the program changes files, on one architecture or the other. The kill comes before the call.
+const CALLS: [&str; 13] = [
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+    "mkdirat",
+    "ftruncate",
+    "fsync",
+    "fdatasync",
+    "open",
+    "openat",
+    "write",
+];
 
 /// Whether strace is installed and may trace here.
 pub(crate) fn allowed() -> bool {
@@ -24,8 +38,8 @@ pub(crate) fn run(reference: &Reference, every: usize) -> Hits {
             let world = World::new();
             let study = world.reproduce();
             let mut strace = Command::new("strace");
-            strace.args(["-f", "-o", "/dev/null", "-E", "PATH=", "-e"]).arg(format!("trace={call}"));
-            strace.arg("-e").arg(format!("inject={call}:signal=KILL:when={nth}"));
+            strace.args(["-f", "-o", "/dev/null", "-E", "PATH=", "-e"]).arg(format!("trace=?{call}"));
+            strace.arg("-e").arg(format!("inject=?{call}:signal=KILL:when={nth}"));
             let status = quiet(strace.arg(study.get_program()).args(study.get_args())).status().unwrap();
             let story = format!("a kill before {call} {nth}");
             if status.signal().is_none() {
