@@ -26,6 +26,7 @@
 //!   its first steps PGD allocates no memory for values.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod diagnostics;
 pub mod fraction;

@@ -15,6 +15,7 @@
 //! What docs/theory.md proves is public, whether or not the study uses it.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod check;
 mod divergence;

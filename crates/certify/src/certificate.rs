@@ -4,6 +4,7 @@ use crate::box_and_ball::box_and_ball;
 use crate::rounding::{UNIT, above, slack, up};
 use crate::vector::{dot, l2_norm, max_or_nan, min_or_nan};
 use crate::zonotope::Zonotope;
+use tarrl_tensor::math;
 
 /// The displacement of one sample, bounded from above: for every `x′` of the ball at once, for every
 /// task, and for the arithmetic that it was made for.
@@ -84,7 +85,7 @@ impl Certificate {
         match self.cone() {
             Cone::None => self.radius,
             Cone::Whole => 2.0,
-            Cone::Angle { theta, .. } => up(above(2.0 * (0.5 * theta).sin(), 4) + self.sphere_rounding()),
+            Cone::Angle { theta, .. } => up(above(2.0 * math::sin(0.5 * theta), 4) + self.sphere_rounding()),
         }
     }
 
@@ -116,11 +117,11 @@ impl Certificate {
         let cap = match self.cone() {
             Cone::Angle { theta, .. } => {
                 let cosine = (along / norm.max(f64::MIN_POSITIVE)).clamp(-1.0, 1.0);
-                let phi = cosine.acos();
+                let phi = math::acos(cosine);
                 // The arc cosine loses half the digits near ±1: the angle is only known up to that.
                 let away = max_or_nan(phi - theta - 1e-7, 0.0);
-                let chord = norm * 2.0 * (0.5 * theta).sin();
-                let cap = norm * away.cos() - along;
+                let chord = norm * 2.0 * math::sin(0.5 * theta);
+                let cap = norm * math::cos(away) - along;
                 above(if cap < chord { max_or_nan(cap, 0.0) } else { chord }, 8)
             }
             _ => norm - along,
@@ -167,7 +168,7 @@ impl Certificate {
         // Rounded so that the ball is larger and the norm smaller.
         let (r, n0) = (above(self.radius, 4), norm * (1.0 - slack(self.features() + 8)));
         if r < n0 && n0 - r > floor {
-            Cone::Angle { theta: above((r / n0).min(1.0).asin(), 8) }
+            Cone::Angle { theta: above(math::asin((r / n0).min(1.0)), 8) }
         } else {
             Cone::Whole
         }

@@ -13,6 +13,7 @@
 //! The theorems, R1 to S5, are stated and proved in `docs/certificates.md`.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod backward_substitution;
 mod batch_certifier;

@@ -10,6 +10,7 @@
 //!   ([`augment::Augmenter`]) augmentations.
 //! - [`Loader`] delivers batches of views from other threads.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod augment;
 mod catalog;

@@ -2,7 +2,7 @@
 
 use crate::module::{Module, Role};
 use serde::{Deserialize, Serialize};
-use tarrl_tensor::{DType, Tensor};
+use tarrl_tensor::{DType, Tensor, math};
 
 /// How [`ema`] treats the buffers of the target network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,5 +72,5 @@ fn mixed(past: &Tensor, new: &Tensor, momentum: f64) -> Tensor {
 /// et al. 2020, section 3.3). T counts steps of the optimizer.
 pub fn cosine_momentum(start: f64, step: u64, steps: u64) -> f64 {
     let share = step as f64 / steps.max(1) as f64;
-    1.0 - (1.0 - start) * ((std::f64::consts::PI * share).cos() + 1.0) / 2.0
+    1.0 - (1.0 - start) * (math::cos(std::f64::consts::PI * share) + 1.0) / 2.0
 }

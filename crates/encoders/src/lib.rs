@@ -11,6 +11,7 @@
 //!   [`checkpoint`]s need to know of a network. Implement it for your own networks.
 //! - Initial values depend on the seed and the name of the layer ([`ParamBuilder`]), on nothing else.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod arch;
 pub mod checkpoint;

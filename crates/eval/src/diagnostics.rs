@@ -3,7 +3,7 @@
 use crate::fit_error::{FitError, check_finite};
 use crate::spectrum::Spectrum;
 use serde::{Deserialize, Serialize};
-use tarrl_tensor::{DType, Tensor, Transpose};
+use tarrl_tensor::{DType, Tensor, Transpose, math};
 
 /// Figures of a sample of features `(n, d)`; two thousand test images give stable ones.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ pub fn diagnose(features: &Tensor) -> Result<Diagnostics, FitError> {
         deviation: variance.sqrt().mean_all().item() * (d as f64).sqrt(),
         uniformity: uniformity(&unit),
         rank_me: rank_me(&raw, n.min(d)),
-        effective_rank: entropy(&roots(&covariance)).exp(),
+        effective_rank: math::exp(entropy(&roots(&covariance))),
         participation: if squares > 0.0 { sum * sum / squares } else { 1.0 },
     })
 }
@@ -75,7 +75,7 @@ fn uniformity(unit: &Tensor) -> f64 {
         sum += (&cosines.mul_scalar(4.0) + &lengths).exp().sum_all().item();
     }
     let pairs = (n * (n - 1)) as f64;
-    ((sum - n as f64) / pairs).ln()
+    math::ln((sum - n as f64) / pairs)
 }
 
 fn rank_me(eigenvalues: &[f64], count: usize) -> f64 {
@@ -85,13 +85,13 @@ fn rank_me(eigenvalues: &[f64], count: usize) -> f64 {
         return 1.0;
     }
     let share = |i: usize| sigma.get(i).map_or(0.0, |s| s / total) + 1e-7;
-    (0..count).map(|i| -share(i) * share(i).ln()).sum::<f64>().exp().min(count as f64)
+    math::exp((0..count).map(|i| -share(i) * math::ln(share(i))).sum()).min(count as f64)
 }
 
 /// The entropy of positive numbers as shares of their sum.
 fn entropy(values: &[f64]) -> f64 {
     let total: f64 = values.iter().sum();
-    values.iter().map(|v| -(v / total) * (v / total).ln()).sum()
+    values.iter().map(|v| -(v / total) * math::ln(v / total)).sum()
 }
 
 fn roots(values: &[f64]) -> Vec<f64> {

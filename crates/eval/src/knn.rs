@@ -4,7 +4,7 @@ use crate::fit_error::{FitError, check_finite};
 use crate::probe::check;
 use serde::{Deserialize, Serialize};
 use tarrl_bound::LinearHead;
-use tarrl_tensor::{Tensor, Transpose};
+use tarrl_tensor::{Tensor, Transpose, math};
 
 /// Weighted nearest neighbors by cosine (Wu et al., arXiv 1805.01978): each of the `k` nearest samples
 /// of a bank votes for its label with weight `exp(cosine / temperature)`.
@@ -71,7 +71,7 @@ impl Knn {
                 let mut votes = vec![0.0; classes];
                 for &i in &order[..k] {
                     let farther = f64::from(row[i]) - f64::from(nearest);
-                    votes[labels[i] as usize] += (farther / self.temperature).exp();
+                    votes[labels[i] as usize] += math::exp(farther / self.temperature);
                 }
                 votes
             }));
@@ -92,7 +92,7 @@ impl Knn {
 /// The rows of `x` divided by their length.
 fn directions(x: &Tensor) -> Tensor {
     // A power of two changes no bit, and brings long rows to where their squares do not overflow.
-    let scale = |most: f64| if most > LONG { (LONG / most).log2().floor().exp2() } else { 1.0 };
+    let scale = |most: f64| if most > LONG { math::exp2(math::log2(LONG / most).floor()) } else { 1.0 };
     let scales: Vec<f64> = x.abs().max(1).array().to_f64().into_iter().map(scale).collect();
     let scales = Tensor::new(x.device(), [scales.len(), 1], &scales).cast(x.dtype());
     (x * &scales).l2_normalize(NORM_FLOOR)

@@ -13,6 +13,7 @@
 //! - The same seed gives the same bits for any number of threads, and for any batch size where there is one.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod bound;
 mod bound_error;

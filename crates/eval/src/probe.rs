@@ -24,10 +24,24 @@ pub struct ProbeConfig {
 impl Default for ProbeConfig {
     /// Eleven weights from 1 to 1e-5, half a decade apart; a tenth for validation.
     fn default() -> Self {
-        let l2 = (0..11).map(|i| 10f64.powf(-0.5 * f64::from(i))).collect();
-        ProbeConfig { l2, validation: 0.1, solver: Lbfgs::default() }
+        ProbeConfig { l2: WEIGHTS.to_vec(), validation: 0.1, solver: Lbfgs::default() }
     }
 }
+
+/// Powers of `√0.1`.
+const WEIGHTS: [f64; 11] = [
+    1.0,
+    0.316_227_766_016_837_94,
+    1e-1,
+    0.031_622_776_601_683_79,
+    1e-2,
+    0.003_162_277_660_168_379_4,
+    1e-3,
+    0.000_316_227_766_016_837_94,
+    1e-4,
+    0.000_031_622_776_601_683_795,
+    1e-5,
+];
 
 /// A fitted probe and how it was chosen.
 #[derive(Clone, Debug)]

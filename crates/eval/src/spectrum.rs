@@ -1,6 +1,6 @@
 //! Eigendecomposition of symmetric positive semi-definite matrices, in f64.
 
-use tarrl_tensor::{DType, Tensor, Transpose};
+use tarrl_tensor::{DType, Tensor, Transpose, math};
 
 /// `A = Σᵢ λᵢ vᵢ vᵢᵀ`, largest eigenvalue first; only eigenvalues above the rounding of the largest
 /// (`d · ε · λ₁`) are kept, smaller ones are zero for all that f64 can tell.
@@ -55,8 +55,8 @@ fn rotate(rows: &mut [Vec<f64>], p: usize, q: usize, floor: f64) -> bool {
         return false;
     }
     let zeta = (bb - aa) / (2.0 * ab);
-    let tangent = zeta.signum() / (zeta.abs() + zeta.hypot(1.0));
-    let cosine = 1.0 / tangent.hypot(1.0);
+    let tangent = zeta.signum() / (zeta.abs() + math::hypot(zeta, 1.0));
+    let cosine = 1.0 / math::hypot(tangent, 1.0);
     let sine = cosine * tangent;
     for (x, y) in a.iter_mut().zip(b.iter_mut()) {
         (*x, *y) = (cosine * *x - sine * *y, sine * *x + cosine * *y);

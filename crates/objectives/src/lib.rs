@@ -18,6 +18,7 @@
 //! To add one: a file in `losses`, and its lines in `losses/mod.rs`.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod embeddings;
 mod error;

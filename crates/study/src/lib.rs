@@ -8,6 +8,7 @@
 //! - A [`Study`](study::Study) joins both: the jobs that its artifacts need, and the report of their results.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod artifacts;
 pub mod context;

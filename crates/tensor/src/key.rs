@@ -1,5 +1,6 @@
 //! Random keys: a tree of independent counter-based streams, addressed by name and number.
 
+use crate::math;
 use rand_core::RngCore;
 
 /// A position in a tree of random streams.
@@ -107,8 +108,8 @@ impl Stream {
 
     /// A standard normal number (Box–Muller, cosine branch).
     pub fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.uniform(0.0, 1.0)).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform(0.0, 1.0)).cos()
+        let radius = (-2.0 * math::ln(1.0 - self.uniform(0.0, 1.0))).sqrt();
+        radius * math::cos(std::f64::consts::TAU * self.uniform(0.0, 1.0))
     }
 
     /// Puts `items` in a random order (Fisher–Yates).

@@ -7,17 +7,22 @@
 //!   its [`Op`] as data: the backward pass, bounds and exporters read the same recording.
 //! - A [`Backend`] computes; it knows nothing of differentiation. [`conformance`] checks any backend.
 //! - Wrong shapes are bugs and panic, naming the op and both shapes.
-//! - One seed, one result: the same bits for any number of threads. Randomness is a [`Key`].
+//! - One seed, one result: the same bits for any number of threads, and of a sample in any batch. Randomness is a [`Key`].
+//!   Elementary functions are those of [`math`], which do not depend on the processor.
+
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod array;
 mod autodiff;
 mod backend;
 mod captured;
+#[allow(clippy::disallowed_methods, reason = "references do not share functions with the kernels")]
 pub mod conformance;
 mod cpu;
 pub mod extensions;
 mod graph;
 mod key;
+pub mod math;
 mod op;
 mod ops;
 mod shape;

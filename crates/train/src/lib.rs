@@ -23,6 +23,7 @@
 //! once, after the next batch has been requested.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod batch_pgd;
 mod checks;

@@ -2,7 +2,7 @@
 
 use tarrl_data::Dataset;
 use tarrl_encoders::InferenceEncoder;
-use tarrl_tensor::{Array, Device, Key, Tensor, Transpose};
+use tarrl_tensor::{Array, Device, Key, Tensor, Transpose, math};
 
 /// Labeled images of the bank, and queries.
 const BANK: usize = 400;
@@ -70,7 +70,7 @@ fn vote(similarities: &[f64], labels: &[usize]) -> usize {
     order.sort_by(|&a, &b| similarities[b].total_cmp(&similarities[a]).then(a.cmp(&b)));
     let mut votes = vec![0.0; labels.iter().max().map_or(1, |most| most + 1)];
     for &near in &order[..NEIGHBORS.min(order.len())] {
-        votes[labels[near]] += (similarities[near] / TEMPERATURE).exp();
+        votes[labels[near]] += math::exp(similarities[near] / TEMPERATURE);
     }
     (0..votes.len()).fold(0, |best, class| if votes[class] > votes[best] { class } else { best })
 }
@@ -95,8 +95,8 @@ pub(crate) fn uniformity(z: &Tensor) -> f64 {
     let squares: Vec<f64> = squares.map(|s| if (s - 1.0).abs() < 1e-4 { 1.0 } else { s }).collect();
     let pairs = (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j)));
     let mean = |(i, j): (usize, usize)| 0.5 * (squares[i] + squares[j]) - cosines[i * n + j];
-    let sum: f64 = pairs.map(|pair| (-4.0 * mean(pair)).exp()).sum();
-    (sum / (n * (n - 1) / 2) as f64).ln()
+    let sum: f64 = pairs.map(|pair| math::exp(-4.0 * mean(pair))).sum();
+    math::ln(sum / (n * (n - 1) / 2) as f64)
 }
 
 #[cfg(test)]

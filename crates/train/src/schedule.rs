@@ -1,5 +1,7 @@
 //! Learning-rate schedule: linear warm-up and cosine decay.
 
+use tarrl_tensor::math;
+
 /// Linear warm-up, step by step, then a cosine to zero (Loshchilov & Hutter 2017).
 ///
 /// With base b, start s, w warm-up steps and T steps in all, step t has
@@ -31,7 +33,7 @@ impl Schedule {
         }
         let rest = self.total.saturating_sub(self.warmup).max(1) as f64;
         let along = ((t - self.warmup) as f64 / rest).min(1.0);
-        0.5 * self.base * (1.0 + (std::f64::consts::PI * along).cos())
+        0.5 * self.base * (1.0 + math::cos(std::f64::consts::PI * along))
     }
 }
 

@@ -5,6 +5,7 @@ use crate::classifier::losses::{DLR_FLOOR, LabelLoss, TargetLoss, ranks_of};
 use crate::classifier::verdict;
 use crate::driver::AttackStatus;
 use serde::{Deserialize, Serialize};
+use tarrl_tensor::math;
 
 /// The loss that an ascent of one sample ascends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,10 +64,10 @@ fn margin(z: &[f64], y: usize) -> (f64, Vec<f64>) {
 /// −ln softmax(z)_y from the gaps to z_y, so that neither value nor gradient vanishes by rounding.
 fn cross_entropy(z: &[f64], y: usize) -> (f64, Vec<f64>) {
     let top = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mut slope: Vec<f64> = z.iter().map(|v| (v - top).exp()).collect();
+    let mut slope: Vec<f64> = z.iter().map(|v| math::exp(v - top)).collect();
     let others: f64 = (0..z.len()).filter(|&j| j != y).map(|j| slope[j]).sum();
     let all = others + slope[y];
-    let value = if z[y] == top { others.ln_1p() } else { top - z[y] + all.ln() };
+    let value = if z[y] == top { math::ln_1p(others) } else { top - z[y] + math::ln(all) };
     slope.iter_mut().for_each(|p| *p /= all);
     slope[y] = -others / all;
     (value, slope)

@@ -9,7 +9,7 @@ use crate::threat::{Norm, Threat};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::ops::Range;
-use tarrl_tensor::{Key, Tensor};
+use tarrl_tensor::{Key, Tensor, math};
 
 /// What [`gradient_masking_checks`] runs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -164,7 +164,7 @@ impl Attacks<'_> {
             Norm::L1 => (hi - lo) * d,
             Norm::L0 => d,
         };
-        let doubled = (1..=doublings).map(|i| threat.epsilon * f64::from(i).exp2());
+        let doubled = (1..=doublings).map(|i| threat.epsilon * math::exp2(f64::from(i)));
         let mut radii: Vec<f64> = doubled.filter(|&r| r > threat.epsilon && r < whole).collect();
         if whole > threat.epsilon {
             radii.push(whole);

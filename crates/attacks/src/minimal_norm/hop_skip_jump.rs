@@ -8,7 +8,7 @@ use crate::threat::rows::{by_rows, per_sample, row_index, unit_rows, with_rows};
 use crate::threat::steepest_ascent::dense;
 use crate::threat::{Ball, Norm};
 use serde::{Deserialize, Serialize};
-use tarrl_tensor::{Key, Random, Tensor};
+use tarrl_tensor::{Key, Random, Tensor, math};
 
 /// HopSkipJump (Chen, Jordan & Wainwright 2020), l2 and l-infinity: steps along the decision boundary, with
 /// the normal estimated from decisions at random points around the current one.
@@ -269,7 +269,7 @@ impl<'a> HopSkipJumpRule<'a> {
         let distances = self.distances();
         let start = self.point.clone();
         let tolerance = |row: usize| match self.norm {
-            Norm::L2 => self.d.powf(-1.5),
+            Norm::L2 => math::powf(self.d, -1.5),
             _ => self.d.powi(-2) * distances[row].min(1.0),
         };
         let mut hi: Vec<f64> =

@@ -1,7 +1,10 @@
 //! A sample's result depends on the sample and its key alone, to the last bit.
 
 use super::{keys, network, unit};
-use crate::{ClassifierOutcome, LabelLoss, Norm, Pgd, Threat, attack_classifier};
+use crate::{
+    Apgd, AttackSpec, Classifier, ClassifierOutcome, Fab, HopSkipJump, LabelLoss, Limits, Norm, Pgd,
+    RunConfig, Square, SuiteRun, Threat, attack_classifier,
+};
 use tarrl_tensor::{Conv, Cpu, DType, Key, Tensor, cpu};
 
 const N: usize = 9;
@@ -82,6 +85,73 @@ fn images_do_not_influence_each_other() {
     for i in 0..n {
         let alone = attack(&x.slice(0, i, 1), &[i as u32 % 3], &keys(9, n)[i..=i]);
         assert_eq!(bits(&together, i), bits(&alone, 0), "image {i}");
+    }
+}
+
+/// A network whose second convolution is computed by Winograd's algorithm: `(n, 8, 8, 1)` to four logits.
+fn convolutional() -> impl Fn(&Tensor) -> Tensor {
+    let kernel = |seed, inputs: usize, scale| {
+        super::normal(seed, 9 * inputs, 32, DType::F32).mul_scalar(scale).reshape([3, 3, inputs, 32])
+    };
+    let (first, second, head) =
+        (kernel(12, 1, 0.5), kernel(13, 32, 0.1), super::normal(14, 32, 4, DType::F32));
+    let conv = Conv { pad: 1, ..Conv::default() };
+    move |u: &Tensor| {
+        let maps = u.add_scalar(-0.5).conv2d(&first, conv).relu().conv2d(&second, conv).relu();
+        maps.global_avg_pool().matmul(&head)
+    }
+}
+
+/// Samples that are broken leave, so that a batch shrinks from step to step.
+#[test]
+fn one_at_a_time_or_all_at_once_attacks_end_with_the_same_bits() {
+    let n = 12;
+    let (x, f) = (unit(15, n, 64, DType::F32).reshape([n, 8, 8, 1]), convolutional());
+    let labels: Vec<u32> = f(&x).argmax(1).to_vec();
+    let ball = Threat::l2(0.3).around(&x);
+    let parts = [
+        AttackSpec::Square { config: Square { queries: 60, ..Square::default() } },
+        AttackSpec::Fab { config: Fab { steps: 15, ..Fab::default() } },
+        AttackSpec::Apgd { loss: LabelLoss::Dlr, config: Apgd { steps: 15, ..Apgd::default() } },
+    ];
+    for part in parts {
+        let found = [1, 5, 256].map(|batch| {
+            let config = RunConfig { batch, ..RunConfig::default() };
+            let mut run = SuiteRun::new(ball.clone(), &labels, &keys(16, n), vec![part.clone()], config);
+            while run.round(&|u, _| f(u)) {}
+            run.finish()
+        });
+        for other in &found[1..] {
+            assert_eq!(
+                found[0].adversarial.to_vec::<f32>(),
+                other.adversarial.to_vec::<f32>(),
+                "{}",
+                part.name()
+            );
+            assert_eq!(found[0].margin, other.margin, "{}", part.name());
+            assert_eq!(
+                (&found[0].forward, &found[0].backward),
+                (&other.forward, &other.backward),
+                "{}",
+                part.name()
+            );
+        }
+        let broken = found[0].success.iter().filter(|s| **s).count();
+        assert!(broken > 0, "{}: nobody leaves", part.name());
+    }
+    let hop = HopSkipJump { steps: 3, initial_queries: 20, ..HopSkipJump::default() };
+    let hop = |rows: std::ops::Range<usize>| {
+        let ball = Threat::l2(0.3).around(&x.slice(0, rows.start, rows.len()));
+        let classifier = Classifier { logits: &f, labels: &labels[rows.clone()] };
+        let found = hop.run(classifier, &ball, &keys(17, n)[rows], Limits::default());
+        (found.distances(), found.forward, found.best.to_vec::<f32>())
+    };
+    let (distances, forward, points) = hop(0..n);
+    assert!(distances.iter().filter(|d| d.is_finite()).count() > n / 2, "{distances:?}");
+    for i in 0..n {
+        let alone = hop(i..i + 1);
+        let together = (vec![distances[i]], vec![forward[i]], points[64 * i..][..64].to_vec());
+        assert_eq!(alone, together, "sample {i}");
     }
 }
 

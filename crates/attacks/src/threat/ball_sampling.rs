@@ -3,7 +3,7 @@
 use crate::threat::ball::Ball;
 use crate::threat::rows::{by_rows, per_sample, unit_rows};
 use crate::threat::threat_model::Norm;
-use tarrl_tensor::{Array, DType, Key, Random, Tensor};
+use tarrl_tensor::{Array, DType, Key, Random, Tensor, math};
 
 impl Ball {
     /// A random point of each ball, from one key per sample, then projected. Uniform in the cube, the
@@ -44,7 +44,7 @@ fn inside(ball: &Ball, keys: &[Key]) -> Tensor {
         Norm::Linf => &cube(ball, keys) * &per_sample(ball.center(), ball.radii()),
         Norm::L2 => {
             let radius = |(key, epsilon): (&Key, &f64)| {
-                epsilon * key.fold("radius").stream().uniform(0.0, 1.0).powf(1.0 / d as f64)
+                epsilon * math::powf(key.fold("radius").stream().uniform(0.0, 1.0), 1.0 / d as f64)
             };
             let radii: Vec<f64> = keys.iter().zip(ball.radii()).map(radius).collect();
             &directions(ball, keys) * &per_sample(ball.center(), &radii)
@@ -53,7 +53,7 @@ fn inside(ball: &Ball, keys: &[Key]) -> Tensor {
             // Exponential numbers over their sum, one more than there are coordinates, are the gaps
             // of sorted uniform numbers.
             let mut stream = key.stream();
-            let mut gaps: Vec<f64> = (0..=d).map(|_| -(1.0 - stream.uniform(0.0, 1.0)).ln()).collect();
+            let mut gaps: Vec<f64> = (0..=d).map(|_| -math::ln(1.0 - stream.uniform(0.0, 1.0))).collect();
             let sum: f64 = gaps.iter().sum();
             gaps.truncate(d);
             gaps.iter_mut()

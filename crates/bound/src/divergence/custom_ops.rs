@@ -1,11 +1,11 @@
 //! Custom differentiable ops computed on the host: arcsine and the inverse Cholesky factor.
 
 use crate::numerics::linalg::inverse_factor;
-use tarrl_tensor::{DType, Op, Saved, Tensor, Transpose};
+use tarrl_tensor::{DType, Op, Saved, Tensor, Transpose, math};
 
 /// The inverse of the sine, of elements in `[−1, 1]`.
 pub(crate) fn arcsine(x: &Tensor) -> Tensor {
-    let values: Vec<f64> = x.array().to_f64().into_iter().map(f64::asin).collect();
+    let values: Vec<f64> = x.array().to_f64().into_iter().map(math::asin).collect();
     let y = host(x, &values);
     let saved = Saved::new(x);
     Tensor::record(Op::Custom("arcsine"), y.array().clone(), &[x], move |p| {

@@ -2,6 +2,7 @@
 
 use super::distances::Divergence;
 use crate::numerics::LpNorm;
+use tarrl_tensor::math;
 
 /// The factor before a divergence in its bound: a property of the task and its head, not of the encoder's
 /// robustness.
@@ -43,7 +44,7 @@ impl Divergence {
             * match self {
                 Divergence::SquaredL2 => mean.sqrt(),
                 Divergence::Cosine => (2.0 * mean).sqrt(),
-                Divergence::Angle => 2.0 * (0.5 * mean).sin(),
+                Divergence::Angle => 2.0 * math::sin(0.5 * mean),
                 Divergence::GaussianKl => (0.5 * mean).sqrt(),
                 _ => mean,
             }

@@ -6,6 +6,7 @@ use crate::numerics::LpNorm;
 use crate::numerics::linalg::dot;
 use crate::theorems::gap;
 use std::f64::consts::PI;
+use tarrl_tensor::math;
 
 /// Vectors shorter than this are divided by it instead of by their length.
 const FLOOR: f64 = 1e-12;
@@ -105,13 +106,13 @@ impl SoftmaxHead for NormalizedHead {
 /// The largest angle between `g` and `g'` if `‖g‖ = length` and `‖g' − g‖ ≤ radius`: `asin(radius / length)`,
 /// or π if the ball holds the origin. Theorem A4 (docs/theory.md).
 pub fn angle(length: f64, radius: f64) -> f64 {
-    if radius < length { (radius / length).asin() } else { fail_closed(radius, PI) }
+    if radius < length { math::asin(radius / length) } else { fail_closed(radius, PI) }
 }
 
 /// The largest distance of the unit vectors of `g` and `g'`, as [`angle`]: `2 sin(θ/2) ≤ √2 radius / length`,
 /// or 2. Theorem A4 (docs/theory.md).
 pub fn chord(length: f64, radius: f64) -> f64 {
-    2.0 * (0.5 * angle(length, radius)).sin()
+    2.0 * math::sin(0.5 * angle(length, radius))
 }
 
 /// `max v · (u − z)` over the unit vectors `u` within the angle `theta` of the unit vector `z`:
@@ -128,12 +129,12 @@ pub fn cap_support(v: &[f64], z: &[f64], theta: f64) -> f64 {
     let aim: Vec<f64> = v.iter().map(|x| x / length).collect();
     let opposite: Vec<f64> = z.iter().map(|x| -x).collect();
     // Half the angle from the two diagonals of the rhombus: accurate for any angle.
-    let half = LpNorm::L2.distance(&aim, z).atan2(LpNorm::L2.distance(&aim, &opposite));
+    let half = math::atan2(LpNorm::L2.distance(&aim, z), LpNorm::L2.distance(&aim, &opposite));
     // Differences of cosines as products, which do not cancel.
     let increase = if 2.0 * half > theta {
-        2.0 * (2.0 * half - 0.5 * theta).sin() * (0.5 * theta).sin()
+        2.0 * math::sin(2.0 * half - 0.5 * theta) * math::sin(0.5 * theta)
     } else {
-        2.0 * half.sin().powi(2)
+        2.0 * math::sin(half).powi(2)
     };
     length * fail_closed(theta, increase)
 }

@@ -1,5 +1,7 @@
 //! Dense linear algebra on small matrices: spectral norm, eigenvalues, inverse Cholesky factor.
 
+use tarrl_tensor::math;
+
 /// `a · b` of two vectors of one length.
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
@@ -61,11 +63,11 @@ pub(crate) fn eigenvalues(a: Vec<f64>, m: usize) -> Vec<f64> {
 fn ql_step(diagonal: &mut [f64], beside: &mut [f64]) {
     let last = diagonal.len() - 1;
     let half = (diagonal[1] - diagonal[0]) / (2.0 * beside[0]);
-    let shift = diagonal[0] - beside[0] / (half + half.hypot(1.0).copysign(half));
+    let shift = diagonal[0] - beside[0] / (half + math::hypot(half, 1.0).copysign(half));
     let (mut g, mut s, mut c, mut moved) = (diagonal[last] - shift, 1.0, 1.0, 0.0);
     for i in (0..last).rev() {
         let (f, b) = (s * beside[i], c * beside[i]);
-        let r = f.hypot(g);
+        let r = math::hypot(f, g);
         beside[i + 1] = r;
         if r == 0.0 {
             // The matrix decouples here.

@@ -1,6 +1,8 @@
 //! Log-sum-exp, softplus and maxima without cancellation, through which a NaN is propagated: a bound computed from
 //! NaN must not look like a number.
 
+use tarrl_tensor::math;
+
 /// `ln(1 + Σ eᵛ)` to full relative precision, where it is tiny as where it is large.
 pub(crate) fn log1p_sum_exp(v: impl Iterator<Item = f64> + Clone) -> f64 {
     softplus(log_sum_exp(v))
@@ -9,12 +11,12 @@ pub(crate) fn log1p_sum_exp(v: impl Iterator<Item = f64> + Clone) -> f64 {
 /// `ln Σ eᵛ`; minus infinity for no terms.
 pub(crate) fn log_sum_exp(v: impl Iterator<Item = f64> + Clone) -> f64 {
     let top = largest(v.clone());
-    if top.is_infinite() { top } else { top + v.map(|v| (v - top).exp()).sum::<f64>().ln() }
+    if top.is_infinite() { top } else { top + math::ln(v.map(|v| math::exp(v - top)).sum()) }
 }
 
 /// `ln(1 + eᵗ)`.
 pub(crate) fn softplus(t: f64) -> f64 {
-    if t > 0.0 { t + (-t).exp().ln_1p() } else { t.exp().ln_1p() }
+    if t > 0.0 { t + math::ln_1p(math::exp(-t)) } else { math::ln_1p(math::exp(t)) }
 }
 
 /// The largest term, minus infinity of none, and NaN if any is (`f64::max` would drop it).

@@ -3,7 +3,7 @@
 use crate::numerics::linalg::eigenvalues;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use tarrl_tensor::{DType, Tensor, Transpose};
+use tarrl_tensor::{DType, Tensor, Transpose, math};
 
 /// The size and shape of a batch of representations, with the term.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -133,7 +133,7 @@ fn effective_rank(eigenvalues: Vec<f64>) -> f64 {
     // Eigenvalues below the rounding error of the largest count as zero.
     let roots: Vec<f64> = eigenvalues.into_iter().filter(|l| *l > 1e-14 * top).map(f64::sqrt).collect();
     let sum: f64 = roots.iter().sum();
-    roots.iter().map(|r| -(r / sum) * (r / sum).ln()).sum::<f64>().exp()
+    math::exp(roots.iter().map(|r| -(r / sum) * math::ln(r / sum)).sum())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! *attack* reached is no upper limit of `R`.
 
 use crate::numerics::incomplete_beta::incomplete_beta;
+use tarrl_tensor::math;
 
 /// An upper confidence limit of the mean of values in `[0, top]` (Hoeffding 1963): with probability at least
 /// `1 − delta` the true mean is not above. Theorem D1 (docs/theory.md).
@@ -23,7 +24,7 @@ pub fn hoeffding_upper(values: &[f64], top: f64, delta: f64) -> f64 {
 /// `top √(ln(1/δ) / (2n))`: how far the mean of `n` values may lie below the true one, Theorem D1
 /// (docs/theory.md).
 pub fn hoeffding_margin(n: usize, top: f64, delta: f64) -> f64 {
-    top * ((1.0 / delta).ln() / (2.0 * n as f64)).sqrt()
+    top * (math::ln(1.0 / delta) / (2.0 * n as f64)).sqrt()
 }
 
 /// As [`hoeffding_upper`], with a gain from a small variance (Maurer and Pontil, arXiv 0907.3740): better from
@@ -45,7 +46,7 @@ pub fn bernstein_upper(values: &[f64], top: f64, delta: f64) -> f64 {
 #[track_caller]
 pub fn bernstein_margin(variance: f64, n: usize, top: f64, delta: f64) -> f64 {
     assert!(n >= 2, "a variance takes two values, not {n}");
-    let (n, log) = (n as f64, (2.0 / delta).ln());
+    let (n, log) = (n as f64, math::ln(2.0 / delta));
     (2.0 * variance * log / n).sqrt() + 7.0 * top * log / (3.0 * (n - 1.0))
 }
 
@@ -58,7 +59,7 @@ pub fn bernstein_margin(variance: f64, n: usize, top: f64, delta: f64) -> f64 {
 pub fn deviation_upper(values: &[f64], top: f64, delta: f64) -> f64 {
     assert!(values.len() >= 2, "a variance takes two values, not {}", values.len());
     let (_, variance) = moments(values, top);
-    variance.sqrt() + top * (2.0 * (1.0 / delta).ln() / (values.len() as f64 - 1.0)).sqrt()
+    variance.sqrt() + top * (2.0 * math::ln(1.0 / delta) / (values.len() as f64 - 1.0)).sqrt()
 }
 
 /// The exact lower confidence limit of a proportion with `correct` of `n`: with probability at least

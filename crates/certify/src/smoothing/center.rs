@@ -4,6 +4,7 @@
 use super::samples::SmoothingSamples;
 use crate::rounding::{above, slack, up};
 use tarrl_bound::stochastic::{normal_cdf, normal_quantile};
+use tarrl_tensor::math;
 
 /// The candidate around which the least ball with more than half of the draws lies, and how far it may move.
 ///
@@ -38,7 +39,7 @@ impl SmoothingSamples {
         );
         let m = candidates.len() / d;
         // The uniform distance of distribution functions, for all candidates at once, rounded up.
-        let margin = ((2.0 * m as f64 / self.config.delta).ln() / (2.0 * n as f64)).sqrt() * (1.0 + 1e-12);
+        let margin = (math::ln(2.0 * m as f64 / self.config.delta) / (2.0 * n as f64)).sqrt() * (1.0 + 1e-12);
         // Distances in order; what a mass is reached at.
         let radius = |distances: &[f64], mass: f64| {
             let draws = (mass * n as f64).ceil();

@@ -4,6 +4,7 @@
 use super::samples::SmoothingSamples;
 use crate::rounding::{above, slack};
 use tarrl_bound::linalg::symmetric_norm;
+use tarrl_tensor::math;
 
 /// `√(v·S·v + t ‖v‖²)` bounds the deviation of `v·f(x + σξ)` in all directions at once: Theorem S2
 /// (docs/certificates.md).
@@ -33,7 +34,7 @@ impl SmoothingSamples {
         let trace: f64 = (0..d).map(|i| moment[i * d + i]).sum();
         let seen = (1.0 + 1e-9) * symmetric_norm(moment.clone(), d) + slack(n) * trace;
         let square = self.config.top * self.config.top;
-        let log = |delta: f64| (1.0 / delta).ln() / n as f64;
+        let log = |delta: f64| math::ln(1.0 / delta) / n as f64;
         // Half of δ for the eigenvalue, half for the uniform statement that uses it.
         let top = square * inverse_kl((seen / square).min(1.0), log(0.5 * self.config.delta));
         let rate = log(0.5 * self.config.delta / d as f64);
@@ -68,12 +69,12 @@ impl CovarianceCertificate {
 
 /// `√(e^{ρ²} − 1)`: how many standard deviations a mean can move when the noise is shifted by `ρ` of its own.
 pub fn growth(rho: f64) -> f64 {
-    (rho * rho).exp_m1().sqrt()
+    math::exp_m1(rho * rho).sqrt()
 }
 
 /// `sup { q ≥ p : kl(p, q) ≤ rate }` of Bernoulli laws, by bisection, rounded up.
 fn inverse_kl(p: f64, rate: f64) -> f64 {
-    let term = |a: f64, b: f64| if a > 0.0 { a * (a / b).ln() } else { 0.0 };
+    let term = |a: f64, b: f64| if a > 0.0 { a * math::ln(a / b) } else { 0.0 };
     let kl = |q: f64| term(p, q) + term(1.0 - p, 1.0 - q);
     let (mut low, mut high) = (p, 1.0);
     for _ in 0..80 {

@@ -5,7 +5,7 @@ use super::normal::quantile_rounded_down;
 use crate::error::CertifyError;
 use serde::{Deserialize, Serialize};
 use tarrl_bound::confidence::accuracy_lower;
-use tarrl_tensor::{DType, Key, Random, Tensor};
+use tarrl_tensor::{DType, Key, Random, Tensor, math};
 
 /// How an encoder is smoothed.
 ///
@@ -119,7 +119,7 @@ impl SmoothingSamples {
     /// How far the mean may be from `F(x)`, with probability `1 − delta`: `(B/√N)(1 + √(2 ln(1/δ)))`.
     pub fn mean_error(&self) -> f64 {
         let SmoothingConfig { draws, delta, top, .. } = self.config;
-        top / (draws as f64).sqrt() * (1.0 + (2.0 * (1.0 / delta).ln()).sqrt())
+        top / (draws as f64).sqrt() * (1.0 + (2.0 * math::ln(1.0 / delta)).sqrt())
     }
 
     /// The radius of the Euclidean ball in which a head on `f(x + σξ)`, as a majority vote over the noise, gives

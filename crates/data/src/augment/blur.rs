@@ -3,6 +3,7 @@
 //! Rounded weights can sum to more than one, so the result is cut at 1; it cannot fall below 0.
 
 use super::sampled::Gaussian;
+use tarrl_tensor::math;
 
 /// Blurs each plane `(height, width)` of pixels in [0, 1]; `spare` is room that grows as needed.
 ///
@@ -46,7 +47,7 @@ pub(super) fn blur(
 pub(super) fn weights(Gaussian { sigma, kernel }: Gaussian) -> Vec<f32> {
     let raw = (0..kernel).map(|k| {
         let distance = (k as f64 - (kernel / 2) as f64) / f64::from(sigma);
-        (-0.5 * distance * distance).exp()
+        math::exp(-0.5 * distance * distance)
     });
     let total: f64 = raw.clone().sum();
     raw.map(|w| (w / total) as f32).collect()

@@ -1,6 +1,7 @@
 //! High-pass filter of planes: removes a disc of low frequencies.
 
 use std::f64::consts::TAU;
+use tarrl_tensor::math;
 
 /// Room and tables that [`high_pass`] needs, kept between images.
 #[derive(Debug, Default)]
@@ -100,7 +101,7 @@ impl Waves {
         let wave = |k: i64, at: usize, side: usize| {
             // The phase is reduced before it is rounded.
             let turns = (k * at as i64).rem_euclid(side as i64) as f64 / side as f64;
-            let (sin, cos) = (TAU * turns).sin_cos();
+            let (sin, cos) = math::sin_cos(TAU * turns);
             [cos as f32, sin as f32]
         };
         let r = radius as i64;

@@ -1,7 +1,7 @@
 //! Sampled transforms: the random parameters of one augmentation of one image.
 
 use serde::{Deserialize, Serialize};
-use tarrl_tensor::{Key, Stream};
+use tarrl_tensor::{Key, Stream, math};
 
 use super::recipe::{Crop, Interpolation, Jitter, Recipe};
 
@@ -137,10 +137,10 @@ impl Window {
     /// pixels (ties to even); after that the largest central window of an allowed ratio.
     fn resized([height, width]: [usize; 2], scale: [f64; 2], ratio: [f64; 2], stream: &mut Stream) -> Window {
         let area = (height * width) as f64;
-        let (low, high) = (ratio[0].ln(), ratio[1].ln());
+        let (low, high) = (math::ln(ratio[0]), math::ln(ratio[1]));
         for _ in 0..10 {
             let target = area * stream.uniform(scale[0], scale[1]);
-            let aspect = stream.uniform(low, high).exp();
+            let aspect = math::exp(stream.uniform(low, high));
             let w = (target * aspect).sqrt().round_ties_even() as usize;
             let h = (target / aspect).sqrt().round_ties_even() as usize;
             if (1..=width).contains(&w) && (1..=height).contains(&h) {

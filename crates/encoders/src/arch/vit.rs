@@ -5,7 +5,7 @@ use crate::layers::{Conv2d, LayerNorm, Linear};
 use crate::module::Role;
 use crate::param_builder::ParamBuilder;
 use std::sync::Arc;
-use tarrl_tensor::{Tensor, Transpose};
+use tarrl_tensor::{Tensor, Transpose, math};
 
 const DEPTH: usize = 12;
 const HEADS: usize = 3;
@@ -152,7 +152,7 @@ impl Block {
         let [n, t, d] = x.shape()[..] else { unreachable!("tokens are (n, t, d)") };
         let split = rows(&self.qkv, x).reshape([n, t, 3, HEADS, d / HEADS]).permute(&[2, 0, 3, 1, 4]);
         let [q, k, v] = [0, 1, 2].map(|i| split.slice(0, i, 1).reshape([n, HEADS, t, d / HEADS]));
-        let scale = ((d / HEADS) as f64).powf(-0.5);
+        let scale = math::powf((d / HEADS) as f64, -0.5);
         let weights = q.mul_scalar(scale).matmul_with(&k, Transpose::RIGHT).softmax(); // (n, heads, t, t)
         rows(&self.proj, &weights.matmul(&v).permute(&[0, 2, 1, 3]).reshape([n, t, d]))
     }

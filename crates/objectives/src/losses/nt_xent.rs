@@ -5,7 +5,7 @@ use crate::error::{ObjectiveError, positive};
 use crate::loss::SslLoss;
 use crate::rows;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
-use tarrl_tensor::{Array, Tensor};
+use tarrl_tensor::{Array, Tensor, math};
 
 /// [`nt_xent()`], the mean over all pairs of views.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,7 +57,7 @@ pub fn nt_xent(z1: &Tensor, z2: &Tensor, temperature: f64) -> Tensor {
     rows::temperature("nt_xent", temperature);
     let z = rows::unit(&Tensor::concat(&[z1, z2], 0)); // (2n, d)
     // The temperature goes half into each factor of a similarity.
-    let z = z.mul_scalar(temperature.powf(-0.5));
+    let z = z.mul_scalar(math::powf(temperature, -0.5));
     z.nt_xent(&other_view(&z, n)).mean_all()
 }
 

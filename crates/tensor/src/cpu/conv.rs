@@ -65,7 +65,7 @@ pub(crate) fn weight_adjoint_f32(
     s: &Scratch,
 ) {
     g.check("weight adjoint of convolution", x.len(), dw.len(), dy.len());
-    if winograd::chosen(g, s) {
+    if winograd::chosen_for_weights(g, s) {
         return winograd::weight_adjoint(t.worth(g.macs()), g, x, dy, dw, s);
     }
     weight::weight_adjoint(t.worth(g.macs()), g, x, dy, dw, s);

@@ -5,6 +5,7 @@ use super::pointwise::Env;
 use super::real::Real;
 use crate::backend::Random;
 use crate::key::{Key, unit};
+use crate::math;
 
 pub(super) fn random<R: Real>(env: &Env<'_>, law: Random, rows: &[Key], width: usize) -> Block<R> {
     env.fill_rows(rows.len(), width, |first, out| {
@@ -29,7 +30,7 @@ pub(super) fn random<R: Real>(env: &Env<'_>, law: Random, rows: &[Key], width: u
 
 fn box_muller(u: u32, v: u32) -> (f64, f64) {
     // (u + 1) / 2³² is in (0, 1], so the logarithm is finite.
-    let radius = (-2.0 * ((f64::from(u) + 1.0) / 4_294_967_296.0).ln()).sqrt();
-    let (sin, cos) = (std::f64::consts::TAU * (f64::from(v) / 4_294_967_296.0)).sin_cos();
+    let radius = (-2.0 * math::ln((f64::from(u) + 1.0) / 4_294_967_296.0)).sqrt();
+    let (sin, cos) = math::sin_cos(std::f64::consts::TAU * (f64::from(v) / 4_294_967_296.0));
     (radius * cos, radius * sin)
 }

@@ -1,4 +1,4 @@
-//! Scalar arithmetic of the kernels, for f32 and f64.
+//! Scalar arithmetic of the kernels, for f32 and f64, with the same bits on every processor.
 
 use super::memory::Pooled;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
@@ -29,7 +29,7 @@ pub(super) trait Real:
 }
 
 macro_rules! real {
-    ($t:ty, $exp:path, $erf:path) => {
+    ($t:ty, $exp:path, $ln:path, $ln_1p:path, $powf:path, $tanh:path, $erf:path) => {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -44,19 +44,19 @@ macro_rules! real {
                 $exp(self)
             }
             fn ln(self) -> Self {
-                self.ln()
+                $ln(self)
             }
             fn ln_1p(self) -> Self {
-                self.ln_1p()
+                $ln_1p(self)
             }
             fn sqrt(self) -> Self {
                 self.sqrt()
             }
             fn powf(self, p: f64) -> Self {
-                if p == p.trunc() && p.abs() <= 64.0 { self.powi(p as i32) } else { self.powf(p as $t) }
+                if p == p.trunc() && p.abs() <= 64.0 { self.powi(p as i32) } else { $powf(self, p as $t) }
             }
             fn tanh(self) -> Self {
-                self.tanh()
+                $tanh(self)
             }
             fn erf(self) -> Self {
                 $erf(self)
@@ -67,5 +67,5 @@ macro_rules! real {
         }
     };
 }
-real!(f32, super::exp::exp, libm::erff);
-real!(f64, f64::exp, libm::erf);
+real!(f32, super::exp::exp, libm::logf, libm::log1pf, libm::powf, libm::tanhf, libm::erff);
+real!(f64, super::exp::exp_f64, libm::log, libm::log1p, libm::pow, libm::tanh, libm::erf);

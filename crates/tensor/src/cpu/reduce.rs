@@ -1,7 +1,8 @@
 //! Sums and extremes over the middle axis of `(outer, extent, inner)`.
 //!
 //! Sums run over fixed blocks, in f32 within a block of [`BLOCK`] terms and in f64 across blocks, so
-//! they have the same bits for any number of threads and an error that does not grow with the length.
+//! they have the same bits for any number of threads and an error that does not grow with the length. The order depends on
+//! `extent` and `inner` alone, so a sample's sum is the same whether it comes alone or with others.
 
 use super::memory::Block;
 use super::pointwise::Env;
@@ -13,6 +14,8 @@ use crate::shape::Split;
 const BLOCK: usize = 512;
 /// Rows of one piece of a column sum.
 const ROWS: usize = 1024;
+/// Terms of one piece of a row's sum.
+const PIECE: usize = ROWS * BLOCK;
 
 pub(super) fn sum<R: Real>(env: &Env<'_>, x: &[R], s: Split) -> Block<R> {
     match s {
@@ -21,7 +24,7 @@ pub(super) fn sum<R: Real>(env: &Env<'_>, x: &[R], s: Split) -> Block<R> {
         _ => env.fill_rows(s.outer, s.inner, |first, out| {
             for (o, out) in out.chunks_exact_mut(s.inner).enumerate() {
                 let slab = &x[(first + o) * s.extent * s.inner..][..s.extent * s.inner];
-                column_sums(slab, out);
+                slab_sums(slab, out);
             }
         }),
     }
@@ -65,10 +68,9 @@ pub(super) fn total<R: Real>(x: &[R]) -> f64 {
 
 fn sum_rows<R: Real>(env: &Env<'_>, x: &[R], s: Split) -> Block<R> {
     if s.outer == 1 {
-        let piece = ROWS * BLOCK;
-        let mut partial = env.memory.block::<f64>(s.extent.div_ceil(piece));
+        let mut partial = env.memory.block::<f64>(s.extent.div_ceil(PIECE));
         env.threads.for_each_chunk(&mut partial, 1, |i, out| {
-            out[0] = total(&x[i * piece..((i + 1) * piece).min(x.len())]);
+            out[0] = total(&x[i * PIECE..((i + 1) * PIECE).min(x.len())]);
         });
         let mut out = env.memory.block(1);
         out[0] = R::of(partial.iter().sum());
@@ -76,7 +78,8 @@ fn sum_rows<R: Real>(env: &Env<'_>, x: &[R], s: Split) -> Block<R> {
     }
     env.fill_per_row(s.outer, s.extent, |first, out| {
         for (o, y) in out.iter_mut().enumerate() {
-            *y = R::of(total(&x[(first + o) * s.extent..][..s.extent]));
+            let row = &x[(first + o) * s.extent..][..s.extent];
+            *y = R::of(row.chunks(PIECE).map(total).sum());
         }
     })
 }
@@ -93,6 +96,20 @@ fn sum_columns<R: Real>(env: &Env<'_>, x: &[R], rows: usize, width: usize) -> Bl
         *y = R::of((0..pieces).map(|i| partial[i * width + c].f64()).sum());
     }
     out
+}
+
+/// What [`sum_columns`] computes, by one thread.
+fn slab_sums<R: Real>(slab: &[R], out: &mut [R]) {
+    let width = out.len();
+    if slab.len() <= ROWS * width {
+        return column_sums(slab, out);
+    }
+    let mut sums = vec![0.0; width];
+    for piece in slab.chunks(ROWS * width) {
+        column_sums(piece, out);
+        sums.iter_mut().zip(out.iter()).for_each(|(sum, y)| *sum += y.f64());
+    }
+    out.iter_mut().zip(sums).for_each(|(y, sum)| *y = R::of(sum));
 }
 
 /// Sums of the columns of a slab, in pairs of halves so that the error grows with the logarithm.

@@ -3,6 +3,7 @@
 use super::error::MethodError;
 use serde::{Deserialize, Serialize};
 use tarrl_encoders::{BatchNormMode, BnBranch, PredictorConfig};
+use tarrl_tensor::math;
 
 /// The networks besides encoder and projector. In a file: `[network]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,7 +50,7 @@ impl MomentumConfig {
     /// ```
     pub fn at(&self, step: u64, total: u64) -> f64 {
         let along = step as f64 / total.max(1) as f64;
-        self.end - (self.end - self.start) * ((std::f64::consts::PI * along).cos() + 1.0) / 2.0
+        self.end - (self.end - self.start) * (math::cos(std::f64::consts::PI * along) + 1.0) / 2.0
     }
 }
 

@@ -3,7 +3,7 @@
 use super::config::{LarsForm, OptimizerConfig};
 use super::slot::Slot;
 use tarrl_tensor::extensions::{LarsRatio, ParamUpdate, UpdateRule};
-use tarrl_tensor::{Array, Tensor};
+use tarrl_tensor::{Array, Tensor, math};
 
 /// The new parameters, or `None` on a device without such a call.
 pub(super) fn step(
@@ -19,7 +19,7 @@ pub(super) fn step(
         }
         OptimizerConfig::AdamW(c) => {
             let [first, second] = c.betas;
-            let [c1, c2] = c.betas.map(|beta| 1.0 - beta.powf(steps as f64));
+            let [c1, c2] = c.betas.map(|beta| 1.0 - math::powf(beta, steps as f64));
             (
                 UpdateRule::Adam { first, second, eps: c.eps, lr, rate: lr / c1, scale: 1.0 / c2 },
                 c.weight_decay,

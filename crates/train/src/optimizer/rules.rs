@@ -1,7 +1,7 @@
 //! Update rules: a parameter, its gradient and its state in, the new parameter out.
 
 use super::config::{AdamW, Lars, LarsForm, Sgd};
-use tarrl_tensor::Tensor;
+use tarrl_tensor::{Tensor, math};
 
 pub(super) fn sgd(c: Sgd, p: &Tensor, g: &Tensor, momentum: &mut Tensor, lr: f64) -> Tensor {
     let d = decayed(p, g, c.weight_decay);
@@ -35,7 +35,7 @@ pub(super) fn adamw(
     *m = &(&*m * b1) + &(g * (1.0 - b1));
     *v = &(&*v * b2) + &(&g.square() * (1.0 - b2));
     // The corrections are powers of numbers near one: f64 keeps them exact for any number of steps.
-    let (c1, c2) = (1.0 - b1.powf(steps as f64), 1.0 - b2.powf(steps as f64));
+    let (c1, c2) = (1.0 - math::powf(b1, steps as f64), 1.0 - math::powf(b2, steps as f64));
     let direction = &*m / &(&(&*v * (1.0 / c2)).sqrt() + c.eps);
     &(p * (1.0 - lr * c.weight_decay)) - &(&direction * (lr / c1))
 }

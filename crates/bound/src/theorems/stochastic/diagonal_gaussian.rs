@@ -2,6 +2,7 @@
 
 use super::gaussian_shift::gaussian_tv;
 use super::kl::{bretagnolle_huber, pinsker};
+use tarrl_tensor::math;
 
 /// `N(μ, s²)` and `N(μ + shift, t²)`, coordinate by coordinate: Theorem C7 (docs/theory.md).
 ///
@@ -24,7 +25,7 @@ impl DiagonalPair<'_> {
     /// If the lengths differ.
     #[track_caller]
     pub fn affinity(&self) -> f64 {
-        self.log_affinity(1.0).exp()
+        math::exp(self.log_affinity(1.0))
     }
 
     /// `KL(P ‖ P')`; of the other direction, of the pair with `from` and `to` exchanged.
@@ -33,7 +34,7 @@ impl DiagonalPair<'_> {
     /// If the lengths differ.
     #[track_caller]
     pub fn kl(&self) -> f64 {
-        let term = |(d, s, t): (f64, f64, f64)| (t / s).ln() + (s * s + d * d) / (2.0 * t * t) - 0.5;
+        let term = |(d, s, t): (f64, f64, f64)| math::ln(t / s) + (s * s + d * d) / (2.0 * t * t) - 0.5;
         self.coordinates().map(term).sum()
     }
 
@@ -43,7 +44,7 @@ impl DiagonalPair<'_> {
     /// If the lengths differ.
     #[track_caller]
     pub fn tv_lower(&self) -> f64 {
-        -self.log_affinity(1.0).exp_m1()
+        -math::exp_m1(self.log_affinity(1.0))
     }
 
     /// `√(1 − affinity²) ≥ TV`, through the distance of Hellinger.
@@ -52,7 +53,7 @@ impl DiagonalPair<'_> {
     /// If the lengths differ.
     #[track_caller]
     pub fn hellinger_bound(&self) -> f64 {
-        (-(2.0 * self.log_affinity(1.0)).exp_m1()).sqrt()
+        (-math::exp_m1(2.0 * self.log_affinity(1.0))).sqrt()
     }
 
     /// `erf(‖shift/s‖ / (2√2)) + √(1 − affinity₀²) ≥ TV`: the exact distance of a move of the mean, then the
@@ -63,7 +64,7 @@ impl DiagonalPair<'_> {
     #[track_caller]
     pub fn triangle_bound(&self) -> f64 {
         let rho = self.coordinates().map(|(d, s, _)| (d / s).powi(2)).sum::<f64>().sqrt();
-        gaussian_tv(rho) + (-(2.0 * self.log_affinity(0.0)).exp_m1()).sqrt()
+        gaussian_tv(rho) + (-math::exp_m1(2.0 * self.log_affinity(0.0))).sqrt()
     }
 
     /// The least of the upper bounds of the total variation distance: of the two above, and of those from the
@@ -86,7 +87,7 @@ impl DiagonalPair<'_> {
         let term = |(d, s, t): (f64, f64, f64)| {
             let sum = s * s + t * t;
             // 2st = s² + t² − (s − t)²
-            0.5 * (-(s - t).powi(2) / sum).ln_1p() - (share * d).powi(2) / (4.0 * sum)
+            0.5 * math::ln_1p(-(s - t).powi(2) / sum) - (share * d).powi(2) / (4.0 * sum)
         };
         self.coordinates().map(term).sum()
     }

@@ -4,6 +4,7 @@ use super::normal::{normal_cdf, normal_quantile};
 use libm::erf;
 use std::f64::consts::SQRT_2;
 use tarrl_attacks::{Norm, Threat};
+use tarrl_tensor::math;
 
 /// `erf(ρ / (2√2)) = 2Φ(ρ/2) − 1`: the total variation distance. Theorem C3 (docs/theory.md).
 pub fn gaussian_tv(rho: f64) -> f64 {
@@ -46,7 +47,7 @@ pub fn shift_floor(p: f64, rho: f64) -> f64 {
 pub fn averaged_loss_bound(mean_probability: f64, rho: f64) -> f64 {
     let x = normal_quantile(mean_probability) - rho;
     // Where the probability is near 1, from its complement.
-    if x > 0.0 { -(-normal_cdf(-x)).ln_1p() } else { -normal_cdf(x).ln() }
+    if x > 0.0 { -math::ln_1p(-normal_cdf(-x)) } else { -math::ln(normal_cdf(x)) }
 }
 
 /// The total variation distance that a predictor faces which sees `draws` draws jointly, for one by averaging
@@ -80,5 +81,5 @@ pub fn input_rho(threat: &Threat, n: usize, sigma: f64) -> f64 {
 /// `sd √(e^{ρ²} − 1)`: how far the mean of any function, bounded or not, moves from a law where its standard
 /// deviation is `deviation`. Theorem C11 (docs/theory.md). Grows fast beyond `rho` of 1.
 pub fn variance_bound(deviation: f64, rho: f64) -> f64 {
-    deviation * (rho * rho).exp_m1().sqrt()
+    deviation * math::exp_m1(rho * rho).sqrt()
 }

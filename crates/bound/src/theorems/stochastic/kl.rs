@@ -1,6 +1,7 @@
 //! Kullback–Leibler divergence: from KL to total variation and to means of bounded losses.
 
 use super::total_variation::check_probability;
+use tarrl_tensor::math;
 
 /// `√(KL/2) ≥ TV` (Pinsker), for either direction of the divergence: Theorem C2 (docs/theory.md). The mean over
 /// samples of the root is at most the root of the mean. Says nothing from a divergence of 2 on.
@@ -11,7 +12,7 @@ pub fn pinsker(kl: f64) -> f64 {
 /// `√(1 − e^{−KL}) ≥ TV` (Bretagnolle and Huber 1979): Theorem C6 (docs/theory.md). Less than [`pinsker`] from a
 /// divergence of 1.5936 on, and always below 1.
 pub fn bretagnolle_huber(kl: f64) -> f64 {
-    (-(-kl).exp_m1()).sqrt()
+    (-math::exp_m1(-kl)).sqrt()
 }
 
 /// The Kullback–Leibler divergence of two Bernoulli laws, `p ln(p/q) + (1−p) ln((1−p)/(1−q))`.
@@ -73,7 +74,7 @@ fn part(a: f64, x: f64) -> f64 {
 /// `t − ln(1 + t) ≥ 0`, without cancellation where t is small.
 fn excess(t: f64) -> f64 {
     if t.abs() > 0.1 {
-        return t - t.ln_1p();
+        return t - math::ln_1p(t);
     }
     // Σ_{i≥2} (−1)ⁱ tⁱ/i; twenty terms leave 0.1²⁰.
     (2..22).rev().fold(0.0, |sum, i| 1.0 / f64::from(i) - t * sum) * t * t

@@ -3,6 +3,7 @@
 use libm::erfc;
 use statrs::function::erf::erfc_inv;
 use std::f64::consts::{PI, SQRT_2};
+use tarrl_tensor::math;
 
 /// Φ: the distribution function of the standard normal law, to full relative precision in its lower tail.
 pub fn normal_cdf(x: f64) -> f64 {
@@ -21,9 +22,9 @@ pub fn normal_quantile(p: f64) -> f64 {
     }
     let x = -SQRT_2 * erfc_inv(2.0 * p);
     // One step of Newton's method on the logarithm takes what rational approximations leave.
-    let density = (-0.5 * x * x).exp() / (2.0 * PI).sqrt();
+    let density = math::exp(-0.5 * x * x) / (2.0 * PI).sqrt();
     let cdf = normal_cdf(x);
-    if density > 0.0 { x - (cdf / p).ln() * cdf / density } else { x }
+    if density > 0.0 { x - math::ln(cdf / p) * cdf / density } else { x }
 }
 
 #[cfg(test)]

@@ -24,17 +24,31 @@ const LANES: usize = <f32 as Element>::LANES;
 /// Elements of the transformed images and products of a block, 3 MiB: neighbors may fill the third-level cache.
 const BLOCK: usize = 3 << 18;
 
-/// Whether this algorithm is allowed for a convolution, and quicker there than direct sums.
+/// Whether this algorithm computes a convolution and its input adjoint. The shape of one image decides, so that a sample
+/// has the same bits whatever the batch.
 ///
 /// Measured on an AVX2 machine for 32 to 512 channels, with the transform of the kernels: from 24 tiles on that are at
-/// least half full it is 1.4 to 3.5 times as fast in all three directions, mostly above 2. With fewer tiles that transform
-/// weighs too much, and maps of 5×5 fill two fifths of their tiles.
+/// least half full it is 1.4 to 3.5 times as fast in all three directions, mostly above 2. With fewer tiles, which is to say
+/// in batches of very few images, that transform weighs too much; maps of 5×5 fill two fifths of their tiles.
 pub(super) fn chosen(g: &Geometry, s: &Scratch) -> bool {
     let shape = g.kh == 3 && g.kw == 3 && g.stride == 1 && g.groups == 1;
     let channels = [g.c_in, g.c_out].iter().all(|c| *c >= 32 && c.is_multiple_of(LANES));
-    let tiles = g.n * g.out_h().div_ceil(OUT) * g.out_w().div_ceil(OUT);
-    let pixels = g.n * g.out_h() * g.out_w();
-    s.arithmetic == Arithmetic::Fast && shape && channels && tiles >= 24 && 2 * pixels >= tiles * OUT * OUT
+    let pixels = g.out_h() * g.out_w();
+    s.arithmetic == Arithmetic::Fast
+        && shape
+        && channels
+        && g.n * pixels > 0
+        && 2 * pixels >= tiles(g) * OUT * OUT
+}
+
+/// Whether it computes the weight adjoint, a sum over the batch, which may depend on the batch's size.
+pub(super) fn chosen_for_weights(g: &Geometry, s: &Scratch) -> bool {
+    chosen(g, s) && g.n * tiles(g) >= 24
+}
+
+/// Tiles of an image.
+fn tiles(g: &Geometry) -> usize {
+    g.out_h().div_ceil(OUT) * g.out_w().div_ceil(OUT)
 }
 
 pub(super) fn forward(t: &Threads, g: &Geometry, x: Source<'_, f32>, w: &[f32], y: &mut [f32], s: &Scratch) {
