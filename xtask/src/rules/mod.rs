@@ -12,6 +12,7 @@ mod packaging;
 mod restricted;
 mod sources;
 mod spelling;
+mod unsafe_inventory;
 mod violation;
 mod vocabulary;
 
@@ -26,6 +27,7 @@ use packaging::{crate_sizes, foreign_files};
 pub(crate) use restricted::{forbid_unsafe, length, long_files, words};
 pub(crate) use sources::{Source, Text, read_documents, read_sources};
 use spelling::spelling;
+use unsafe_inventory::unsafe_inventory;
 pub(crate) use violation::Violation;
 use vocabulary::vocabulary;
 
@@ -59,6 +61,7 @@ pub(crate) fn invariants(root: &Path, metadata: &serde_json::Value) -> anyhow::R
     violations.extend(sources.iter().filter_map(first_line));
     violations.extend(circles(&sources));
     violations.extend(unused_exports(&crates, &sources, &documents));
+    violations.extend(unsafe_inventory(&sources, &documents));
     violations.extend(texts.iter().flat_map(spelling));
     violations.extend(texts.iter().flat_map(vocabulary));
     Ok(Findings { violations, notes: long_files(&sources) })

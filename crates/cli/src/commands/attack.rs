@@ -51,7 +51,8 @@ ENCODER and HEAD are what `tarrl reproduce` leaves in its run folder:
 The attack goes through encoder and head together. An image is robust if no attack breaks it; the share of robust
 images is an upper bound of the true robust accuracy, and its 95 % interval (Clopper and Pearson) says what these
 images say about others. autoattack is the standard version with nothing left out: it takes up to 7800 forward and 1900
-backward passes for each robust image, and few for others. Results do not depend on --batch or --threads.
+backward passes for each robust image, and few for others. Results do not depend on --threads
+and, on the CPU, not on --batch.
 
 feature-l2, feature-cosine, feature-kl, instance-wise and feature-match are told no label: they move the representation,
 and the head predicts the class at each point that they evaluate.

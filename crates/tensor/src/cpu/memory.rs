@@ -16,6 +16,9 @@ const SMALL: usize = 64 << 10;
 /// Address space of the larger blocks, where the system gives so much: 4 GiB, of which unused pages cost nothing.
 const SLAB: usize = if usize::BITS > 32 { 1 << 32 } else { 1 << 28 };
 
+/// Bytes of the longest block.
+const LARGEST: usize = isize::MAX as usize / 2;
+
 /// Memory of blocks of any length and element type.
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -51,8 +54,14 @@ impl Pooled for u32 {}
 
 impl Memory {
     /// A block of `len` elements with unspecified contents: the caller overwrites all of them.
+    ///
+    /// # Panics
+    /// If the address space has no room for so many elements.
     pub(super) fn block<E: Pooled>(self: &Arc<Self>, len: usize) -> Block<E> {
-        let bytes = len * size_of::<E>();
+        // As `Layout` demands; a product that wraps would give a short stretch to a long block.
+        let bytes = len.checked_mul(size_of::<E>()).filter(|&bytes| bytes <= LARGEST);
+        let bytes =
+            bytes.unwrap_or_else(|| panic!("an array of {len} elements does not fit the address space"));
         let data = self.lock().of(bytes).take(bytes);
         Block { data, len, home: self.clone(), elements: PhantomData }
     }
@@ -141,6 +150,12 @@ mod tests {
         let [a, b] = [memory.block::<f64>(20_000), memory.block::<f64>(20_000)];
         assert_eq!(a.as_ptr() as usize, address);
         assert_eq!(b.as_ptr() as usize, address + 160_000);
+    }
+
+    #[test]
+    #[should_panic(expected = "does not fit the address space")]
+    fn a_length_whose_bytes_wrap_is_refused() {
+        Arc::new(Memory::default()).block::<f32>(usize::MAX / 4 + 2);
     }
 
     #[test]

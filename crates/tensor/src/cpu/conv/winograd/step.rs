@@ -76,6 +76,7 @@ impl Step<'_> {
 /// The processor has the instructions of `V`.
 #[inline(always)]
 unsafe fn input<V: Vector<Scalar = f32>>(map: Map, x: &[f32], v: &mut [f32], pitch: usize) {
+    assert!(map.c.is_multiple_of(V::LEN), "whole vectors of channels");
     let (down, across) = ((map.h - 2) / OUT, (map.w - 2) / OUT);
     let read = Square { down: map.w * map.c, across: map.c, rows: SIDE, columns: SIDE };
     let write = Square::positions(pitch);
@@ -84,7 +85,7 @@ unsafe fn input<V: Vector<Scalar = f32>>(map: Map, x: &[f32], v: &mut [f32], pit
         let v = &mut v[tile * map.c..];
         assert!(read.end(SIDE, map.c) <= x.len() && write.end(SIDE, map.c) <= v.len());
         for c in (0..map.c).step_by(V::LEN) {
-            // SAFETY: the squares of all channels were compared with the lengths; `LEN` divides the number of channels.
+            // SAFETY: the squares of all channels were compared with the lengths, and `LEN` with the number of channels.
             unsafe { both::<V, Input, SIDE, SIDE>(x.as_ptr().add(c), read, v.as_mut_ptr().add(c), write) };
         }
     }
@@ -94,6 +95,7 @@ unsafe fn input<V: Vector<Scalar = f32>>(map: Map, x: &[f32], v: &mut [f32], pit
 /// The processor has the instructions of `V`.
 #[inline(always)]
 unsafe fn output<V: Vector<Scalar = f32>>(map: Map, m: &[f32], pitch: usize, target: &mut [f32]) {
+    assert!(map.c.is_multiple_of(V::LEN), "whole vectors of channels");
     let (down, across) = (map.h.div_ceil(OUT), map.w.div_ceil(OUT));
     let read = Square::positions(pitch);
     for (n, image) in target.chunks_exact_mut(map.len()).enumerate() {
@@ -123,6 +125,7 @@ unsafe fn derivative<V: Vector<Scalar = f32>>(
     tiles: usize,
     pitch: usize,
 ) {
+    assert!(map.c.is_multiple_of(V::LEN), "whole vectors of channels");
     let (down, across) = (map.h.div_ceil(OUT), map.w.div_ceil(OUT));
     let write = Square::positions(pitch);
     for (n, image) in dy.chunks_exact(map.len()).enumerate() {
@@ -135,7 +138,7 @@ unsafe fn derivative<V: Vector<Scalar = f32>>(
                 let at = (c / LANES * tiles + n * down * across + tile) * LANES + c % LANES;
                 let to = &mut to[at..];
                 assert!(write.end(SIDE, V::LEN) <= to.len());
-                // SAFETY: both squares were compared with the lengths; `LEN` divides the number of channels.
+                // SAFETY: both squares were compared with the lengths, and `LEN` with the number of channels.
                 unsafe {
                     both::<V, OutputAdjoint, OUT, SIDE>(image.as_ptr().add(c), read, to.as_mut_ptr(), write)
                 };
