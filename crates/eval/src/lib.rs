@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod bootstrap;
 mod bound;
 mod bound_error;
 mod diagnostics;
@@ -22,9 +23,13 @@ mod displacement;
 mod downstream;
 mod features;
 mod fit_error;
+mod frontier;
 mod head;
+mod head_path;
 mod knn;
+mod l2_choice;
 mod lbfgs;
+mod logistic;
 mod probe;
 mod ridge;
 mod robust;
@@ -37,6 +42,7 @@ mod statistics;
 mod toy;
 mod wolfe;
 
+pub use bootstrap::{Resample, half_width, resamples};
 pub use bound::{BoundEvaluation, BoundLevel, CorrectCounts, Mean, TaskBound};
 pub use bound_error::BoundError;
 pub use diagnostics::{Diagnostics, diagnose};
@@ -44,10 +50,13 @@ pub use displacement::{Displacements, NO_CLAIM, displacement_attack, median};
 pub use downstream::{DownstreamTask, FittedTask, PixelStatistic, TaskHead, standard_tasks, task_probes};
 pub use features::{dataset_pixels, features, labels, pixels};
 pub use fit_error::FitError;
+pub use frontier::{matched_l2, robust_at_clean};
 pub use head::DeviceHead;
+pub use head_path::head_path;
 pub use knn::{Knn, nearest_centroid};
+pub use l2_choice::Candidate;
 pub use lbfgs::Lbfgs;
-pub use probe::{Candidate, Probe, ProbeConfig, linear_probe};
+pub use probe::{Probe, ProbeConfig, linear_probe};
 pub use ridge::{Ridge, ridge};
 pub use robust::{RobustConfig, robust_accuracy, robust_curve};
 pub use robust_result::{Example, RobustAccuracy, SampleOutcome};

@@ -37,7 +37,7 @@ pub struct StudyContext {
 pub struct Images {
     /// For pre-training and heads.
     pub train: Arc<Dataset>,
-    /// For evaluation alone.
+    /// For evaluation alone: the test images, or the training images that are held out.
     pub test: Arc<Dataset>,
 }
 
@@ -93,6 +93,12 @@ impl StudyContext {
             }))
         };
         let subset = self.profile.subset;
+        let (train, test) = match subset.holdout {
+            Some(held) => {
+                train.validation_split(held as f64 / train.len() as f64, Key::new(0).fold("holdout"))
+            }
+            None => (train, test),
+        };
         let images = Images { train: cut(train, subset.train)?, test: cut(test, subset.test)? };
         Ok(self.images.get_or_init(|| images).clone())
     }
@@ -108,5 +114,35 @@ impl StudyContext {
     /// All images of a dataset as pixels in [0, 1]: `(n, h, w, c)`.
     pub fn pixels(&self, data: &Dataset) -> Tensor {
         dataset_pixels(data, &self.device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Subset;
+
+    #[test]
+    fn held_out_images_take_the_place_of_the_test_images() {
+        let root = crate::repository();
+        let images = |subset| {
+            let profile = Profile::read(&root.join("experiments/profiles"), "smoke").unwrap();
+            let catalog = Catalog::new(root.join("datasets"), root.join("data"));
+            let study = StudyContext::new(Profile { subset, ..profile }, catalog, tarrl_tensor::cpu());
+            study.images().unwrap()
+        };
+        let all = images(Subset::default());
+        let held = images(Subset { holdout: Some(2000), ..Subset::default() });
+        assert_eq!((held.train.len(), held.test.len()), (8000, 2000));
+        assert_eq!(held.test.counts(), [200; 10]);
+        let pixels = |data: &Dataset, i: usize| data.image(i).iter().copied().collect::<Vec<u8>>();
+        let known: std::collections::BTreeSet<_> =
+            (0..all.train.len()).map(|i| pixels(&all.train, i)).collect();
+        assert!((0..held.test.len()).all(|i| known.contains(&pixels(&held.test, i))));
+        let kept: std::collections::BTreeSet<_> =
+            (0..held.train.len()).map(|i| pixels(&held.train, i)).collect();
+        assert!(known.len() > 9_900, "the images differ");
+        let both = (0..held.test.len()).filter(|&i| kept.contains(&pixels(&held.test, i))).count();
+        assert!(both <= all.train.len() - known.len(), "{both} images are in both parts");
     }
 }

@@ -11,7 +11,7 @@ use tarrl_train::Method;
 
 use crate::context::StudyContext;
 use crate::jobs::{Graph, Key};
-use crate::profile::{Pair, Sweep};
+use crate::profile::{AttackedHead, Pair, Sweep, Trial};
 use crate::stages;
 
 /// The jobs of the methods, pairs and the sweep of a profile, whatever artifacts are drawn of them.
@@ -34,6 +34,8 @@ pub struct Layout {
     pub pairs: Vec<[MethodJobs; 2]>,
     /// The sweep of the profile, a curve per divergence.
     pub sweep: Vec<SweepCurve>,
+    /// The trials of the profile, each with what is set.
+    pub trials: Vec<(String, MethodJobs)>,
 }
 
 /// One method of a study.
@@ -65,6 +67,12 @@ pub struct SeedJobs {
     pub attack: Key,
     /// Runs AutoAttack on both, if the profile says so.
     pub autoattack: Option<Key>,
+    /// Attacks heads along a path of regularization, if the profile says so.
+    pub frontier: Option<Key>,
+    /// Fits the head with the clean accuracy that methods are compared at.
+    pub matched: Option<Key>,
+    /// Runs AutoAttack on that head, if the profile says so.
+    pub matched_autoattack: Option<Key>,
     /// Measures the bound.
     pub bound: Key,
 }
@@ -95,9 +103,11 @@ impl Layout {
         let pair = |pair: &Pair| Ok([builder.named(&pair.without)?, builder.named(&pair.with)?]);
         let pairs = profile.pairs.iter().map(pair).collect::<anyhow::Result<Vec<_>>>()?;
         let sweep = profile.sweep.as_ref().map_or(Ok(Vec::new()), |sweep| builder.curves(sweep))?;
+        let trials =
+            profile.trials.iter().map(|trial| builder.trial(trial)).collect::<anyhow::Result<Vec<_>>>()?;
         let Builder { manifest, graph, needed, .. } = builder;
         let (context, folder) = (context.clone(), folder.to_path_buf());
-        Ok(Self { context, folder, manifest, data, graph, needed, methods, pairs, sweep })
+        Ok(Self { context, folder, manifest, data, graph, needed, methods, pairs, sweep, trials })
     }
 
     /// The training `pretrain` and all that it needs, each once.
@@ -128,8 +138,12 @@ struct Builder<'a> {
 impl Builder<'_> {
     /// The method in the file `name`, against the adversary of the profile if that names one.
     fn read(&self, name: &str) -> anyhow::Result<Method> {
+        self.against(name, Method::read(&self.folder.join(format!("{name}.toml")))?)
+    }
+
+    /// The method, against the adversary of the profile if that names one.
+    fn against(&self, name: &str, method: Method) -> anyhow::Result<Method> {
         let profile = &self.context.profile;
-        let method = Method::read(&self.folder.join(format!("{name}.toml")))?;
         let Some(adversary) = profile.adversary else { return Ok(method) };
         let changed = method.against(adversary.epsilon.value(), adversary.steps);
         changed.map_err(|reason| anyhow!("{}, `adversary` with {name}: {reason}", profile.path.display()))
@@ -142,7 +156,7 @@ impl Builder<'_> {
     }
 
     fn method(&mut self, name: &str, method: Method) -> anyhow::Result<MethodJobs> {
-        let seeds = 0..u64::from(self.context.profile.seeds);
+        let seeds = self.context.profile.seeds();
         let seeds = seeds.map(|seed| self.seed(name, &method, seed)).collect::<anyhow::Result<_>>()?;
         Ok(MethodJobs { name: name.to_owned(), method, seeds })
     }
@@ -181,13 +195,35 @@ impl Builder<'_> {
         let title = format!("{name}, seed {seed}");
         let head = graph.add(stages::head::job(context, pretrain, &title, seed));
         let attack = graph.add(stages::attack::job(context, [pretrain, head], manifest, &title, seed));
-        let images = context.profile.attack.autoattack;
-        let autoattack = (images > 0).then(|| {
-            graph.add(stages::autoattack::job(context, [pretrain, head], manifest, images, &title, seed))
-        });
+        let mut frontier = None;
+        let mut matched = None;
+        if let Some(settings) = &context.profile.frontier {
+            let job = stages::frontier::job(context, pretrain, manifest, settings, &title, seed);
+            let path = *frontier.insert(graph.add(job));
+            let job = stages::matched::job(context, [pretrain, path], settings.clean, &title, seed);
+            matched = Some(graph.add(job));
+        }
+        let attack_settings = &context.profile.attack;
+        let mut suite_on = |head: Option<Key>, which: AttackedHead| {
+            let head =
+                head.filter(|_| attack_settings.autoattack > 0 && attack_settings.autoattack_head == which)?;
+            let images = attack_settings.autoattack;
+            let job = stages::autoattack::job(context, [pretrain, head], manifest, images, &title, seed);
+            Some(graph.add(job))
+        };
+        let autoattack = suite_on(Some(head), AttackedHead::Selected);
+        let matched_autoattack = suite_on(matched, AttackedHead::Matched);
         let certify = graph.add(stages::certify::job(context, pretrain, &title, seed));
         let bound = graph.add(stages::bound::job(context, [pretrain, certify], manifest, &title, seed));
-        Ok(SeedJobs { pretrain, head, attack, autoattack, bound })
+        Ok(SeedJobs { pretrain, head, attack, autoattack, frontier, matched, matched_autoattack, bound })
+    }
+
+    /// A variation of a method, and what is set in it.
+    fn trial(&mut self, trial: &Trial) -> anyhow::Result<(String, MethodJobs)> {
+        let method = self.against(&trial.method, trial.read(self.folder)?)?;
+        let label = trial.label();
+        let jobs = self.method(&format!("{}, {label}", trial.method), method)?;
+        Ok((label, MethodJobs { name: trial.method.clone(), ..jobs }))
     }
 
     fn curves(&mut self, sweep: &Sweep) -> anyhow::Result<Vec<SweepCurve>> {

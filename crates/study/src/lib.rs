@@ -18,6 +18,7 @@ pub mod jobs;
 pub mod layout;
 pub mod machine;
 pub mod message;
+pub mod outcomes;
 pub mod pixels;
 pub mod profile;
 pub mod published;

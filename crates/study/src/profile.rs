@@ -1,5 +1,11 @@
 //! Profiles: the size of a study and what it draws, one TOML file each in `experiments/profiles`.
 
+mod frontier;
+mod trial;
+
+pub use frontier::{AttackedHead, Frontier};
+pub use trial::Trial;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -27,8 +33,11 @@ pub struct Profile {
     /// How many images of it to use.
     #[serde(default)]
     pub subset: Subset,
-    /// Number of seeds; every cell is computed for the seeds `0..seeds`.
+    /// Number of seeds; every cell is computed for the seeds from `first_seed` on.
     pub seeds: u32,
+    /// The first seed. Hyperparameters are selected with seeds that no report shows.
+    #[serde(default)]
+    pub first_seed: u64,
     /// Names of the files in `experiments/methods`, without their ending, in the order of the tables.
     pub methods: Vec<String>,
     /// The method that the study is about, which tables and figures emphasize; without this key the first that has a
@@ -44,6 +53,9 @@ pub struct Profile {
     /// One method with several divergences and weights.
     #[serde(default)]
     pub sweep: Option<Sweep>,
+    /// Variations of methods that hyperparameters are selected from.
+    #[serde(default, rename = "trial")]
+    pub trials: Vec<Trial>,
     /// The encoder.
     pub encoder: Encoder,
     /// Pre-training.
@@ -53,6 +65,9 @@ pub struct Profile {
     pub adversary: Option<Adversary>,
     /// The attack of the evaluation, PGD.
     pub attack: Attack,
+    /// How clean accuracy is traded for robust accuracy over heads, if it is measured.
+    #[serde(default)]
+    pub frontier: Option<Frontier>,
     /// How the bound is measured and representations are certified.
     pub bound: Bound,
 }
@@ -65,6 +80,10 @@ pub struct Subset {
     pub train: Option<usize>,
     /// Test images, balanced over the classes.
     pub test: Option<usize>,
+    /// Training images that are held out, with the same mix of classes, and evaluated on in the place of the test images:
+    /// a study that selects hyperparameters. `train` and `test` are then taken from what stays and from what is held out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holdout: Option<usize>,
 }
 
 /// Two methods that differ in the regularizer alone, by the names of their files.
@@ -134,7 +153,7 @@ pub struct Adversary {
 
 /// How hard the evaluation attacks.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Attack {
     /// Radii ε of the l∞ ball, in pixels.
     pub epsilons: Vec<Pixels>,
@@ -148,6 +167,9 @@ pub struct Attack {
     /// Test images, balanced over the classes, that AutoAttack is run on at `epsilons`; none without this key.
     #[serde(default)]
     pub autoattack: usize,
+    /// The head that AutoAttack is run on.
+    #[serde(default)]
+    pub autoattack_head: AttackedHead,
 }
 
 /// How the bound is measured and representations are certified.
@@ -217,10 +239,16 @@ impl Profile {
         format!("{}{line}", self.path.display())
     }
 
+    /// The seeds of every cell.
+    pub fn seeds(&self) -> std::ops::Range<u64> {
+        self.first_seed..self.first_seed + u64::from(self.seeds)
+    }
+
     /// Every method that the profile names, for whatever table.
     pub fn named(&self) -> impl Iterator<Item = &String> {
         let pairs = self.pairs.iter().flat_map(|pair| [&pair.without, &pair.with]);
-        self.methods.iter().chain(pairs).chain(self.sweep.as_ref().map(|sweep| &sweep.method))
+        let sweep = self.sweep.as_ref().map(|sweep| &sweep.method);
+        self.methods.iter().chain(pairs).chain(sweep).chain(self.trials.iter().map(|trial| &trial.method))
     }
 
     /// What no type can rule out: values that would make an empty or senseless study.
@@ -257,6 +285,14 @@ impl Profile {
         if let Some(sweep) = &self.sweep {
             sweep.check()?;
         }
+        if let Some(frontier) = &self.frontier {
+            frontier.check()?;
+        } else if self.attack.autoattack_head == AttackedHead::Matched {
+            return Err("`attack.autoattack-head` is `matched`, which takes a `frontier`; add one".to_owned());
+        }
+        if !self.trials.is_empty() {
+            trial::check(&self.trials, self.subset.holdout)?;
+        }
         if self.adversary.is_some_and(|adversary| adversary.epsilon.value() == 0.0) {
             return Err("`adversary.epsilon` has to be above 0; leave `adversary` out for the methods' own"
                 .to_owned());
@@ -280,14 +316,26 @@ impl Profile {
     /// # Errors
     /// Names the key, its value and what would do.
     pub fn check_dataset(&self, manifest: &Manifest) -> Result<(), String> {
-        let (classes, test) = (manifest.classes.len(), self.subset.test.unwrap_or(manifest.test));
+        let classes = manifest.classes.len();
+        let held = self.subset.holdout;
+        if let Some(held) = held.filter(|held| !(classes..manifest.train).contains(held)) {
+            return Err(format!(
+                "`subset.holdout` is {held}, but {} has {} training images of {classes} classes; hold out one of each \
+                 class at least, and keep some",
+                manifest.name, manifest.train
+            ));
+        }
+        let train_images = manifest.train - held.unwrap_or(0);
+        let test_images = held.unwrap_or(manifest.test);
+        let test = self.subset.test.unwrap_or(test_images);
         if classes < 2 {
             return Err(format!("{} has {classes} class; heads need images of two at least", manifest.name));
         }
         let counts = [
-            ("subset.train", self.subset.train, manifest.train),
-            ("subset.test", self.subset.test, manifest.test),
+            ("subset.train", self.subset.train, train_images),
+            ("subset.test", self.subset.test, test_images),
             ("attack.autoattack", Some(self.attack.autoattack).filter(|&n| n > 0), usize::MAX),
+            ("frontier.images", self.frontier.as_ref().map(|frontier| frontier.images), usize::MAX),
             ("bound.samples", Some(self.bound.samples.min(test)), usize::MAX),
         ];
         for (key, wanted, most) in counts {
@@ -308,7 +356,7 @@ impl Profile {
             }
         }
         // A subset has as many images of each class.
-        let train = self.subset.train.map_or(manifest.train, |n| n / classes * classes);
+        let train = self.subset.train.map_or(train_images, |n| n / classes * classes);
         if self.pretrain.batch > train {
             return Err(format!(
                 "`pretrain.batch` is {}, but {} has {train} images for training; ask for fewer",
@@ -389,7 +437,7 @@ samples = 100
     #[test]
     fn a_profile_is_read_with_its_defaults() {
         let profile = read(GOOD).unwrap();
-        assert_eq!(profile.subset, Subset { train: Some(512), test: None });
+        assert_eq!(profile.subset, Subset { train: Some(512), ..Subset::default() });
         assert_eq!(profile.attack.epsilons[0].value(), 8.0 / 255.0);
         assert_eq!(profile.tables, ["T1", "F1"]);
     }
@@ -413,7 +461,6 @@ samples = 100
             ("\"tarr\"", "\"simclr\"", "`methods` names `simclr` twice"),
             ("\"tarr\"", "\"../tarr\"", "`../tarr` is no plain name of a method"),
             ("\"tarr\"", "\"..\"", "`..` is no plain name of a method"),
-            ("seeds = 2", "seeds = 2\nsubject = \"acl\"", "`subject` is `acl`, which is none of `methods`"),
             (
                 "[bound]",
                 "[sweep]\nmethod = \"tarr\"\ndivergences = [\"l2\"]\nweights = [3.0, 1.0]\n[bound]",
@@ -431,6 +478,28 @@ samples = 100
                 "test.toml:19: unknown key `step`; did you mean `steps`?",
             ),
             ("samples = 100", "samples = 100\nepsilons = [0.1, 0.05]", "`bound.epsilons` has to rise"),
+            ("seeds = 2", "seeds = 2\nsubject = \"acl\"", "`subject` is `acl`, which is none of `methods`"),
+            (
+                "[bound]",
+                "[frontier]\nclean = 79\nimages = 9\n[bound]",
+                "`frontier.clean` is 79; give a clean",
+            ),
+            ("[bound]", "[frontier]\nclean = 0.5\nimages = 0\n[bound]", "`frontier.images` is 0"),
+            (
+                "[bound]",
+                "[frontier]\nclean = 0.5\nimages = 9\nl2 = [0.1, 1.0]\n[bound]",
+                "`frontier.l2` has to fall",
+            ),
+            (
+                "restarts = 1",
+                "restarts = 1\nautoattack-head = \"matched\"",
+                "`attack.autoattack-head` is `matched`, which takes a `frontier`; add one",
+            ),
+            (
+                "[bound]",
+                "[[trial]]\nmethod = \"tarr\"\n[bound]",
+                "would select on test images; hold some out",
+            ),
         ] {
             assert!(GOOD.contains(from), "{from}");
             let error = read(&GOOD.replace(from, to)).unwrap_err();
@@ -455,11 +524,19 @@ samples = 100
             ("train = 512", "train = 601", "`subset.train` is 601, but "),
             ("train = 512", "test = 61", "`subset.test` is 61, but "),
             ("train = 512", "train = 128", "`pretrain.batch` is 128, but "),
+            ("train = 512", "train = 512\nholdout = 89", "`subset.train` is 512, but "),
+            ("train = 512", "holdout = 90\ntest = 91", "`subset.test` is 91, but "),
+            ("[bound]", "[frontier]\nclean = 0.5\nimages = 2\n[bound]", "`frontier.images` is 2, but "),
         ] {
             let error = check(from, to).unwrap_err();
             assert!(error.starts_with(expected) && error.contains("ask for"), "{error}");
         }
         assert_eq!(check("restarts = 1", "restarts = 1\nautoattack = 3"), Ok(()));
+        assert_eq!(check("train = 512", "train = 512\nholdout = 88"), Ok(()));
+        for wrong in [2, 600] {
+            let error = check("train = 512", &format!("holdout = {wrong}")).unwrap_err();
+            assert!(error.starts_with(&format!("`subset.holdout` is {wrong}, but ")), "{error}");
+        }
     }
 
     #[test]

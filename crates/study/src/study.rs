@@ -89,7 +89,7 @@ impl Study {
             version: format!("{} (commit {})", text("version"), text("commit")),
             machine: format!("{}, {}, {}", text("cpu"), text("device"), text("rustc")),
             command: "tarrl reproduce".into(),
-            seeds: (0..u64::from(self.layout.context.profile.seeds)).collect(),
+            seeds: self.layout.context.profile.seeds().collect(),
             jobs: jobs.map(|job| Job { key: job.key().to_string(), title: title(job) }).collect(),
             facts: self.facts(finished, machine),
         }
@@ -138,7 +138,9 @@ impl Chosen {
 mod tests {
     use super::*;
     use crate::jobs::{Job, Spec, Stage};
+    use crate::profile::{AttackedHead, Profile};
     use serde_json::json;
+    use tarrl_data::Catalog;
 
     fn job(name: &str, inputs: &[Key]) -> Job {
         let stage = Stage { kind: "test", version: 1 };
@@ -166,6 +168,45 @@ mod tests {
         assert_eq!(names(&chosen().only(&["t1"]).unwrap()), ["encoder", "attack"]);
         assert_eq!(names(&chosen().only(&["T5", "T1"]).unwrap()), ["encoder", "attack", "bound"]);
         assert_eq!(names(&chosen().only::<&str>(&[]).unwrap()), ["encoder", "attack", "bound"]);
+    }
+
+    /// The kinds of jobs of the smoke profile with one method and one table, and the seed of the last.
+    fn kinds(table: &str, change: impl Fn(&mut Profile)) -> (Vec<&'static str>, u64) {
+        let root = crate::repository();
+        let mut profile = Profile::read(&root.join("experiments/profiles"), "smoke").unwrap();
+        (profile.methods, profile.tables) = (vec!["simclr".into()], vec![table.into()]);
+        (profile.pairs, profile.sweep, profile.subject) = (Vec::new(), None, None);
+        change(&mut profile);
+        let catalog = Catalog::new(root.join("datasets"), root.join("data"));
+        let context = Arc::new(StudyContext::new(profile, catalog, tarrl_tensor::cpu()));
+        let study = Study::new(&context, &root.join("experiments/methods")).unwrap();
+        let jobs = study.graph().jobs();
+        (jobs.iter().map(|job| job.spec().stage.kind).collect(), jobs.last().unwrap().spec().seed)
+    }
+
+    #[test]
+    fn autoattack_is_run_on_the_head_that_the_profile_names() {
+        let matched = ["data", "pretrain", "frontier", "matched", "autoattack"];
+        assert_eq!(kinds("T0", |_| ()).0, matched);
+        assert_eq!(kinds("T1", |_| ()).0, ["data", "pretrain", "head", "attack"]);
+        let selected = |profile: &mut Profile| profile.attack.autoattack_head = AttackedHead::Selected;
+        assert_eq!(kinds("T0", selected).0, ["data", "pretrain", "frontier"]);
+        assert_eq!(kinds("T1", selected).0, ["data", "pretrain", "head", "attack", "autoattack"]);
+    }
+
+    #[test]
+    fn trials_are_laid_out_with_the_seeds_of_the_profile() {
+        let trials = |profile: &mut Profile| {
+            let set = json!({"objective": {"temperature": 0.25}});
+            profile.trials = serde_json::from_value(json!([
+                {"method": "simclr"}, {"method": "simclr", "set": set}
+            ]))
+            .unwrap();
+            profile.first_seed = 100;
+            profile.subset.holdout = Some(500);
+        };
+        let found = kinds("T8", trials);
+        assert_eq!(found, (vec!["data", "pretrain", "frontier", "pretrain", "frontier"], 100));
     }
 
     #[test]

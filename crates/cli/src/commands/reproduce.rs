@@ -23,13 +23,15 @@ Examples:
   tarrl reproduce                            the default study
   tarrl reproduce --profile smoke            every part once at toy size
   tarrl reproduce --only T1 --seeds 5        one table, five seeds
+  tarrl reproduce --profile selection        what hyperparameters were selected from
   tarrl reproduce --dry-run                  the jobs, their states and the expected time
   tarrl reproduce --out /scratch/tarrl       keep the runs elsewhere
   tarrl reproduce --time-limit 10            ten minutes of it; again to go on
   tarrl reproduce --experiments ~/mine       methods and profiles of your own
 
-Tables and figures: T1 robust accuracy, T5 bound and certificates, T6 base objectives, T7 cost of training, F1 accuracy
-against ε, F2 sweep of λ, F3 bound against attacked loss. A profile makes those that it names.
+Tables and figures: T0 robust accuracy at equal clean accuracy, T1 robust accuracy, T5 bound and certificates, T6 base
+objectives, T7 cost of training, T8 selection of hyperparameters, F1 accuracy against ε, F2 sweep of λ, F3 bound against
+attacked loss, F4 frontier of clean and robust accuracy. A profile makes those that it names.
 
 A study is a graph of jobs. The key of a job is a hash of everything that determines its result, and its files are in
 OUT/PROFILE/jobs/KEY. Finished jobs are skipped, so the same command again takes seconds; interrupted ones go on from
@@ -39,8 +41,8 @@ their last checkpoint; after a failure everything else is finished and kept, and
 #[derive(Args, Debug)]
 #[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples.")]
 pub(crate) struct Reproduce {
-    /// Which study: a file of EXPERIMENTS/profiles without its ending (smoke, default, objectives, certified, full, cifar,
-    /// cifar100, or your own)
+    /// Which study: a file of EXPERIMENTS/profiles without its ending (smoke, default, headline, headline-cifar, selection,
+    /// objectives, certified, full, cifar, cifar100, or your own)
     #[arg(long, value_name = "NAME", default_value = "default")]
     profile: String,
 

@@ -6,6 +6,7 @@ use super::cells::{accuracy, attacks, keys, radius};
 use super::{Artifact, Rendered, Results, examples};
 use crate::jobs::Key;
 use crate::layout::{Layout, MethodJobs};
+use crate::profile::AttackedHead;
 use crate::stages::autoattack::AutoAttackResult;
 
 /// A curve per method, down to chance.
@@ -34,7 +35,7 @@ impl Artifact for EpsilonCurve {
             references: vec![Reference::level(100.0 / classes as f64, "chance")],
         };
         let mut panels = vec![(format!("PGD-{}", profile.attack.steps), chart(under_pgd(results)?))];
-        if profile.attack.autoattack > 0 {
+        if profile.attack.autoattack > 0 && profile.attack.autoattack_head == AttackedHead::Selected {
             let heading = format!("AutoAttack, {} images", profile.attack.autoattack);
             panels.push((heading, chart(under_autoattack(results)?)));
         }

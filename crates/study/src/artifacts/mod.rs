@@ -4,16 +4,20 @@
 //! a profile.
 
 mod artifact;
+mod at_clean;
 mod bound_scatter;
 mod bounds;
 mod cells;
 mod cost;
 mod epsilon_curve;
 mod examples;
+mod frontier_curve;
+mod headline;
 mod objectives;
 mod published_columns;
 mod results;
 mod robustness;
+mod selection;
 mod weight_sweep;
 
 pub use artifact::{Artifact, Rendered};
@@ -26,13 +30,16 @@ use crate::profile::Profile;
 
 /// Every table and figure.
 pub static REGISTRY: &[&dyn Artifact] = &[
+    &headline::Headline,
     &robustness::Robustness,
     &bounds::Bounds,
     &objectives::Objectives,
     &cost::Cost,
+    &selection::Selection,
     &epsilon_curve::EpsilonCurve,
     &weight_sweep::WeightSweep,
     &bound_scatter::BoundScatter,
+    &frontier_curve::FrontierCurve,
 ];
 
 /// The artifact with an id, in any case.
@@ -99,6 +106,7 @@ mod tests {
             tables: tables.iter().map(|&id| id.to_owned()).collect(),
             pairs: Vec::new(),
             sweep: None,
+            frontier: None,
             ..smoke.clone()
         };
         let ids = |tables| -> Vec<&str> {
@@ -110,11 +118,14 @@ mod tests {
             (&["T1", "t1"], "T1 is named twice; remove one"),
             (&["T6"], "T6 shows `pairs`; add `pairs` or remove it"),
             (&["F2"], "F2 shows `sweep`; add `sweep` or remove it"),
+            (&["T0"], "T0 shows `frontier`; add `frontier` or remove it"),
+            (&["F4"], "F4 shows `frontier`; add `frontier` or remove it"),
+            (&["T8"], "T8 shows `trial`; add trials or remove it"),
         ] {
             let error = of_profile(&profile(tables)).err().unwrap().to_string();
             assert!(error.contains("smoke.toml") && error.contains(expected), "{error}");
         }
         let line = of_profile(&profile(&["T6"])).err().unwrap().to_string();
-        assert!(line.contains("smoke.toml:13: `tables`: T6"), "{line}");
+        assert!(line.contains("smoke.toml:14: `tables`: T6"), "{line}");
     }
 }

@@ -6,6 +6,7 @@ use super::cells::{accuracy, attacks, interval_note, keys, radius};
 use super::{Artifact, Rendered, Results, published_columns};
 use crate::jobs::Key;
 use crate::layout::{Layout, MethodJobs};
+use crate::profile::AttackedHead;
 use crate::stages::autoattack::AutoAttackResult;
 use crate::stages::head::HeadResult;
 
@@ -45,7 +46,8 @@ fn empty_table(artifact: &Robustness, results: &Results<'_>) -> Table {
         decimals: 1,
         page: Some(Heading { group: page[0].into(), label: page[1].into() }),
     };
-    let images = profile.attack.autoattack;
+    let attack = &profile.attack;
+    let images = if attack.autoattack_head == AttackedHead::Selected { attack.autoattack } else { 0 };
     let attacks = [
         (format!("PGD-{}", profile.attack.steps), String::new()),
         ("AutoAttack".to_owned(), format!(" (n = {images})")),

@@ -11,25 +11,35 @@ use tarrl_eval::{DeviceHead, labels};
 use tarrl_tensor::{Array, DType, Key as Random, Tensor};
 
 use super::attack::RobustLevel;
-use super::head::HeadResult;
+use super::head::Weights;
 use crate::context::StudyContext;
 use crate::jobs::{Job, Key, Spec, Stage};
+use crate::outcomes::Outcomes;
 
-const STAGE: Stage = Stage { kind: "autoattack", version: 1 };
+const STAGE: Stage = Stage { kind: "autoattack", version: 2 };
 
 /// The output of an AutoAttack job.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct AutoAttackResult {
-    /// Test images.
+    /// Test images; 0 if there was no head to attack.
     pub n: usize,
     /// Images that are classified correctly without attack.
     pub clean_correct: usize,
     /// One for each radius of the tables, smallest first.
     pub levels: Vec<RobustLevel>,
+    /// The outcomes image by image, one for each radius.
+    pub robust: Vec<Outcomes>,
+}
+
+/// What the stage reads of the result of a job that fits a head.
+#[derive(Deserialize)]
+struct Fitted {
+    head: Option<Weights>,
 }
 
 /// A job that runs the standard version of AutoAttack on `images` test images, balanced over the classes, and the
-/// classifier made of the encoder of `pretrain` and the head of `head`.
+/// classifier made of the encoder of `pretrain` and the head of `head`, a head job or a matched job; where the latter has
+/// no head, there is nothing to attack.
 pub fn job(
     study: &Arc<StudyContext>,
     [pretrain, head]: [Key; 2],
@@ -57,13 +67,17 @@ pub fn job(
             Random::new(0).fold("autoattack"),
         )?;
         let encoder = study.encoder(&context.input(0).folder)?;
-        let head = context.input(1).parse::<HeadResult>()?.head.head();
+        let mut output = AutoAttackResult { n: 0, clean_correct: 0, levels: Vec::new(), robust: Vec::new() };
+        let Some(weights) = context.input(1).parse::<Fitted>()?.head else {
+            return Ok(serde_json::to_value(output)?);
+        };
+        let head = weights.head();
         let (pixels, truth) = (study.pixels(&data), labels(&data.labels));
         let head = DeviceHead::new(&head, &study.device, DType::F32);
         let logits = |x: &Tensor| head.forward(&encoder.forward(x));
         let key = Random::new(context.seed()).fold("autoattack");
         let n = truth.len();
-        let mut output = AutoAttackResult { n, clean_correct: 0, levels: Vec::new() };
+        output.n = n;
         let mut alive: Vec<usize> = (0..n).collect();
         let (mut forward, mut backward) = (0.0, 0.0);
         for (number, &epsilon) in radii.iter().enumerate() {
@@ -88,6 +102,7 @@ pub fn job(
             alive =
                 alive.iter().zip(&found.success).filter(|(_, broken)| !**broken).map(|(&i, _)| i).collect();
             output.levels.push(RobustLevel { epsilon, correct: alive.len(), forward, backward });
+            output.robust.push(Outcomes((0..n).map(|i| alive.binary_search(&i).is_ok()).collect()));
         }
         serde_json::to_value(output).context("the accuracies as JSON")
     })

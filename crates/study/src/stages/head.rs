@@ -15,7 +15,7 @@ use crate::context::{ENCODER, StudyContext};
 use crate::files;
 use crate::jobs::{Job, Key, Spec, Stage};
 
-const STAGE: Stage = Stage { kind: "head", version: 2 };
+const STAGE: Stage = Stage { kind: "head", version: 3 };
 
 /// The file with the head.
 pub const HEAD: &str = "head.safetensors";

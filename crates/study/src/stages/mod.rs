@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! data → pretrain → head → attack, autoattack
+//!         ├──→ frontier → matched → autoattack
 //!         └──→ certify → bound
 //! ```
 
@@ -10,5 +11,7 @@ pub mod autoattack;
 pub mod bound;
 pub mod certify;
 pub mod data;
+pub mod frontier;
 pub mod head;
+pub mod matched;
 pub mod pretrain;

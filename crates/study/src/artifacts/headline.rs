@@ -1,0 +1,193 @@
+//! Headline table (T0): robust accuracy at equal clean accuracy, with paired differences.
+
+use tarrl_report::{Best, Cell, Column, Estimate, Keys, Table};
+
+use super::at_clean::{Paired, autoattack, frontiers, most_clean, robust};
+use super::cells::{accuracy, keys, radius};
+use super::{Artifact, Rendered, Results};
+use crate::jobs::Key;
+use crate::layout::Layout;
+use crate::profile::{Frontier, Profile};
+use crate::stages::autoattack::AutoAttackResult;
+
+/// Which encoder is more robust at the same clean accuracy, and by how much?
+pub(super) struct Headline;
+
+/// What a group of columns shows: an attack at a radius, with its accuracies.
+struct Attacked {
+    attack: String,
+    epsilon: f64,
+    paired: Paired,
+}
+
+impl Artifact for Headline {
+    fn id(&self) -> &'static str {
+        "T0"
+    }
+
+    fn title(&self) -> &'static str {
+        "Robust accuracy at equal clean accuracy"
+    }
+
+    fn requires(&self, profile: &Profile) -> Result<(), String> {
+        settings(profile).map(|_| ())
+    }
+
+    fn jobs(&self, layout: &mut Layout) -> anyhow::Result<Vec<Key>> {
+        Ok(keys(&layout.methods, |job| job.frontier.into_iter().chain(job.matched_autoattack).collect()))
+    }
+
+    fn render(&self, results: &Results<'_>) -> anyhow::Result<Rendered> {
+        let profile = results.profile();
+        let settings = settings(profile).map_err(anyhow::Error::msg)?;
+        let frontiers = frontiers(results, results.methods())?;
+        let subject = results.subject().map(|subject| subject.name.as_str());
+        let subject = results.methods().iter().position(|method| Some(method.name.as_str()) == subject);
+        let attacked = attacked(results, settings)?;
+        let mut table = Table {
+            id: self.id().into(),
+            title: self.title().into(),
+            caption: format!(
+                "Which encoder is more robust, whatever its head? Each is given the linear head at which its clean accuracy \
+                 is {:.1} %.",
+                100.0 * settings.clean
+            ),
+            stub: "method".into(),
+            columns: columns(results, &attacked, subject),
+            notes: notes(profile, settings),
+            ..Table::default()
+        };
+        for (i, method) in results.methods().iter().enumerate() {
+            let keys = |attack: &str, epsilon: Option<f64>, metric: &str| Keys {
+                dataset: profile.dataset.clone(),
+                protocol: format!("linear, clean accuracy {}", settings.clean),
+                attack: attack.into(),
+                epsilon,
+                metric: metric.into(),
+            };
+            let mut cells = Vec::new();
+            for part in &attacked {
+                let cell = |estimate: Option<Estimate>, metric: &str| {
+                    estimate.map(|e| {
+                        Cell::measured(e, keys(&part.attack.to_lowercase(), Some(part.epsilon), metric))
+                    })
+                };
+                cells.push(cell(part.paired.estimate(i), "accuracy"));
+                if let Some(subject) = subject {
+                    let others = (subject != i).then(|| part.paired.advantage(subject, i)).flatten();
+                    cells.push(cell(others, "advantage"));
+                }
+            }
+            let most = accuracy(most_clean(&frontiers[i]));
+            cells.push(Some(Cell::measured(most, keys("none", None, "largest clean accuracy"))));
+            table.push_row(method.method.title.clone(), cells);
+        }
+        let sentence = |subject| attacked.last().map(|part| sentence(results, settings, part, subject));
+        let claim = subject.and_then(sentence);
+        Ok(Rendered { tables: vec![table], claim, ..Rendered::default() })
+    }
+}
+
+fn settings(profile: &Profile) -> Result<&Frontier, String> {
+    profile.frontier.as_ref().ok_or_else(|| "shows `frontier`; add `frontier` or remove it".to_owned())
+}
+
+/// PGD on the frontier at each radius, then AutoAttack on the matched head if it was run.
+fn attacked(results: &Results<'_>, settings: &Frontier) -> anyhow::Result<Vec<Attacked>> {
+    let profile = results.profile();
+    let frontiers = frontiers(results, results.methods())?;
+    let suites: Vec<Vec<AutoAttackResult>> = results
+        .methods()
+        .iter()
+        .map(|method| results.of(method, |jobs| jobs.matched_autoattack))
+        .collect::<anyhow::Result<_>>()?;
+    let mut attacked = Vec::new();
+    for (level, epsilon) in profile.attack.epsilons.iter().enumerate() {
+        let epsilon = epsilon.value();
+        let attack = format!("PGD-{}", profile.attack.steps);
+        attacked.push(Attacked { attack, epsilon, paired: robust(&frontiers, level, settings.clean) });
+        if suites.iter().any(|seeds| !seeds.is_empty()) {
+            attacked.push(Attacked {
+                attack: "AutoAttack".into(),
+                epsilon,
+                paired: autoattack(&suites, level),
+            });
+        }
+    }
+    Ok(attacked)
+}
+
+fn columns(results: &Results<'_>, attacked: &[Attacked], subject: Option<usize>) -> Vec<Column> {
+    let mut columns = Vec::new();
+    for part in attacked {
+        let group = radius(part.epsilon);
+        let column = |label: String, best| Column { group: group.clone(), label, best, ..Column::default() };
+        columns.push(column(part.attack.clone(), Some(Best::Highest)));
+        if let Some(subject) = subject {
+            let ours = &results.methods()[subject].method.title;
+            columns.push(column(format!("{}: {ours} has more by", part.attack), None));
+        }
+    }
+    columns.push(Column { label: "largest clean".into(), ..Column::default() });
+    columns
+}
+
+fn notes(profile: &Profile, settings: &Frontier) -> Vec<String> {
+    let mut notes = vec![
+        format!(
+            "Accuracy in per cent on the line through {} heads from l2 = {:.0e} to {:.0e}: the largest robust accuracy \
+             among points whose clean accuracy is {:.1} % or more (docs/evaluation.md). A dash: with one seed or more no \
+             head reaches it.",
+            settings.l2.len(),
+            settings.l2[0],
+            settings.l2[settings.l2.len() - 1],
+            100.0 * settings.clean
+        ),
+        format!(
+            "Clean accuracy is that of all test images, PGD is run on {} of them with one restart. ± is half of a 95 % \
+             bootstrap interval over {}; differences are paired by seed and image.",
+            settings.images,
+            if profile.seeds > 1 { "seeds and images" } else { "images, for one seed" }
+        ),
+    ];
+    if profile.attack.autoattack > 0
+        && profile.attack.autoattack_head == crate::profile::AttackedHead::Matched
+    {
+        notes.push(format!(
+            "AutoAttack: the standard version on {} test images, against the head that is fitted at the weight where the \
+             frontier reaches the clean accuracy.",
+            profile.attack.autoattack
+        ));
+    }
+    notes
+}
+
+/// The subject against the best of the others that use no labels, under one attack.
+fn sentence(results: &Results<'_>, settings: &Frontier, part: &Attacked, subject: usize) -> String {
+    let methods = results.methods();
+    let ours = &methods[subject].method.title;
+    let clean = 100.0 * settings.clean;
+    let Some(own) = part.paired.estimate(subject) else {
+        return format!("{ours} does not reach a clean accuracy of {clean:.1} %.");
+    };
+    let deviation = part.paired.deviation(subject);
+    let deviation = deviation.map_or(String::new(), |d| format!(" (standard deviation over seeds {d:.1})"));
+    let (attack, at) = (&part.attack, radius(part.epsilon));
+    let start = format!(
+        "At {clean:.1} % clean accuracy, {ours} keeps {:.1} %{deviation} under {attack} at {at}",
+        own.mean
+    );
+    let rivals = (0..methods.len()).filter(|&i| i != subject && !methods[i].method.uses_labels());
+    let best = rivals
+        .filter_map(|i| Some((i, part.paired.estimate(i)?.mean)))
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .and_then(|(best, _)| Some((best, part.paired.advantage(subject, best)?)));
+    let Some((best, more)) = best else { return start + "." };
+    let interval = more.half_width.map_or(String::new(), |half| format!(" ± {half:.1}"));
+    format!(
+        "{start}: {:.1}{interval} points {} than {}, the best other method without labels.",
+        more.mean.abs(),
+        if more.mean < 0.0 { "less" } else { "more" },
+        methods[best].method.title
+    )
+}
