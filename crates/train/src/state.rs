@@ -20,6 +20,8 @@ pub(crate) struct State {
     pub(crate) optimizer: Optimizer,
     /// The momentum encoder.
     pub(crate) ema: Option<EmaModel>,
+    /// The average of the encoder over the steps, the result of a method that asks for it.
+    pub(crate) average: Option<Encoder>,
     /// The state of the objective, if it has one.
     pub(crate) loss: Option<Box<dyn LossState>>,
     /// Finished steps.
@@ -49,6 +51,7 @@ pub(crate) struct Identity(Metadata);
 
 const OPTIMIZER: &str = "optimizer";
 const EMA: &str = "momentum";
+const AVERAGE: &str = "average";
 const LOSS: &str = "memory";
 const STEP: &str = "training.step";
 const LOSSES: &str = "training.losses";
@@ -88,10 +91,16 @@ impl State {
         }
         let optimizer = Optimizer::new(&config.optimizer, &model.described());
         let ema = config.method.network.momentum.map(|_| EmaModel::new(&model));
+        let average = config.method.network.average.map(|_| model.encoder.clone());
         track(&mut model);
         let (key, dim) = (Key::new(config.seed).fold("queue"), config.method.projector.out);
         let loss = config.method.loss().and_then(|loss| loss.initial_state(device, key, dim));
-        State { model, optimizer, ema, loss, step: 0, sums: Sums::default() }
+        State { model, optimizer, ema, average, loss, step: 0, sums: Sums::default() }
+    }
+
+    /// The encoder that the training keeps.
+    pub(crate) fn result(&self) -> &Encoder {
+        self.average.as_ref().unwrap_or(&self.model.encoder)
     }
 
     /// Replaces the state by that of a checkpoint.
@@ -108,14 +117,15 @@ impl State {
         }
         checkpoint::load_state_dict(&mut self.model, &mut tensors).map_err(|fault| resume(fault.at(path)))?;
         track(&mut self.model);
-        if let Some(ema) = &mut self.ema {
-            let prefix = format!("{EMA}.");
+        let ema = self.ema.as_mut().map(|ema| (EMA, ema.module_mut()));
+        let average = self.average.as_mut().map(|average| (AVERAGE, average as &mut dyn Module));
+        for (name, module) in ema.into_iter().chain(average) {
+            let prefix = format!("{name}.");
             let mut own: Tensors = tensors
                 .iter()
                 .filter_map(|(name, stored)| Some((name.strip_prefix(&prefix)?.to_string(), stored.clone())))
                 .collect();
-            checkpoint::load_state_dict(ema.module_mut(), &mut own)
-                .map_err(|fault| resume(fault.at(path)))?;
+            checkpoint::load_state_dict(module, &mut own).map_err(|fault| resume(fault.at(path)))?;
         }
         let lacks = |what: String| resume(Fault::Missing(what).at(path));
         (self.step, self.sums) =
@@ -134,9 +144,11 @@ impl State {
         for (name, tensor) in self.optimizer.state() {
             tensors.insert(format!("{OPTIMIZER}.{name}"), Stored::from_tensor(&tensor));
         }
-        if let Some(ema) = &self.ema {
-            let state = checkpoint::state_dict(ema.module());
-            tensors.extend(state.into_iter().map(|(name, stored)| (format!("{EMA}.{name}"), stored)));
+        let ema = self.ema.as_ref().map(|ema| (EMA, ema.module()));
+        let average = self.average.as_ref().map(|average| (AVERAGE, average as &dyn Module));
+        for (prefix, module) in ema.into_iter().chain(average) {
+            let state = checkpoint::state_dict(module);
+            tensors.extend(state.into_iter().map(|(name, stored)| (format!("{prefix}.{name}"), stored)));
         }
         if let Some(loss) = &self.loss {
             for (name, tensor) in loss.tensors() {

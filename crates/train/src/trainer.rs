@@ -8,7 +8,7 @@ use crate::clock::{Clock, Times};
 use crate::clusters::clusters;
 use crate::error::TrainError;
 use crate::history::{History, Representations};
-use crate::method::Plan;
+use crate::method::{Plan, average_momentum};
 use crate::metrics::{EpochRecord, Event, Record, StepRecord};
 use crate::monitor::{Monitor, alignment, uniformity};
 use crate::pretraining::{Finish, Pretraining, Trained};
@@ -21,8 +21,8 @@ use tarrl_bound::RepresentationStats;
 use tarrl_data::Batch;
 use tarrl_encoders::checkpoint::{Metadata, save_encoder};
 use tarrl_encoders::{
-    BatchNormMode, BnBranch, Encoder, InferenceEncoder, detach, parameters, set_buffers, set_parameters,
-    track,
+    BatchNormMode, BnBranch, Buffers, Ema, Encoder, InferenceEncoder, detach, ema, parameters, set_buffers,
+    set_parameters, track,
 };
 use tarrl_tensor::{Array, Key, Tensor};
 
@@ -150,7 +150,7 @@ impl<'a> Trainer<'a> {
         let config = self.training.config;
         let method = &config.method;
         let DeviceBatch { views, labels, clusters, keys, epoch } = batch;
-        let [epsilon_scale, certified_scale] = self.epsilon_scales();
+        let [epsilon_scale, weight_scale, certified_scale] = self.scales();
         let share = match method.strength {
             Some(strength) => strength.share(*epoch, config.epochs),
             None => *epoch as f64 / config.epochs as f64,
@@ -167,6 +167,7 @@ impl<'a> Trainer<'a> {
             key: Key::new(config.seed).fold("objective").fold(state.step),
             share,
             epsilon_scale,
+            weight_scale,
             certified_scale,
             keys,
             initial_points: &initial_points,
@@ -185,6 +186,10 @@ impl<'a> Trainer<'a> {
         if let (Some(ema), Some(momentum)) = (&mut state.ema, method.network.momentum) {
             ema.follow(&state.model, momentum.at(state.step, self.total));
             set_buffers(ema.module_mut(), &output.ema_buffers);
+        }
+        if let (Some(average), Some(most)) = (&mut state.average, method.network.average) {
+            let momentum = average_momentum(most, state.step);
+            ema(average, &state.model.encoder, &Ema { momentum, buffers: Buffers::Average });
         }
         if let (Some(loss), Some(objective)) = (&mut state.loss, method.loss()) {
             objective.update(loss.as_mut(), &output.ema_targets);
@@ -285,13 +290,14 @@ impl<'a> Trainer<'a> {
         Schedule::new(config.optimizer.lr(), warmup, self.total).at(self.state.step)
     }
 
-    /// ε of the next step as a share of its final value, for the regularizer and the certified term. The ramp is read
-    /// at the end of the step: at 0 there would be nothing to attack.
-    fn epsilon_scales(&self) -> [f64; 2] {
+    /// ε and λ of the regularizer and ε of the certified term in the next step, as shares of their final values. Ramps are
+    /// read at the end of the step: at 0 there would be nothing to attack.
+    fn scales(&self) -> [f64; 3] {
         let progress = (self.state.step + 1) as f64 / self.total as f64;
         let method = &self.training.config.method;
         [
             method.regularizer.as_ref().map_or(0.0, |r| r.epsilon_scale(progress)),
+            method.regularizer.as_ref().map_or(0.0, |r| r.weight_scale(progress)),
             method.certified.as_ref().map_or(0.0, |c| c.epsilon_scale(progress)),
         ]
     }
@@ -339,7 +345,7 @@ impl<'a> Trainer<'a> {
             observation,
             alignment,
             uniformity,
-            knn: self.monitor.knn(&self.state.model.encoder.inference_branch(self.kept())),
+            knn: self.monitor.knn(&self.state.result().inference_branch(self.kept())),
             peak_memory: peak_memory(),
         };
         self.run.append(&Record::Epoch(epoch.clone()))?;
@@ -352,11 +358,11 @@ impl<'a> Trainer<'a> {
     /// Writes the encoder and returns it.
     pub(crate) fn finish(self) -> Result<Finish, TrainError> {
         let kept = self.kept();
-        let mut model = self.state.model;
-        detach(&mut model);
+        let mut encoder = self.state.result().clone();
+        detach(&mut encoder);
         // Of two sets of batch norm only one is kept, so that the result is an ordinary encoder.
         if self.training.config.method.network.batch_norm == BatchNormMode::Dual {
-            model.encoder = model.encoder.only(kept);
+            encoder = encoder.only(kept);
         }
         let config = self.training.config;
         let notes = Metadata::from([
@@ -364,7 +370,7 @@ impl<'a> Trainer<'a> {
             ("epochs".into(), config.epochs.to_string()),
             ("seed".into(), config.seed.to_string()),
         ]);
-        save_encoder(&self.run.encoder(), &model.encoder, &notes).map_err(TrainError::Save)?;
-        Ok(Finish::Trained(Box::new(Trained { encoder: model.encoder, last: self.history.epoch })))
+        save_encoder(&self.run.encoder(), &encoder, &notes).map_err(TrainError::Save)?;
+        Ok(Finish::Trained(Box::new(Trained { encoder, last: self.history.epoch })))
     }
 }

@@ -1,7 +1,7 @@
 //! Divergences between clean and perturbed representations, differentiable in both.
 
 use super::custom_ops::arcsine;
-use super::reference::{FLOOR, Reference, floored, rows, spread};
+use super::reference::{FLOOR, Reference, floored, nearest_distances, rows, spread, volume_deviation};
 use crate::theorems::whitening::Whitening;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::SQRT_2;
@@ -49,6 +49,16 @@ pub enum Divergence {
     #[default]
     #[serde(rename = "relative-l2")]
     RelativeL2,
+    /// `‖z' − z‖₂` relative to the distance from `z` to the nearest other clean representation of the batch, where that is a
+    /// quarter of the mean at least. Theorem B4b (docs/theory.md): below one half no sample is taken for another one, so
+    /// that the mean bounds the error of nearest neighbors whatever the labels; and Theorem A1 with the constant `C` times
+    /// the largest of these distances. Samples have no neighbors near them only if many directions are in use.
+    RelativeNearest,
+    /// `‖z' − z‖₂` relative to the deviation of a cloud of the batch's volume that is alike in all directions,
+    /// `√d · det(Cov)^{1/2d}`, with a twentieth of the mean variance in every direction. Theorem A6b (docs/theory.md): the
+    /// constant is that of tasks in all directions. Losing a direction makes it larger. The gradient goes through both; the
+    /// determinant is computed on the host.
+    RelativeVolume,
     /// `‖Σ^{−1/2}(z' − z)‖₂` with Σ the covariance of the clean batch and a thousandth of its mean variance.
     /// Theorem A6 (docs/theory.md): the constant is the standard deviation over the data of the gap between
     /// two logits. The gradient goes through Σ.
@@ -63,7 +73,7 @@ pub enum Divergence {
 
 impl Divergence {
     /// All of them.
-    pub const ALL: [Divergence; 10] = [
+    pub const ALL: [Divergence; 12] = [
         Divergence::L1,
         Divergence::L2,
         Divergence::SquaredL2,
@@ -71,6 +81,8 @@ impl Divergence {
         Divergence::Cosine,
         Divergence::Angle,
         Divergence::RelativeL2,
+        Divergence::RelativeNearest,
+        Divergence::RelativeVolume,
         Divergence::Whitened,
         Divergence::GaussianKl,
         Divergence::GaussianTv,
@@ -91,6 +103,8 @@ impl Divergence {
             Divergence::SquaredL2 => moved.square().sum(1).reshape([n]),
             Divergence::Cosine => half_square_between_units(z, z_adv),
             Divergence::RelativeL2 => &moved.norm(1).reshape([n]) / &floored(&spread(z)),
+            Divergence::RelativeNearest => &moved.norm(1).reshape([n]) / &nearest_distances(z),
+            Divergence::RelativeVolume => &moved.norm(1).reshape([n]) / &volume_deviation(z),
             Divergence::Angle | Divergence::Whitened => {
                 let reference = self.own_reference(z);
                 self.of_length(
@@ -145,7 +159,12 @@ impl Divergence {
     pub(super) fn of_length(&self, r: &Tensor, d: usize) -> Tensor {
         match self {
             Divergence::L1 => r.mul_scalar((d as f64).sqrt()),
-            Divergence::L2 | Divergence::Linf | Divergence::RelativeL2 | Divergence::Whitened => r.clone(),
+            Divergence::L2
+            | Divergence::Linf
+            | Divergence::RelativeL2
+            | Divergence::RelativeNearest
+            | Divergence::RelativeVolume
+            | Divergence::Whitened => r.clone(),
             Divergence::SquaredL2 => r.square(),
             Divergence::Cosine | Divergence::GaussianKl => r.square().mul_scalar(0.5),
             Divergence::Angle => arcsine(&r.mul_scalar(0.5).clamp(0.0, 1.0)).mul_scalar(2.0),
@@ -158,6 +177,10 @@ impl Divergence {
         match self {
             Divergence::Cosine | Divergence::Angle => Reference::Rows,
             Divergence::RelativeL2 => Reference::Factor(floored(&spread(z))),
+            Divergence::RelativeNearest => {
+                Reference::RowFactors(nearest_distances(z).reshape([z.shape()[0], 1]))
+            }
+            Divergence::RelativeVolume => Reference::Factor(volume_deviation(z)),
             Divergence::Whitened => Reference::whitening(z, Whitening::RIDGE),
             _ => Reference::Plain,
         }
@@ -165,8 +188,8 @@ impl Divergence {
 
     /// Whether it is invariant to scale by itself, so that no [`Scale`](super::scale::Scale) is needed.
     pub fn has_own_scale(&self) -> bool {
-        use Divergence::{Angle, Cosine, RelativeL2, Whitened};
-        matches!(self, Cosine | Angle | RelativeL2 | Whitened)
+        use Divergence::{Angle, Cosine, RelativeL2, RelativeNearest, RelativeVolume, Whitened};
+        matches!(self, Cosine | Angle | RelativeL2 | RelativeNearest | RelativeVolume | Whitened)
     }
 }
 

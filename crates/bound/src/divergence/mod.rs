@@ -13,6 +13,8 @@ pub use gaussian_kl::diagonal_gaussian_kl;
 pub use measure::Measure;
 pub use reference::spread;
 #[cfg(test)]
-pub(crate) use reference::{pair_distance, total_deviation};
+pub(crate) use reference::{
+    VOLUME_RIDGE, nearest_distances, pair_distance, total_deviation, volume_deviation,
+};
 pub use scale::Scale;
 pub use task_constant::TaskConstant;

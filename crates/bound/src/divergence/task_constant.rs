@@ -15,6 +15,10 @@ pub enum TaskConstant {
     UnitRows,
     /// The same in l2, times the [`spread`](super::spread) of the clean representations.
     RowsTimesSpread,
+    /// The same in l2, times the largest distance from a clean representation to the nearest other one.
+    RowsTimesNearest,
+    /// The same in l2, times the deviation that the volume of the clean representations has in every direction.
+    RowsTimesVolume,
     /// [`Whitening::constant`](crate::Whitening::constant): the largest standard deviation over the data of the
     /// gap between two logits, with the ridge [`Whitening::RIDGE`](crate::Whitening::RIDGE).
     GapDeviation,
@@ -31,6 +35,8 @@ impl Divergence {
             Divergence::Linf => TaskConstant::Rows(LpNorm::Linf),
             Divergence::Cosine | Divergence::Angle => TaskConstant::UnitRows,
             Divergence::RelativeL2 => TaskConstant::RowsTimesSpread,
+            Divergence::RelativeNearest => TaskConstant::RowsTimesNearest,
+            Divergence::RelativeVolume => TaskConstant::RowsTimesVolume,
             Divergence::Whitened => TaskConstant::GapDeviation,
             Divergence::GaussianKl | Divergence::GaussianTv => TaskConstant::LossRange,
         }

@@ -24,6 +24,9 @@ pub struct RegularizerConfig {
     pub inner: InnerConfig,
     /// The share of training, in `[0, 1]`, over which ε (and the step) rises linearly from zero.
     pub ramp: f64,
+    /// The share of training, in `[0, 1]`, over which the weight rises linearly from zero.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub weight_ramp: f64,
 }
 
 /// The relative displacement at weight 1 around the clean sample, without a ramp.
@@ -37,6 +40,7 @@ impl Default for RegularizerConfig {
             anchor: Anchor::default(),
             inner: InnerConfig::default(),
             ramp: 0.0,
+            weight_ramp: 0.0,
         }
     }
 }
@@ -93,6 +97,9 @@ pub enum InnerKind {
     Apgd,
     /// The first-order term, by differentiating twice: [`Jacobian`](super::Jacobian).
     Jacobian,
+    /// No attack of its own: the caller's attack serves, and R is [`Regularizer::value`](super::Regularizer::value) at its
+    /// points. The radius and the steps are that attack's, and no other key of the inner maximizer is allowed.
+    Adversary,
 }
 
 /// PGD with five steps in the l-infinity ball of 8/255 of the pixel box.
@@ -139,6 +146,12 @@ pub enum RegularizerError {
         "regularizer: inner.kind = \"fgsm\" takes one step, not {0}; remove inner.steps or use kind = \"pgd\""
     )]
     FgsmSteps(usize),
+    /// Settings of an attack where another one serves.
+    #[error(
+        "regularizer: inner.kind = \"adversary\" takes the points of another attack, with its radius and steps; remove the \
+         other keys of inner"
+    )]
+    SharedAttackSettings,
     /// A number out of its range.
     #[error("regularizer: {field} is {value}; {range}")]
     OutOfRange {
@@ -158,6 +171,7 @@ impl InnerConfig {
             InnerKind::Pgd | InnerKind::Apgd => self.steps.unwrap_or(5),
             InnerKind::Fgsm => 1,
             InnerKind::Jacobian => self.steps.unwrap_or(1),
+            InnerKind::Adversary => 0,
         }
     }
 
@@ -168,6 +182,7 @@ impl InnerConfig {
                 2.5 * self.epsilon / self.steps() as f64
             }
             InnerKind::Fgsm => 1.25 * self.epsilon,
+            InnerKind::Adversary => 0.0,
         };
         self.step_size.unwrap_or(usual)
     }
@@ -179,6 +194,10 @@ impl RegularizerConfig {
         let inner = &self.inner;
         if inner.start == Start::Clean {
             return Err(RegularizerError::ZeroGradientStart);
+        }
+        let plain = InnerConfig { kind: InnerKind::Adversary, ..InnerConfig::default() };
+        if inner.kind == InnerKind::Adversary && *inner != plain {
+            return Err(RegularizerError::SharedAttackSettings);
         }
         match (inner.kind, inner.steps) {
             (InnerKind::Fgsm, Some(steps)) if steps != 1 => return Err(RegularizerError::FgsmSteps(steps)),
@@ -198,8 +217,10 @@ impl RegularizerConfig {
         if let Some(sigma) = self.sigma.filter(|s| !(*s > 0.0 && s.is_finite())) {
             return Err(out_of_range("sigma", sigma, "it must be positive and finite"));
         }
-        if !(0.0..=1.0).contains(&self.ramp) {
-            return Err(out_of_range("ramp", self.ramp, "a share of training lies in [0, 1]"));
+        for (field, share) in [("ramp", self.ramp), ("weight_ramp", self.weight_ramp)] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(out_of_range(field, share, "a share of training lies in [0, 1]"));
+            }
         }
         let sizes =
             [("weight", self.weight), ("inner.epsilon", inner.epsilon), ("inner.step_size", inner.step())];
@@ -210,6 +231,10 @@ impl RegularizerConfig {
         }
         Ok(())
     }
+}
+
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
 }
 
 fn is_none(scale: &Scale) -> bool {

@@ -80,18 +80,35 @@ impl Regularizer {
 
     /// The factor of ε when a share `progress` of training is done: linear from 0 to 1 over the ramp, then 1.
     pub fn epsilon_scale(&self, progress: f64) -> f64 {
-        if progress >= self.config.ramp { 1.0 } else { (progress / self.config.ramp).max(0.0) }
+        risen(progress, self.config.ramp)
+    }
+
+    /// The factor of λ when a share `progress` of training is done: linear from 0 to 1 over the ramp of the weight, then 1.
+    pub fn weight_scale(&self, progress: f64) -> f64 {
+        risen(progress, self.config.weight_ramp)
+    }
+
+    /// Whether the attack of the caller serves, so that there is no [`term`](Regularizer::term) but only a
+    /// [`value`](Regularizer::value) at its points.
+    pub fn shares_attack(&self) -> bool {
+        self.config.inner.kind == InnerKind::Adversary
     }
 
     /// The term of a batch, by the inner maximizer of the configuration.
     ///
     /// # Panics
-    /// As [`pgd`](tarrl_attacks::pgd), and if an encoder's answer is not `(m, d)`.
+    /// As [`pgd`](tarrl_attacks::pgd), if an encoder's answer is not `(m, d)`, and if the inner maximizer is
+    /// [`InnerKind::Adversary`], which finds no points.
     #[track_caller]
     pub fn term(&self, input: &RegularizerInput<'_>) -> RegularizerTerm {
         match self.config.inner.kind {
             InnerKind::Pgd | InnerKind::Fgsm | InnerKind::Apgd => self.term_with(&AttackMaximizer, input),
             InnerKind::Jacobian => self.term_with(&Jacobian { directions: self.config.inner.steps() }, input),
+            InnerKind::Adversary => {
+                panic!(
+                    "regularizer: Adversary finds no points; use Regularizer::value at those of the attack"
+                )
+            }
         }
     }
 
@@ -149,7 +166,8 @@ impl Regularizer {
         keys: &[Key],
     ) -> Outcome {
         let kind = self.config.inner.kind;
-        assert!(kind != InnerKind::Jacobian, "regularizer: {kind:?} finds no points; use Regularizer::term");
+        let finds = !matches!(kind, InnerKind::Jacobian | InnerKind::Adversary);
+        assert!(finds, "regularizer: {kind:?} finds no points of its own");
         self.problem(&RegularizerInput {
             eval_encoder: encoder,
             train_encoder: encoder,
@@ -180,7 +198,7 @@ impl Regularizer {
         let (threat, pgd) = (self.threat(epsilon_scale), self.pgd(epsilon_scale));
         match self.config.inner.kind {
             InnerKind::Pgd | InnerKind::Fgsm => pgd.start(&threat.around_known(x), keys),
-            InnerKind::Apgd | InnerKind::Jacobian => None,
+            InnerKind::Apgd | InnerKind::Jacobian | InnerKind::Adversary => None,
         }
     }
 
@@ -228,4 +246,9 @@ impl From<Regularizer> for RegularizerConfig {
     fn from(regularizer: Regularizer) -> Self {
         regularizer.config
     }
+}
+
+/// The share of a value that rises linearly from 0 to 1 over `ramp`.
+fn risen(progress: f64, ramp: f64) -> f64 {
+    if progress >= ramp { 1.0 } else { (progress / ramp).max(0.0) }
 }

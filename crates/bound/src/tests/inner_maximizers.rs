@@ -3,7 +3,7 @@
 use super::{keys, normal, thousand};
 use crate::check::at_most;
 use crate::check::strategies::normals;
-use crate::divergence::{pair_distance, total_deviation};
+use crate::divergence::{nearest_distances, pair_distance, total_deviation, volume_deviation};
 use crate::{
     AttackMaximizerFrom, Divergence, InnerConfig, InnerKind, InnerMaximizer, InnerMaximum, InnerProblem,
     LinearHead, LpNorm, Measure, Regularizer, RegularizerConfig, RegularizerInput, Scale, TaskConstant,
@@ -258,6 +258,11 @@ proptest! {
                 TaskConstant::Rows(norm) => head.constant(norm),
                 TaskConstant::UnitRows => head.constant(LpNorm::L2),
                 TaskConstant::RowsTimesSpread => head.constant(LpNorm::L2) * spread(&batch(&z)).item(),
+                TaskConstant::RowsTimesNearest => {
+                    let nearest = nearest_distances(&batch(&z)).to_vec::<f64>();
+                    head.constant(LpNorm::L2) * nearest.into_iter().fold(0.0, f64::max)
+                }
+                TaskConstant::RowsTimesVolume => head.constant(LpNorm::L2) * volume_deviation(&batch(&z)).item(),
                 // Two points or fewer than dimensions: the ridge alone makes it invertible.
                 TaskConstant::GapDeviation => match Whitening::of(&z, d, Whitening::RIDGE) {
                     Some(whitening) => whitening.constant(&head),

@@ -5,6 +5,7 @@ mod encoder_checks;
 mod inner_maximizers;
 mod linear_head;
 mod other_heads;
+mod rank_keeping;
 mod regularizer;
 mod stochastic;
 mod tightness;

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use tarrl_attacks::{Norm, Start};
 use tarrl_tensor::{DType, Random, Tensor, cpu, grad};
 
-const ALL: [Divergence; 10] = Divergence::ALL;
+const ALL: [Divergence; 12] = Divergence::ALL;
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 12] = [
     "l1",
     "l2",
     "squared-l2",
@@ -19,6 +19,8 @@ const NAMES: [&str; 10] = [
     "cosine",
     "angle",
     "relative-l2",
+    "relative-nearest",
+    "relative-volume",
     "whitened",
     "gaussian-kl",
     "gaussian-tv",
@@ -72,17 +74,21 @@ proptest! {
         let shift = normal(seed ^ 5, 1, 2);
         let map = |z: &Tensor| &z.matmul(&turn) + &shift;
         let value = |d: Divergence, z: &Tensor, moved: &Tensor| d.mean(z, moved).item();
-        let relative = value(Divergence::RelativeL2, &z, &moved);
-        let mapped = value(Divergence::RelativeL2, &map(&z), &map(&moved));
-        // The shift, of size 1, is rounded against representations of size 0.01.
-        prop_assert!((mapped / relative - 1.0).abs() < 1e-11, "{mapped} but {relative}");
+        for divergence in [Divergence::RelativeL2, Divergence::RelativeNearest, Divergence::RelativeVolume] {
+            let relative = value(divergence, &z, &moved);
+            let mapped = value(divergence, &map(&z), &map(&moved));
+            // The shift, of size 1, is rounded against representations of size 0.01, of which the closest are nearer, and
+            // the floor of a variance, 1e-12, is added to one of 1e-4.
+            let apart = if divergence == Divergence::RelativeL2 { 1e-11 } else { 1e-7 };
+            prop_assert!((mapped / relative - 1.0).abs() < apart, "{divergence:?}: {mapped} but {relative}");
+        }
         let plain = value(Divergence::L2, &map(&z), &map(&moved)) / value(Divergence::L2, &z, &moved);
         prop_assert!((plain / scale - 1.0).abs() < 1e-11, "plain displacement scales by {plain}");
     }
 
     /// Both arguments receive the full gradient: no stop-gradient, on the spread neither.
     #[test]
-    fn gradients_are_central_differences(seed in any::<u64>(), which in 0usize..10) {
+    fn gradients_are_central_differences(seed in any::<u64>(), which in 0usize..12) {
         let divergence = ALL[which];
         let (z, moved) = (normal(seed, 4, 3), normal(!seed, 4, 3));
         let (a, b) = (z.requires_grad(), moved.requires_grad());
@@ -307,6 +313,27 @@ fn a_clean_start_is_refused_with_its_reason() {
 }
 
 #[test]
+fn a_shared_attack_has_no_settings_and_finds_no_points_of_its_own() {
+    let shared = read("[regularizer]\nweight_ramp = 0.5\ninner = { kind = 'adversary' }").unwrap();
+    assert!(shared.shares_attack() && !regularizer(Divergence::L2, InnerConfig::default()).shares_attack());
+    assert_eq!([0.25, 0.5, 1.0].map(|progress| shared.weight_scale(progress)), [0.5, 1.0, 1.0]);
+    assert_eq!(toml::from_str::<Regularizer>(&toml::to_string(&shared).unwrap()).unwrap(), shared);
+    let x = matrix(1, 2, &[0.5, 0.5]);
+    assert!(shared.start(&x, 1.0, &keys(1, 1)).is_none());
+    for key in ["steps = 3", "epsilon = 0.1", "norm = 'l2'", "restarts = 2"] {
+        let message = read(&format!("[regularizer.inner]\nkind = 'adversary'\n{key}")).unwrap_err();
+        assert!(message.contains("takes the points of another attack"), "{key}: {message}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "finds no points")]
+fn a_shared_attack_is_no_attack() {
+    let shared = read("[regularizer.inner]\nkind = 'adversary'").unwrap();
+    let _ = shared.attack(&|u| u.clone(), &matrix(1, 2, &[0.5, 0.5]), 1.0, &keys(1, 1));
+}
+
+#[test]
 fn numbers_out_of_range_are_refused_by_name() {
     let wrong = |text: &str, words: &str| {
         let message = read(text).unwrap_err();
@@ -315,6 +342,7 @@ fn numbers_out_of_range_are_refused_by_name() {
     wrong("[regularizer]\nweight = -1.0", "weight is -1");
     wrong("[regularizer]\nweight = inf", "weight is inf");
     wrong("[regularizer]\nramp = 1.5", "ramp is 1.5; a share of training");
+    wrong("[regularizer]\nweight_ramp = -0.5", "weight_ramp is -0.5; a share of training");
     wrong("[regularizer.inner]\nepsilon = -0.1", "inner.epsilon is -0.1");
     wrong("[regularizer.inner]\nepsilon = nan", "\"NaN\" is not finite");
     let inner = InnerConfig { epsilon: f64::NAN, ..InnerConfig::default() };

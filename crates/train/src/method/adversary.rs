@@ -167,6 +167,9 @@ pub(super) fn check_attack(place: &'static str, attack: &InnerConfig) -> Result<
         InnerKind::Apgd => {
             return fault("kind = \"apgd\" is for the regularizer; use \"pgd\" or \"fgsm\"");
         }
+        InnerKind::Adversary => {
+            return fault("kind = \"adversary\" is for the regularizer; use \"pgd\" or \"fgsm\"");
+        }
         InnerKind::Fgsm if attack.steps.is_some_and(|steps| steps != 1) => {
             return fault("kind = \"fgsm\" takes one step; remove steps or use \"pgd\"");
         }

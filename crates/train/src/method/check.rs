@@ -1,6 +1,8 @@
 //! Compatibility of the parts of a method.
 
 use super::error::MethodError;
+use super::plan::Plan;
+use super::view::anchored;
 use super::{Adversary, AdversaryCombine, AdversaryView, Method};
 use tarrl_data::is_plain_name;
 use tarrl_encoders::{BatchNormMode, BnBranch, ProjectorConfig};
@@ -39,6 +41,7 @@ impl Method {
             }
             None => {}
         }
+        check_shared_attack(self)?;
         check_invariance(self)
     }
 }
@@ -151,6 +154,32 @@ fn check_adversary(method: &Method, adversary: &Adversary) -> Result<(), MethodE
     Ok(())
 }
 
+/// A regularizer that shares an attack has one around its anchor, in the network that it measures.
+fn check_shared_attack(method: &Method) -> Result<(), MethodError> {
+    let Some(regularizer) = method.shared_regularizer() else { return Ok(()) };
+    let fault = |problem| Err(MethodError::SharedAttack { problem });
+    let Some(adversary) = &method.adversary else {
+        return fault("there is none; add one, or name an attack in regularizer.inner");
+    };
+    if method.network.batch_norm == BatchNormMode::Dual {
+        return fault(
+            "attacked images go through statistics of their own, where their displacement is that of another function; use \
+             network.batch_norm = \"single\", or name an attack in regularizer.inner",
+        );
+    }
+    if adversary.enters == AdversaryCombine::Second {
+        return fault(
+            "enters = \"second\" sends attacked images through the network apart from clean ones; use \"replace\", \
+             \"third\" or \"pair\", or name an attack in regularizer.inner",
+        );
+    }
+    let (plan, anchor) = (Plan::new(method), anchored(regularizer.config().anchor));
+    if plan.attacked.iter().any(|&place| plan.images[place] != anchor) {
+        return fault("that attacks another kind of view than regularizer.anchor names; make both the same");
+    }
+    Ok(())
+}
+
 /// The invariance of ACL-AIR has two views and their attacked versions.
 fn check_invariance(method: &Method) -> Result<(), MethodError> {
     let Some(invariance) = &method.invariance else { return Ok(()) };
@@ -197,6 +226,7 @@ mod tests {
                 "network = { batch_norm = 'dual' }\n[adversary]\nbranch = 'adversarial'\nattacks = 'both'",
                 "a clean branch that no view goes through, because all are attacked",
             ),
+            (simclr, "network = { average = 1.0 }", "network.average is 1; a weight of the past"),
             (simclr, "network = { keeps = 'adversarial' }", "network.keeps chooses one of two"),
             (
                 simclr,
@@ -226,6 +256,32 @@ mod tests {
                 simclr,
                 "adversary = { ascends = 'representation', attack = { start = 'clean' } }",
                 "would never move",
+            ),
+            (
+                simclr,
+                "regularizer = { inner = { kind = 'adversary' } }",
+                "takes its points from `[adversary]`, but there is none",
+            ),
+            (
+                simclr,
+                "regularizer = { inner = { kind = 'adversary' } }\nadversary = {}",
+                "another kind of view than regularizer.anchor names",
+            ),
+            (
+                simclr,
+                "regularizer = { anchor = 'strong', inner = { kind = 'adversary' } }\nadversary = { enters = 'second' }",
+                "apart from clean ones",
+            ),
+            (
+                simclr,
+                "regularizer = { anchor = 'strong', inner = { kind = 'adversary' } }\nnetwork = { batch_norm = 'dual' \
+                 }\nadversary = { branch = 'adversarial' }",
+                "statistics of their own, where",
+            ),
+            (
+                simclr,
+                "adversary = { attack = { kind = 'adversary' } }",
+                "is for the regularizer; use \"pgd\"",
             ),
             ("kind = 'trades'", "", "TRADES compares an image with its attacked neighbor"),
             (

@@ -25,7 +25,9 @@ impl Method {
                 Some(adversary) => {
                     let [forward, backward] = attack(adversary, &plan);
                     add(forward, backward);
-                    rows(adversary, &plan)
+                    let shared =
+                        self.shared_regularizer().map(|_| plan.without_clean(adversary.enters).count());
+                    rows(adversary, &plan) + shared.unwrap_or(0)
                 }
                 None => plan.views,
             };
@@ -51,6 +53,7 @@ impl Method {
                     add(1 + inner.restarts * (inner.steps() + 1) + 2, inner.restarts * inner.steps() + 2);
                 }
                 InnerKind::Jacobian => add(1, 1 + 2 * inner.steps()),
+                InnerKind::Adversary => {}
             }
         }
         if self.certified.is_some() {

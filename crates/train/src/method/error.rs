@@ -188,6 +188,12 @@ pub enum MethodError {
         /// The setting at fault and the remedy.
         problem: &'static str,
     },
+    /// A regularizer that shares an attack which is not there or does not suit it.
+    #[error("regularizer.inner.kind = \"adversary\" takes its points from `[adversary]`, but {problem}")]
+    SharedAttack {
+        /// What does not suit, and the remedy.
+        problem: &'static str,
+    },
     /// An attack has another norm than the radius that it should have.
     #[error(
         "{place} has another norm, but a radius of the profile is one of the l∞ ball; leave `[adversary]` out of the \

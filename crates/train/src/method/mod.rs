@@ -15,6 +15,7 @@ pub use adversary::{
 };
 pub use auxiliary::{Distillation, Invariance, PseudoLabels};
 pub use error::MethodError;
+pub(crate) use network::average_momentum;
 pub use network::{MomentumConfig, NetworkConfig};
 pub(crate) use plan::{Plan, stack};
 pub use view::Strength;
@@ -24,7 +25,7 @@ use crate::config::{ConfigError, read_toml};
 use crate::ibp_loss::IbpLoss;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use tarrl_bound::Regularizer;
+use tarrl_bound::{InnerConfig, Regularizer};
 use tarrl_data::augment::View;
 use tarrl_encoders::ProjectorConfig;
 use tarrl_objectives::{Needs, Objective, SslLoss};
@@ -114,6 +115,22 @@ impl Method {
     /// The loss of the objective.
     pub(crate) fn loss(&self) -> Option<&dyn SslLoss> {
         self.objective.as_ref().map(Objective::as_loss)
+    }
+
+    /// The regularizer that takes its points from the adversary, if it does.
+    pub(crate) fn shared_regularizer(&self) -> Option<&Regularizer> {
+        self.regularizer.as_ref().filter(|regularizer| regularizer.shares_attack())
+    }
+
+    /// The adversary's attack in a step. With a regularizer that shares it, its ε and its step are `epsilon_scale` times
+    /// their final values.
+    pub(crate) fn adversary_attack(&self, epsilon_scale: f64) -> Option<InnerConfig> {
+        let attack = self.adversary.as_ref()?.attack.clone();
+        if self.shared_regularizer().is_none() || epsilon_scale == 1.0 {
+            return Some(attack);
+        }
+        let step_size = Some(attack.step() * epsilon_scale);
+        Some(InnerConfig { epsilon: attack.epsilon * epsilon_scale, step_size, ..attack })
     }
 
     /// What the objective needs besides embeddings.

@@ -21,6 +21,10 @@ pub struct NetworkConfig {
     /// The set that heads and attacks see after training; only with dual batch norm.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keeps: Option<BnBranch>,
+    /// m of the average of the encoder over the steps, which then is the result instead of the last encoder:
+    /// `θ ← m θ + (1 − m) θ_online`, running statistics included, with m = (1 + t)/(10 + t) in the first steps t.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub average: Option<f64>,
 }
 
 /// `θ ← m θ + (1 − m) θ_online` after every step, with m rising from `start` to `end` on a cosine
@@ -67,11 +71,21 @@ impl NetworkConfig {
                 }
             }
         }
+        if let Some(average) = self.average.filter(|average| !(0.0..1.0).contains(average)) {
+            let requirement = "a weight of the past lies in [0, 1); 1 would keep the beginning";
+            return Err(MethodError::out_of_range("network.average", average, requirement));
+        }
         if self.keeps.is_some() && self.batch_norm == BatchNormMode::Single {
             return Err(MethodError::KeepsWithoutDual);
         }
         Ok(())
     }
+}
+
+/// The weight of the past in the average after step `step`, counted from 0: at most `average`, and less at the beginning, so
+/// that the initial weights are soon forgotten.
+pub(crate) fn average_momentum(average: f64, step: u64) -> f64 {
+    average.min((1 + step) as f64 / (10 + step) as f64)
 }
 
 pub(super) fn is_plain(network: &NetworkConfig) -> bool {

@@ -1,7 +1,7 @@
 //! The images that a step needs, and their places by purpose.
 
 use super::Method;
-use super::adversary::AdversaryView;
+use super::adversary::{AdversaryCombine, AdversaryView};
 use super::view::anchored;
 use tarrl_data::augment::View;
 use tarrl_tensor::Tensor;
@@ -13,7 +13,7 @@ pub(crate) struct Plan {
     pub(crate) images: Vec<View>,
     /// How many views the objective has.
     pub(crate) views: usize,
-    /// The anchor of the regularizer.
+    /// The anchor of the regularizer, if that does not share the attack of the adversary.
     pub(crate) regularizer: Option<usize>,
     /// The anchor of the certified term.
     pub(crate) certified: Option<usize>,
@@ -38,7 +38,8 @@ impl Plan {
                 images.len() - 1
             }
         };
-        let regularizer = method.regularizer.as_ref().map(|r| extra(anchored(r.config().anchor)));
+        let regularizer = method.regularizer.as_ref().filter(|r| !r.shares_attack());
+        let regularizer = regularizer.map(|r| extra(anchored(r.config().anchor)));
         let certified = method.certified.as_ref().map(|c| extra(anchored(c.anchor)));
         let attacked = method.adversary.as_ref().map_or(Vec::new(), |adversary| match adversary.attacks {
             AdversaryView::First => vec![0],
@@ -50,6 +51,14 @@ impl Plan {
         let labeled = method.pseudo_labels.as_ref().map(|p| extra(anchored(p.view)));
         let invariant = method.invariance.map(|_| extra(View::Clean));
         Plan { images, views, regularizer, certified, attacked, distilled, labeled, invariant }
+    }
+}
+
+impl Plan {
+    /// The attacked images that go through the network without their clean versions, where the adversary `enters`.
+    pub(crate) fn without_clean(&self, enters: AdversaryCombine) -> impl Iterator<Item = usize> {
+        let replaced = enters == AdversaryCombine::Replace;
+        self.attacked.iter().copied().filter(move |&place| replaced || place >= self.views)
     }
 }
 

@@ -36,7 +36,9 @@ impl Method {
         if let Some(labels) = &mut method.pseudo_labels {
             change("pseudo_labels.attack", &mut labels.attack)?;
         }
-        if let Some(regularizer) = &method.regularizer {
+        if let Some(regularizer) =
+            method.regularizer.as_ref().filter(|regularizer| !regularizer.shares_attack())
+        {
             let mut config: RegularizerConfig = regularizer.config().clone();
             change("regularizer.inner", &mut config.inner)?;
             method.regularizer = Some(Regularizer::new(config)?);

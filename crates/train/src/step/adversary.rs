@@ -55,7 +55,8 @@ pub(super) fn attack(ctx: &StepContext<'_>) -> Attack {
         }
     };
     let start = ctx.input.initial_points.adversary.as_ref().expect("an adversary has an initial point");
-    let (points, steps) = batch_pgd(&ctx.images(&plan.attacked), &loss, &adversary.attack, start);
+    let attack = ctx.method.adversary_attack(ctx.input.epsilon_scale).expect("an adversary has an attack");
+    let (points, steps) = batch_pgd(&ctx.images(&plan.attacked), &loss, &attack, start);
     Attack {
         views: (0..plan.attacked.len()).map(|view| points.slice(0, view * n, n)).collect(),
         passes: Passes { forward: (places.len() * n) as u64 + steps, backward: steps },

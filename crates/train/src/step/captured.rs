@@ -41,14 +41,14 @@ struct HostInput<'a> {
     clusters: usize,
     key: Key,
     keys: Vec<Key>,
-    scales: [f64; 3],
+    scales: [f64; 4],
 }
 
 /// The settings of a step that the method reads on the host; a captured graph holds their values.
 #[derive(Clone, Copy, PartialEq)]
 struct Settings {
     adversary: Option<[f64; 2]>,
-    regularizer: Option<f64>,
+    regularizer: Option<[f64; 2]>,
     certified: Option<f64>,
 }
 
@@ -112,7 +112,7 @@ impl<'a> CapturedStep<'a> {
             clusters: input.clusters.len(),
             key: input.key,
             keys: input.keys.to_vec(),
-            scales: [input.share, input.epsilon_scale, input.certified_scale],
+            scales: [input.share, input.epsilon_scale, input.weight_scale, input.certified_scale],
         }));
         let results = self.function.call(&arrays);
         self.host.replace(None);
@@ -149,7 +149,7 @@ impl HostInput<'_> {
         let views: Vec<Tensor> = arrays.by_ref().take(self.views).collect();
         let labels: Vec<Array> =
             arrays.by_ref().take(1 + self.clusters).map(|labels| labels.array().clone()).collect();
-        let [share, epsilon_scale, certified_scale] = self.scales;
+        let [share, epsilon_scale, weight_scale, certified_scale] = self.scales;
         let input = StepInput {
             views: &views,
             labels: &labels[0],
@@ -158,6 +158,7 @@ impl HostInput<'_> {
             key: self.key,
             share,
             epsilon_scale,
+            weight_scale,
             certified_scale,
             keys: &self.keys,
             initial_points: &self.initial_points.with(arrays),
@@ -171,7 +172,7 @@ impl Settings {
     fn of(method: &Method, input: &StepInput<'_>) -> Self {
         Settings {
             adversary: method.adversary.as_ref().map(|adversary| adversary.weights(input.share)),
-            regularizer: method.regularizer.as_ref().map(|_| input.epsilon_scale),
+            regularizer: method.regularizer.as_ref().map(|_| [input.epsilon_scale, input.weight_scale]),
             certified: method.certified.as_ref().map(|_| input.certified_scale),
         }
     }

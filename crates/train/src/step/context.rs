@@ -35,6 +35,8 @@ pub(crate) struct StepInput<'a> {
     pub(crate) share: f64,
     /// ε of the regularizer as a share of its final value.
     pub(crate) epsilon_scale: f64,
+    /// λ of the regularizer as a share of its final value.
+    pub(crate) weight_scale: f64,
     /// ε of the certified term as a share of its final value.
     pub(crate) certified_scale: f64,
     /// `(n)`: one key for each image, for the attacks.

@@ -27,12 +27,12 @@ impl InitialPoints {
         epsilon_scale: f64,
         keys: &[Key],
     ) -> Self {
-        let adversary = method.adversary.as_ref().map(|adversary| {
+        let adversary = method.adversary_attack(epsilon_scale).map(|attack| {
             let keys: Vec<Key> = (0..plan.attacked.len())
                 .flat_map(|view| keys.iter().map(move |key| key.fold("adversary").fold(view)))
                 .collect();
             let images = stack(plan.attacked.iter().map(|&place| &views[place]));
-            initial_point(&images, &adversary.attack, &keys)
+            initial_point(&images, &attack, &keys)
         });
         let named = |name: &str| -> Vec<Key> { keys.iter().map(|key| key.fold(name)).collect() };
         let distillation = method.distillation.as_ref().zip(plan.distilled).map(|(distillation, view)| {

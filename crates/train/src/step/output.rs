@@ -21,6 +21,8 @@ pub(super) struct TermOutput {
     pub(super) statistics: Vec<BatchStatistics>,
     /// The representations `(v·n, d)` and embeddings `(v·n, out)` to report, of a term of the objective.
     pub(super) reported: Option<(Tensor, Option<Tensor>)>,
+    /// R and its factor in the loss, of a term of the objective that contains λ R.
+    pub(super) regularizer: Option<(Tensor, f64)>,
     /// Images forward and backward.
     pub(super) passes: Passes,
 }
@@ -120,6 +122,9 @@ impl StepSum {
             TermKind::Objective => self.terms.objective.push(term.value),
             TermKind::Regularizer => self.terms.regularizer = Some((term.value, term.weight)),
             TermKind::Certified => self.terms.certified = Some((term.value, term.weight)),
+        }
+        if term.regularizer.is_some() {
+            self.terms.regularizer = term.regularizer;
         }
         for BatchStatistics { branch, context, heads, exclusive } in term.statistics {
             if heads {

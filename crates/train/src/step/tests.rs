@@ -3,8 +3,8 @@ use crate::ema_model::EmaModel;
 use crate::method::{Method, Plan};
 use crate::model::Model;
 use crate::train_config::TrainConfig;
-use tarrl_encoders::{EncoderConfig, ProjectorConfig, track};
-use tarrl_tensor::{Array, DType, Key, Random, Tensor, cpu};
+use tarrl_encoders::{EncoderConfig, ForwardContext, ProjectorConfig, parameters, track};
+use tarrl_tensor::{Array, DType, Key, Random, Tensor, backward, cpu};
 
 fn method(views: usize, weight: Option<f64>) -> Method {
     let regularizer = weight.map_or(String::new(), |w| format!("[regularizer]\nweight = {w:?}\n"));
@@ -46,6 +46,7 @@ fn output_of(
         key: Key::new(4),
         share: 0.0,
         epsilon_scale: 1.0,
+        weight_scale: 1.0,
         certified_scale: 1.0,
         keys: &keys,
     };
@@ -127,7 +128,8 @@ fn captured_steps_give_the_bits_of_plain_steps() {
     let mut byol = method(2, None);
     byol.objective = Some(toml::from_str("kind = 'byol'").unwrap());
     byol.network = toml::from_str("predictor = { hidden = 8 }\nmomentum = { start = 0.9 }").unwrap();
-    for method in [method(2, None), adversary, byol] {
+    let shared = shared("attacks = 'both'", "");
+    for method in [method(2, None), adversary, byol, shared] {
         let mut captured = CapturedStep::new();
         let mut again =
             || output_of(&method, &[0, 1, 2], &mut |net, input| captured.step(net, &method, input));
@@ -145,4 +147,88 @@ fn captured_steps_give_the_bits_of_plain_steps() {
         assert_eq!(second.read(), plain.read());
         assert_eq!(second.passes, plain.passes);
     }
+}
+
+/// A method whose adversary serves the regularizer too.
+fn shared(adversary: &str, regularizer: &str) -> Method {
+    let attack = "{ kind = 'pgd', epsilon = 0.1, steps = 2 }";
+    let mut method = method(2, None);
+    method.adversary = Some(toml::from_str(&format!("{adversary}\nattack = {attack}")).unwrap());
+    let text = format!("weight = 3.0\nanchor = 'strong'\ninner = {{ kind = 'adversary' }}\n{regularizer}");
+    method.regularizer = Some(toml::from_str(&text).unwrap());
+    method.check().unwrap();
+    method
+}
+
+/// One attack and one pass for both: the objective on attacked views plus λ times the mean over views of the displacement
+/// between clean and attacked ones, composed here from its parts.
+#[test]
+fn a_shared_attack_gives_the_objective_and_r_at_the_same_points() {
+    for (text, clean_rows) in [("attacks = 'both'\nenters = 'replace'", 2), ("enters = 'third'", 0)] {
+        let method = shared(text, "");
+        let attacked = Plan::new(&method).attacked;
+        let found = output(&method, &[0, 1]);
+        let mut by_hand = None;
+        output_of(&method, &[0, 1], &mut |net, input| {
+            let ctx = context::StepContext::new(*net, &method, input);
+            let moved = adversary::attack(&ctx).views;
+            let (mut pass, n) = (ForwardContext::train(), 6);
+            let compared: Vec<&Tensor> = if clean_rows > 0 {
+                moved.iter().collect()
+            } else {
+                input.views.iter().chain(&moved).collect()
+            };
+            let rows: Vec<&Tensor> = compared.iter().copied().chain(&input.views[..clean_rows]).collect();
+            let h = net.model.encoder.forward(&Tensor::concat(&rows, 0), &mut pass);
+            let z = net.model.heads.embed(h.slice(0, 0, compared.len() * n), &mut pass).embeddings.unwrap();
+            let part = |of: &Tensor, row: usize| of.slice(0, row * n, n);
+            let parts: Vec<Tensor> = (0..compared.len()).map(|row| part(&z, row)).collect();
+            let objective = tarrl_objectives::nt_xent_together(
+                &parts.iter().collect::<Vec<_>>(),
+                0.5,
+                tarrl_objectives::Sides::Both,
+            );
+            let displacement = |place: usize| {
+                let at = |image: &Tensor| rows.iter().position(|row| std::ptr::eq(*row, image)).unwrap();
+                let (clean, moved) = (part(&h, at(&input.views[place])), part(&h, at(&moved[place])));
+                let length = (&moved - &clean).norm(1).mean_all();
+                &length / &tarrl_bound::spread(&clean)
+            };
+            let displacements = attacked.iter().map(|&place| displacement(place));
+            let r = displacements.reduce(|sum, r| &sum + &r).unwrap().mul_scalar(1.0 / attacked.len() as f64);
+            let values = (objective.item(), r.item());
+            let loss = &objective + &r.mul_scalar(3.0);
+            by_hand = Some((values, backward(loss, &parameters(net.model).iter().collect::<Vec<_>>())));
+            StepOutput::default()
+        });
+        let ((objective, r), gradients) = by_hand.unwrap();
+        let read = found.read();
+        // Roundings of f32 in another order.
+        assert!((read.objective - objective).abs() < 1e-5 && (read.regularizer / r - 1.0).abs() < 1e-5);
+        assert!((read.loss - objective - 3.0 * r).abs() < 1e-5 && r > 0.0);
+        for (found, expected) in found.gradients.iter().zip(&gradients) {
+            let (found, expected) = (found.array().to_f64(), expected.array().to_f64());
+            let scale = expected.iter().fold(1e-3, |top: f64, g| top.max(g.abs()));
+            assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-4 * scale), "{text}");
+        }
+        // The steps of the attack and its references, then the rows of one pass.
+        let moved = attacked.len() as u64;
+        let rows = if clean_rows > 0 { 4 } else { 3 };
+        let references = if clean_rows > 0 { 0 } else { 1 };
+        let (forward, back) = (found.passes.forward / 6, found.passes.backward / 6);
+        assert_eq!((forward, back), (references + 2 * moved + rows, 2 * moved + rows), "{text}");
+        assert_eq!([forward, back].map(|count| count as f64), method.passes(), "{text}");
+    }
+}
+
+/// The shared attack has its radius from the adversary and the ramp from the regularizer; without sharing it has no ramp.
+#[test]
+fn the_ramp_of_the_regularizer_is_that_of_the_attack_that_it_shares() {
+    let method = shared("attacks = 'both'", "ramp = 0.5");
+    let attack = method.adversary_attack(0.25).unwrap();
+    assert_eq!((attack.epsilon, attack.step()), (0.025, 0.25 * 2.5 * 0.1 / 2.0));
+    assert_eq!(method.adversary_attack(1.0).unwrap(), method.adversary.as_ref().unwrap().attack);
+    let mut own = self::method(2, Some(1.0));
+    own.adversary = method.adversary.clone();
+    assert_eq!(own.adversary_attack(0.25).unwrap().epsilon, 0.1);
 }

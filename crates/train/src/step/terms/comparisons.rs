@@ -13,6 +13,8 @@ pub(super) struct Comparison<'a> {
     pub(super) parts: Vec<(Vec<usize>, f64)>,
     /// The rows of the invariance: two views, two attacked views, the image.
     pub(super) invariance: Option<[usize; 5]>,
+    /// The clean and the attacked rows between which R is measured, if it shares the attack.
+    pub(super) displaced: Vec<[usize; 2]>,
 }
 
 /// The images of one view.
@@ -26,6 +28,8 @@ pub(super) struct Row<'a> {
     pub(super) source: usize,
     /// Rows of one group share a pass through the model.
     pub(super) group: usize,
+    /// Whether the objective compares them, so that they go through its heads; if not they stand behind all that do.
+    pub(super) compared: bool,
 }
 
 /// The comparisons of a step: none without an objective, two if attacked views form a term of their own.
@@ -34,15 +38,20 @@ pub(super) fn comparisons<'a>(ctx: &'a StepContext<'_>) -> Vec<Comparison<'a>> {
     if method.objective.is_none() {
         return Vec::new();
     }
-    let clean =
-        |source: usize| Row { image: &input.views[source], branch: BnBranch::Clean, source, group: 0 };
+    let clean = |source: usize| Row {
+        image: &input.views[source],
+        branch: BnBranch::Clean,
+        source,
+        group: 0,
+        compared: true,
+    };
     let mut rows: Vec<Row<'a>> = (0..plan.views).map(clean).collect();
     let all: Vec<usize> = (0..plan.views).collect();
     let Some(adversary) = &method.adversary else { return vec![Comparison::new(rows, vec![(all, 1.0)])] };
 
     let branch = adversary.branch;
     let attacked: Vec<Row<'a>> = (plan.attacked.iter().zip(&ctx.adversarial_views))
-        .map(|(&source, image)| Row { image, branch, source, group: branch as usize })
+        .map(|(&source, image)| Row { image, branch, source, group: branch as usize, compared: true })
         .collect();
     let replaced: Vec<Row<'a>> = rows
         .iter()
@@ -58,7 +67,7 @@ pub(super) fn comparisons<'a>(ctx: &'a StepContext<'_>) -> Vec<Comparison<'a>> {
     }
     let share = weight / pairs.len().max(1) as f64;
     let pairs = pairs.into_iter().map(|pair| (pair, share));
-    match adversary.enters {
+    let mut comparisons = match adversary.enters {
         AdversaryCombine::Replace => vec![Comparison::new(replaced, vec![(all, weight)])],
         // The second objective uses the attack's branch for all its views, also for one that is not attacked.
         AdversaryCombine::Second => {
@@ -82,11 +91,24 @@ pub(super) fn comparisons<'a>(ctx: &'a StepContext<'_>) -> Vec<Comparison<'a>> {
             rows.extend(attacked);
             vec![Comparison::new(rows, [(all, clean_weight)].into_iter().chain(pairs).collect())]
         }
+    };
+    if method.shared_regularizer().is_some() {
+        // One comparison: the objective is not computed apart on attacked views.
+        let Comparison { rows, displaced, .. } = &mut comparisons[0];
+        let of =
+            |rows: &[Row<'_>], image: &Tensor| rows.iter().position(|row| std::ptr::eq(row.image, image));
+        rows.extend(
+            plan.without_clean(adversary.enters).map(|place| Row { compared: false, ..clean(place) }),
+        );
+        let pair =
+            |(&place, moved): (&usize, &Tensor)| Some([of(rows, &input.views[place])?, of(rows, moved)?]);
+        displaced.extend(plan.attacked.iter().zip(&ctx.adversarial_views).filter_map(pair));
     }
+    comparisons
 }
 
 impl<'a> Comparison<'a> {
     fn new(rows: Vec<Row<'a>>, parts: Vec<(Vec<usize>, f64)>) -> Self {
-        Comparison { rows, parts, invariance: None }
+        Comparison { rows, parts, invariance: None, displaced: Vec::new() }
     }
 }

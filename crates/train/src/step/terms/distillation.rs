@@ -39,6 +39,7 @@ pub(super) fn term(ctx: &StepContext<'_>) -> Option<TermOutput> {
             exclusive: false,
         }],
         reported,
+        regularizer: None,
         passes: Passes { forward: n as u64 + steps + 2 * n as u64, backward: steps + 2 * n as u64 },
     })
 }

@@ -37,6 +37,7 @@ pub(super) fn term(ctx: &StepContext<'_>) -> Option<TermOutput> {
         gradient_factor,
         statistics: vec![BatchStatistics { branch: BnBranch::Clean, context, heads: false, exclusive: true }],
         reported: None,
+        regularizer: None,
         passes: Passes { forward: images, backward: images },
     })
 }

@@ -1,6 +1,7 @@
-//! The terms of the objective: on the views, and once more on adversarial views.
+//! The terms of the objective: on the views, and once more on adversarial views; with λ R where it shares the attack.
 
 use super::comparisons::{Comparison, Row, comparisons};
+use crate::model::NetworkOutput;
 use crate::step::context::StepContext;
 use crate::step::output::{BatchStatistics, Passes, TermKind, TermOutput, gradients, scaled};
 use crate::step::views::{ViewEmbeddings, objective};
@@ -34,16 +35,31 @@ fn term(ctx: &StepContext<'_>, comparison: &Comparison<'_>) -> TermOutput {
         value = &value + &scaled(standard, config.standard);
         value = &value + &scaled(adversarial, config.adversarial);
     }
+    let regularizer = ctx.method.shared_regularizer().filter(|_| !comparison.displaced.is_empty());
+    let regularizer = regularizer.map(|regularizer| {
+        let features = |row: usize| &views[row].online.features;
+        let displaced = comparison.displaced.iter();
+        let values = displaced.map(|&[clean, moved]| regularizer.value(features(clean), features(moved)));
+        let sum = values.reduce(|sum, value| &sum + &value).expect("an attack moves a view");
+        let mean = scaled(sum, 1.0 / comparison.displaced.len() as f64);
+        (mean, regularizer.weight() * ctx.input.weight_scale)
+    });
     drop(views);
+    let objective = value.detach();
+    if let Some((displacement, weight)) = &regularizer {
+        value = &value + &(displacement * *weight);
+    }
+    let regularizer = regularizer.map(|(displacement, weight)| (displacement.detach(), weight));
     let images = (comparison.rows.len() * ctx.batch_size()) as u64;
     TermOutput {
         kind: TermKind::Objective,
-        value: value.detach(),
+        value: objective,
         weight: 1.0,
         gradients: gradients(value, ctx.networks.model),
         gradient_factor: 1.0,
         statistics,
         reported,
+        regularizer,
         passes: Passes { forward: images, backward: images },
     }
 }
@@ -56,7 +72,7 @@ struct Forward {
     reported: Option<(Tensor, Option<Tensor>)>,
 }
 
-/// All rows through the model in training mode, one pass for each group.
+/// All rows through the model in training mode, one pass for each group; the heads see those that are compared.
 fn forward(ctx: &StepContext<'_>, rows: &[Row<'_>]) -> Forward {
     let mut views: Vec<Option<ViewEmbeddings>> = rows.iter().map(|_| None).collect();
     let (mut statistics, mut reported) = (Vec::new(), None);
@@ -66,8 +82,17 @@ fn forward(ctx: &StepContext<'_>, rows: &[Row<'_>]) -> Forward {
         let branch = rows[first].branch;
         let mut context = ForwardContext::train().branch(branch);
         let images = crate::method::stack(places.iter().map(|&i| rows[i].image));
-        let output = ctx.networks.model.embed(&images, &mut context);
-        for (part, &place) in places.iter().enumerate() {
+        let (model, n) = (ctx.networks.model, ctx.batch_size());
+        let features = model.encoder.forward(&images, &mut context);
+        let compared = places.iter().filter(|&&i| rows[i].compared).count();
+        for (part, &place) in places.iter().enumerate().skip(compared) {
+            let features = features.slice(0, part * n, n);
+            let online = NetworkOutput { features, embeddings: None, projections: None };
+            views[place] = Some(ViewEmbeddings { online, ema: None });
+        }
+        let features = if compared == places.len() { features } else { features.slice(0, 0, compared * n) };
+        let output = model.heads.embed(features, &mut context);
+        for (part, &place) in places.iter().enumerate().take(compared) {
             views[place] = Some(ViewEmbeddings::new(ctx, &output, part, rows[place].source));
         }
         reported.get_or_insert_with(|| (output.features.detach(), output.embeddings.map(|z| z.detach())));

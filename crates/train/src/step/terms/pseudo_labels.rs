@@ -36,6 +36,7 @@ pub(super) fn term(ctx: &StepContext<'_>) -> Option<TermOutput> {
         gradient_factor: 1.0,
         statistics: vec![BatchStatistics { branch, context, heads: false, exclusive: false }],
         reported: None,
+        regularizer: None,
         passes: Passes { forward: steps + n, backward: steps + n },
     })
 }

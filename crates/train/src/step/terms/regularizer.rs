@@ -1,4 +1,4 @@
-//! The regularizer term λ R on the representations.
+//! The regularizer term λ R on the representations, with an attack of its own.
 
 use crate::step::context::StepContext;
 use crate::step::output::{BatchStatistics, Passes, TermKind, TermOutput, gradients};
@@ -24,12 +24,13 @@ pub(super) fn term(ctx: &StepContext<'_>) -> Option<TermOutput> {
         Some(start) => regularizer.term_with(&AttackMaximizerFrom { start }, &wanted),
         None => regularizer.term(&wanted),
     };
+    let weight = regularizer.weight() * input.weight_scale;
     Some(TermOutput {
         kind: TermKind::Regularizer,
         value: term.value.detach(),
-        weight: regularizer.weight(),
+        weight,
         gradients: gradients(term.value, encoder),
-        gradient_factor: regularizer.weight(),
+        gradient_factor: weight,
         statistics: vec![BatchStatistics {
             branch: BnBranch::Clean,
             context: context.into_inner(),
@@ -37,6 +38,7 @@ pub(super) fn term(ctx: &StepContext<'_>) -> Option<TermOutput> {
             exclusive: true,
         }],
         reported: None,
+        regularizer: None,
         passes: Passes { forward: term.forward, backward: term.backward },
     })
 }
