@@ -75,14 +75,15 @@ pub(crate) fn run(gpu: &Gpu) -> anyhow::Result<(Value, Vec<String>)> {
     Ok((json!({"methods": rows, "failures": failures}), failures))
 }
 
-/// One without anything, an attack on R, an attack on the objective with two sets of statistics, and a network that follows.
-fn methods() -> [Value; 4] {
+/// One without anything, an attack on R, an attack on the objective with two sets of statistics, a network that follows, and
+/// one attack for the objective and R.
+fn methods() -> [Value; 5] {
     let attack = json!({"kind": "pgd", "epsilon": 0.03, "steps": 3});
     let projector = json!({"hidden": 16, "out": 8, "layers": 2});
     let simclr = json!({
         "title": "SimCLR", "views": ["strong", "strong"], "objective": {"kind": "nt-xent"}, "projector": projector,
     });
-    let [mut tarr, mut acl, mut byol] = [(); 3].map(|()| simclr.clone());
+    let [mut tarr, mut acl, mut byol, mut shared] = [(); 4].map(|()| simclr.clone());
     tarr["title"] = json!("TARR");
     tarr["regularizer"] = json!({"weight": 1.0, "inner": attack});
     acl["title"] = json!("ACL");
@@ -93,7 +94,11 @@ fn methods() -> [Value; 4] {
     byol["title"] = json!("BYOL");
     byol["objective"] = json!({"kind": "byol"});
     byol["network"] = json!({"predictor": {"hidden": 16}, "momentum": {"start": 0.99, "end": 1.0}});
-    [simclr, tarr, acl, byol]
+    shared["title"] = json!("TARR, shared attack");
+    shared["adversary"] =
+        json!({"ascends": "objective", "attacks": "both", "enters": "replace", "attack": attack});
+    shared["regularizer"] = json!({"weight": 1.0, "anchor": "strong", "inner": {"kind": "adversary"}});
+    [simclr, tarr, acl, byol, shared]
 }
 
 /// An epoch of a narrow ResNet-18, whose layers are as many as those of a wide one.

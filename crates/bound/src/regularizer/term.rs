@@ -166,8 +166,11 @@ impl Regularizer {
         keys: &[Key],
     ) -> Outcome {
         let kind = self.config.inner.kind;
-        let finds = !matches!(kind, InnerKind::Jacobian | InnerKind::Adversary);
-        assert!(finds, "regularizer: {kind:?} finds no points of its own");
+        assert!(kind != InnerKind::Jacobian, "regularizer: {kind:?} finds no points; use Regularizer::term");
+        assert!(
+            kind != InnerKind::Adversary,
+            "regularizer: {kind:?} finds no points; they are another attack's"
+        );
         self.problem(&RegularizerInput {
             eval_encoder: encoder,
             train_encoder: encoder,

@@ -183,11 +183,12 @@ fn a_shared_attack_gives_the_objective_and_r_at_the_same_points() {
             let z = net.model.heads.embed(h.slice(0, 0, compared.len() * n), &mut pass).embeddings.unwrap();
             let part = |of: &Tensor, row: usize| of.slice(0, row * n, n);
             let parts: Vec<Tensor> = (0..compared.len()).map(|row| part(&z, row)).collect();
-            let objective = tarrl_objectives::nt_xent_together(
-                &parts.iter().collect::<Vec<_>>(),
-                0.5,
-                tarrl_objectives::Sides::Both,
-            );
+            // The mean over pairs of views.
+            let pairs = (0..parts.len()).flat_map(|i| (i + 1..parts.len()).map(move |j| (i, j)));
+            let pairs: Vec<Tensor> =
+                pairs.map(|(i, j)| tarrl_objectives::nt_xent(&parts[i], &parts[j], 0.5)).collect();
+            let sum = pairs.iter().cloned().reduce(|sum, pair| &sum + &pair).unwrap();
+            let objective = sum.mul_scalar(1.0 / pairs.len() as f64);
             let displacement = |place: usize| {
                 let at = |image: &Tensor| rows.iter().position(|row| std::ptr::eq(*row, image)).unwrap();
                 let (clean, moved) = (part(&h, at(&input.views[place])), part(&h, at(&moved[place])));
