@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use tarrl_bound::Divergence;
 use tarrl_data::{Manifest, is_plain_name};
 use tarrl_encoders::{Arch, Precision};
-use tarrl_train::OptimizerConfig;
 use tarrl_train::config::{nearest, read_toml};
+use tarrl_train::{OptimizerConfig, check_ranges};
 
 use crate::pixels::Pixels;
 
@@ -183,9 +183,6 @@ pub struct Bound {
     pub epsilons: Vec<Pixels>,
 }
 
-/// The most seeds of a study. Jobs are laid out before any runs, and more than this is a slip.
-pub const MAX_SEEDS: u32 = 1000;
-
 impl Profile {
     /// Reads the profile `name` from `folder`.
     ///
@@ -267,9 +264,6 @@ impl Profile {
             ("bound.samples", self.bound.samples, 10),
             ("subset.test", self.subset.test.unwrap_or(usize::MAX), 1),
         ];
-        if self.seeds > MAX_SEEDS {
-            return Err(format!("`seeds` is {} and has to be at most {MAX_SEEDS}", self.seeds));
-        }
         if let Some((key, found, least)) = counts.into_iter().find(|(_, found, least)| found < least) {
             return Err(format!("`{key}` is {found} and has to be at least {least}"));
         }
@@ -306,7 +300,14 @@ impl Profile {
                 "`attack.epsilons` has to rise, from above 0; accuracy at 0 is measured anyway".to_owned()
             );
         }
-        Ok(())
+        let Pretrain { epochs, warmup_epochs, optimizer, .. } = &self.pretrain;
+        if *warmup_epochs > *epochs as f64 {
+            return Err(format!(
+                "`pretrain.warmup-epochs` is {warmup_epochs} and has to be at most `pretrain.epochs`, {epochs}"
+            ));
+        }
+        optimizer.check().map_err(|error| error.to_string())?;
+        check_ranges(self).map_err(|error| error.to_string())
     }
 }
 

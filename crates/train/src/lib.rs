@@ -42,6 +42,7 @@ mod monitor;
 mod optimizer;
 mod pretrain;
 mod pretraining;
+mod ranges;
 mod run;
 mod schedule;
 mod state;
@@ -61,4 +62,5 @@ pub use optimizer::{
 };
 pub use pretrain::pretrain;
 pub use pretraining::{Finish, Pretraining, Trained};
+pub use ranges::{RANGES, Range, RangeError, check_ranges};
 pub use train_config::{Options, SettingError, TrainConfig};

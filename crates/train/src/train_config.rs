@@ -2,6 +2,7 @@
 
 use crate::method::{Method, MethodError};
 use crate::optimizer::{OptimizerConfig, OptimizerError};
+use crate::ranges::{Range, RangeError};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 use tarrl_encoders::{EncoderConfig, Precision};
@@ -74,7 +75,8 @@ impl TrainConfig {
         if !(0.0..=epochs).contains(&warmup_epochs) {
             return Err(SettingError::Warmup { warmup_epochs, epochs });
         }
-        Ok(())
+        Range::of("pretrain.epochs")?.check("epochs", epochs)?;
+        Ok(Range::of("pretrain.batch")?.check("batch", batch as f64)?)
     }
 }
 
@@ -94,6 +96,9 @@ pub enum SettingError {
     /// The device does not compute in the precision.
     #[error(transparent)]
     Precision(#[from] tarrl_encoders::PrecisionError),
+    /// A number is outside of its range.
+    #[error(transparent)]
+    Range(#[from] RangeError),
     /// There is no epoch.
     #[error("epochs = 0 trains nothing; give at least 1")]
     NoEpochs,

@@ -101,15 +101,15 @@ pub(crate) struct Attack {
     attack: Kind,
 
     /// Number of test images, balanced over the classes [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = limits::whole::<u32>("--images"))]
     images: Option<u32>,
 
     /// Seed of the random starts
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = limits::whole::<u64>("--seed"))]
     seed: u64,
 
     /// Images in memory at a time
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = limits::whole::<u32>("--batch"))]
     batch: u32,
 
     /// Look for signs of masked gradients with further attacks, for some 400 passes of each image
@@ -121,11 +121,11 @@ pub(crate) struct Attack {
     json: Option<PathBuf>,
 
     /// Seconds between two states
-    #[arg(long, value_name = "SECONDS", default_value_t = 20, hide = true)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, hide = true, value_parser = limits::whole::<u64>("--save-every"))]
     save_every: u64,
 
     /// Number of threads [default: all cores]
-    #[arg(long, value_name = "N", value_parser = limits::threads())]
+    #[arg(long, value_name = "N", value_parser = limits::whole::<u16>("--threads"))]
     threads: Option<u16>,
 
     /// Folder for datasets that were fetched or imported

@@ -49,15 +49,15 @@ pub(crate) struct Bench {
     all: bool,
 
     /// Number of images [default: 256 for conv-small, 64 for resnet18-cifar]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "N", value_parser = limits::whole::<u32>("bench.--batch"))]
     batch: Option<u32>,
 
     /// Number of threads [default: all cores]
-    #[arg(long, value_name = "N", value_parser = limits::threads())]
+    #[arg(long, value_name = "N", value_parser = limits::whole::<u16>("--threads"))]
     threads: Option<u16>,
 
     /// Runs that are timed, after one that is not
-    #[arg(long, value_name = "N", default_value = "7", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value = "7", value_parser = limits::whole::<u32>("--repeats"))]
     repeats: u32,
 
     /// Print one line of JSON for each workload

@@ -16,6 +16,7 @@ use tarrl_tensor::Key;
 use self::heads::Head;
 use super::certify::{Chosen, Images, network, open};
 use crate::inputs::EncoderFile;
+use crate::limits;
 use crate::stdout::outln;
 use tarrl_study::stages::head::BATCH;
 
@@ -58,7 +59,7 @@ struct Report {
     #[arg(long, value_name = "FILE", conflicts_with = "neighbors")]
     head: Option<PathBuf>,
     /// So many nearest neighbors among the training images, an odd number, instead of a head
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", value_parser = limits::whole::<usize>("--neighbors"))]
     neighbors: Option<usize>,
     #[command(flatten)]
     images: Images,

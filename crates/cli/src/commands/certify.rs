@@ -12,6 +12,7 @@ use tarrl_eval::{Displacements, dataset_pixels, displacement_attack, labels, med
 use tarrl_tensor::{Arithmetic, Cpu, Key, Tensor};
 
 use crate::inputs::{EncoderFile, balanced, check_output};
+use crate::limits;
 use crate::stdout::outln;
 use crate::workspace::workspace_root;
 use tarrl_study::files::{cannot_write, write_atomic};
@@ -57,7 +58,7 @@ pub(crate) struct Certify {
     out: PathBuf,
 
     /// Generators of a linear form that are kept one by one; more are tighter and take more room
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = limits::whole::<usize>("--generators"))]
     generators: usize,
 
     /// Slopes of linear forms: chord; sector, of use in large l2 balls; or best, the better of both for twice the work
@@ -65,7 +66,7 @@ pub(crate) struct Certify {
     slopes: SlopesArg,
 
     /// Images in memory at a time
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = limits::whole::<usize>("--batch"))]
     batch: usize,
 }
 
@@ -95,7 +96,7 @@ pub(crate) struct Images {
     pub(crate) dataset: String,
 
     /// Number of test images, balanced over the classes [default: 100, and those that were certified in a report]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = limits::whole::<usize>("--samples"))]
     pub(crate) samples: Option<usize>,
 
     /// Folder for datasets that were fetched or imported

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::device::DeviceName;
+use crate::limits;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,7 +37,7 @@ pub(crate) struct GpuCheck {
     out: PathBuf,
 
     /// Begin nothing more after so many minutes; what was found until then is written
-    #[arg(long, value_name = "MINUTES", default_value_t = 8.0)]
+    #[arg(long, value_name = "MINUTES", default_value_t = 8.0, value_parser = limits::minutes)]
     minutes: f64,
 
     /// Without a GPU: compile the kernels with NVRTC, and run the checks on an emulated driver

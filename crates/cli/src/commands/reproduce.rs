@@ -51,7 +51,7 @@ pub(crate) struct Reproduce {
     pub(crate) only: Vec<&'static str>,
 
     /// Number of seeds, instead of the profile's; cells become mean ± half-width over them
-    #[arg(long, value_name = "N", value_parser = limits::seeds())]
+    #[arg(long, value_name = "N", value_parser = limits::whole::<u32>("--seeds"))]
     seeds: Option<u32>,
 
     /// Print the jobs with their states and the expected time, and do nothing
@@ -59,11 +59,11 @@ pub(crate) struct Reproduce {
     dry_run: bool,
 
     /// Stop after so many minutes, trainings at a checkpoint, with exit code 75; the same command resumes from there
-    #[arg(long, value_name = "MINUTES", value_parser = minutes)]
+    #[arg(long, value_name = "MINUTES", value_parser = limits::minutes)]
     time_limit: Option<f64>,
 
     /// Number of threads [default: all cores]; results are the same bits for any number
-    #[arg(long, value_name = "N", value_parser = limits::threads())]
+    #[arg(long, value_name = "N", value_parser = limits::whole::<u16>("--threads"))]
     threads: Option<u16>,
 
     /// Folder for the runs; each profile has a folder of its own in it
@@ -90,14 +90,6 @@ pub(crate) struct Reproduce {
 /// The id of a table or figure, given in any case.
 fn artifact(text: &str) -> Result<&'static str, String> {
     artifacts::find(text).map(|artifact| artifact.id())
-}
-
-/// A number of minutes.
-fn minutes(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(minutes) if (0.0..1e6).contains(&minutes) => Ok(minutes),
-        _ => Err("give minutes as a number that is not negative, such as 10 or 0.5".to_owned()),
-    }
 }
 
 impl Reproduce {

@@ -4,6 +4,7 @@ use super::error::MethodError;
 use super::plan::Plan;
 use super::view::anchored;
 use super::{Adversary, AdversaryCombine, AdversaryView, Method};
+use crate::ranges::check_ranges;
 use tarrl_data::is_plain_name;
 use tarrl_encoders::{BatchNormMode, BnBranch, ProjectorConfig};
 use tarrl_objectives::Views;
@@ -42,7 +43,8 @@ impl Method {
             None => {}
         }
         check_shared_attack(self)?;
-        check_invariance(self)
+        check_invariance(self)?;
+        Ok(check_ranges(self)?)
     }
 }
 

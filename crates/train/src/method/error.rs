@@ -1,6 +1,7 @@
 //! Errors of methods: settings out of range, and parts that do not go together.
 
 use crate::ibp_loss::IbpError;
+use crate::ranges::RangeError;
 use tarrl_bound::RegularizerError;
 use tarrl_objectives::ObjectiveError;
 
@@ -18,6 +19,9 @@ pub enum MethodError {
         /// What would do.
         requirement: &'static str,
     },
+    /// A number is outside of the range of its key.
+    #[error(transparent)]
+    Range(#[from] RangeError),
     /// The title is empty.
     #[error("`title` is empty; tables need a name for the method")]
     NoTitle,
