@@ -147,6 +147,8 @@ impl World {
             let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
             match path.file_name().and_then(OsStr::to_str).unwrap() {
                 "lock" | "log.txt" | "index.html" | "tables.md" | "tables.tex" | "results.json" => {}
+                // What training costs, in seconds and bytes.
+                "T7.csv" | "T7.json" => {}
                 "manifest.json" => {
                     let whole: Value = serde_json::from_slice(&content).unwrap();
                     bits.insert(name, unmeasured(whole["manifest"]["output"].clone()).into_bytes());

@@ -82,6 +82,19 @@ fn no_attack_of_t1_helps_the_classifier() {
 }
 
 #[test]
+fn the_page_leads_with_a_figure_and_shows_images_of_the_method_that_it_is_about() {
+    let page = fs::read_to_string(reference().path("runs/tiny/report/index.html")).unwrap();
+    let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} is not in the page"));
+    let order = ["<h1>", "<svg", "class=\"claim\"", "id=\"T1\"", "id=\"examples\"", "id=\"provenance\""];
+    assert!(order.map(at).is_sorted(), "{:?}", order.map(at));
+    assert!(
+        page[at("id=\"examples\"")..].contains("TARR: attacked"),
+        "images of TARR, which has the regularizer"
+    );
+    assert!(page.contains("<tr role=\"row\" class=\"own\"><th scope=\"row\" role=\"rowheader\">TARR<"));
+}
+
+#[test]
 fn the_page_loads_nothing_from_elsewhere() {
     let folder = reference().path("runs/tiny/report");
     let page = fs::read_to_string(folder.join("index.html")).unwrap();
