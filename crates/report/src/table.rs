@@ -144,14 +144,15 @@ impl Table {
 
     /// Whether the cell at (`row`, `column`) is the best of its column, as far as the printed digits tell.
     ///
-    /// Ties are all best; a column with fewer than two measured cells has no best.
+    /// Ties are all best; a column with fewer than two measured cells, or with the same in all, has no best.
     pub fn is_best(&self, row: usize, column: usize) -> bool {
         let head = &self.columns[column];
         let (Some(best), Some(own)) = (head.best, self.measured(row, column)) else { return false };
         let others: Vec<f64> = (0..self.rows.len()).filter_map(|r| self.measured(r, column)).collect();
         let better = |a: f64, b: f64| if best == Best::Highest { a.max(b) } else { a.min(b) };
         let top = others.iter().copied().reduce(better).expect("the cell itself is among them");
-        others.len() > 1 && number(own, head.decimals) == number(top, head.decimals)
+        let top = number(top, head.decimals);
+        number(own, head.decimals) == top && others.iter().any(|&other| number(other, head.decimals) != top)
     }
 
     /// The smallest and largest number of repetitions behind the measured cells, if there are any.
@@ -298,6 +299,7 @@ mod tests {
         assert_eq!(best(column_of(Best::Lowest, &[1.0, 3.0, 2.0])), [true, false, false]);
         assert_eq!(best(column_of(Best::Highest, &[3.01, 3.04, 2.0])), [true, true, false]);
         assert_eq!(best(column_of(Best::Highest, &[3.0])), [false]);
+        assert_eq!(best(column_of(Best::Highest, &[3.01, 3.04])), [false, false]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use maud::{Markup, PreEscaped, html};
 
+use super::heading;
 use crate::canvas::Size;
 use crate::chart::brief;
 use crate::svg::draw_at;
@@ -11,7 +12,7 @@ use crate::{Drawing, Figure, GridRow, ImageGrid};
 pub(super) fn section(figure: &Figure, subject: &str) -> Markup {
     html! {
         section id=(figure.id) {
-            h2 { span class="id" { (figure.id) } (figure.title) }
+            (heading(&figure.id, &figure.title))
             figure {
                 @match &figure.drawing {
                     Drawing::Grid(grid) => (images(grid, subject)),

@@ -47,6 +47,12 @@ pub fn page(report: &Report) -> String {
     printable(markup.into_string()) + "\n"
 }
 
+/// The heading of a table or figure, with its id where that is a letter with a number, such as "T1".
+fn heading(id: &str, title: &str) -> Markup {
+    let numbered = id.len() > 1 && id[1..].chars().all(|c| c.is_ascii_digit());
+    html! { h2 { @if numbered { span class="id" { (id) } } (title) } }
+}
+
 fn links(report: &Report) -> Markup {
     let tables = report.tables.iter().filter(|table| !table.folded).map(|table| (&table.id, &table.title));
     let figures = report.figures.iter().map(|figure| (&figure.id, &figure.title));

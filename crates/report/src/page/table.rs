@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::heading;
 use super::width::groups_that_fit;
 use crate::{Cell, Row, Table, Value};
 
@@ -9,7 +10,7 @@ use crate::{Cell, Row, Table, Value};
 pub(super) fn section(table: &Table, subject: &str) -> Markup {
     html! {
         section id=(table.id) {
-            h2 { span class="id" { (table.id) } (table.title) }
+            (heading(&table.id, &table.title))
             @if table.folded {
                 details { summary { "All " (table.rows.len()) " rows" } (body(table, subject)) }
             } @else { (body(table, subject)) }

@@ -6,10 +6,10 @@ use crate::canvas::text_width;
 use crate::{Table, Value};
 
 /// The width of the page's content on a screen 1280 pixels wide, in pixels.
-pub(super) const PAGE: f64 = 1200.0;
+pub(super) const PAGE: f64 = 1240.0;
 /// The size of letters in tables, and what a cell adds to its text at both sides.
-const SIZE: f64 = 14.0;
-const PADDING: f64 = 16.0;
+const SIZE: f64 = 13.6;
+const PADDING: f64 = 11.2;
 /// Row labels wrap; more than this is not kept for them.
 const LABEL: f64 = 170.0;
 
