@@ -57,7 +57,9 @@ fn empty_table(artifact: &Robustness, results: &Results<'_>) -> Table {
         columns.extend(profile.attack.epsilons.iter().map(|e| {
             let at = radius(e.value());
             let label = format!("{attack}, {at}{count}");
-            column(["linear head", &label], [&at, &format!("{attack}{count}")])
+            // On the page the number of images stays in one piece.
+            let page = format!("{attack}{count}").replace(" = ", "\u{a0}=\u{a0}");
+            column(["linear head", &label], [&at, &page])
         }));
     }
     columns.push(column(["nearest neighbors", "clean"], ["clean", "nearest neighbors"]));
