@@ -2,7 +2,7 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::heading;
+use super::heading::heading;
 use crate::canvas::Size;
 use crate::chart::brief;
 use crate::svg::draw_at;

@@ -2,6 +2,7 @@
 
 mod details;
 mod figure;
+mod heading;
 mod table;
 mod width;
 
@@ -45,12 +46,6 @@ pub fn page(report: &Report) -> String {
         }
     };
     printable(markup.into_string()) + "\n"
-}
-
-/// The heading of a table or figure, with its id where that is a letter with a number, such as "T1".
-fn heading(id: &str, title: &str) -> Markup {
-    let numbered = id.len() > 1 && id[1..].chars().all(|c| c.is_ascii_digit());
-    html! { h2 { @if numbered { span class="id" { (id) } } (title) } }
 }
 
 fn links(report: &Report) -> Markup {

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::heading;
+use super::heading::heading;
 use super::width::groups_that_fit;
 use crate::{Cell, Row, Table, Value};
 
