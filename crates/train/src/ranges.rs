@@ -91,7 +91,12 @@ pub const RANGES: &[(&str, Range)] = &[
     // Profiles.
     ("seeds", range(1.0, 1000.0)),
     ("subset.train", IMAGES),
+    ("first-seed", range(0.0, 1e9)),
     ("subset.test", IMAGES),
+    ("subset.holdout", IMAGES),
+    ("frontier.clean", SHARE),
+    ("frontier.images", IMAGES),
+    ("frontier.l2", range(1e-12, 1e9)),
     ("sweep.weights", FACTOR),
     ("encoder.width", range(0.001, 64.0)),
     ("pretrain.epochs", range(1.0, 1e6)),
@@ -140,6 +145,7 @@ pub const RANGES: &[(&str, Range)] = &[
     ("invariance.adversarial", FACTOR),
     ("regularizer.sigma", range(1e-9, 1e9)),
     ("ramp", SHARE),
+    ("weight_ramp", SHARE),
     ("clusters", range(2.0, 65_536.0)),
     ("contrast.group", range(2.0, 65_536.0)),
     // Networks.
@@ -149,6 +155,7 @@ pub const RANGES: &[(&str, Range)] = &[
     ("prototypes", range(0.0, 1_048_576.0)),
     ("momentum.start", SHARE),
     ("momentum.end", SHARE),
+    ("network.average", SHARE),
     // Views.
     ("strength.start", SHARE),
     ("strength.end", SHARE),

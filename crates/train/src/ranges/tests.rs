@@ -9,7 +9,7 @@ use tarrl_objectives::{Objective, Views};
 const WITHOUT_TEACHER: &str = r#"title = "t"
 strength = { start = 1.0, end = 0.0, stages = 2 }
 projector = { hidden = 8, out = 4, layers = 3 }
-network = { batch_norm = "dual" }
+network = { batch_norm = "dual", average = 0.9 }
 objective = { kind = "nt-xent", temperature = 0.5 }
 invariance = { standard = 0.5, adversarial = 0.5, temperature = 0.5 }
 [[views]]
@@ -38,6 +38,7 @@ scale = "noise"
 sigma = 1.0
 weight = 1.0
 ramp = 0.5
+weight_ramp = 0.5
 inner = { epsilon = 0.1, steps = 2, step_size = 0.1, restarts = 1, bounds = [0.0, 1.0] }
 [certified]
 contrast = { temperature = 1.0, group = 4 }
