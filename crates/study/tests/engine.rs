@@ -135,6 +135,40 @@ fn a_time_limit_postpones_and_is_no_failure() {
     assert_eq!(second.finished[&a].output, json!("the rest"));
 }
 
+/// Half of the work is kept until the whole is on the disk, and no longer.
+#[test]
+fn files_to_resume_from_outlive_a_manifest_that_cannot_be_written_and_not_one_that_is() {
+    let out = tempfile::tempdir().unwrap();
+    let mut graph = Graph::default();
+    let key = graph.add(job("a", &[], &Journal::default(), |context| {
+        fs::write(context.scratch("half.bin"), "half")?;
+        Ok(Value::Null)
+    }));
+    let path = folder(out.path(), key).path().to_path_buf();
+    // A folder in the place of the manifest makes the job stale and is removed; this one comes back while it runs.
+    let in_the_way = path.join("manifest.json");
+    let mut blocked = Graph::default();
+    let same = in_the_way.clone();
+    let blocked_key = blocked.add(job("a", &[], &Journal::default(), move |context| {
+        fs::write(context.scratch("half.bin"), "half")?;
+        fs::create_dir(&same)?;
+        Ok(Value::Null)
+    }));
+    assert_eq!(key, blocked_key);
+    assert_eq!(run(&blocked, out.path()).0.failures.len(), 1);
+    assert_eq!(fs::read(path.join("half.bin")).unwrap(), b"half");
+
+    fs::remove_dir(&in_the_way).unwrap();
+    run(&graph, out.path()).0.into_result().unwrap();
+    assert!(!path.join("half.bin").exists());
+    // As if the program had been killed between manifest and removal; what the job did not name stays.
+    for name in ["half.bin", "notes.txt"] {
+        fs::write(path.join(name), "left").unwrap();
+    }
+    run(&graph, out.path()).0.into_result().unwrap();
+    assert!(!path.join("half.bin").exists() && path.join("notes.txt").exists());
+}
+
 #[test]
 fn a_job_folder_has_the_documented_files() {
     let out = tempfile::tempdir().unwrap();

@@ -129,14 +129,17 @@ impl World {
         succeeded(&self.reproduce().output().unwrap())
     }
 
-    /// Every file of every finished job.
+    /// Every file of every finished job, but for those that only served to resume.
     pub(crate) fn kept(&self) -> Files {
-        let Ok(folders) = fs::read_dir(self.jobs()) else { return Files::new() };
-        let folders = folders.map(|entry| entry.unwrap().path());
-        folders
-            .filter(|folder| folder.join("manifest.json").exists())
-            .flat_map(|folder| files(&folder))
-            .collect()
+        let mut kept = Files::new();
+        for folder in fs::read_dir(self.jobs()).into_iter().flatten().map(|entry| entry.unwrap().path()) {
+            let Ok(text) = fs::read(folder.join("manifest.json")) else { continue };
+            let manifest = serde_json::from_slice::<Value>(&text).unwrap_or_default();
+            let scratch = manifest["manifest"]["scratch"].as_array().cloned().unwrap_or_default();
+            kept.extend(files(&folder));
+            scratch.iter().for_each(|name| drop(kept.remove(&folder.join(name.as_str().unwrap()))));
+        }
+        kept
     }
 
     /// All results but for times and memory.

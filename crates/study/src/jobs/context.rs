@@ -122,15 +122,10 @@ impl<'a> JobContext<'a> {
         lock(&self.outputs).iter().cloned().collect()
     }
 
-    pub(super) fn remove_scratch(&self) -> std::io::Result<()> {
+    /// Names of the files that only served to resume.
+    pub(super) fn scratch_names(&self) -> Vec<String> {
         let outputs = lock(&self.outputs);
-        for name in lock(&self.scratch).iter().filter(|name| !outputs.contains(*name)) {
-            match std::fs::remove_file(self.folder.join(name)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
+        lock(&self.scratch).iter().filter(|name| !outputs.contains(*name)).cloned().collect()
     }
 }
 

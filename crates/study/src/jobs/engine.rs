@@ -91,6 +91,7 @@ pub fn execute(
             folder: folder.path().to_path_buf(),
         };
         if let State::Done(manifest) = state {
+            folder.discard(&manifest.scratch);
             summary.finished.insert(job.key(), finished(Manifest::clone(manifest)));
             continue;
         }
@@ -195,6 +196,7 @@ fn run_job(
                 kind: spec.stage.kind.to_owned(),
                 output,
                 files: record_files(&context)?,
+                scratch: context.scratch_names(),
                 seconds: started.elapsed().as_secs_f64(),
                 resumed,
                 peak_rss_bytes: machine::peak_rss(),
@@ -204,8 +206,8 @@ fn run_job(
                     .map_or(0, |since| since.as_secs()),
                 provenance: environment.provenance.clone(),
             };
-            context.remove_scratch().context("cannot remove a file that only served to resume")?;
             manifest.write(folder.path()).with_context(|| format!("cannot write {}", Manifest::FILE))?;
+            folder.discard(&manifest.scratch);
             Ok(manifest)
         });
     match &result {

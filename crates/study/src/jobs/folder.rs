@@ -106,6 +106,16 @@ impl JobFolder {
             .with_context(|| format!("cannot write to {path}"))
     }
 
+    /// Removes the files of a finished job that only served to resume. One that cannot be removed only takes space.
+    pub(super) fn discard(&self, scratch: &[String]) {
+        for name in scratch {
+            // A manifest from elsewhere does not reach beyond its folder.
+            if Path::new(name).file_name().is_some_and(|plain| plain == name.as_str()) {
+                let _ = fs::remove_file(self.path.join(name));
+            }
+        }
+    }
+
     fn clear(&self) -> std::io::Result<()> {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;

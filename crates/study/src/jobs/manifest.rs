@@ -25,6 +25,10 @@ pub struct Manifest {
     pub output: Value,
     /// The files that it wrote.
     pub files: Vec<FileRecord>,
+    /// Names of files that only served to resume. They are removed once this is on the disk, so that a crash in between
+    /// does not cost what they hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scratch: Vec<String>,
     /// Wall time of the last session that worked on it.
     pub seconds: f64,
     /// Whether an earlier session had begun it, in which case `seconds` is not the whole cost.
@@ -142,6 +146,7 @@ mod tests {
             kind: "pretrain".into(),
             output: json!({"loss": 0.1 + 0.2}),
             files: vec![FileRecord::take(folder, "checkpoint.bin").unwrap()],
+            scratch: Vec::new(),
             seconds: 1.0 / 3.0,
             resumed: false,
             peak_rss_bytes: Some(1 << 30),
