@@ -10,6 +10,8 @@
 //! which is defined if any head reaches `c`, and never rises with `c`. A point between two heads is what a coin that picks
 //! one of them for each image attains, against an adversary who sees the coin.
 
+use tarrl_tensor::math;
+
 /// The robust accuracy at the clean accuracy `clean` on the line through `points`, each a pair of clean and robust
 /// accuracy, ordered by regularization; `None` if no point reaches it.
 pub fn robust_at_clean(points: &[(f64, f64)], clean: f64) -> Option<f64> {
@@ -37,7 +39,7 @@ pub fn matched_l2(path: &[(f64, f64)], clean: f64) -> Option<f64> {
     }
     let ((stronger, below), (weaker, above)) = (path[first - 1], path[first]);
     let share = (clean - below) / (above - below);
-    Some((stronger.ln() + share * (weaker / stronger).ln()).exp())
+    Some(math::exp(math::ln(stronger) + share * math::ln(weaker / stronger)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Model selection: how strongly a head is regularized, by a rule that is continuous in the validation losses.
 
 use serde::{Deserialize, Serialize};
+use tarrl_tensor::math;
 
 /// One weight of the squared norm and how it did on the validation part.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,7 +34,7 @@ pub(crate) fn choose_l2(path: &[Candidate], slack: f64) -> f64 {
     if let [only] = path {
         return only.l2;
     }
-    let points: Vec<(f64, f64)> = path.iter().map(|c| (c.l2.ln(), c.loss)).collect();
+    let points: Vec<(f64, f64)> = path.iter().map(|c| (math::ln(c.l2), c.loss)).collect();
     assert!(
         points.iter().all(|p| p.0.is_finite() && p.1.is_finite())
             && points.windows(2).all(|w| w[0].0 > w[1].0),
@@ -47,7 +48,7 @@ pub(crate) fn choose_l2(path: &[Candidate], slack: f64) -> f64 {
     }
     let (outer, inner) = (envelope[inside - 1], envelope[inside]);
     let share = (outer.1 - limit) / (outer.1 - inner.1);
-    (outer.0 + share * (inner.0 - outer.0)).exp()
+    math::exp(outer.0 + share * (inner.0 - outer.0))
 }
 
 /// The corners of the lower convex envelope of `points`, which are ordered by their first coordinate, falling.

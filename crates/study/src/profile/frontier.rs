@@ -15,9 +15,9 @@ pub struct Frontier {
     pub l2: Vec<f64>,
 }
 
-/// Seven weights from 1e-1 to 1e-4, half a decade apart.
+/// Seven weights from 1e-1 to 1e-4, about half a decade apart.
 fn weights() -> Vec<f64> {
-    (2..9).map(|i| 10f64.powf(-0.5 * f64::from(i))).collect()
+    vec![1e-1, 3.2e-2, 1e-2, 3.2e-3, 1e-3, 3.2e-4, 1e-4]
 }
 
 impl Frontier {
