@@ -145,7 +145,7 @@ impl<'a> BackwardSubstitution<'a> {
         (0..targets.sample.len()).map(bound).collect()
     }
 
-    /// Adds the effect of relative errors `k` in the coefficients of rows.
+    /// Adds the effect of relative errors `k` in the coefficients of rows, and of underflow in each.
     fn add_rounding(
         &self,
         slack: &mut [f64],
@@ -155,9 +155,11 @@ impl<'a> BackwardSubstitution<'a> {
         value: usize,
     ) {
         let width = piece.data.len() / slack.len();
+        let lost = self.network.shapes[value].len() as f64 * UNDERFLOW;
         let rows = slack.iter_mut().zip(&targets.sample).zip(l1_of_rows(&piece.data, width));
         for ((slack, &sample), l1) in rows {
-            *slack += above(l1, width) * k * self.magnitude[value][sample] + TINY;
+            let magnitude = self.magnitude[value][sample];
+            *slack += above(l1, width) * k * magnitude + lost * magnitude + TINY;
         }
     }
 
@@ -287,6 +289,9 @@ impl<'a> BackwardSubstitution<'a> {
         piece
     }
 }
+
+/// Far above what underflow takes from a coefficient: a sum of up to 10⁷ products, each wrong by the least number.
+const UNDERFLOW: f64 = 1e-316;
 
 /// The l1 norm of each row, four rows at a time, so that additions do not wait for each other.
 fn l1_of_rows(data: &[f64], width: usize) -> Vec<f64> {

@@ -9,7 +9,7 @@ use crate::interval_propagation::{DisplacementBox, IntervalPropagation, input_bo
 use crate::lipschitz::OperatorNorms;
 use crate::network::{LayerOp, Network};
 use crate::relu_relaxation::{RelaxationSlope, ReluRelaxation};
-use crate::rounding::{UNIT, above, down, slack, up};
+use crate::rounding::{FloatFormat, UNIT, above, down, slack, up};
 use crate::sector::{self, ReluLayer, ReluUnit, sector};
 use crate::vector::{max_or_nan, min_or_nan};
 use crate::zonotope::{Zonotope, ZonotopeParts};
@@ -85,7 +85,7 @@ impl<'a> BatchCertifier<'a> {
             if let Some(norms) = self.norms {
                 self.balls.push(self.displacement_norms(at, norms.steps[at]));
             }
-            let error = self.intervals.rounding(at, UNIT, &self.intervals.error);
+            let error = self.intervals.rounding(at, FloatFormat::DOUBLE, &self.intervals.error);
             self.intervals.error.push(error);
         }
     }
@@ -141,14 +141,10 @@ impl<'a> BatchCertifier<'a> {
     }
 
     pub(crate) fn certificates(&mut self) -> Vec<Certificate> {
-        let unit = match self.config.precision {
-            Precision::F64 => UNIT,
-            Precision::F32 => f64::from(f32::EPSILON) / 2.0,
-        };
         if self.config.precision == Precision::F32 {
             self.passes += 1.0;
         }
-        let error = self.intervals.errors(unit).pop().expect("a network has an input");
+        let error = self.intervals.errors(self.config.format()).pop().expect("a network has an input");
         let mut found: Vec<Certificate> =
             (0..self.intervals.n).map(|sample| self.box_certificate(sample, &error)).collect();
         if self.config.effort == Effort::Interval {
@@ -177,8 +173,10 @@ impl<'a> BatchCertifier<'a> {
         let mut upper = bounds.upper[sample * d..][..d].to_vec();
         let error = &error[sample * d..][..d];
         let finite = |v: &[f64]| v.iter().all(|v| v.is_finite());
-        if !(finite(&lower) && finite(&upper) && finite(error) && finite(&clean)) {
-            return Certificate::vacuous(clean, self.network.sphere);
+        // A floor below this does not keep a vector whose squares underflow from growing.
+        let is_floored = self.network.sphere.is_none_or(|floor| floor >= self.config.format().least_length());
+        if !(is_floored && finite(&lower) && finite(&upper) && finite(error) && finite(&clean)) {
+            return self.vacuous(clean);
         }
         if self.config.effort != Effort::Interval {
             let whole: Vec<usize> = (0..d).collect();
@@ -205,9 +203,13 @@ impl<'a> BatchCertifier<'a> {
             radius = min_or_nan(radius, above(balls[sample] + 2.0 * above(rounding, d).sqrt(), 4));
         }
         if !(radius.is_finite() && finite(&lower) && finite(&upper)) {
-            return Certificate::vacuous(clean, self.network.sphere);
+            return self.vacuous(clean);
         }
-        Certificate { clean, radius, lower, upper, zonotope: None, sphere: self.network.sphere }
+        Certificate { radius, lower, upper, ..self.vacuous(clean) }
+    }
+
+    fn vacuous(&self, clean: Vec<f64>) -> Certificate {
+        Certificate::vacuous(clean, self.network.sphere, self.config.format().unit)
     }
 
     /// Gives a certificate the zonotope of the current relaxation, if it has none with a smaller radius.
@@ -231,7 +233,7 @@ impl<'a> BatchCertifier<'a> {
         };
         self.rows += d;
         if radius.is_nan() {
-            *certificate = Certificate::vacuous(std::mem::take(&mut certificate.clean), self.network.sphere);
+            *certificate = self.vacuous(std::mem::take(&mut certificate.clean));
             return;
         }
         if certificate.zonotope.is_none() || radius < *smallest {

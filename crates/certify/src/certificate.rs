@@ -1,8 +1,8 @@
 //! Certificates: a radius, a box and a zonotope around the displacement of one sample, and its support function.
 
 use crate::box_and_ball::box_and_ball;
-use crate::rounding::{UNIT, above, slack, up};
-use crate::vector::{dot, l2_norm, max_or_nan, min_or_nan};
+use crate::rounding::{UNIT, above, gamma, slack, up};
+use crate::vector::{at_scale, dot, l2_norm, max_or_nan, min_or_nan};
 use crate::zonotope::Zonotope;
 use tarrl_tensor::math;
 
@@ -22,6 +22,8 @@ pub struct Certificate {
     pub(crate) zonotope: Option<Zonotope>,
     /// The least norm that the output is divided by, if representations lie on the sphere.
     pub(crate) sphere: Option<f64>,
+    /// The unit roundoff of the normalization to the sphere.
+    pub(crate) unit: f64,
 }
 
 /// Which part of a certificate is used; each is sound by itself.
@@ -42,7 +44,7 @@ pub enum Evidence {
 
 impl Certificate {
     /// A certificate without any claim, for bounds that are NaN or overflow.
-    pub(crate) fn vacuous(clean: Vec<f64>, sphere: Option<f64>) -> Self {
+    pub(crate) fn vacuous(clean: Vec<f64>, sphere: Option<f64>, unit: f64) -> Self {
         let d = clean.len();
         Certificate {
             clean,
@@ -51,6 +53,7 @@ impl Certificate {
             upper: vec![f64::INFINITY; d],
             zonotope: None,
             sphere,
+            unit,
         }
     }
 
@@ -84,7 +87,8 @@ impl Certificate {
     pub fn radius(&self) -> f64 {
         match self.cone() {
             Cone::None => self.radius,
-            Cone::Whole => 2.0,
+            Cone::Whole if self.is_vacuous() => f64::INFINITY,
+            Cone::Whole => up(2.0 + self.sphere_rounding()),
             Cone::Angle { theta, .. } => up(above(2.0 * math::sin(0.5 * theta), 4) + self.sphere_rounding()),
         }
     }
@@ -102,7 +106,8 @@ impl Certificate {
             v.len(),
             self.features()
         );
-        let bound = if self.is_vacuous() { f64::INFINITY } else { self.finite_support(v, evidence) };
+        let bound =
+            if self.is_vacuous() { f64::INFINITY } else { at_scale(v, |v| self.finite_support(v, evidence)) };
         if bound.is_nan() { f64::INFINITY } else { bound }
     }
 
@@ -176,7 +181,7 @@ impl Certificate {
 
     /// Dividing by a computed norm moves a unit vector by this much at most, at both points.
     fn sphere_rounding(&self) -> f64 {
-        2.0 * slack(self.features() + 8)
+        2.02 * gamma(self.features() + 16, self.unit)
     }
 }
 

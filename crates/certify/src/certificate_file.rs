@@ -283,6 +283,7 @@ fn read(envelope: &Envelope, views: &[TensorView<'_>], d: usize) -> Option<Certi
             upper: row(3, i, d)?,
             zonotope: made,
             sphere: envelope.sphere,
+            unit: envelope.provenance.config.format().unit,
         });
     }
     Some(Certificates { provenance: envelope.provenance.clone(), samples })

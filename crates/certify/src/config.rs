@@ -2,6 +2,7 @@
 
 use crate::error::CertifyError;
 use crate::relu_relaxation::RelaxationSlope;
+use crate::rounding::FloatFormat;
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::{Norm, Threat};
 use tarrl_tensor::Tensor;
@@ -64,7 +65,8 @@ impl Slopes {
 }
 
 /// The arithmetic that a certificate covers. Products are plain sums, in any order, with or
-/// without fused multiply-add; fast convolution algorithms are not covered.
+/// without fused multiply-add, with gradual underflow; fast convolution algorithms and flushing to zero are not covered.
+/// Where a value may overflow, nothing is claimed. Heads are computed in f64, whatever the precision of the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
@@ -91,6 +93,13 @@ impl Default for CertifyConfig {
 }
 
 impl CertifyConfig {
+    pub(crate) fn format(&self) -> FloatFormat {
+        match self.precision {
+            Precision::F64 => FloatFormat::DOUBLE,
+            Precision::F32 => FloatFormat::SINGLE,
+        }
+    }
+
     pub(crate) fn check(&self, x: &Tensor) -> Result<(), CertifyError> {
         let setting = |field, value, range| Err(CertifyError::Setting { field, value, range });
         // The l1 ball lies in the box of the same radius, which is what is propagated; sparse changes lie in none.

@@ -211,6 +211,8 @@ impl GraphTracer {
     }
 
     fn scalar(&self, node: &Arc<Node>, c: f64) -> Result<Tensor, CertifyError> {
+        // As the encoder's own arithmetic takes it.
+        let c = if node.dtype() == DType::F32 { f64::from(c as f32) } else { c };
         if !c.is_finite() {
             return Err(CertifyError::NotFinite(format!("the constant of the op `{}`", node.op().name())));
         }

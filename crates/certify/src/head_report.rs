@@ -3,7 +3,8 @@
 use crate::certificate::{Certificate, Evidence};
 use crate::certificate_file::Certificates;
 use crate::error::CertifyError;
-use crate::vector::l2_norm;
+use crate::rounding::UNIT;
+use crate::vector::{l2_norm, max_or_nan};
 use serde::{Deserialize, Serialize};
 use tarrl_bound::LpNorm;
 use tarrl_bound::confidence::accuracy_lower;
@@ -119,6 +120,7 @@ impl Certificates {
     ) -> Result<HeadReport, CertifyError> {
         self.fits(head.features(), labels.len())?;
         let constant = head.constant(LpNorm::L2);
+        let rounding = |c: &Certificate, y| largest(&head.gap_rounding(&c.representation(), y, c.radius()));
         let supports = |c: &Certificate, y: usize| -> Vec<f64> {
             let support = |j| if j == y { 0.0 } else { c.support(&head.gap_vector(j, y), Evidence::All) };
             (0..head.classes()).map(support).collect()
@@ -126,7 +128,7 @@ impl Certificates {
         let chain = |(i, c): (usize, &Certificate)| {
             let y = labels[i];
             let mut chain = chain(head, c, y, points(attacked, i, c.features()), supports(c, y));
-            chain.additive = chain.clean + constant * c.radius();
+            chain.additive = chain.clean + constant * c.radius() + rounding(c, y);
             chain
         };
         Ok(HeadReport { chains: self.samples.iter().enumerate().map(chain).collect() })
@@ -195,10 +197,12 @@ impl Certificates {
         let errors = |(c, target): (&Certificate, &[f64])| {
             let prediction = head.predict(&c.representation());
             let (mut clean, mut worst) = (0.0, 0.0);
-            for ((row, p), t) in rows.iter().zip(&prediction).zip(target) {
+            let rounding = head.rounding(&c.representation(), c.radius());
+            for (((row, p), t), rounding) in rows.iter().zip(&prediction).zip(target).zip(rounding) {
                 let minus: Vec<f64> = row.iter().map(|w| -w).collect();
-                let up = p - t + c.support(row, Evidence::All);
-                let down = t - p + c.support(&minus, Evidence::All);
+                let rounding = rounding + 4.0 * UNIT * (p.abs() + t.abs());
+                let up = p - t + c.support(row, Evidence::All) + rounding;
+                let down = t - p + c.support(&minus, Evidence::All) + rounding;
                 clean += (p - t).powi(2);
                 worst += if up > down || up.is_nan() { up * up } else { down * down };
             }
@@ -219,6 +223,11 @@ impl Certificates {
     }
 }
 
+/// The largest of several numbers and zero; NaN if one is.
+fn largest(of: &[f64]) -> f64 {
+    of.iter().fold(0.0, |largest, &v| max_or_nan(v, largest))
+}
+
 /// The rows of sample `i` of each attack.
 fn points<'a>(attacked: &[&'a [f64]], i: usize, d: usize) -> Vec<&'a [f64]> {
     attacked.iter().map(|points| &points[i * d..][..d]).collect()
@@ -234,11 +243,15 @@ fn chain(
     let z = certificate.representation();
     let gaps = head.gaps(&z, y);
     let loss = gap::loss(&gaps, y);
-    let by_radius = head.radius_supports(&z, y, certificate.radius());
+    // What the arithmetic of the head itself adds at both points.
+    let rounding = head.gap_rounding(&z, y, certificate.radius());
+    let rounded =
+        |supports: Vec<f64>| -> Vec<f64> { supports.iter().zip(&rounding).map(|(s, e)| s + e).collect() };
+    let by_radius = rounded(head.radius_supports(&z, y, certificate.radius()));
     let right = |z: &[f64]| head.gaps(z, y).iter().enumerate().all(|(j, &g)| j == y || g < 0.0);
     // No exact support exceeds the bound from the radius; where rounding makes it larger, the smaller one is sound too.
     let supports: Vec<f64> =
-        supports.iter().zip(&by_radius).map(|(s, r)| if s < r { *s } else { *r }).collect();
+        rounded(supports).iter().zip(&by_radius).map(|(s, r)| if s < r { *s } else { *r }).collect();
     let worst =
         attacked.iter().map(|z| head.loss(z, y)).fold(loss, |a, b| if b > a || b.is_nan() { b } else { a });
     let additive = gap::additive_bound(&gaps, y, &by_radius);

@@ -1,7 +1,7 @@
 //! Interval bound propagation of the displacement: Theorem I1 of docs/certificates.md.
 
 use crate::network::{LayerOp, Network, Step, Weights, batched};
-use crate::rounding::{TINY, UNIT, above, down, up};
+use crate::rounding::{FloatFormat, TINY, UNIT, above, down, up};
 use crate::vector::max_or_nan;
 use tarrl_tensor::{Device, Shape, Tensor};
 
@@ -101,14 +101,17 @@ impl<'a> IntervalPropagation<'a> {
         }
     }
 
-    /// The error of f64 arithmetic in the value after step `at`, whose box is known.
-    pub(crate) fn rounding(&self, at: usize, unit: f64, error: &[Vec<f64>]) -> Vec<f64> {
+    /// The error of the arithmetic of a format in the value after step `at`, whose box is known; infinite where a sum may
+    /// overflow.
+    pub(crate) fn rounding(&self, at: usize, format: FloatFormat, error: &[Vec<f64>]) -> Vec<f64> {
+        let unit = format.unit;
         let step = &self.network.steps[at];
         let before = &error[step.inputs[0]];
         let (value, bounds) = (&self.clean[at + 1], &self.boxes[at + 1]);
         let result = |i: usize, e: f64| {
             // The clean value is itself known within e.
-            above(e + 4.0 * unit * (value[i].abs() + bounds.magnitude(i) + 3.0 * e), 6)
+            let size = value[i].abs() + bounds.magnitude(i) + 3.0 * e;
+            if size > format.largest { f64::INFINITY } else { above(e + 4.0 * unit * size, 6) }
         };
         match &step.op {
             LayerOp::Relu => before.clone(),
@@ -127,16 +130,21 @@ impl<'a> IntervalPropagation<'a> {
                 };
                 let terms: Vec<f64> = (0..clean.len()).map(term).collect();
                 let length = map.terms(&self.network.shapes[input]);
-                self.push(at, &terms, Weights::Absolute).iter().map(|&e| above(e, length)).collect()
+                let sum = |&e: &f64| {
+                    // No partial sum of the products is larger than e / k.
+                    let overflows = above(e, length) / k > format.largest;
+                    if overflows { f64::INFINITY } else { above(e + length as f64 * format.least, length) }
+                };
+                self.push(at, &terms, Weights::Absolute).iter().map(sum).collect()
             }
         }
     }
 
-    /// The errors of all values at a unit roundoff; all boxes are known.
-    pub(crate) fn errors(&self, unit: f64) -> Vec<Vec<f64>> {
+    /// The errors of all values in a format; all boxes are known.
+    pub(crate) fn errors(&self, format: FloatFormat) -> Vec<Vec<f64>> {
         let mut error = vec![vec![0.0; self.clean[0].len()]];
         for at in 0..self.network.steps.len() {
-            error.push(self.rounding(at, unit, &error));
+            error.push(self.rounding(at, format, &error));
         }
         error
     }

@@ -2,6 +2,7 @@
 
 use crate::network::{LayerOp, Network, Step};
 use crate::rounding::up;
+use crate::vector::l2_norm;
 use tarrl_bound::linalg::spectral_norm;
 use tarrl_tensor::{Shape, Tensor};
 
@@ -74,15 +75,14 @@ impl LayerOp {
     fn row_norms(&self) -> Vec<f64> {
         let (LayerOp::Conv { weight, .. } | LayerOp::Linear { weight, .. }) = self else { return vec![] };
         let outputs = weight.shape()[weight.shape().rank() - 1];
-        let mut squares = vec![0.0; outputs];
-        for row in weight.array().to_f64().chunks(outputs) {
-            squares.iter_mut().zip(row).for_each(|(s, w)| *s += w * w);
-        }
-        squares.into_iter().map(|s: f64| s.sqrt() * (1.0 + 1e-9)).collect()
+        let values = weight.array().to_f64();
+        let column = |j: usize| -> Vec<f64> { values[j..].iter().step_by(outputs).copied().collect() };
+        (0..outputs).map(|j| l2_norm(&column(j)) * (1.0 + 1e-9)).collect()
     }
 
     fn holder_norm(&self, input: &Shape, magnitude: &Tensor) -> f64 {
-        (self.gain(input) * entering(magnitude) * (1.0 + 1e-9)).sqrt()
+        // The product of small factors would underflow.
+        self.gain(input).sqrt() * entering(magnitude).sqrt() * (1.0 + 1e-9)
     }
 }
 

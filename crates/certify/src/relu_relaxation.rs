@@ -1,7 +1,7 @@
 //! Linear relaxation of ReLU: lines above and below its displacement, Theorem I2 of docs/certificates.md.
 
 use crate::interval_propagation::{DisplacementBox, relu_lower, relu_upper};
-use crate::rounding::{UNIT, down, up};
+use crate::rounding::{LEAST, UNIT, down, up};
 use crate::sector::sector;
 use crate::vector::max_or_nan;
 use std::ops::Range;
@@ -66,8 +66,9 @@ impl ReluRelaxation {
         let right = relu_upper(h1, u) - s * u;
         let size = h0.abs() + h1.abs() + u - l;
         self.slope[i] = s;
-        self.high[i] = max_or_nan(left, right) + 8.0 * UNIT * size;
-        self.low[i] = -max_or_nan(kink(s, h0), kink(s, h1)) - 8.0 * UNIT * size;
+        let rounding = 8.0 * UNIT * size + 8.0 * LEAST;
+        self.high[i] = max_or_nan(left, right) + rounding;
+        self.low[i] = -max_or_nan(kink(s, h0), kink(s, h1)) - rounding;
         // The tangent that leaves the smaller triangle.
         let t = if h1 + u > -(h0 + l) { 1.0 } else { 0.0 };
         self.tangent[i] = t;

@@ -3,6 +3,38 @@
 /// The unit roundoff of f64.
 pub(crate) const UNIT: f64 = f64::EPSILON / 2.0;
 
+/// A binary floating-point format with gradual underflow, as IEEE 754 defines it; a device that flushes subnormal numbers to
+/// zero is not covered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct FloatFormat {
+    /// The unit roundoff.
+    pub(crate) unit: f64,
+    /// The least positive number: a product that underflows is wrong by half of it.
+    pub(crate) least: f64,
+    /// The largest finite number: beyond it nothing is claimed.
+    pub(crate) largest: f64,
+}
+
+impl FloatFormat {
+    /// f64.
+    pub(crate) const DOUBLE: FloatFormat = FloatFormat { unit: UNIT, least: LEAST, largest: f64::MAX };
+    /// f32: unit roundoff 2⁻²⁴, least number 2⁻¹⁴⁹.
+    pub(crate) const SINGLE: FloatFormat = FloatFormat {
+        unit: f32::EPSILON as f64 / 2.0,
+        least: f32::from_bits(1) as f64,
+        largest: f32::MAX as f64,
+    };
+
+    /// The least length of a vector whose squares, summed in this format, lose no more to underflow than to rounding.
+    pub(crate) fn least_length(self) -> f64 {
+        // For a million features.
+        1e3 * (self.least / self.unit).sqrt()
+    }
+}
+
+/// The least positive f64, 2⁻¹⁰⁷⁴.
+pub(crate) const LEAST: f64 = f64::from_bits(1);
+
 /// Added wherever a sum of products may underflow: far above `n` times the least positive number, far
 /// below anything that matters.
 pub(crate) const TINY: f64 = 1e-290;
@@ -56,6 +88,15 @@ mod tests {
         ] {
             // The published values have sixteen digits.
             assert!((found / golden - 1.0).abs() < 1e-12, "{found} {golden}");
+        }
+    }
+
+    #[test]
+    fn vectors_above_the_least_length_are_measured_to_their_rounding() {
+        for format in [FloatFormat::SINGLE, FloatFormat::DOUBLE] {
+            // A million squares, each wrong by half the least number.
+            let (length, lost) = (format.least_length(), 0.5e6 * format.least);
+            assert!(lost <= format.unit * length * length && lost > 0.1 * format.unit * length * length);
         }
     }
 

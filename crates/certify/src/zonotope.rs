@@ -3,6 +3,7 @@
 
 use crate::ellipsoid::{Ellipsoid, zonotope_radius};
 use crate::rounding::{TINY, UNIT, above, slack, up};
+use crate::vector::at_scale;
 use tarrl_bound::linalg::spectral_norm;
 use tarrl_tensor::Device;
 
@@ -107,6 +108,11 @@ impl Zonotope {
     pub fn support(&self, v: &[f64]) -> f64 {
         let d = self.offset.len();
         assert_eq!(v.len(), d, "Zonotope: a direction of {} on {d} features", v.len());
+        at_scale(v, |v| self.scaled_support(v))
+    }
+
+    fn scaled_support(&self, v: &[f64]) -> f64 {
+        let d = self.offset.len();
         let dot = |g: &[f32]| g.iter().zip(v).map(|(g, v)| f64::from(*g) * v).sum::<f64>();
         let (mut sum, mut size) = (0.0, 0.0);
         for (i, v) in v.iter().enumerate() {

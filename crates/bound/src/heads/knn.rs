@@ -1,6 +1,7 @@
 //! Nearest-neighbor heads: the radius within which a query of a k-nearest-neighbor vote keeps its label.
 
 use crate::numerics::LpNorm;
+use crate::numerics::linalg::gamma;
 
 /// The vote of the `k` nearest points of a bank, by l2 distance, for one label against the rest; `k` odd.
 ///
@@ -73,7 +74,8 @@ impl KnnHead {
     #[track_caller]
     pub fn simple_radius(&self, z: &[f64], label: usize) -> f64 {
         let [own, rest] = self.split(z, label);
-        let gap = |m: usize| rest.get(self.k - m).map_or(f64::INFINITY, |q| 0.5 * (q.0 - own[m - 1].0));
+        let half = |a: f64, q: f64| 0.5 * (q - a) - 4.0 * gamma(self.d + 8) * (q + a);
+        let gap = |m: usize| rest.get(self.k - m).map_or(f64::INFINITY, |q| half(own[m - 1].0, q.0));
         (self.k / 2 + 1..=self.k.min(own.len())).map(gap).fold(0.0, f64::max)
     }
 
@@ -82,8 +84,10 @@ impl KnnHead {
     fn overtaken_at(&self, own: &[(f64, usize)], q: (f64, usize)) -> f64 {
         let to_plane = |a: &(f64, usize)| {
             let apart = LpNorm::L2.distance(self.point(a.1), self.point(q.1));
-            // (q² − a²) as a product, which does not cancel.
-            (q.0 - a.0) * (q.0 + a.0) / (2.0 * apart)
+            // (q² − a²) as a product, which does not cancel. Distances are rounded, here and at the moved query, where they
+            // are at most twice as large: of far points that are near to each other not much is known.
+            let sum = q.0 + a.0;
+            ((q.0 - a.0) - 10.0 * gamma(self.d + 8) * sum) * sum / (2.0 * apart)
         };
         own.iter().map(to_plane).fold(f64::INFINITY, |least, r| if r > 0.0 { least.min(r) } else { 0.0 })
     }

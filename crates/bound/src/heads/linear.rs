@@ -2,7 +2,7 @@
 
 use super::softmax::SoftmaxHead;
 use crate::numerics::LpNorm;
-use crate::numerics::linalg::{dot, spectral_norm};
+use crate::numerics::linalg::{dot, gamma, spectral_norm};
 use crate::numerics::stable::largest;
 use crate::theorems::gap;
 use std::f64::consts::SQRT_2;
@@ -239,6 +239,22 @@ impl LinearHead {
         gap::logit_gap_bound(&self.gaps(z, label), label, supports)
     }
 
+    /// What rounding adds to the increase of each gap `(k)` between two vectors with elements of at most `reach`, known up to
+    /// `γ` of as many roundings as `before`.
+    pub(crate) fn rounding_of_sums(&self, reach: &[f64], label: usize, before: usize) -> Vec<f64> {
+        self.check(label);
+        let size = |j: usize| {
+            let terms = self.row(j).iter().zip(reach).map(|(w, z)| w.abs() * z);
+            terms.sum::<f64>() + self.bias[j].abs()
+        };
+        // Of both logits, at both points; the difference is one rounding more.
+        let own = size(label);
+        let unit = 2.02 * gamma(self.d + before + 8);
+        (0..self.k)
+            .map(|j| if j == label { 0.0 } else { unit * (size(j) + own) + f64::MIN_POSITIVE })
+            .collect()
+    }
+
     pub(crate) fn row(&self, j: usize) -> &[f64] {
         &self.weight[j * self.d..(j + 1) * self.d]
     }
@@ -264,5 +280,10 @@ impl SoftmaxHead for LinearHead {
 
     fn radius_supports(&self, _: &[f64], label: usize, radius: f64) -> Vec<f64> {
         self.supports(label, LpNorm::L2, radius)
+    }
+
+    fn gap_rounding(&self, z: &[f64], label: usize, radius: f64) -> Vec<f64> {
+        let reach: Vec<f64> = z.iter().map(|z| z.abs() + radius).collect();
+        self.rounding_of_sums(&reach, label, 0)
     }
 }

@@ -111,4 +111,14 @@ impl SoftmaxHead for MlpHead {
     fn radius_supports(&self, _: &[f64], label: usize, radius: f64) -> Vec<f64> {
         self.gap_constants(label).iter().map(|l| l * radius).collect()
     }
+
+    fn gap_rounding(&self, z: &[f64], label: usize, radius: f64) -> Vec<f64> {
+        let rows = self.hidden.chunks(self.d.max(1)).zip(&self.hidden_bias);
+        let reach = |(row, c): (&[f64], &f64)| {
+            let terms = row.iter().zip(z).map(|(v, z)| v.abs() * (z.abs() + radius));
+            terms.sum::<f64>() + c.abs()
+        };
+        let reach: Vec<f64> = rows.map(reach).collect();
+        self.output.rounding_of_sums(&reach, label, self.d + 8)
+    }
 }

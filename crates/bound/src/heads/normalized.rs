@@ -101,6 +101,11 @@ impl SoftmaxHead for NormalizedHead {
             })
             .collect()
     }
+
+    fn gap_rounding(&self, g: &[f64], label: usize, _: f64) -> Vec<f64> {
+        // Elements of unit vectors, which are known up to the rounding of their length.
+        self.head.rounding_of_sums(&vec![1.0; g.len()], label, g.len() + 8)
+    }
 }
 
 /// The largest angle between `g` and `g'` if `‖g‖ = length` and `‖g' − g‖ ≤ radius`: `asin(radius / length)`,

@@ -2,7 +2,7 @@
 
 use super::scalar_loss::ScalarLoss;
 use crate::numerics::LpNorm;
-use crate::numerics::linalg::{dot, spectral_norm};
+use crate::numerics::linalg::{dot, gamma, spectral_norm};
 
 /// Predictions `W z + b` of `o` numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +43,21 @@ impl RegressionHead {
     pub fn predict(&self, z: &[f64]) -> Vec<f64> {
         assert_eq!(z.len(), self.d, "RegressionHead: a representation of {} on {} features", z.len(), self.d);
         self.weight.chunks(self.d.max(1)).zip(&self.bias).map(|(row, b)| dot(row, z) + b).collect()
+    }
+
+    /// Upper bounds `(o)` of what rounding adds to the change of each prediction, computed in f64 at `z` and at any point within
+    /// `radius` of it: Theorem R1 (docs/certificates.md).
+    ///
+    /// # Panics
+    /// If `z` has not `d` elements.
+    #[track_caller]
+    pub fn rounding(&self, z: &[f64], radius: f64) -> Vec<f64> {
+        assert_eq!(z.len(), self.d, "RegressionHead: a representation of {} on {} features", z.len(), self.d);
+        let of_row = |(row, b): (&[f64], &f64)| {
+            let terms = row.iter().zip(z).map(|(w, z)| w.abs() * (z.abs() + radius));
+            2.02 * gamma(self.d + 8) * (terms.sum::<f64>() + b.abs()) + f64::MIN_POSITIVE
+        };
+        self.weight.chunks(self.d.max(1)).zip(&self.bias).map(of_row).collect()
     }
 
     /// `‖W‖₂`: how far a unit displacement can move the vector of predictions.

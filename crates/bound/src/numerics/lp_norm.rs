@@ -41,11 +41,44 @@ impl LpNorm {
         self.over(a.iter().zip(b).map(|(a, b)| a - b))
     }
 
-    fn over(self, v: impl Iterator<Item = f64>) -> f64 {
+    fn over(self, v: impl Iterator<Item = f64> + Clone) -> f64 {
         match self {
             LpNorm::L1 => v.map(f64::abs).sum(),
-            LpNorm::L2 => v.map(|v| v * v).sum::<f64>().sqrt(),
+            LpNorm::L2 => euclidean(v),
             LpNorm::Linf => largest(v.map(f64::abs).chain([0.0])),
         }
+    }
+}
+
+/// The root of the sum of squares; by the largest element first where squares would underflow or overflow.
+fn euclidean(v: impl Iterator<Item = f64> + Clone) -> f64 {
+    let square: f64 = v.clone().map(|v| v * v).sum();
+    if (1e-250..f64::MAX).contains(&square) || square.is_nan() {
+        return square.sqrt();
+    }
+    let top = largest(v.clone().map(f64::abs).chain([0.0]));
+    if top == 0.0 || top.is_infinite() {
+        return top;
+    }
+    top * v.map(|v| (v / top).powi(2)).sum::<f64>().sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_tiny_and_huge_vectors_neither_vanish_nor_overflow() {
+        for scale in [5e-324, 1e-300, 1e-170, 1.0, 1e170, 1e307] {
+            let length = LpNorm::L2.of(&[3.0 * scale, -4.0 * scale]);
+            // Two roundings, or those of the least number.
+            assert!(
+                (length - 5.0 * scale).abs() <= 2.0 * f64::EPSILON * length + 5e-324,
+                "{scale:e}: {length:e}"
+            );
+        }
+        assert_eq!(LpNorm::L2.of(&[0.0, -0.0]), 0.0);
+        assert_eq!(LpNorm::L2.of(&[1.0, f64::INFINITY]), f64::INFINITY);
+        assert!(LpNorm::L2.of(&[1e-200, f64::NAN]).is_nan());
     }
 }

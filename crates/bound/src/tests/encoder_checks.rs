@@ -107,6 +107,9 @@ fn violations_are_reported() {
         fn radius_supports(&self, _: &[f64], label: usize, radius: f64) -> Vec<f64> {
             self.0.supports(label, LpNorm::L2, 0.95 * radius)
         }
+        fn gap_rounding(&self, z: &[f64], label: usize, radius: f64) -> Vec<f64> {
+            self.0.gap_rounding(z, label, radius)
+        }
     }
     let head = |bias: f64| Wrong(LinearHead::new(2, 1, vec![0.0, 10.0], vec![0.0, bias]));
     let wrong = check::bound_holds(&identity, &head(0.0), &x, &moved, &[0, 0]);

@@ -4,6 +4,7 @@
 use super::normal::quantile_rounded_down;
 use crate::error::CertifyError;
 use serde::{Deserialize, Serialize};
+use tarrl_bound::LpNorm;
 use tarrl_bound::confidence::accuracy_lower;
 use tarrl_tensor::{DType, Key, Random, Tensor, math};
 
@@ -75,6 +76,14 @@ pub fn draw_smoothing_samples(
     let center = encoder(x).array().to_f64();
     if !rows.iter().chain(&center).all(|v| v.is_finite()) {
         return Err(CertifyError::NotFinite("a representation under noise".into()));
+    }
+    let apart = |row: &[f64]| LpNorm::L2.distance(row, &center);
+    let farthest = rows.chunks(center.len().max(1)).map(apart).fold(0.0, f64::max);
+    // Unit vectors in f32 are so to some 1e-6.
+    if farthest > config.top * (1.0 + 1e-5) {
+        let range =
+            "a draw is farther from the representation than that; give a bound, or normalize the encoder";
+        return Err(CertifyError::Setting { field: "smoothing.top", value: config.top, range });
     }
     Ok(SmoothingSamples { rows, center, config: *config })
 }
@@ -171,6 +180,18 @@ mod tests {
         let radius = samples.certified_radius(&head, 1, 1e-3).unwrap();
         assert!(radius <= 0.5 && radius / 0.95 > 0.5, "{radius}");
         assert_eq!(samples.certified_radius(&head, 0, 1e-3), None);
+    }
+
+    /// A bound that a draw exceeds is none: certificates would be too small.
+    #[test]
+    fn a_bound_that_draws_exceed_is_refused() {
+        let x = Tensor::new(&device(), [1, 1], &[0.5]);
+        let draw = |top| {
+            let config = SmoothingConfig { top, sigma: 1.0, ..SmoothingConfig::default() };
+            draw_smoothing_samples(&|x: &Tensor| x.mul_scalar(3.0), &x, &config, Key::new(1))
+        };
+        assert!(draw(2.0).unwrap_err().to_string().contains("smoothing.top is 2; a draw is farther"));
+        assert!(draw(20.0).is_ok());
     }
 
     #[test]

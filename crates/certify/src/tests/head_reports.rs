@@ -77,7 +77,9 @@ fn heads_with_huge_or_tiny_weights_violate_nothing() {
     let case = case(0.02);
     let ends: Vec<&[f64]> = case.ends.iter().map(Vec::as_slice).collect();
     let mut not_finite = 0;
-    for (trial, scale) in [1e-320, 1e-200, 1e150, 1e155, 1e160, 1e200, 1e300, 1e307].into_iter().enumerate() {
+    for (trial, scale) in
+        [1e-320, 1e-200, 1e150, 1e155, 1e160, 1e200, 1e300, 1e307, 1.7e308].into_iter().enumerate()
+    {
         let key = Key::new(93).fold(trial);
         let k = 3;
         let labels: Vec<usize> = (0..case.n).map(|i| i % k).collect();

@@ -1,7 +1,9 @@
 //! Tests of certificates across modules; unit tests of one file stand in that file.
 
 mod certificate_files;
+mod deployment_orders;
 mod dyadic_example;
+mod floating_point;
 mod graph_tracing;
 mod head_reports;
 mod planted_points;

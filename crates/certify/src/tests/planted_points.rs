@@ -86,7 +86,7 @@ impl Planted {
 }
 
 /// How far each of `ends` moves the output of `f`, in f64 differences.
-fn moved(f: &dyn Fn(&Tensor) -> Tensor, x: &Tensor, ends: &[Tensor]) -> Vec<Vec<f64>> {
+pub(super) fn moved(f: &dyn Fn(&Tensor) -> Tensor, x: &Tensor, ends: &[Tensor]) -> Vec<Vec<f64>> {
     let clean = f(x).array().to_f64();
     let along = |u: &Tensor| f(u).array().to_f64().iter().zip(&clean).map(|(a, b)| a - b).collect();
     ends.iter().map(along).collect()
@@ -97,7 +97,7 @@ fn length(v: &[f64]) -> f64 {
 }
 
 /// Every certificate of one sample.
-fn all_certificates(threat: Threat) -> Vec<CertifyConfig> {
+pub(super) fn all_certificates(threat: Threat) -> Vec<CertifyConfig> {
     let slopes = [Slopes::Chord, Slopes::Sector, Slopes::Best];
     let configs = EFFORTS.into_iter().flat_map(|effort| slopes.map(|slopes| (effort, slopes)));
     let configs = configs.filter(|(effort, slopes)| *effort != Effort::Interval || *slopes == Slopes::Chord);
@@ -111,7 +111,8 @@ fn all_certificates(threat: Threat) -> Vec<CertifyConfig> {
     configs.flat_map(with).collect()
 }
 
-const BALLS: [(Norm, f64); 3] = [(Norm::Linf, 1.0 / 64.0), (Norm::L2, 1.0 / 16.0), (Norm::L1, 0.125)];
+pub(super) const BALLS: [(Norm, f64); 3] =
+    [(Norm::Linf, 1.0 / 64.0), (Norm::L2, 1.0 / 16.0), (Norm::L1, 0.125)];
 
 #[test]
 fn every_certificate_holds_at_planted_points_that_attacks_miss() {

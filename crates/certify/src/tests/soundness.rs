@@ -10,6 +10,9 @@ use tarrl_tensor::{DType, Key, Tensor};
 const EVIDENCE: [Evidence; 5] =
     [Evidence::Radius, Evidence::Box, Evidence::BoxAndBall, Evidence::Zonotope, Evidence::All];
 
+/// A power of two, 2⁻⁶⁰⁰.
+const TINY: f64 = f64::from_bits((1023 - 600) << 52);
+
 /// Points of the ball around `x`: the ends of an attack on the displacement, random corners, random points.
 pub(super) fn points(
     encode: &dyn Fn(&Tensor) -> Tensor,
@@ -52,6 +55,12 @@ pub(super) fn holds(certificate: &Certificate, moved: &[f64], what: &str) {
             for evidence in EVIDENCE {
                 let s = certificate.support(&v, evidence);
                 assert!(dot(&v, moved) <= s, "{what} {evidence:?}: {} of {s}", dot(&v, moved));
+                // The same direction where squares underflow.
+                if moved[j].abs() > 1e-100 {
+                    let tiny: Vec<f64> = v.iter().map(|v| v * TINY).collect();
+                    let s = certificate.support(&tiny, evidence);
+                    assert!(dot(&tiny, moved) <= s, "{what} {evidence:?}: tiny {} of {s}", dot(&tiny, moved));
+                }
             }
         }
     }
