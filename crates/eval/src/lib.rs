@@ -7,6 +7,7 @@
 //!   chosen on a part of the training set.
 //! - Accuracy under attack ([`robust_accuracy`], [`robust_curve`]) keeps the outcome of each image. It is an upper bound of
 //!   the true robust accuracy: a stronger attack may break more.
+//! - [`BinarizationTest`] tests attacks themselves: on readouts for which an adversarial example is known, they have to find one.
 //! - [`standard_tasks`] are the downstream tasks of the study; [`BoundEvaluation`] verifies the bound at attacked points
 //!   and applies certificates.
 //! - Every reported mean has an [`Interval`] that says whether it is over seeds or over samples.
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod binarization_test;
 mod bootstrap;
 mod bound;
 mod bound_error;
@@ -42,6 +44,7 @@ mod statistics;
 mod toy;
 mod wolfe;
 
+pub use binarization_test::{AttackUnderTest, BinarizationScore, BinarizationTest};
 pub use bootstrap::{Resample, half_width, resamples};
 pub use bound::{BoundEvaluation, BoundLevel, CorrectCounts, Mean, TaskBound};
 pub use bound_error::BoundError;

@@ -41,6 +41,8 @@ pub enum Sign {
     NotMonotone,
     /// At the largest radius the accuracy is above chance.
     AboveChance,
+    /// Adversarial examples that exist by construction were not found.
+    MissesKnownExamples,
 }
 
 /// A sign that was seen.
@@ -81,6 +83,9 @@ impl Sign {
             }
             Sign::AboveChance => {
                 "the largest radius leaves accuracy above chance; the attack cannot find what is there"
+            }
+            Sign::MissesKnownExamples => {
+                "the attack misses adversarial examples that are known to exist; it is too weak for this model"
             }
         }
     }
