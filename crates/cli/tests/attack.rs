@@ -130,6 +130,11 @@ fn masked_gradients_are_noticed() {
     );
     assert!(!more.contains(&"random-model".to_owned()) && !table.contains("looks for more"), "{table}");
     assert_eq!(examined["examination"]["pgd"]["steps"], 20);
+    let known = &examined["known_examples"];
+    assert!(
+        known["tested"].as_u64().is_some() && table.contains("PGD finds") || known["tested"] == 0,
+        "{known} {table}"
+    );
 }
 
 /// Attacks that are told no label see the representations of all images, whatever the number in memory.

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use tarrl_attacks::diagnostics::{
     Finding, GradientMaskingChecks, Sign, dead_gradient, gradient_masking_checks, square_wins,
 };
-use tarrl_attacks::{Classifier, Flags, Pgd, Threat};
+use tarrl_attacks::{Classifier, Flags, LabelLoss, Norm, Pgd, Threat, attack_classifier};
+use tarrl_eval::{BinarizationScore, BinarizationTest};
+use tarrl_tensor::{Key, Tensor};
 
 use super::outcome::ImageOutcome;
 use super::plan::Plan;
@@ -18,6 +20,8 @@ pub(super) struct Findings {
     attack: Vec<Finding>,
     /// Signs that further attacks found, with their settings.
     examination: Option<(GradientMaskingChecks, Vec<Finding>)>,
+    /// What PGD found of examples that are known to exist.
+    known: Option<BinarizationScore>,
     /// Whether an image is left; an accuracy of zero cannot be too high.
     any_left: bool,
 }
@@ -35,27 +39,38 @@ impl Findings {
             let origins: Vec<_> = images.iter().map(|image| image.origin.clone()).collect();
             attack.extend(square_wins(parts, &origins));
         }
-        Some(Findings { attack, examination: None, any_left: broken.contains(&false) })
+        Some(Findings { attack, examination: None, known: None, any_left: broken.contains(&false) })
     }
 
     /// Looks for more signs with further attacks.
-    pub(super) fn check_further(&mut self, target: &Target<'_>) {
-        note!("examining whether gradients are masked, some 400 passes of each image");
+    ///
+    /// # Errors
+    /// If a feature of the encoder is not finite.
+    pub(super) fn check_further(&mut self, target: &Target<'_>) -> anyhow::Result<()> {
+        note!("examining whether gradients are masked, some 450 passes of each image");
         let threat = target.ball.threat();
         let config = examination(threat, target.batch);
-        let logits = |u: &tarrl_tensor::Tensor| target.logits(u);
+        let logits = |u: &Tensor| target.logits(u);
         let classifier = Classifier { logits: &logits, labels: target.labels };
-        let found = gradient_masking_checks(classifier, target.ball.center(), threat, &config, target.keys);
+        let mut found =
+            gradient_masking_checks(classifier, target.ball.center(), threat, &config, target.keys);
+        if threat.norm != Norm::L0 {
+            let score = known_examples(target, &config.pgd)?;
+            found.extend(score.finding());
+            self.known = Some(score);
+        }
         self.examination = Some((config, found));
+        Ok(())
     }
 
     pub(super) fn table(&self) -> String {
+        let mut text = self.known.as_ref().map(known_line).unwrap_or_default();
         let found = self.all();
         let more = if self.examination.is_some() { "" } else { "; --examine looks for more" };
         if found.is_empty() {
-            return format!("\nNo sign of masked gradients, which proves nothing{more}.\n");
+            return text + &format!("\nNo sign of masked gradients, which proves nothing{more}.\n");
         }
-        let mut text = format!("\nSigns of masked gradients{more}:\n\n");
+        text += &format!("\nSigns of masked gradients{more}:\n\n");
         text += "| sign                    | in          | images | blocking | what it says |\n";
         text += "|-------------------------|-------------|-------:|----------|--------------|\n";
         for (place, finding) in &found {
@@ -84,6 +99,10 @@ impl Findings {
             "findings": self.all().iter().map(finding).collect::<Vec<_>>(),
             "conclusive": self.is_conclusive(),
             "examination": self.examination.as_ref().map(|(config, _)| config),
+            "known_examples": self.known.as_ref().map(|score| json!({
+                "tested": score.found.iter().flatten().count(), "success": score.success(),
+                "random_success": score.random_success(),
+            })),
         })
     }
 
@@ -117,6 +136,36 @@ pub(super) fn check(plan: &Plan, epsilon: f64) -> anyhow::Result<()> {
         bail!("--examine compares radii, but this is 0; leave it out or take a larger --epsilon");
     }
     Ok(())
+}
+
+/// PGD on readouts for which an adversarial example is known, around the first images.
+///
+/// # Errors
+/// If a feature is not finite.
+fn known_examples(target: &Target<'_>, pgd: &Pgd) -> anyhow::Result<BinarizationScore> {
+    let n = target.keys.len().min(KNOWN);
+    let keys: Vec<Key> = target.keys[..n].iter().map(|key| key.fold("binarization")).collect();
+    let attack = |classifier: Classifier<'_>, x: &Tensor, threat: &Threat, key: Key| {
+        let Classifier { logits, labels } = classifier;
+        attack_classifier(logits, x, labels, LabelLoss::CrossEntropy, threat, pgd, &[key]).adversarial
+    };
+    let images = target.ball.center().slice(0, 0, n);
+    Ok(BinarizationTest::default().run(target.encode, &images, target.ball.threat(), &attack, &keys)?)
+}
+
+/// Images around which examples are made.
+const KNOWN: usize = 20;
+
+fn known_line(score: &BinarizationScore) -> String {
+    let tested = score.found.iter().flatten().count();
+    if tested == 0 {
+        return "\nNo readout of these features separates a point on the boundary, so that the attack is not tested.\n".into();
+    }
+    format!(
+        "\nOf examples that are known to exist around {tested} images, PGD finds {:.0} %, random points {:.0} %.\n",
+        100.0 * score.success(),
+        100.0 * score.random_success()
+    )
 }
 
 fn examination(threat: &Threat, batch: usize) -> GradientMaskingChecks {
