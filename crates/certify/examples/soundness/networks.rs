@@ -94,12 +94,11 @@ impl Maker {
         self.tensor(shape, &values)
     }
 
-    /// An outermost point of the ball: a corner, four pixels, or one pixel, by the norm; and the sign of each pixel's move.
+    /// An outermost point of the ball, a corner or, in l2 and l1, one that moves four pixels; and the sign of each pixel's move.
     fn outermost(&mut self) -> (Tensor, Vec<f64>) {
         let count = match self.threat.norm {
             Norm::Linf => PIXELS,
-            Norm::L2 => 4,
-            _ => 1,
+            _ => 4,
         };
         let first = self.stream.below(PIXELS);
         let mut signs = vec![0.0; PIXELS];
@@ -131,7 +130,7 @@ fn planted_corners(maker: &mut Maker) -> Box<dyn Fn(&Tensor) -> Tensor> {
         bias.push((reach - start) / 64.0 - reach);
         maker.planted.push(end);
     }
-    let height = 10f64.powf(maker.stream.uniform(0.0, 6.0));
+    let height = 10f64.powf(maker.stream.uniform(3.0, 6.0));
     let [a, b] = [maker.tensor(&[PIXELS, units], &weight), maker.tensor(&[1, units], &bias)];
     let c = maker.normal(&[units, features], height);
     let [d, e, f] = [(PIXELS, 8), (1, 8), (8, features)].map(|(n, m)| maker.normal(&[n, m], 0.4));
@@ -160,7 +159,7 @@ fn planted_conjunctions(maker: &mut Maker) -> Box<dyn Fn(&Tensor) -> Tensor> {
     maker.planted.push(end);
     let [a, b] = [maker.tensor(&[PIXELS, PIXELS], &first), maker.tensor(&[1, PIXELS], &bias)];
     let [c, d] = [maker.tensor(&[PIXELS, 1], &second), maker.tensor(&[1, 1], &[0.25 - count])];
-    let height = 10f64.powf(maker.stream.uniform(0.0, 4.0));
+    let height = 10f64.powf(maker.stream.uniform(2.0, 4.0));
     let e = maker.normal(&[1, 3], height);
     let [f, g] = [(PIXELS, 6), (6, 3)].map(|(n, m)| maker.normal(&[n, m], 0.4));
     Box::new(move |x| {
