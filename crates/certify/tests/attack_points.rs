@@ -17,5 +17,5 @@ fn no_attack_point_breaks_a_certificate_or_leaves_its_ball() {
     assert_eq!((total.violations, total.outside), (0, 0), "{:#?}", total.examples);
     let [single, double] = total.points;
     assert!(single > 1000 && double > 1000 && total.comparisons > 100_000, "{total:?}");
-    assert!(2 * total.missed > total.planted && 2 * total.vacuous < total.certificates, "{total:?}");
+    assert!(4 * total.missed > total.planted && 2 * total.vacuous < total.certificates, "{total:?}");
 }
