@@ -25,7 +25,7 @@ use tarrl_tensor::{Cpu, DType, Device, Key, Tensor};
 use tarrl_train::{AdamW, OptimizerConfig, TrainConfig, config::read_toml, pretrain};
 
 /// The methods whose encoders are attacked, by the names of their files.
-const METHODS: [&str; 2] = ["simclr", "tarr"];
+const METHODS: [&str; 2] = ["simclr", "tarr-simclr"];
 /// As many as the default profile attacks with AutoAttack.
 const IMAGES: usize = 40;
 /// The radii of its tables.

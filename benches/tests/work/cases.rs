@@ -30,7 +30,7 @@ type Case = (&'static str, fn() -> Work);
 pub(crate) const CASES: [Case; 8] = [
     ("train-simclr", || train("simclr")),
     ("train-acl", || train("acl")),
-    ("train-tarr", || train("tarr")),
+    ("train-tarr-simclr", || train("tarr-simclr")),
     ("attack-pgd", pgd),
     ("attack-apgd", apgd),
     ("certify-interval", || certificate(Effort::Interval)),

@@ -88,7 +88,7 @@ fn step_records(folder: &Path) -> Vec<StepRecord> {
 
 #[test]
 fn a_killed_training_resumes_to_the_same_bits_on_any_number_of_threads() {
-    let config = config("tarr", 2);
+    let config = config("tarr-simclr", 2);
     let whole = tempfile::tempdir().unwrap();
     run(&config, whole.path(), 1, Options { log_every: 1, ..Options::default() }).unwrap();
     // Checkpoints fall on steps 3, 6, 8, 9, 12, 15 and 16; kills on steps before, at and after them.
@@ -116,7 +116,7 @@ fn a_killed_training_resumes_to_the_same_bits_on_any_number_of_threads() {
 /// Each call finds its time already over, so that it makes one step and leaves it in the checkpoint.
 #[test]
 fn a_training_in_slices_of_time_has_the_same_bits() {
-    let config = config("tarr", 1);
+    let config = config("tarr-simclr", 1);
     let (whole, slices) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     train(&config, whole.path()).unwrap();
     let slice = || {
@@ -182,7 +182,7 @@ fn robustness(encoder: &Encoder) -> f64 {
 #[test]
 fn training_lowers_the_loss_and_the_regularizer_lowers_the_displacement() {
     let mut found = Vec::new();
-    for name in ["simclr", "tarr"] {
+    for name in ["simclr", "tarr-simclr"] {
         let folder = tempfile::tempdir().unwrap();
         let config = TrainConfig {
             optimizer: OptimizerConfig::AdamW(AdamW { lr: 5e-3, ..AdamW::default() }),
@@ -240,7 +240,7 @@ fn adversarial_methods_lower_the_displacement_under_attack() {
 #[test]
 fn an_epoch_counts_its_passes() {
     let folder = tempfile::tempdir().unwrap();
-    let trained = train(&config("tarr", 1), folder.path()).unwrap();
+    let trained = train(&config("tarr-simclr", 1), folder.path()).unwrap();
     let epoch = trained.last.unwrap();
     // For each image two views; then the reference, three steps and the last point of the attack; then x and x'.
     assert_eq!(epoch.forward, 256 * (2 + 5 + 2));

@@ -91,10 +91,10 @@ mod tests {
 
     #[test]
     fn steps_and_their_length_follow_the_radius() {
-        let tarr = named("tarr").against(0.05, None).unwrap();
+        let tarr = named("tarr-simclr").against(0.05, None).unwrap();
         let inner = &tarr.regularizer.as_ref().unwrap().config().inner;
         assert_eq!((inner.steps(), inner.step()), (3, 2.5 * 0.05 / 3.0));
-        let tarr = named("tarr").against(0.05, Some(5)).unwrap();
+        let tarr = named("tarr-simclr").against(0.05, Some(5)).unwrap();
         let inner = &tarr.regularizer.as_ref().unwrap().config().inner;
         assert_eq!((inner.steps(), inner.step()), (5, 2.5 * 0.05 / 5.0));
 
