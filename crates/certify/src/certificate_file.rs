@@ -150,6 +150,7 @@ impl Certificates {
         if file.len() != NAMES.len() || checksum(parts, &envelope) != envelope.checksum {
             return Err(CertifyError::Damaged("its content does not match its checksum".into()));
         }
+        envelope.provenance.config.check_settings()?;
         let misfit = || CertifyError::Damaged("its parts do not fit together".into());
         let d = fitting_width(&envelope, &views).ok_or_else(misfit)?;
         read(&envelope, &views, d).ok_or_else(misfit)

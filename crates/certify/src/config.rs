@@ -100,7 +100,30 @@ impl CertifyConfig {
         }
     }
 
-    pub(crate) fn check(&self, x: &Tensor) -> Result<(), CertifyError> {
+    /// Whether images `x` `(n, …)` can be certified under this configuration.
+    ///
+    /// # Errors
+    /// If a setting is out of its range, there is no image, or one is not finite or not in the threat model's range.
+    pub fn check(&self, x: &Tensor) -> Result<(), CertifyError> {
+        self.check_settings()?;
+        let setting = |field, value, range| Err(CertifyError::Setting { field, value, range });
+        if x.shape()[0] == 0 {
+            return setting("the number of samples", 0.0, "take at least one");
+        }
+        let values = x.array().to_f64();
+        if !values.iter().all(|v| v.is_finite()) {
+            return Err(CertifyError::NotFinite("an input".into()));
+        }
+        if let Some((low, high)) = self.threat.bounds
+            && let Some(&outside) = values.iter().find(|v| !(low..=high).contains(*v))
+        {
+            return setting("an input", outside, "it has to lie in the range `threat.bounds`");
+        }
+        Ok(())
+    }
+
+    /// Whether each setting is in its range.
+    pub(crate) fn check_settings(&self) -> Result<(), CertifyError> {
         let setting = |field, value, range| Err(CertifyError::Setting { field, value, range });
         // The l1 ball lies in the box of the same radius, which is what is propagated; sparse changes lie in none.
         if self.threat.norm == Norm::L0 {
@@ -115,17 +138,12 @@ impl CertifyConfig {
                 return setting(field, 0.0, "take at least one");
             }
         }
-        if x.shape()[0] == 0 {
-            return setting("the number of samples", 0.0, "take at least one");
+        let threat = &self.threat;
+        if let Some((low, high)) = threat.bounds.filter(|(low, high)| !(low <= high)) {
+            return setting("threat.bounds", low.max(high), "they have to be two numbers that rise");
         }
-        let values = x.array().to_f64();
-        if !values.iter().all(|v| v.is_finite()) {
-            return Err(CertifyError::NotFinite("an input".into()));
-        }
-        if let Some((low, high)) = self.threat.bounds
-            && let Some(&outside) = values.iter().find(|v| !(low..=high).contains(*v))
-        {
-            return setting("an input", outside, "it has to lie in the range `threat.bounds`");
+        if let Some(levels) = threat.levels.filter(|&levels| levels < 2 || threat.bounds.is_none()) {
+            return setting("threat.levels", f64::from(levels), "take at least two, in a range of pixels");
         }
         Ok(())
     }

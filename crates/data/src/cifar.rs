@@ -175,7 +175,9 @@ fn from_folder(kind: Kind, path: &Path) -> Result<Contents> {
 
 fn from_archive(kind: Kind, path: &Path) -> Result<Contents> {
     let damaged = |e: io::Error| malformed(path, format!("the archive cannot be unpacked ({e})"), AGAIN);
-    let mut archive = tar::Archive::new(files::open(path)?);
+    // Other members are passed over, but neither without end nor with names that fill the memory.
+    let records: usize = kind.members().iter().map(|(_, records)| records * kind.record_bytes()).sum();
+    let mut archive = tar::Archive::new(files::open(path)?.take(2 * records as u64));
     let mut contents = Contents::new();
     for entry in archive.entries().map_err(damaged)? {
         let entry = entry.map_err(damaged)?;

@@ -173,7 +173,7 @@ fn checked_name(temporary: &Path, shown: &Path, entry: &Entry) -> Result<String>
 
 /// The most bytes that a file of this entry can have: gzip adds little to what it cannot compress.
 fn longest(entry: &Entry) -> u64 {
-    entry.size + entry.size / 100 + 4096
+    entry.size.saturating_add(entry.size / 100 + 4096)
 }
 
 /// Which side of a copy stopped it.

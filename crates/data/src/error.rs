@@ -109,6 +109,7 @@ pub(crate) fn io_error(path: &Path, action: &'static str, source: io::Error) -> 
         io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
             "the file is damaged: copy or download it again"
         }
+        io::ErrorKind::FileTooLarge => "check that it is the right file",
         _ => "check the disk and try again",
     };
     Error::Io { path: path.to_owned(), action, source, remedy: remedy.to_owned() }

@@ -18,6 +18,20 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn Read>> {
     gunzipped(file).map_err(|e| io_error(path, "read the file", e))
 }
 
+/// The content of a file, of which no more than `most` bytes are read: what never ends does not fill the memory.
+///
+/// # Errors
+/// If it cannot be read, or is longer.
+pub fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        let cause = format!("it is longer than {most} bytes, the most that is read of such a file");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, cause));
+    }
+    Ok(bytes)
+}
+
 /// The content of a stream, unpacked if it begins like gzip. Bytes after the gzip stream are an
 /// error of the reader, not silently dropped.
 pub(crate) fn gunzipped(stream: impl Read + 'static) -> io::Result<Box<dyn Read>> {
@@ -95,6 +109,23 @@ mod tests {
         let mut seen = 0;
         let (n, _) = copy_hashed(&mut io::repeat(7), &mut io::sink(), 1000, &mut |k| seen = k).unwrap();
         assert_eq!((n, seen), (1001, 1001));
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_its_limit_and_refused_beyond() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "content").unwrap();
+        assert_eq!(read_at_most(&path, 7).unwrap(), b"content");
+        let error = read_at_most(&path, 6).unwrap_err();
+        assert!(error.to_string().contains("longer than 6 bytes"), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_never_ends_is_refused() {
+        let error = read_at_most(Path::new("/dev/zero"), 1 << 20).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
     }
 
     #[test]

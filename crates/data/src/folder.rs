@@ -30,11 +30,16 @@ use ndarray::Array4;
 
 use crate::dataset::{Dataset, Splits};
 use crate::error::{Result, io_error, malformed};
+use crate::files::read_at_most;
 use crate::jpeg;
 
 /// No side of an image may be longer: small images are what the encoders are for, and the bound
 /// keeps a header from asking for all memory.
 const LONGEST_SIDE: u32 = 4096;
+/// The longest file that is read: more than the longest image takes unpacked, in 16 bits a channel.
+const MOST_BYTES: u64 = 1 << 28;
+/// The most memory that a decoder may ask for: what the longest image takes, in 16 bits a channel, twice.
+const MOST_MEMORY: u64 = 1 << 28;
 
 /// Reads `folder/<class>/<image>`; classes and images come in the order of their names.
 ///
@@ -116,18 +121,24 @@ fn decode(path: &Path, first: Option<&DynamicImage>) -> Result<DynamicImage> {
     if !["png", "jpg", "jpeg"].contains(&extension.as_str()) {
         return Err(malformed(path, "it is no PNG or JPEG", "convert it or move it out of the class folder"));
     }
-    let bytes = fs::read(path).map_err(|e| io_error(path, "read the file", e))?;
+    let bytes = read_at_most(path, MOST_BYTES).map_err(|e| io_error(path, "read the file", e))?;
     let mut reader = ImageReader::new(Cursor::new(bytes.as_slice()))
         .with_guessed_format()
         .map_err(|e| io_error(path, "read the file", e))?;
-    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg::is_complete(&bytes) {
-        return Err(malformed(path, "it is cut off", "copy or save the image again or remove it"));
-    }
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(LONGEST_SIDE);
-    limits.max_image_height = Some(LONGEST_SIDE);
-    reader.limits(limits);
-    let image = reader.decode().map_err(|e| {
+    let decoded = if reader.format() == Some(ImageFormat::Jpeg) {
+        let Some(end) = jpeg::end_of_image(&bytes) else {
+            return Err(malformed(path, "it is cut off", "copy or save the image again or remove it"));
+        };
+        jpeg::decode(&bytes, end, LONGEST_SIDE)
+    } else {
+        let mut limits = Limits::default();
+        limits.max_image_width = Some(LONGEST_SIDE);
+        limits.max_image_height = Some(LONGEST_SIDE);
+        limits.max_alloc = Some(MOST_MEMORY);
+        reader.limits(limits);
+        reader.decode().map_err(|e| e.to_string())
+    };
+    let image = decoded.map_err(|e| {
         malformed(path, format!("it cannot be decoded ({e})"), "save the image again or remove it")
     })?;
     if image.color().has_alpha() {
@@ -284,6 +295,28 @@ mod tests {
             }
             fs::remove_file(path).unwrap();
         }
+    }
+
+    /// A decoder that takes what it can get fills what is missing of a scan with gray.
+    #[test]
+    fn a_scan_that_breaks_off_before_the_end_marker_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("cat")).unwrap();
+        let path = root.path().join("cat/a.jpg");
+        let bytes = write_noise(&path);
+        let scan = bytes.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap() + 14;
+        let cuts: Vec<usize> = (scan..bytes.len() - 2).step_by(3).collect();
+        let accepted = cuts.iter().filter(|&&len| {
+            fs::write(&path, [&bytes[..len], &[0xff, 0xd9]].concat()).unwrap();
+            let read = read("x", root.path()).map_err(|error| error.to_string());
+            assert!(
+                read.as_ref().err().is_none_or(|why| why.contains("a.jpg: it cannot be decoded")),
+                "{read:?}"
+            );
+            read.is_ok()
+        });
+        // The last few bits may change no pixel.
+        assert!(accepted.count() * 100 <= cuts.len(), "of {} cuts", cuts.len());
     }
 
     /// An end-of-image marker inside a segment, as that of a thumbnail, is not the end of the picture.

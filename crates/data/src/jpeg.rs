@@ -1,4 +1,10 @@
-//! JPEG segments: whether a file reaches its end-of-image marker.
+//! JPEG files: whether a file reaches its end-of-image marker, and its pixels where nothing in it is broken.
+
+use image::{DynamicImage, GrayImage, RgbImage};
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
 
 const FILL: u8 = 0xff;
 const END_OF_IMAGE: u8 = 0xd9;
@@ -6,27 +12,82 @@ const START_OF_SCAN: u8 = 0xda;
 /// Inside a scan: a stuffed zero and the restart markers belong to its data.
 const IN_SCAN: [u8; 9] = [0x00, 0xd0, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7];
 
-/// Whether the end-of-image marker is reached (ITU-T T.81, annex B). The decoder fills what is missing of a file that
-/// was cut off with gray, without an error. Markers inside a segment, as of an embedded thumbnail, do not count.
-pub(crate) fn is_complete(bytes: &[u8]) -> bool {
+/// Where the end-of-image marker is (ITU-T T.81, annex B), with the fill bytes before it; `None` if the file ends
+/// earlier. Markers inside a segment, as of an embedded thumbnail, do not count.
+pub(crate) fn end_of_image(bytes: &[u8]) -> Option<usize> {
     let mut rest = bytes.get(2..).unwrap_or_default(); // after the start-of-image marker
     let mut in_scan = false;
     loop {
-        let Some(marker) = rest.iter().position(|&byte| byte == FILL) else { return false };
+        let marker = rest.iter().position(|&byte| byte == FILL)?;
         rest = &rest[marker + 1..];
         match rest.first() {
-            None => return false,
+            None => return None,
             Some(&FILL) => continue,
-            Some(&END_OF_IMAGE) => return true,
+            Some(&END_OF_IMAGE) => {
+                let before = &bytes[..bytes.len() - rest.len()];
+                return Some(before.len() - before.iter().rev().take_while(|&&byte| byte == FILL).count());
+            }
             Some(marker) if in_scan && IN_SCAN.contains(marker) => rest = &rest[1..],
             Some(&marker) => {
                 // The length counts its own two bytes.
-                let Some(&[high, low]) = rest.get(1..3) else { return false };
-                let Some(after) = rest.get(1 + usize::from(u16::from_be_bytes([high, low])).max(2)..) else {
-                    return false;
-                };
+                let &[high, low] = rest.get(1..3)? else { return None };
+                let after = rest.get(1 + usize::from(u16::from_be_bytes([high, low])).max(2)..)?;
                 (rest, in_scan) = (after, marker == START_OF_SCAN);
             }
         }
     }
+}
+
+/// The pixels of a file, gray or in color, whose end-of-image marker is at `end`.
+///
+/// The decoder that `image` uses takes what it can make of a broken scan: strictly asked, it refuses codes that do not
+/// exist, but still reads zeros where the last scan ends too early. Of a whole scan no bit behind its end counts, so the
+/// pixels must be the same with other bits there.
+pub(crate) fn decode(bytes: &[u8], end: usize, longest_side: u32) -> Result<DynamicImage, String> {
+    let (size, pixels) = pixels(bytes, true, longest_side)?;
+    for filler in FILLERS {
+        let longer = [&bytes[..end], &filler, &bytes[end..]].concat();
+        if pixels_of(&longer, longest_side).as_ref() != Some(&pixels) {
+            return Err("its last scan ends too early".to_owned());
+        }
+    }
+    let (width, height) = size;
+    let image = if pixels.len() == width as usize * height as usize {
+        GrayImage::from_raw(width, height, pixels).map(DynamicImage::from)
+    } else {
+        RgbImage::from_raw(width, height, pixels).map(DynamicImage::from)
+    };
+    image.ok_or_else(|| format!("its pixels are not those of {width} columns and {height} rows"))
+}
+
+/// Bits behind the last scan: with many ones, whose codes are the long ones, and mixed.
+const FILLERS: [[u8; 64]; 2] = [[0x7e; 64], mixed()];
+
+const fn mixed() -> [u8; 64] {
+    let mut bytes = [0; 64];
+    let mut i = 0;
+    while i < bytes.len() {
+        // Never a marker's first byte.
+        bytes[i] = ((i as u32).wrapping_mul(2_654_435_761) >> 13) as u8 & 0x7f;
+        i += 1;
+    }
+    bytes
+}
+
+fn pixels_of(bytes: &[u8], longest_side: u32) -> Option<Vec<u8>> {
+    pixels(bytes, false, longest_side).ok().map(|(_, pixels)| pixels)
+}
+
+/// Width and height, and one byte a pixel if the file is gray, else three.
+fn pixels(bytes: &[u8], strict: bool, longest_side: u32) -> Result<((u32, u32), Vec<u8>), String> {
+    let side = longest_side as usize;
+    let options = DecoderOptions::default().set_strict_mode(strict).set_max_width(side).set_max_height(side);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(|e| e.to_string())?;
+    let is_gray = decoder.input_colorspace() == Some(ColorSpace::Luma);
+    let space = if is_gray { ColorSpace::Luma } else { ColorSpace::RGB };
+    decoder.set_options(decoder.options().jpeg_set_out_colorspace(space));
+    let pixels = decoder.decode().map_err(|e| e.to_string())?;
+    let (width, height) = decoder.dimensions().unwrap_or_default();
+    Ok(((width as u32, height as u32), pixels))
 }

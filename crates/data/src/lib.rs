@@ -31,6 +31,7 @@ pub use catalog::{Catalog, Check, Verified};
 pub use dataset::{Dataset, Splits};
 pub use download::Progress;
 pub use error::{Error, Result};
+pub use files::read_at_most;
 pub use loader::{Batch, Loader, LoaderConfig, view_key};
 pub use manifest::{Entry, Format, Manifest};
 pub use name::is_plain_name;

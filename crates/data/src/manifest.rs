@@ -7,8 +7,12 @@ use serde::Deserialize;
 
 use crate::cifar;
 use crate::error::{Result, io_error, malformed};
+use crate::files::read_at_most;
 use crate::name::is_plain_name;
 use crate::task::Grouping;
+
+/// The longest manifest that is read.
+const MOST_BYTES: u64 = 1 << 24;
 
 /// The description of a dataset, read from `<name>.toml`. Unknown keys are errors.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -98,7 +102,9 @@ impl Manifest {
     /// # Errors
     /// If the file cannot be read, is no TOML, has an unknown or missing key, or contradicts itself.
     pub fn read(path: &Path) -> Result<Manifest> {
-        let text = std::fs::read_to_string(path).map_err(|e| io_error(path, "read the manifest", e))?;
+        let bytes = read_at_most(path, MOST_BYTES).map_err(|e| io_error(path, "read the manifest", e))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|e| malformed(path, format!("it is no text ({e})"), "correct the manifest"))?;
         let mut manifest: Manifest = toml::from_str(&text)
             .map_err(|e| malformed(path, e.to_string().trim_end().to_owned(), "correct the manifest"))?;
         manifest.name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -129,6 +135,10 @@ impl Manifest {
             Some("shape, classes, train and test must not be empty".into())
         } else if self.mean.len() != c || self.std.len() != c {
             Some(format!("mean and std need one number for each of the {c} channels"))
+        } else if !self.mean.iter().chain(&self.std).all(|v| v.is_finite())
+            || self.std.iter().any(|&v| v <= 0.0)
+        {
+            Some("mean and std have to be finite, and std positive".into())
         } else if self.files.len() != files {
             Some(format!("the format needs {files} [[files]], there are {}", self.files.len()))
         } else if let Some(entry) = self.files.iter().find(digest) {
@@ -189,6 +199,8 @@ mod tests {
             ("mean = [0.5]", "mean = []", "one number for each of the 1 channels"),
             ("name = 'b'", "name = '../b'", "'../b' is not a plain file name"),
             ("name = 'b'", "name = '..'", "'..' is not a plain file name"),
+            ("std = [0.5]", "std = [0.0]", "std positive"),
+            ("mean = [0.5]", "mean = [nan]", "have to be finite"),
             ("shape = [2, 2, 1]", "shape = [4294967296, 4294967296, 0]", "must not be empty"),
             ("'idx'", "'cifar10'", "needs 1 [[files]], there are 4"),
             ("'idx'", "'npz'", "unknown variant `npz`"),

@@ -7,11 +7,12 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use std::path::Path;
 use tarrl_encoders::checkpoint::{
-    CheckpointError, ImportWarning, Metadata, Stored, Tensors, Values, import, import_encoder, load,
+    CheckpointError, Fault, ImportWarning, Metadata, Stored, Tensors, Values, import, import_encoder, load,
     load_encoder, load_state_dict, load_tensors, save, save_encoder, save_tensors, state_dict,
 };
 use tarrl_encoders::{
-    Arch, BATCH_NORM_MOMENTUM, Encoder, ForwardContext, Module, Projector, ProjectorConfig, cast,
+    Arch, BATCH_NORM_MOMENTUM, Encoder, EncoderConfig, ForwardContext, Module, Projector, ProjectorConfig,
+    cast,
 };
 use tarrl_tensor::{DType, Key, cpu};
 
@@ -426,6 +427,18 @@ fn tensors_of_another_network_are_refused_by_name() {
     assert!(text.contains("`bn1.bias` is F64[2], but the network has F32[2]"), "{text}");
     let text = with("bn1.num_batches_tracked", Stored::new(&[], Values::I64(vec![-1])));
     assert!(text.contains("`bn1.num_batches_tracked`"), "{text}");
+}
+
+/// An extent of zero makes any other extent free of bytes.
+#[test]
+fn tensors_of_huge_shapes_without_values_are_refused() {
+    let encoder = Encoder::new(&EncoderConfig::default(), &cpu(), Key::new(1));
+    for shape in [[0, usize::MAX, usize::MAX, 3], [0, 1 << 40, 1 << 40, 1 << 40]] {
+        let mut tensors = state_dict(&encoder);
+        tensors.insert("conv1.weight".into(), Stored::new(&shape, Values::F32(vec![])));
+        let fault = load_state_dict(&mut encoder.clone(), &mut tensors).unwrap_err();
+        assert!(matches!(&fault, Fault::Misfit { name, .. } if name == "conv1.weight"), "{fault}");
+    }
 }
 
 #[test]

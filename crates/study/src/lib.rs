@@ -14,6 +14,7 @@ pub mod artifacts;
 pub mod context;
 pub mod experiments;
 pub mod files;
+pub mod heads;
 pub mod jobs;
 pub mod layout;
 pub mod machine;

@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
+/// The longest configuration file that is read.
+const MOST_BYTES: u64 = 1 << 24;
+
 /// Why a configuration file could not be used. Every message names the file, the cause and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -62,7 +65,8 @@ pub enum ConfigError {
 /// Returns [`ConfigError`] for an unreadable file, bad syntax, a missing or mistyped value, and for an unknown
 /// key or choice, in which case the error also names the nearest known one.
 pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let text = std::fs::read_to_string(path)
+    let text = tarrl_data::read_at_most(path, MOST_BYTES)
+        .and_then(|bytes| String::from_utf8(bytes).map_err(|error| std::io::Error::other(error)))
         .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
     parse_toml(&text, path)
 }

@@ -158,11 +158,12 @@ impl SuiteRun {
         }
     }
 
-    /// Goes on with an interrupted run of the same samples and attacks; batches may be of another size.
+    /// Goes on with an interrupted run of the same samples and attacks, on a model of `classes`; batches may be of
+    /// another size.
     ///
     /// # Errors
-    /// If the state is of other samples, radii, labels or keys, or of other attacks, is damaged, or is none that a run
-    /// has.
+    /// If the state is of other samples, radii, labels or keys, of other attacks or classes, is damaged, or is none that a
+    /// run has.
     ///
     /// # Panics
     /// As [`new`](SuiteRun::new).
@@ -173,6 +174,7 @@ impl SuiteRun {
         keys: &[Key],
         parts: Vec<AttackSpec>,
         config: RunConfig,
+        classes: usize,
         state: &SuiteState,
     ) -> Result<Self, StateError> {
         let mut run = SuiteRun::new(ball, labels, keys, parts, config);
@@ -182,7 +184,7 @@ impl SuiteRun {
         for (row, sample) in samples.iter().enumerate() {
             let x = &run.centers[row * width..][..width];
             let ball = SampleBall::new(run.ball.threat(), run.ball.radii()[row], x);
-            sample.validate(&run.setup.context(row, &ball))?;
+            sample.validate(&run.setup.context(row, &ball), classes)?;
         }
         run.samples.clone_from(samples);
         Ok(run)

@@ -67,8 +67,8 @@ impl SampleState {
         }
     }
 
-    /// An error unless a sample of this suite can be in such a state.
-    pub(crate) fn validate(&self, context: &SuiteContext<'_>) -> Result<(), StateError> {
+    /// An error unless a sample of this suite can be in such a state, on a model of so many classes.
+    pub(crate) fn validate(&self, context: &SuiteContext<'_>, classes: usize) -> Result<(), StateError> {
         let width = context.ball.width();
         self.record.validate()?;
         demand(self.best.is_empty() || self.best.len() == width, "a point is of another length")?;
@@ -80,21 +80,27 @@ impl SampleState {
         };
         if matches!(self.current, CurrentAttack::Clean) {
             let at_start = (self.part, self.target, self.restart) == (0, 0, 0);
-            return demand(at_start, "a sample is in an attack, but has not been evaluated");
+            return demand(
+                at_start && self.rivals.is_empty(),
+                "a sample is in an attack, but has not been evaluated",
+            );
         }
-        let mut classes = self.rivals.clone();
-        classes.push(context.label);
-        classes.sort_unstable();
-        let all = classes.iter().enumerate().all(|(i, &class)| class as usize == i);
-        demand(all && classes.len() > 1, "the classes of a sample are not all but its label")?;
-        let targets = part.targets(classes.len());
+        let mut all = self.rivals.clone();
+        all.push(context.label);
+        all.sort_unstable();
+        let is_all = all.iter().map(|&class| class as usize).eq(0..classes);
+        demand(
+            is_all && classes > 1,
+            "the classes of a sample are not those of the model without its label",
+        )?;
+        let targets = part.targets(classes);
         demand(
             self.restart < part.restarts() && self.target < targets.unwrap_or(1),
             "a sample aims at a class or runs a restart that is not configured",
         )?;
         let cached = self.clean.as_ref();
         demand(
-            cached.is_none_or(|cache| cache.fits(classes.len(), targets.unwrap_or(0), width)),
+            cached.is_none_or(|cache| cache.fits(classes, targets.unwrap_or(0), width)),
             "what the clean sample showed is of another shape",
         )?;
         demand(

@@ -174,7 +174,7 @@ fn changed_states_of_a_suite_are_refused_or_end() {
         };
         let resume = |state: &SuiteState| {
             let ball = Threat::new(norm, 0.02).around(&x);
-            SuiteRun::resume(ball, &labels, &keys(3, N), config.parts(norm), config.run, state)
+            SuiteRun::resume(ball, &labels, &keys(3, N), config.parts(norm), config.run, 4, state)
         };
         let go_on = |state: &SuiteState| {
             if let Ok(mut run) = resume(&state.resealed()) {

@@ -138,6 +138,24 @@ fn declared_counts_and_sizes_are_compared_with_the_bytes() {
     refused(forged(|columns, _| columns[1].1 = Dtype::I64));
 }
 
+/// What is done with certificates puts balls of their threat model around images.
+#[test]
+fn a_configuration_under_which_nothing_can_be_certified_is_refused() {
+    for (from, to, field) in [
+        ("\"norm\":\"l2\"", "\"norm\":\"l0\"", "l0"),
+        ("\"epsilon\":0.1", "\"epsilon\":-0.1", "threat.epsilon"),
+        ("\"bounds\":[0.0,1.0]", "\"bounds\":[0.75,0.25]", "threat.bounds"),
+        ("\"rows\":512", "\"rows\":0", "rows"),
+    ] {
+        let bytes = forged(|_, json| {
+            assert!(json.contains(from), "{from}: {json}");
+            *json = json.replacen(from, to, 1);
+        });
+        let error = Certificates::from_bytes(&bytes).unwrap_err().to_string();
+        assert!(error.contains(field), "{to}: {error}");
+    }
+}
+
 /// Counts what is taken of an endless stream.
 struct Endless<'a> {
     start: &'a [u8],

@@ -182,7 +182,9 @@ impl Attack {
         let keys: Vec<Key> = (0..y.len()).map(|i| Key::new(self.seed).fold("attack").fold(i)).collect();
         let ball = Threat::new(self.norm, self.epsilon).around(&x);
         let batch = self.batch as usize;
-        let target = Target { ball, labels: &y, keys: &keys, encode: &encode, classify: &classify, batch };
+        let classes = data.classes.len();
+        let target =
+            Target { ball, labels: &y, classes, keys: &keys, encode: &encode, classify: &classify, batch };
         let about = self.about(&plan, y.len(), &file.hash)?;
         let mut state = self.state(&about);
         let from = self.interrupted(state.as_mut(), &plan, &target)?;

@@ -1,6 +1,6 @@
 //! `tarrl bound`: what stored certificates say about a head.
 
-mod heads;
+mod head_attack;
 
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,12 @@ use tarrl_encoders::InferenceEncoder;
 use tarrl_eval::{Interval, ProbeConfig, features, labels, linear_probe};
 use tarrl_tensor::Key;
 
-use self::heads::Head;
+use self::head_attack::attack;
 use super::certify::{Chosen, Images, network, open};
 use crate::inputs::EncoderFile;
 use crate::limits;
 use crate::stdout::outln;
+use tarrl_study::heads::AnyHead;
 use tarrl_study::stages::head::BATCH;
 
 const EXAMPLES: &str = "\
@@ -83,13 +84,14 @@ impl Report {
         let chosen = self.images.choose(certificates.samples.len())?;
         file.check_images(&self.images.dataset, chosen.shape())?;
         certificates.check(&file.hash, &chosen.hash).with_context(|| path.to_string())?;
+        certificates.provenance.config.check(&chosen.pixels).with_context(|| path.to_string())?;
         let encoder = file.encoder.inference();
         if let Some(k) = self.neighbors {
             return self.neighbors(&certificates, &encoder, &chosen, k);
         }
         let head = match head {
             Some(head) => head,
-            None => Head::Linear(self.fitted(&encoder, &chosen)?),
+            None => AnyHead::Linear(self.fitted(&encoder, &chosen)?),
         };
         if let Some(classes) = head.classes().filter(|&classes| classes != chosen.classes) {
             bail!(
@@ -99,18 +101,18 @@ impl Report {
             );
         }
         let labels: Vec<usize> = chosen.labels.iter().map(|&label| label as usize).collect();
-        if let Head::Regression { targets, layer, .. } = &head
+        if let AnyHead::Regression { targets, layer, .. } = &head
             && targets.len() != labels.len() * layer.rows().len()
         {
             bail!("`targets` has {} numbers for {} certified images", targets.len(), labels.len());
         }
         let threat = certificates.provenance.config.threat;
-        let worst = head.attack(&|x| encoder.forward(x), &chosen.pixels, &chosen.labels, &threat);
+        let worst = attack(&head, &|x| encoder.forward(x), &chosen.pixels, &chosen.labels, &threat);
         let attacked = network(&encoder, &chosen.pixels)?.forward(&worst).array().to_f64();
         let report = match &head {
-            Head::Linear(head) => certificates.apply(head, &labels, &[&attacked])?,
-            Head::Mlp { head, .. } => certificates.apply_by_radius(head, &labels, &[&attacked])?,
-            Head::Regression { head, layer, targets } => {
+            AnyHead::Linear(head) => certificates.apply(head, &labels, &[&attacked])?,
+            AnyHead::Mlp { head, .. } => certificates.apply_by_radius(head, &labels, &[&attacked])?,
+            AnyHead::Regression { head, layer, targets } => {
                 return numbers(&certificates, head, &layer.rows(), targets, &attacked);
             }
         };
@@ -119,8 +121,8 @@ impl Report {
     }
 
     /// The head in a file, which has to belong to the encoder.
-    fn read(&self, path: &Path, file: &EncoderFile<'_>) -> anyhow::Result<Head> {
-        let (head, named) = Head::read(path)?;
+    fn read(&self, path: &Path, file: &EncoderFile<'_>) -> anyhow::Result<AnyHead> {
+        let (head, named) = AnyHead::read(path)?;
         file.check_head(path, head.features(), named.as_deref())?;
         Ok(head)
     }

@@ -16,6 +16,9 @@ const ENTRY: &str = "tarrl";
 /// The longest header that safetensors reads, in bytes.
 const LONGEST_HEADER: u64 = 100_000_000;
 
+/// The most bytes of tensors that are read.
+const MOST_DATA: u64 = 1 << 34;
+
 /// What every version of the format has.
 #[derive(Deserialize)]
 struct Version {
@@ -61,7 +64,12 @@ fn read_declared(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     let Some(&length) = bytes.first_chunk::<8>() else { return Ok(bytes) };
     stream.by_ref().take(u64::from_le_bytes(length).min(LONGEST_HEADER)).read_to_end(&mut bytes)?;
     if let Ok(header) = serde_json::from_slice::<safetensors::tensor::Metadata>(&bytes[8..]) {
-        stream.take((header.data_len() as u64).saturating_add(1)).read_to_end(&mut bytes)?;
+        let declared = header.data_len() as u64;
+        if declared > MOST_DATA {
+            let cause = format!("it declares {declared} bytes of tensors, and at most {MOST_DATA} are read");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, cause));
+        }
+        stream.take(declared + 1).read_to_end(&mut bytes)?;
     }
     Ok(bytes)
 }
@@ -160,6 +168,10 @@ mod tests {
         assert_eq!(endless.len(), bytes.len() + 1);
         assert!(matches!(decode(&endless), Err(Fault::Damaged(_))));
         assert_eq!(read_declared(&mut io::repeat(0)).unwrap().len(), 8);
+        let json = format!(r#"{{"w":{{"dtype":"U8","shape":[{0}],"data_offsets":[0,{0}]}}}}"#, u64::MAX / 2);
+        let header = [&(json.len() as u64).to_le_bytes()[..], json.as_bytes()].concat();
+        let error = read_declared(&mut header.chain(io::repeat(0))).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
         assert_eq!(read_declared(&mut &b"short"[..]).unwrap(), b"short");
     }
 

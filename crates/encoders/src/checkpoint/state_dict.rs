@@ -60,10 +60,14 @@ fn to_file(role: Role, tensor: &Tensor) -> Tensor {
 
 /// A tensor of a file in the order of the network; `None` if it does not fit in `place`.
 fn from_file(role: Role, place: &Tensor, stored: &Stored) -> Option<Tensor> {
-    let tensor = stored.to_tensor(place.device())?;
-    let same_rank = tensor.shape().rank() == place.shape().rank();
-    let tensor = if same_rank && is_kernel(role, place) { tensor.permute(&[2, 3, 1, 0]) } else { tensor };
-    (tensor.dtype() == place.dtype() && tensor.shape() == place.shape()).then_some(tensor)
+    let kernel = is_kernel(role, place);
+    let mut shape = place.shape().to_vec();
+    if kernel {
+        shape = [3, 2, 0, 1].map(|axis| shape[axis]).into();
+    }
+    let tensor = stored.shape().eq(&shape).then(|| stored.to_tensor(place.device())).flatten()?;
+    let tensor = if kernel { tensor.permute(&[2, 3, 1, 0]) } else { tensor };
+    (tensor.dtype() == place.dtype()).then_some(tensor)
 }
 
 /// `(kh, kw, in, out)` here, `(out, in, kh, kw)` there.

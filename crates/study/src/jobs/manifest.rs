@@ -2,10 +2,11 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tarrl_data::read_at_most;
 
 use super::Key;
 use crate::files::{digest, write_atomic};
@@ -43,6 +44,9 @@ pub struct Manifest {
     /// Versions and machine.
     pub provenance: Value,
 }
+
+/// The longest manifest that is read.
+const MOST_BYTES: u64 = 1 << 28;
 
 /// One output file as it was when the job finished.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -84,7 +88,7 @@ impl Manifest {
     /// # Errors
     /// Returns the reason, as half a sentence, why the job does not count as finished.
     pub fn read(folder: &Path, key: Key) -> Result<Option<Self>, String> {
-        let text = match fs::read(folder.join(Self::FILE)) {
+        let text = match read_at_most(&folder.join(Self::FILE), MOST_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(format!("{} cannot be read: {error}", Self::FILE)),
@@ -118,8 +122,18 @@ impl FileRecord {
     }
 
     fn verify(&self, folder: &Path) -> Result<(), String> {
-        let found = File::open(folder.join(&self.path)).and_then(digest);
-        match found {
+        let inside = |component| matches!(component, Component::Normal(_));
+        if self.path.is_empty() || !Path::new(&self.path).components().all(inside) {
+            return Err(format!("`{}` is no path inside of the job's folder", self.path));
+        }
+        let path = folder.join(&self.path);
+        // What is no file, such as a pipe, may never end.
+        let file = |found: fs::Metadata| match found.is_file() {
+            true if found.len() == self.bytes => File::open(&path).and_then(digest),
+            true => Ok((found.len(), String::new())),
+            false => Err(io::Error::other("it is no file")),
+        };
+        match fs::metadata(&path).and_then(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!("{} is missing", self.path)),
             Err(error) => Err(format!("{} cannot be read: {error}", self.path)),
             Ok((bytes, _)) if bytes != self.bytes => {
@@ -199,6 +213,26 @@ mod tests {
         assert_eq!(error(), "checkpoint.bin has changed since it was written");
         fs::remove_file(&file).unwrap();
         assert_eq!(error(), "checkpoint.bin is missing");
+    }
+
+    /// Files of a manifest are read to their end, so a path to a device would never come back.
+    #[test]
+    fn files_outside_of_the_folder_and_what_is_no_file_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let good = manifest(folder.path());
+        fs::create_dir(folder.path().join("sub")).unwrap();
+        for (path, cause) in [
+            ("../checkpoint.bin", "no path inside"),
+            ("/dev/zero", "no path inside"),
+            ("./../x", "no path inside"),
+            ("", "no path inside"),
+            ("sub", "it is no file"),
+        ] {
+            let record = FileRecord { path: path.into(), ..good.files[0].clone() };
+            Manifest { files: vec![record], ..good.clone() }.write(folder.path()).unwrap();
+            let error = Manifest::read(folder.path(), good.key).unwrap_err();
+            assert!(error.contains(cause) && error.contains(path), "{path}: {error}");
+        }
     }
 
     #[test]

@@ -76,7 +76,7 @@ fn a_resumed_run_ends_with_the_same_bits() {
                 let text = serde_json::to_string(&broken.state()).unwrap();
                 let state: SuiteState = serde_json::from_str(&text).unwrap();
                 broken =
-                    SuiteRun::resume(ball.clone(), &labels, &keys, parts.clone(), small, &state).unwrap();
+                    SuiteRun::resume(ball.clone(), &labels, &keys, parts.clone(), small, 4, &state).unwrap();
             }
         }
         assert!(rounds > 50, "{norm}: {rounds} rounds");
@@ -93,11 +93,49 @@ fn a_state_of_other_samples_or_attacks_is_refused() {
     let parts = |steps| AutoAttack { steps, ..SMALL }.parts(Norm::Linf);
     let state = SuiteRun::new(ball(0.1), &labels, &keys, parts(5), SMALL.run).state();
     let resume =
-        |epsilon, steps| SuiteRun::resume(ball(epsilon), &labels, &keys, parts(steps), SMALL.run, &state);
+        |epsilon, steps| SuiteRun::resume(ball(epsilon), &labels, &keys, parts(steps), SMALL.run, 4, &state);
     assert!(resume(0.1, 5).is_ok());
     let why = |refused: Result<SuiteRun, crate::StateError>| refused.err().unwrap().to_string();
     assert!(why(resume(0.2, 5)).contains("another problem"));
     assert!(why(resume(0.1, 6)).contains("same configuration"));
+}
+
+/// A state that was written for a model of other classes, or changed so, is refused when it is resumed and not in the
+/// midst of the attack.
+#[test]
+fn a_state_of_another_number_of_classes_is_refused() {
+    let network = Network::new(4);
+    let (x, labels, keys) = samples(&network, 2);
+    let (ball, parts) = (threat(Norm::Linf).around(&x), SMALL.parts(Norm::Linf));
+    let mut run = SuiteRun::new(ball.clone(), &labels, &keys, parts.clone(), SMALL.run);
+    let resume = |classes, state: &SuiteState| {
+        SuiteRun::resume(ball.clone(), &labels, &keys, parts.clone(), SMALL.run, classes, state).err()
+    };
+    // Before the first evaluation no classes are known.
+    assert!(resume(3, &run.state()).is_none());
+    run.round(&|u, _| network.logits(u));
+    assert!(run.progress().finished < 2);
+    assert!(resume(4, &run.state()).is_none());
+    for classes in [3, 5] {
+        let error = resume(classes, &run.state()).unwrap().to_string();
+        assert!(error.contains("are not those of the model"), "{error}");
+    }
+}
+
+/// Classes of a sample that has not been evaluated are those of no run.
+#[test]
+fn a_sample_without_an_evaluation_has_no_classes() {
+    let network = Network::new(4);
+    let (x, labels, keys) = samples(&network, 1);
+    let (ball, parts) = (threat(Norm::Linf).around(&x), SMALL.parts(Norm::Linf));
+    let run = SuiteRun::new(ball.clone(), &labels, &keys, parts.clone(), SMALL.run);
+    let text = serde_json::to_string(&run.state()).unwrap();
+    assert!(text.contains("\"rivals\":[]"), "{text}");
+    let state: SuiteState =
+        serde_json::from_str(&text.replace("\"rivals\":[]", "\"rivals\":[1,2,3,4,5]")).unwrap();
+    let refused =
+        SuiteRun::resume(ball, &labels, &keys, parts, SMALL.run, 4, &state.resealed()).err().unwrap();
+    assert!(refused.to_string().contains("has not been evaluated"), "{refused}");
 }
 
 /// The difference of logits ratio does not change under z → 4z + 8, so neither does its ascent. The floor of

@@ -34,8 +34,16 @@ pub(super) fn run(
             let run = match from {
                 Some(Progress::Suite(suite)) => {
                     let ball = target.ball.clone();
-                    SuiteRun::resume(ball, target.labels, target.keys, parts.clone(), *config, &suite)
-                        .context("remove the state to start anew")?
+                    SuiteRun::resume(
+                        ball,
+                        target.labels,
+                        target.keys,
+                        parts.clone(),
+                        *config,
+                        target.classes,
+                        &suite,
+                    )
+                    .context("remove the state to start anew")?
                 }
                 _ => start(parts, *config, target),
             };

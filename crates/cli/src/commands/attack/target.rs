@@ -9,6 +9,8 @@ pub(super) struct Target<'a> {
     pub(super) ball: Ball,
     /// The label of each image.
     pub(super) labels: &'a [u32],
+    /// The number of classes.
+    pub(super) classes: usize,
     /// One key for the randomness of each image.
     pub(super) keys: &'a [Key],
     /// Images to representations.

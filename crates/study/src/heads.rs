@@ -1,15 +1,48 @@
-//! Heads from JSON: linear, MLP and regression, and attacks on them.
+//! Heads from files: linear, MLP and regression heads in JSON, and the linear heads that jobs write.
 
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
-use tarrl_attacks::{LabelLoss, Pgd, Start, Threat, attack_classifier, pgd};
 use tarrl_bound::{LinearHead, MlpHead, RegressionHead};
-use tarrl_eval::DeviceHead;
-use tarrl_tensor::{Key, Tensor};
+use tarrl_data::read_at_most;
 
-use tarrl_study::stages::head::{HeadFile, Weights};
+use crate::stages::head::{HeadFile, Weights};
+
+/// The largest file that is read, in bytes.
+const LARGEST: u64 = 1 << 30;
+
+/// A head, and the layers that an attack differentiates.
+#[derive(Clone, Debug)]
+pub enum AnyHead {
+    /// Logits of a linear map.
+    Linear(LinearHead),
+    /// Logits of a linear map after a hidden layer of ReLUs.
+    Mlp {
+        /// The head.
+        head: MlpHead,
+        /// The hidden layer and the last one.
+        layers: [Layer; 2],
+    },
+    /// Numbers of a linear map.
+    Regression {
+        /// The head.
+        head: RegressionHead,
+        /// The map.
+        layer: Layer,
+        /// The true numbers `(n, o)` of the certified images in their order.
+        targets: Vec<f64>,
+    },
+}
+
+/// `W z + b` with `W (outputs, inputs)`, as plain numbers.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// `(outputs, inputs)`, row-major.
+    pub weight: Vec<f64>,
+    /// `(outputs)`
+    pub bias: Vec<f64>,
+}
 
 /// A head as it stands in its file.
 #[derive(Clone, Debug, Deserialize)]
@@ -27,35 +60,25 @@ enum Stored {
         weight: Vec<f64>,
         bias: Vec<f64>,
     },
-    /// `weight (o, d)`, `bias (o)`, and the true numbers `targets (n, o)` of the certified images in their order.
+    /// `weight (o, d)`, `bias (o)`, `targets (n, o)`.
     Regression { d: usize, o: usize, weight: Vec<f64>, bias: Vec<f64>, targets: Vec<f64> },
 }
 
-/// A head, and what is needed to attack it.
-#[derive(Clone, Debug)]
-pub(super) enum Head {
-    Linear(LinearHead),
-    Mlp { head: MlpHead, layers: [Layer; 2] },
-    Regression { head: RegressionHead, layer: Layer, targets: Vec<f64> },
-}
-
-/// `W z + b` with `W (outputs, inputs)`, as plain numbers.
-#[derive(Clone, Debug)]
-pub(super) struct Layer {
-    weight: Vec<f64>,
-    bias: Vec<f64>,
-}
-
-impl Head {
+impl AnyHead {
     /// Reads a head, JSON or what the study writes, with the hash of its encoder if the file names it. JSON without a
     /// `kind` is linear.
-    pub(super) fn read(path: &Path) -> anyhow::Result<(Head, Option<String>)> {
+    ///
+    /// # Errors
+    /// If the file cannot be read, or holds no head: sizes that do not fit, a number that is not finite, or fewer than
+    /// two classes.
+    pub fn read(path: &Path) -> anyhow::Result<(Self, Option<String>)> {
         if path.extension().is_some_and(|ending| ending == "safetensors") {
             let file = HeadFile::load(path)?;
-            return Ok((Head::Linear(file.head), file.encoder));
+            return Ok((AnyHead::Linear(file.head), file.encoder));
         }
         let place = path.display();
-        let text = std::fs::read(path).with_context(|| format!("cannot read {place}; check the path"))?;
+        let text =
+            read_at_most(path, LARGEST).with_context(|| format!("cannot read {place}; check the path"))?;
         let mut value: serde_json::Value =
             serde_json::from_slice(&text).with_context(|| format!("{place} is no JSON"))?;
         let mut encoder = None;
@@ -70,55 +93,20 @@ impl Head {
     }
 
     /// The number of classes, for heads that tell classes apart.
-    pub(super) fn classes(&self) -> Option<usize> {
+    pub fn classes(&self) -> Option<usize> {
         match self {
-            Head::Linear(head) => Some(head.classes()),
-            Head::Mlp { layers, .. } => Some(layers[1].bias.len()),
-            Head::Regression { .. } => None,
+            AnyHead::Linear(head) => Some(head.classes()),
+            AnyHead::Mlp { layers, .. } => Some(layers[1].bias.len()),
+            AnyHead::Regression { .. } => None,
         }
     }
 
     /// The features that it expects.
-    pub(super) fn features(&self) -> usize {
+    pub fn features(&self) -> usize {
         match self {
-            Head::Linear(head) => head.features(),
-            Head::Mlp { layers, .. } => layers[0].inputs(),
-            Head::Regression { layer, .. } => layer.inputs(),
-        }
-    }
-
-    /// Where PGD on the loss of this head ends, from images `x (n, …)` and `labels (n)`.
-    pub(super) fn attack(
-        &self,
-        encode: &dyn Fn(&Tensor) -> Tensor,
-        x: &Tensor,
-        labels: &[u32],
-        threat: &Threat,
-    ) -> Tensor {
-        let keys: Vec<Key> = (0..x.shape()[0]).map(|i| Key::new(0).fold("attack").fold(i)).collect();
-        let attack =
-            Pgd { steps: 20, step_size: threat.epsilon / 8.0, include_clean: true, ..Pgd::default() };
-        let classify = |logits: &dyn Fn(&Tensor) -> Tensor| {
-            attack_classifier(logits, x, labels, LabelLoss::CrossEntropy, threat, &attack, &keys).worst
-        };
-        match self {
-            Head::Linear(head) => {
-                let head = DeviceHead::new(head, x.device(), x.dtype());
-                classify(&|u| head.forward(&encode(u)))
-            }
-            Head::Mlp { layers, .. } => {
-                let [first, second] = layers.each_ref().map(|layer| layer.on_device(x));
-                classify(&|u| second.forward(&first.forward(&encode(u)).relu()))
-            }
-            Head::Regression { layer, targets, .. } => {
-                let (o, head) = (layer.bias.len(), layer.on_device(x));
-                let error = |u: &Tensor, of: &[usize]| {
-                    let target: Vec<f64> = of.iter().flat_map(|&i| targets[i * o..][..o].to_vec()).collect();
-                    let target = Tensor::new(u.device(), [of.len(), o], &target).cast(u.dtype());
-                    (&head.forward(&encode(u)) - &target).square().sum(1).reshape([of.len()])
-                };
-                pgd(x, &error, threat, &Pgd { start: Start::Random, ..attack }, &keys).best
-            }
+            AnyHead::Linear(head) => head.features(),
+            AnyHead::Mlp { layers, .. } => layers[0].inputs(),
+            AnyHead::Regression { layer, .. } => layer.inputs(),
         }
     }
 }
@@ -129,18 +117,13 @@ impl Layer {
     }
 
     /// The rows of the weight, each `(inputs)`.
-    pub(super) fn rows(&self) -> Vec<&[f64]> {
+    pub fn rows(&self) -> Vec<&[f64]> {
         self.weight.chunks(self.inputs()).collect()
-    }
-
-    /// The map where the images `x` are.
-    fn on_device(&self, x: &Tensor) -> DeviceHead {
-        DeviceHead::from_rows(&self.weight, &self.bias, x.device(), x.dtype())
     }
 }
 
 impl Stored {
-    fn head(self) -> anyhow::Result<Head> {
+    fn head(self) -> anyhow::Result<AnyHead> {
         let fits = |what: &str, weight: &[f64], bias: &[f64], [rows, columns]: [usize; 2]| {
             let numbers = rows.checked_mul(columns);
             if rows == 0 || columns == 0 || numbers != Some(weight.len()) || bias.len() != rows {
@@ -157,7 +140,7 @@ impl Stored {
                 if w.k < 2 {
                     bail!("the head has {} classes; it needs at least two", w.k);
                 }
-                Ok(Head::Linear(w.head()))
+                Ok(AnyHead::Linear(w.head()))
             }
             Stored::Mlp { d, h, hidden, hidden_bias, k, weight, bias } => {
                 fits("the hidden layer", &hidden, &hidden_bias, [h, d])?;
@@ -168,7 +151,7 @@ impl Stored {
                 let output = LinearHead::new(k, h, weight.clone(), bias.clone());
                 let head = MlpHead::new(d, hidden.clone(), hidden_bias.clone(), output);
                 let layers = [Layer { weight: hidden, bias: hidden_bias }, Layer { weight, bias }];
-                Ok(Head::Mlp { head, layers })
+                Ok(AnyHead::Mlp { head, layers })
             }
             Stored::Regression { d, o, weight, bias, targets } => {
                 fits("the head", &weight, &bias, [o, d])?;
@@ -176,7 +159,7 @@ impl Stored {
                     bail!("`targets` has {} numbers; it needs {o} finite ones for each image", targets.len());
                 }
                 let head = RegressionHead::new(d, weight.clone(), bias.clone());
-                Ok(Head::Regression { head, layer: Layer { weight, bias }, targets })
+                Ok(AnyHead::Regression { head, layer: Layer { weight, bias }, targets })
             }
         }
     }
@@ -186,11 +169,11 @@ impl Stored {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Head, String> {
+    fn read(text: &str) -> Result<AnyHead, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("head.json");
         std::fs::write(&path, text).unwrap();
-        Head::read(&path).map(|(head, _)| head).map_err(|error| format!("{error:#}"))
+        AnyHead::read(&path).map(|(head, _)| head).map_err(|error| format!("{error:#}"))
     }
 
     #[test]
