@@ -28,7 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// The programs at the top, and what only they use, may depend on every crate.
-const PROGRAMS: &[&str] = &["cli", "gpu-check", "benches", "examples"];
+const PROGRAMS: &[&str] = &["cli", "gpu-check", "fuzz", "benches", "examples"];
 
 /// A crate of the workspace.
 #[derive(Clone, Debug, PartialEq)]

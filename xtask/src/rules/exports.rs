@@ -7,7 +7,6 @@ use super::{Crate, Source, Text, Violation};
 
 /// What stays although nothing in the workspace names it: crate, names, reason.
 const KEPT: &[(&str, &[&str], &str)] = &[
-    ("attacks", &["HopSkipJumpRun"], "as the runs of the other minimal-norm attacks, with resume"),
     ("attacks", &["UnknownNorm", "UnknownVersion"], "errors of parsing"),
 ];
 

@@ -32,7 +32,7 @@ const RULES: &[Rule] = &[
     Rule {
         words: &["fs::", "File::", "OpenOptions"],
         allowed: |source| {
-            ["files", "data", "report", "study", "cli", "gpu-check", "benches", "xtask"]
+            ["files", "data", "report", "study", "cli", "gpu-check", "fuzz", "benches", "xtask"]
                 .contains(&source.krate.as_str())
                 || source.path.starts_with("crates/encoders/src/checkpoint")
                 || source.path.starts_with("crates/train/src/run")

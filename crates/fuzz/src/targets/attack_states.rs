@@ -1,0 +1,185 @@
+//! Targets of stored attacks: PGD, Carlini-Wagner, DeepFool, HopSkipJump and AutoAttack, resumed and run to their end.
+
+use crate::target::Target;
+use crate::{repair, scratch::Scratch};
+use serde::{Serialize, de::DeserializeOwned};
+use tarrl_attacks::{
+    AttackRun, AutoAttack, CarliniWagner, CarliniWagnerRun, Classifier, DeepFool, DeepFoolRun, HopSkipJump,
+    HopSkipJumpRun, LabelLoss, Limits, MinimalAdversarial, Norm, Pgd, PgdRun, Problem, Query, StepRule,
+    SuiteRun, Threat, Version, classify,
+};
+use tarrl_tensor::{DType, Device, Key, Random, Tensor};
+
+const WORDS: &[&str] =
+    &["null", "true", "false", "[]", "{}", "\"\"", "\"Clean\"", "Climb", "Walk", "Squares", "\"f32\":[0]"];
+
+const fn target(
+    name: &'static str,
+    seeds: fn() -> Vec<Vec<u8>>,
+    read: fn(&[u8], &Scratch) -> bool,
+) -> Target {
+    Target { name, seeds, words: WORDS, repair: repair::attack_state, read }
+}
+
+pub(super) const PGD: Target =
+    target("pgd-state", || states(pgd), |bytes, scratch| pgd(&scratch.device, Some(bytes)).accepted);
+
+pub(super) const CARLINI_WAGNER: Target = target(
+    "carlini-wagner-state",
+    || states(carlini_wagner),
+    |bytes, scratch| carlini_wagner(&scratch.device, Some(bytes)).accepted,
+);
+
+pub(super) const DEEPFOOL: Target = target(
+    "deepfool-state",
+    || states(deepfool),
+    |bytes, scratch| deepfool(&scratch.device, Some(bytes)).accepted,
+);
+
+pub(super) const HOP_SKIP_JUMP: Target = target(
+    "hop-skip-jump-state",
+    || states(hop_skip_jump),
+    |bytes, scratch| hop_skip_jump(&scratch.device, Some(bytes)).accepted,
+);
+
+pub(super) const AUTOATTACK: Target = target(
+    "autoattack-state",
+    || states(autoattack),
+    |bytes, scratch| autoattack(&scratch.device, Some(bytes)).accepted,
+);
+
+/// Samples, coordinates and classes.
+const N: usize = 2;
+const D: usize = 4;
+const K: usize = 3;
+
+/// What came of a run.
+#[derive(Default)]
+struct Run {
+    /// Whether it could be resumed.
+    accepted: bool,
+    /// Its states, if it was not resumed.
+    states: Vec<Vec<u8>>,
+}
+
+/// The states of a run that is not resumed; every other one of many.
+fn states(run: fn(&Device, Option<&[u8]>) -> Run) -> Vec<Vec<u8>> {
+    let states = run(&Scratch::new().device, None).states;
+    let step = states.len().div_ceil(12);
+    states.into_iter().step_by(step).collect()
+}
+
+/// Resumes a run from a stored one, and runs it to its end, which comes after `most` steps at the latest. Without a
+/// stored one, collects the states of a whole run.
+fn go_on<'a, R>(mut run: AttackRun<'a, R>, stored: Option<&[u8]>, most: usize) -> Run
+where
+    R: StepRule<'a>,
+    R::Config: DeserializeOwned + Serialize,
+    R::State: DeserializeOwned + Serialize,
+{
+    let mut states = Vec::new();
+    if let Some(bytes) = stored {
+        let Ok(state) = serde_json::from_slice(bytes) else { return Run::default() };
+        let Ok(resumed) = run.resume(&state) else { return Run::default() };
+        run = resumed;
+    }
+    let mut taken = 0;
+    loop {
+        if stored.is_none() {
+            states.push(serde_json::to_vec(&run.state()).expect("a state is JSON"));
+        }
+        if !run.step() {
+            break;
+        }
+        taken += 1;
+        assert!(taken <= most, "a run of {most} steps goes on");
+    }
+    let found = run.finish();
+    assert_eq!((found.best.shape()[0], found.forward.len()), (N, N));
+    Run { accepted: stored.is_some(), states }
+}
+
+fn numbers(device: &Device, random: Random, seed: u64, [rows, columns]: [usize; 2]) -> Tensor {
+    Tensor::random(device, random, &keys(seed, rows), &[columns], DType::F32)
+}
+
+fn keys(seed: u64, n: usize) -> Vec<Key> {
+    (0..n).map(|i| Key::new(seed).fold(i)).collect()
+}
+
+/// Inputs `(n, d)` in [0, 1).
+fn inputs(device: &Device) -> Tensor {
+    numbers(device, Random::Uniform, 1, [N, D])
+}
+
+/// A network `(m, d)` to `(m, k)`.
+fn network(device: &Device) -> impl Fn(&Tensor) -> Tensor + use<> {
+    let (first, second) =
+        (numbers(device, Random::Normal, 2, [D, 5]), numbers(device, Random::Normal, 3, [5, K]));
+    move |u: &Tensor| u.add_scalar(-0.5).matmul(&first).relu().matmul(&second)
+}
+
+fn pgd(device: &Device, stored: Option<&[u8]>) -> Run {
+    let (x, logits) = (inputs(device), network(device));
+    let labels: Vec<u32> = logits(&x).argmax(1).to_vec();
+    let evaluate = classify(&logits, &labels, LabelLoss::Margin);
+    let config = Pgd { steps: 3, step_size: 0.02, restarts: 2, momentum: 0.5, ..Pgd::default() };
+    let limits = Limits { early_stop: true, budget: Some(12), ..Limits::default() };
+    let problem = Problem::new(Threat::l2(0.1).around(&x), &evaluate, &keys(4, N), limits);
+    go_on(PgdRun::new(config, &problem), stored, 12)
+}
+
+fn nearest(device: &Device, norm: Norm, attack: impl FnOnce(&MinimalAdversarial<'_>) -> Run) -> Run {
+    let (x, logits) = (inputs(device), network(device));
+    let labels: Vec<u32> = logits(&x).argmax(1).to_vec();
+    let limits = Limits { budget: Some(100), ..Limits::default() };
+    let target = Classifier { logits: &logits, labels: &labels };
+    target.nearest(&Threat::new(norm, 0.05).around(&x), &keys(4, N), limits, attack)
+}
+
+fn carlini_wagner(device: &Device, stored: Option<&[u8]>) -> Run {
+    let config = CarliniWagner { searches: 2, steps: 4, initial_c: 1.0, ..CarliniWagner::default() };
+    nearest(device, Norm::L2, |target| go_on(CarliniWagnerRun::new(config, target), stored, 24))
+}
+
+fn deepfool(device: &Device, stored: Option<&[u8]>) -> Run {
+    let config = DeepFool { steps: 5, overshoot: 0.0, ..DeepFool::default() };
+    nearest(device, Norm::L2, |target| go_on(DeepFoolRun::new(config, target), stored, 12))
+}
+
+fn hop_skip_jump(device: &Device, stored: Option<&[u8]>) -> Run {
+    let config = HopSkipJump { steps: 2, tries: 10, initial_queries: 4, most_queries: 6 };
+    nearest(device, Norm::Linf, |target| go_on(HopSkipJumpRun::new(config, target), stored, 6))
+}
+
+/// The whole suite in l1, where projections are hardest.
+fn autoattack(device: &Device, stored: Option<&[u8]>) -> Run {
+    let (x, logits) = (inputs(device), network(device));
+    let labels: Vec<u32> = logits(&x).argmax(1).to_vec();
+    let config = AutoAttack { version: Version::Standard, steps: 3, queries: 4, ..AutoAttack::default() };
+    let (threat, keys) = (Threat::new(Norm::L1, 0.05), keys(4, N));
+    let (ball, parts) = (threat.around(&x), config.parts(threat.norm));
+    let mut run = match stored {
+        None => SuiteRun::new(ball, &labels, &keys, parts, config.run),
+        Some(bytes) => {
+            let Ok(state) = serde_json::from_slice(bytes) else { return Run::default() };
+            match SuiteRun::resume(ball, &labels, &keys, parts, config.run, K, &state) {
+                Ok(run) => run,
+                Err(_) => return Run::default(),
+            }
+        }
+    };
+    let (mut states, mut rounds) = (Vec::new(), 0);
+    loop {
+        if stored.is_none() {
+            states.push(serde_json::to_vec(&run.state()).expect("a state is JSON"));
+        }
+        if !run.round(&|u: &Tensor, _: Query<'_>| logits(u)) {
+            break;
+        }
+        rounds += 1;
+        assert!(rounds <= 500, "a suite goes on");
+    }
+    assert_eq!(run.finish().success.len(), N);
+    Run { accepted: stored.is_some(), states }
+}

@@ -1,0 +1,34 @@
+//! The targets, by subject.
+
+mod attack_states;
+mod certificates;
+mod checkpoints;
+mod datasets;
+mod settings;
+
+use crate::target::Target;
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    datasets::IDX,
+    datasets::GZIP,
+    datasets::CIFAR,
+    datasets::ARCHIVE,
+    datasets::PNG,
+    datasets::JPEG,
+    datasets::MANIFEST,
+    checkpoints::ENCODER,
+    checkpoints::FOREIGN_ENCODER,
+    checkpoints::HEAD,
+    checkpoints::JSON_HEAD,
+    certificates::CERTIFICATES,
+    attack_states::PGD,
+    attack_states::CARLINI_WAGNER,
+    attack_states::DEEPFOOL,
+    attack_states::HOP_SKIP_JUMP,
+    attack_states::AUTOATTACK,
+    settings::JOB_MANIFEST,
+    settings::METHOD,
+    settings::PROFILE,
+    settings::PUBLISHED,
+];
