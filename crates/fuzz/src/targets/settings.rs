@@ -137,6 +137,7 @@ fn job_manifests() -> Vec<Vec<u8>> {
         kind: "pretrain".into(),
         output: json!({"loss": 0.1, "rows": [1, 2]}),
         files: vec![FileRecord::take(folder, "checkpoint.bin").expect("the file is there")],
+        scratch: Vec::new(),
         seconds: 0.5,
         resumed: false,
         peak_rss_bytes: Some(1 << 30),
