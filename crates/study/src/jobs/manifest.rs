@@ -102,11 +102,25 @@ impl Manifest {
         if manifest.key != key {
             return Err(format!("{} belongs to another job, {}", Self::FILE, manifest.key));
         }
+        let paths = manifest.files.iter().map(|record| &record.path).chain(&manifest.scratch);
+        for path in paths {
+            if !is_inside(path) {
+                return Err(format!(
+                    "{} names `{path}`, which is no path inside of the job's folder",
+                    Self::FILE
+                ));
+            }
+        }
         for record in &manifest.files {
             record.verify(folder)?;
         }
         Ok(Some(manifest))
     }
+}
+
+/// Whether a path leads to something in the folder that it is joined to: what it names is read, or removed.
+fn is_inside(path: &str) -> bool {
+    !path.is_empty() && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 impl FileRecord {
@@ -122,10 +136,6 @@ impl FileRecord {
     }
 
     fn verify(&self, folder: &Path) -> Result<(), String> {
-        let inside = |component| matches!(component, Component::Normal(_));
-        if self.path.is_empty() || !Path::new(&self.path).components().all(inside) {
-            return Err(format!("`{}` is no path inside of the job's folder", self.path));
-        }
         let path = folder.join(&self.path);
         // What is no file, such as a pipe, may never end.
         let file = |found: fs::Metadata| match found.is_file() {
@@ -233,6 +243,12 @@ mod tests {
             let error = Manifest::read(folder.path(), good.key).unwrap_err();
             assert!(error.contains(cause) && error.contains(path), "{path}: {error}");
         }
+        // Files that served to resume are removed.
+        Manifest { scratch: vec!["../other/checkpoint".into()], ..good.clone() }
+            .write(folder.path())
+            .unwrap();
+        let error = Manifest::read(folder.path(), good.key).unwrap_err();
+        assert!(error.contains("`../other/checkpoint`, which is no path inside"), "{error}");
     }
 
     #[test]
