@@ -90,7 +90,9 @@ fn the_commands_in_the_help_of_certify_work_in_order_and_bind_heads_to_their_enc
     assert!(message.contains("tells 3 classes apart, but fashion-mnist-sample has 10"), "{message}");
     let neighbors = "bound report small.certificates encoder.safetensors --neighbors";
     refused(&tarrl(&files, &format!("{neighbors} 10001")), &["--neighbors 10001", "10000 training images"]);
-    refused(&tarrl(&files, &format!("{neighbors} 0")), &["--neighbors 0"]);
+    let done = tarrl(&files, &format!("{neighbors} 0"));
+    assert_eq!(done.status.code(), Some(2));
+    assert!(text(&done.stderr).contains("'0' for '--neighbors <K>'"), "{}", text(&done.stderr));
 }
 
 #[test]
@@ -163,7 +165,10 @@ fn numbers_outside_their_range_are_refused() {
     let done = tarrl(&files, &format!("{line} --norm l2 --epsilon 1e308"));
     assert_eq!(done.status.code(), Some(2));
     assert!(text(&done.stderr).contains("a radius is at most 1000000"), "{}", text(&done.stderr));
-    for samples in ["0", "9", "2001"] {
+    let done = tarrl(&files, "certify encoder.safetensors --samples 0");
+    assert_eq!(done.status.code(), Some(2));
+    assert!(text(&done.stderr).contains("'0' for '--samples <N>'"), "{}", text(&done.stderr));
+    for samples in ["9", "2001"] {
         let done = tarrl(&files, &format!("certify encoder.safetensors --samples {samples}"));
         refused(&done, &[&format!("--samples {samples}: "), "take at least one of each"]);
     }
