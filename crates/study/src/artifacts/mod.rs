@@ -93,7 +93,7 @@ mod tests {
     fn an_unknown_id_is_answered_with_its_neighbor() {
         let error = find("T11").err().unwrap();
         assert!(
-            error.starts_with("there is no table or figure `T11`; did you mean `T1`? known: T1, "),
+            error.starts_with("there is no table or figure `T11`; did you mean `T1`? known: T0, "),
             "{error}"
         );
     }
