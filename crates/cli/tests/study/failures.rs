@@ -138,8 +138,11 @@ fn an_unwritable_report_is_refused_before_any_work() {
 fn a_training_that_diverges_says_so_and_costs_no_finished_job() {
     let world = World::finished();
     let kept = world.kept();
-    let (sane, absurd) = ("lr = 2e-3", "lr = 1e30");
+    // Weights grow by a factor of up to 1e8 in a step, and an epoch has steps enough for them to overflow.
+    let (sane, absurd) = ("lr = 2e-3", "lr = 1e4, weight_decay = 1e4");
+    let (few_steps, many_steps) = ("batch = 64", "batch = 8");
     world.edit(PROFILE, sane, absurd);
+    world.edit(PROFILE, few_steps, many_steps);
     let place =
         format!("cause:  [pretrain] of {}: training diverged in step ", world.path(PROFILE).display());
     let failed = world.run(&[]).failed(&[
@@ -154,5 +157,6 @@ fn a_training_that_diverges_says_so_and_costs_no_finished_job() {
     let now = world.kept();
     assert_eq!(now, kept, "a diverged training counts as finished, or a finished job was lost");
     world.edit(PROFILE, absurd, sane);
+    world.edit(PROFILE, many_steps, few_steps);
     world.run(&[]).ran_nothing();
 }

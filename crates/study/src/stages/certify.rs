@@ -16,7 +16,7 @@ use crate::context::{ENCODER, StudyContext};
 use crate::files;
 use crate::jobs::{Job, Key, Spec, Stage};
 
-const STAGE: Stage = Stage { kind: "certify", version: 1 };
+const STAGE: Stage = Stage { kind: "certify", version: 2 };
 
 /// The output of a certify job, beside its files.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -13,7 +13,7 @@ use tarrl_train::{EpochRecord, Event, Finish, Method, Options, Pretraining, Trai
 use crate::context::{ENCODER, StudyContext};
 use crate::jobs::{Job, Key, Spec, Stage, TimeIsUp};
 
-const STAGE: Stage = Stage { kind: "pretrain", version: 1 };
+const STAGE: Stage = Stage { kind: "pretrain", version: 2 };
 
 /// The output of a pre-training job.
 #[derive(Debug, Deserialize, Serialize)]
