@@ -84,7 +84,14 @@ fn by_square(c: Classifier<'_>, x: &Tensor, threat: &Threat, key: Key) -> Tensor
     let image = x.reshape([1, 6, 6, 1]);
     let flat = |u: &Tensor| (c.logits)(&u.reshape([u.shape()[0], PIXELS]));
     let c = Classifier { logits: &flat, labels: c.labels };
-    by_part(AttackSpec::Square { config: Square::default() }, c, &image, threat, key).reshape([1, PIXELS])
+    by_part(
+        AttackSpec::Square { config: Square { queries: 20_000, ..Square::default() } },
+        c,
+        &image,
+        threat,
+        key,
+    )
+    .reshape([1, PIXELS])
 }
 
 fn by_deepfool(c: Classifier<'_>, x: &Tensor, threat: &Threat, _: Key) -> Tensor {
@@ -127,10 +134,12 @@ fn every_attack_finds_the_known_examples_of_a_plain_encoder() {
             }
             // Without gradients few directions of the Euclidean ball come near the best one: an easier threshold.
             let is_blind = ["square", "hop-skip-jump"].contains(&name) && threat.norm == Norm::L2;
-            let hardness = if is_blind { 0.1 } else { 0.75 };
+            let hardness = if is_blind { 0.3 } else { 0.75 };
             let score = harder(hardness, &encode, &threat, attack);
             assert_eq!(score.found.iter().flatten().count(), IMAGES, "{name}: a readout is missing");
-            if score.success() < 1.0 || score.finding().is_some() {
+            // A search without gradients may miss one within its queries.
+            let missed = score.found.iter().filter(|&&found| found == Some(false)).count();
+            if missed > usize::from(is_blind) || score.finding().is_some() != (missed > 0) {
                 failures.push(format!("{name} {}: {:?}", threat.norm, score.found));
             }
             // A random point is no adversarial example: the test is not passed by chance.

@@ -168,10 +168,16 @@ mod tests {
         assert_eq!(endless.len(), bytes.len() + 1);
         assert!(matches!(decode(&endless), Err(Fault::Damaged(_))));
         assert_eq!(read_declared(&mut io::repeat(0)).unwrap().len(), 8);
-        let json = format!(r#"{{"w":{{"dtype":"U8","shape":[{0}],"data_offsets":[0,{0}]}}}}"#, u64::MAX / 2);
-        let header = [&(json.len() as u64).to_le_bytes()[..], json.as_bytes()].concat();
-        let error = read_declared(&mut header.chain(io::repeat(0))).unwrap_err();
+        let declares = |size: u64| {
+            let json = format!(r#"{{"w":{{"dtype":"U8","shape":[{size}],"data_offsets":[0,{size}]}}}}"#);
+            [&(json.len() as u64).to_le_bytes()[..], json.as_bytes()].concat()
+        };
+        let error = read_declared(&mut declares(MOST_DATA + 1).chain(io::repeat(0))).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        // A size whose bits wrap is no valid header, and nothing behind it is read.
+        let header = declares(u64::MAX / 2);
+        let found = read_declared(&mut (&header[..]).chain(io::repeat(0))).unwrap();
+        assert!(found == header && matches!(decode(&found), Err(Fault::Damaged(_))));
         assert_eq!(read_declared(&mut &b"short"[..]).unwrap(), b"short");
     }
 

@@ -237,7 +237,8 @@ inner = { kind = "pgd", steps = 5, norm = "linf", epsilon = "8/255", start = "ra
         let read = |name: &str| Method::read(&folder.join(name)).unwrap();
         // The tables compare what the regularizer does, so nothing else may differ.
         for (without, with) in [
-            ("simclr.toml", "tarr.toml"),
+            ("acl-warm.toml", "tarr.toml"),
+            ("simclr.toml", "tarr-simclr.toml"),
             ("byol.toml", "tarr-byol.toml"),
             ("simsiam.toml", "tarr-simsiam.toml"),
             ("barlow-twins.toml", "tarr-barlow-twins.toml"),
