@@ -139,7 +139,9 @@ impl CertifyConfig {
             }
         }
         let threat = &self.threat;
-        if let Some((low, high)) = threat.bounds.filter(|(low, high)| !(low <= high)) {
+        if let Some((low, high)) =
+            threat.bounds.filter(|(low, high)| low.partial_cmp(high).is_none_or(std::cmp::Ordering::is_gt))
+        {
             return setting("threat.bounds", low.max(high), "they have to be two numbers that rise");
         }
         if let Some(levels) = threat.levels.filter(|&levels| levels < 2 || threat.bounds.is_none()) {

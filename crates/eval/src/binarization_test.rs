@@ -139,7 +139,7 @@ impl BinarizationTest {
             .collect();
         let last = along[..=self.inner].iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let gap = along[self.inner + 1] - last;
-        if !(gap > 0.0) {
+        if gap.is_nan() || gap <= 0.0 {
             return Ok(None);
         }
         // Scaled so that the gap is one.

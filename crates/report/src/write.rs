@@ -7,7 +7,7 @@ use tarrl_files::{try_write, write_atomic};
 
 use crate::{Report, ReportError, check, latex, markdown, page, results, svg};
 
-/// Makes sure, before any work, that [`write`] can write into `dir`, which is made if need be.
+/// Makes sure, before any work, that [`write()`] can write into `dir`, which is made if need be.
 ///
 /// # Errors
 /// The file or folder that could not be written.

@@ -66,7 +66,7 @@ pub enum ConfigError {
 /// key or choice, in which case the error also names the nearest known one.
 pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     let text = tarrl_data::read_at_most(path, MOST_BYTES)
-        .and_then(|bytes| String::from_utf8(bytes).map_err(|error| std::io::Error::other(error)))
+        .and_then(|bytes| String::from_utf8(bytes).map_err(std::io::Error::other))
         .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
     parse_toml(&text, path)
 }

@@ -4,7 +4,7 @@
 use crate::heads::{LinearHead, MlpHead, NormalizedHead};
 use proptest::prelude::*;
 use tarrl_attacks::{Norm, Threat};
-use tarrl_tensor::{Key, Stream, Tensor, cpu};
+use tarrl_tensor::{Key, Stream, Tensor, cpu, math};
 
 /// An untrained encoder: two linear maps with a tanh or ReLU between them.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ pub fn normalized_heads(d: usize) -> impl Strategy<Value = NormalizedHead> {
 pub fn threats() -> impl Strategy<Value = Threat> {
     (any::<bool>(), -2.5f64..-0.5).prop_map(|(l2, decade)| {
         let norm = if l2 { Norm::L2 } else { Norm::Linf };
-        Threat { norm, epsilon: 10f64.powf(decade), ..Threat::default() }
+        Threat { norm, epsilon: math::powf(10.0, decade), ..Threat::default() }
     })
 }
 
@@ -99,5 +99,5 @@ pub fn perturbations(x: &Tensor, threat: &Threat) -> impl Strategy<Value = Tenso
 
 /// `n` normal numbers of deviation `10^decade`.
 pub fn normals(random: &mut Stream, n: usize, decade: f64) -> Vec<f64> {
-    (0..n).map(|_| 10f64.powf(decade) * random.normal()).collect()
+    (0..n).map(|_| math::powf(10.0, decade) * random.normal()).collect()
 }

@@ -30,7 +30,7 @@ impl Exact {
         }
     }
 
-    fn is_positive(mut self) -> bool {
+    fn sum_is_above_zero(mut self) -> bool {
         for at in 0..self.0.len() - 1 {
             let carry = self.0[at].div_euclid(1 << 32);
             self.0[at + 1] += carry;
@@ -70,7 +70,7 @@ pub(crate) fn leaves(norm: Norm, x: &[f64], u: &[f64], epsilon: f64) -> bool {
                 let mut sum = Exact::new();
                 away(&mut sum, x, u);
                 sum.add(-1, epsilon, 1.0);
-                sum.is_positive()
+                sum.sum_is_above_zero()
             });
         }
         Norm::L1 => {
@@ -88,7 +88,7 @@ pub(crate) fn leaves(norm: Norm, x: &[f64], u: &[f64], epsilon: f64) -> bool {
         }
         Norm::L0 => panic!("sparse changes are not certified"),
     }
-    sum.is_positive()
+    sum.sum_is_above_zero()
 }
 
 #[test]

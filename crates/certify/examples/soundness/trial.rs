@@ -57,7 +57,7 @@ impl Counts {
     fn at_most(&mut self, moved: f64, claim: f64, what: impl FnOnce() -> String) {
         self.comparisons += 1;
         // NaN on either side is a violation.
-        if !(moved <= claim) {
+        if moved.partial_cmp(&claim).is_none_or(std::cmp::Ordering::is_gt) {
             self.broken(|| format!("{}: moved {moved:e}, claimed {claim:e}", what()));
         }
     }
