@@ -41,7 +41,7 @@ their last checkpoint; after a failure everything else is finished and kept, and
 #[derive(Args, Debug)]
 #[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples.")]
 pub(crate) struct Reproduce {
-    /// Which study: a file of EXPERIMENTS/profiles without its ending (smoke, default, headline, headline-cifar, selection,
+    /// Which study: a file of EXPERIMENTS/profiles without its ending (smoke, default, frontier, headline, headline-cifar, selection,
     /// objectives, certified, full, cifar, cifar100, or your own)
     #[arg(long, value_name = "NAME", default_value = "default")]
     profile: String,
