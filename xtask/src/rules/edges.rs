@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("attacks", &["tensor"]),
     ("bound", &["tensor", "attacks"]),
     ("certify", &["tensor", "attacks", "bound"]),
+    ("interop", &["tensor", "encoders", "certify", "files"]),
     ("train", &["tensor", "data", "encoders", "objectives", "attacks", "bound"]),
     ("eval", &["tensor", "data", "encoders", "attacks", "bound", "certify"]),
     (
