@@ -100,6 +100,11 @@ impl Ruler {
         self.scale == Scale::Linear || value > 0.0
     }
 
+    /// `value`, or the end of the axis that it passes.
+    pub(crate) fn clamp(&self, value: f64) -> f64 {
+        value.clamp(self.low, self.high)
+    }
+
     /// Where `value` stands: 0 at the low end, 1 at the high end, far below 0 what a logarithmic axis does not admit.
     pub(crate) fn at(&self, value: f64) -> f64 {
         match self.scale {

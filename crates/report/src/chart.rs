@@ -183,12 +183,13 @@ fn lines(plot: &Plot, series: &Series, look: &Look, intervals: bool) -> Markup {
         return html! {};
     }
     let half = |p: &Point| p.half_width.unwrap_or(0.0);
+    let end = |p: &Point, half: f64| (p.x, plot.y.clamp(p.y + half));
     let intervals = intervals && points.iter().any(|p| half(p) > 0.0);
     html! {
         g class=(look.color) {
             @if series.mark == Mark::Band && intervals {
-                @let upper = points.iter().map(|p| (p.x, p.y + half(p)));
-                @let lower = points.iter().rev().map(|p| (p.x, p.y - half(p)));
+                @let upper = points.iter().map(|p| end(p, half(p)));
+                @let lower = points.iter().rev().map(|p| end(p, -half(p)));
                 path d={ (plot.path(upper.chain(lower))) "Z" } fill="currentColor"
                     fill-opacity=(if look.own { "0.2" } else { "0.1" }) {}
             }
@@ -218,10 +219,11 @@ fn markers(plot: &Plot, series: &Series, look: &Look) -> Markup {
     }
 }
 
-/// An interval as a bar with caps.
+/// An interval as a bar with caps, which ends with the axis: per cent may be limited where an interval is not.
 fn bar(plot: &Plot, point: &Point) -> String {
     let half = point.half_width.unwrap_or(0.0);
-    let (x, low, high) = (plot.across(point.x), plot.down(point.y - half), plot.down(point.y + half));
+    let end = |y: f64| plot.down(plot.y.clamp(y));
+    let (x, low, high) = (plot.across(point.x), end(point.y - half), end(point.y + half));
     let (x0, x1) = (px(x - 3.0), px(x + 3.0));
     let (x, low, high) = (px(x), px(low), px(high));
     format!("M{x} {low}V{high}M{x0} {low}H{x1}M{x0} {high}H{x1}")

@@ -37,7 +37,7 @@ impl Artifact for FrontierCurve {
     fn render(&self, results: &Results<'_>) -> anyhow::Result<Rendered> {
         let profile = results.profile();
         let frontiers = frontiers(results, results.methods())?;
-        let axis = |title: &str| Axis { title: title.into(), ..Axis::default() };
+        let axis = |title: &str| Axis { title: title.into(), limits: Some((0.0, 100.0)), ..Axis::default() };
         let panel = |(level, epsilon): (usize, f64)| {
             let series = results.methods().iter().zip(&frontiers).map(|(method, seeds)| Series {
                 label: method.method.title.clone(),

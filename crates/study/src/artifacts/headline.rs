@@ -162,7 +162,8 @@ fn notes(profile: &Profile, settings: &Frontier) -> Vec<String> {
     notes
 }
 
-/// The subject against the best of the others that use no labels, under one attack.
+/// The subject against the best of the others that use no labels, under one attack. Other methods with the regularizer are
+/// variants of the subject, not rivals.
 fn sentence(results: &Results<'_>, settings: &Frontier, part: &Attacked, subject: usize) -> String {
     let methods = results.methods();
     let ours = &methods[subject].method.title;
@@ -177,17 +178,47 @@ fn sentence(results: &Results<'_>, settings: &Frontier, part: &Attacked, subject
         "At {clean:.1} % clean accuracy, {ours} keeps {:.1} %{deviation} under {attack} at {at}",
         own.mean
     );
-    let rivals = (0..methods.len()).filter(|&i| i != subject && !methods[i].method.uses_labels());
+    let is_rival = |i: &usize| {
+        let method = &methods[*i].method;
+        *i != subject && !method.uses_labels() && method.regularizer.is_none()
+    };
+    let rivals = (0..methods.len()).filter(is_rival);
     let best = rivals
         .filter_map(|i| Some((i, part.paired.estimate(i)?.mean)))
         .max_by(|a, b| a.1.total_cmp(&b.1))
         .and_then(|(best, _)| Some((best, part.paired.advantage(subject, best)?)));
     let Some((best, more)) = best else { return start + "." };
-    let interval = more.half_width.map_or(String::new(), |half| format!(" ± {half:.1}"));
     format!(
-        "{start}: {:.1}{interval} points {} than {}, the best other method without labels.",
-        more.mean.abs(),
-        if more.mean < 0.0 { "less" } else { "more" },
+        "{start}: {} {}, the best other method without labels.",
+        compared(more),
         methods[best].method.title
     )
+}
+
+/// A paired difference in words that end where the other method is named.
+fn compared(more: Estimate) -> String {
+    let size = more.mean.abs();
+    let interval = more.half_width.map_or(String::new(), |half| format!(" ± {half:.1}"));
+    let chance = if more.half_width.is_some_and(|half| size <= half) { " (not beyond chance)" } else { "" };
+    match size {
+        size if size < 0.05 => format!("as much{}{chance} as", interval),
+        size => {
+            let word = if more.mean < 0.0 { "less" } else { "more" };
+            format!("{size:.1}{interval} points {word}{chance} than")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_within_its_interval_is_not_claimed() {
+        let words = |mean, half_width| compared(Estimate { mean, half_width, n: 2 });
+        assert_eq!(words(11.5, Some(5.5)), "11.5 ± 5.5 points more than");
+        assert_eq!(words(-3.0, None), "3.0 points less than");
+        assert_eq!(words(1.2, Some(1.7)), "1.2 ± 1.7 points more (not beyond chance) than");
+        assert_eq!(words(0.04, Some(0.5)), "as much ± 0.5 (not beyond chance) as");
+    }
 }
