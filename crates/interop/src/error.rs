@@ -1,6 +1,6 @@
 //! Why a file of another program could not be read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tarrl_encoders::checkpoint::CheckpointError;
 
@@ -19,4 +19,21 @@ pub enum InteropError {
         /// The cause.
         source: std::io::Error,
     },
+    /// A file that is read and refused.
+    #[error("{}: {cause}; {remedy}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        cause: String,
+        /// What to do.
+        remedy: String,
+    },
+}
+
+impl InteropError {
+    /// A refusal of the file at `path`.
+    pub(crate) fn refused(path: &Path, cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+        InteropError::Refused { path: path.to_path_buf(), cause: cause.into(), remedy: remedy.into() }
+    }
 }

@@ -6,9 +6,16 @@
 //! ```text
 //! f: [0, 1]^(n×h×w×c) → R^(n×d)
 //! ```
+//!
+//! What a file does not say, such as the padding of a stem or the constants that its images were normalized with, is asked
+//! from [`ReadOptions`].
+#![forbid(unsafe_code)]
 
 mod error;
+mod format;
 mod model;
+mod options;
 
 pub use error::InteropError;
 pub use model::Model;
+pub use options::{Normalization, ReadOptions};

@@ -7,6 +7,8 @@ use tarrl_encoders::checkpoint::load_encoder;
 use tarrl_tensor::{Device, Tensor};
 
 use crate::error::InteropError;
+use crate::format::{Format, recognize};
+use crate::options::ReadOptions;
 
 /// An encoder in eval mode, whatever program wrote it: differentiable in its input, with constant weights.
 #[derive(Clone, Debug)]
@@ -15,6 +17,7 @@ pub struct Model {
     dim: usize,
     channels: usize,
     side: Option<usize>,
+    summary: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -28,15 +31,12 @@ impl Model {
     ///
     /// # Errors
     /// If the file cannot be read or holds no encoder of a known format.
-    pub fn open(path: &Path, device: &Device) -> Result<Self, InteropError> {
-        let encoder = load_encoder(path, device)?;
-        let config = encoder.config();
-        Ok(Model {
-            dim: encoder.dim(),
-            channels: config.in_channels,
-            side: config.arch.needs_side().then_some(config.side),
-            network: Network::Encoder(Box::new(encoder.inference())),
-        })
+    pub fn open(path: &Path, options: &ReadOptions, device: &Device) -> Result<Self, InteropError> {
+        match recognize(path)? {
+            Format::PyTorch => open_pytorch(path, options, device),
+            Format::Safetensors => open_safetensors(path, options, device),
+            Format::Onnx => open_onnx(path, options, device),
+        }
     }
 
     /// From images `(n, h, w, c)` with pixels in `[0, 1]` to representations `(n, d)`.
@@ -64,4 +64,41 @@ impl Model {
     pub fn side(&self) -> Option<usize> {
         self.side
     }
+
+    /// What was read and how it was understood, line by line: format, container, name map, architecture, normalization,
+    /// what was left out.
+    pub fn summary(&self) -> &[String] {
+        &self.summary
+    }
+}
+
+/// A state dict that `torch.save` wrote.
+fn open_pytorch(path: &Path, _: &ReadOptions, _: &Device) -> Result<Model, InteropError> {
+    Err(InteropError::refused(path, "is a PyTorch file", "convert it to safetensors"))
+}
+
+/// A checkpoint of ours, or a state dict of another program.
+fn open_safetensors(path: &Path, _: &ReadOptions, device: &Device) -> Result<Model, InteropError> {
+    let encoder = load_encoder(path, device)?;
+    let config = encoder.config();
+    let summary = vec![
+        "format: a checkpoint of this program".to_owned(),
+        format!("architecture: {}, width {}", config.arch.name(), config.width),
+    ];
+    Ok(Model {
+        dim: encoder.dim(),
+        channels: config.in_channels,
+        side: config.arch.needs_side().then_some(config.side),
+        network: Network::Encoder(Box::new(encoder.inference())),
+        summary,
+    })
+}
+
+/// An ONNX graph.
+fn open_onnx(path: &Path, _: &ReadOptions, _: &Device) -> Result<Model, InteropError> {
+    Err(InteropError::refused(
+        path,
+        "is neither a PyTorch file nor safetensors",
+        "give a model file of a format that is read",
+    ))
 }
