@@ -59,4 +59,4 @@ pub use minimal_norm::{
     MinimalAdversarial,
 };
 pub use pgd::{Objective, Pgd, PgdRun, Start, ascend, fgsm, pgd};
-pub use threat::{Ball, Norm, Threat, UnknownNorm};
+pub use threat::{Ball, Norm, RadiusError, Threat, UnknownNorm};

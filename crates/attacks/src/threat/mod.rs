@@ -12,4 +12,4 @@ pub(crate) mod steepest_ascent;
 mod threat_model;
 
 pub use ball::Ball;
-pub use threat_model::{Norm, Threat, UnknownNorm};
+pub use threat_model::{Norm, RadiusError, Threat, UnknownNorm};

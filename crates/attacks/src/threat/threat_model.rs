@@ -73,6 +73,34 @@ impl FromStr for Norm {
     }
 }
 
+/// A radius that means no ball of pixels in `[0, 1]`.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RadiusError {
+    /// A number of values that is not whole.
+    #[error("in l0 a radius is a whole number of values, but this is {0}")]
+    NotWhole(f64),
+    /// An l-infinity ball that holds every image.
+    #[error(
+        "an linf ball of radius {0} holds every image, whose pixels lie in [0, 1]; for {0} of 255 levels write {0}/255"
+    )]
+    EveryImage(f64),
+}
+
+impl Norm {
+    /// Whether `epsilon` is the radius of a ball of pixels in `[0, 1]`: at most 1 in l-infinity, whole in l0.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub fn check_pixel_radius(self, epsilon: f64) -> Result<(), RadiusError> {
+        match self {
+            Norm::Linf if epsilon > 1.0 => Err(RadiusError::EveryImage(epsilon)),
+            Norm::L0 if epsilon.fract() != 0.0 => Err(RadiusError::NotWhole(epsilon)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// A threat model: all points within ε of the input, cut with a box.
 ///
 /// In files: `{ norm = "linf", epsilon = "8/255" }`.
@@ -121,6 +149,15 @@ impl Threat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_radius_in_levels_and_a_part_of_a_value_are_refused() {
+        assert_eq!(Norm::Linf.check_pixel_radius(1.0), Ok(()));
+        let levels = Norm::Linf.check_pixel_radius(8.0).unwrap_err().to_string();
+        assert!(levels.contains("write 8/255"), "{levels}");
+        assert_eq!(Norm::L0.check_pixel_radius(2.5), Err(RadiusError::NotWhole(2.5)));
+        assert_eq!([Norm::L0, Norm::L2, Norm::L1].map(|norm| norm.check_pixel_radius(8.0)), [Ok(()); 3]);
+    }
 
     #[test]
     fn files_name_it() {

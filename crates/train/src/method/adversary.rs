@@ -1,6 +1,6 @@
 //! Adversarial views of a method: the attack's loss, the views that it moves, and how they enter the objective.
 
-use super::error::{MethodError, not_negative};
+use super::error::{MethodError, not_negative, pixel_radius};
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::Start;
 use tarrl_bound::{InnerConfig, InnerKind};
@@ -186,5 +186,6 @@ pub(super) fn check_attack(place: &'static str, attack: &InnerConfig) -> Result<
         return fault("start has to be \"random\" or \"clean\"");
     }
     not_negative(format!("{place}.epsilon"), attack.epsilon)?;
+    pixel_radius(place, attack)?;
     not_negative(format!("{place}.step_size"), attack.step())
 }

@@ -1,6 +1,6 @@
 //! Compatibility of the parts of a method.
 
-use super::error::MethodError;
+use super::error::{MethodError, pixel_radius};
 use super::plan::Plan;
 use super::view::anchored;
 use super::{Adversary, AdversaryCombine, AdversaryView, Method};
@@ -28,6 +28,9 @@ impl Method {
         }
         if let Some(certified) = &self.certified {
             certified.check()?;
+        }
+        if let Some(regularizer) = &self.regularizer {
+            pixel_radius("regularizer.inner", &regularizer.config().inner)?;
         }
         check_objective(self)?;
         check_networks(self)?;
@@ -253,6 +256,12 @@ mod tests {
             (simclr, "adversary = { attacks = 'both', against = 'original' }", "remove one of the keys"),
             (simclr, "adversary = { attack = { kind = 'jacobian' } }", "finds no image"),
             (simclr, "adversary = { attack = { steps = 0 } }", "adversary.attack.steps is 0"),
+            (
+                simclr,
+                "adversary = { attack = { epsilon = 8 } }",
+                "adversary.attack.epsilon: an linf ball of radius 8",
+            ),
+            (simclr, "regularizer = { inner = { epsilon = 8 } }", "for 8 of 255 levels write 8/255"),
             (simclr, "adversary = { attack = { restarts = 3 } }", "makes one ascent"),
             (
                 simclr,

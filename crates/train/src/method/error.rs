@@ -2,7 +2,8 @@
 
 use crate::ibp_loss::IbpError;
 use crate::ranges::RangeError;
-use tarrl_bound::RegularizerError;
+use tarrl_attacks::RadiusError;
+use tarrl_bound::{InnerConfig, RegularizerError};
 use tarrl_objectives::ObjectiveError;
 
 /// Why a method is refused. Every message names the cause and the remedy.
@@ -192,6 +193,14 @@ pub enum MethodError {
         /// The setting at fault and the remedy.
         problem: &'static str,
     },
+    /// A radius that means no ball of pixels.
+    #[error("{place}.epsilon: {source}")]
+    Radius {
+        /// The table in the method file.
+        place: &'static str,
+        /// What is wrong with it.
+        source: RadiusError,
+    },
     /// A regularizer that shares an attack which is not there or does not suit it.
     #[error("regularizer.inner.kind = \"adversary\" takes its points from `[adversary]`, but {problem}")]
     SharedAttack {
@@ -213,6 +222,15 @@ impl MethodError {
     pub(super) fn out_of_range(key: impl Into<String>, value: f64, requirement: &'static str) -> Self {
         MethodError::OutOfRange { key: key.into(), value, requirement }
     }
+}
+
+/// `Ok` if the radius of an attack on pixels is that of a ball.
+pub(super) fn pixel_radius(place: &'static str, attack: &InnerConfig) -> Result<(), MethodError> {
+    if attack.bounds != Some((0.0, 1.0)) {
+        return Ok(());
+    }
+    let checked = attack.norm.check_pixel_radius(attack.epsilon);
+    checked.map_err(|source| MethodError::Radius { place, source })
 }
 
 /// `Ok` if `value` is finite and not negative.

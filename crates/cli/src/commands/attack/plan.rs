@@ -74,8 +74,9 @@ impl Kind {
     /// The attack in a norm at a radius with some images in memory at a time.
     ///
     /// # Errors
-    /// If the attack does not exist in the norm.
+    /// If the attack does not exist in the norm, or the radius makes no ball of pixels.
     pub(super) fn plan(self, norm: Norm, epsilon: f64, batch: usize) -> Result<Plan, String> {
+        norm.check_pixel_radius(epsilon).map_err(|error| error.to_string())?;
         let version = |version| {
             let config = AutoAttack::new(version);
             Plan::Suite(config.parts(norm), RunConfig { batch, ..config.run })
