@@ -76,6 +76,11 @@ pub enum Fault {
         /// Its type.
         found: String,
     },
+    /// A running variance is negative, of which a batch norm makes NaN.
+    #[error(
+        "tensor `{0}` has a negative variance, which no batch norm computes; restore a copy or write it again"
+    )]
+    NegativeVariance(String),
     /// A weight is stored as the parts that it is computed from.
     #[error(
         "`{part}` is only a part of a weight that PyTorch computes in each pass; call {remedy} on the module before \

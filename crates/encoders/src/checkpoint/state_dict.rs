@@ -20,7 +20,7 @@ pub fn state_dict(module: &dyn Module) -> Tensors {
 /// Moves the tensors of a network out of `tensors` into it, as constants; the others stay.
 ///
 /// # Errors
-/// If one is missing or has another type or shape; the network and `tensors` are then as before.
+/// If one is missing, has another type or shape, or is a negative variance; the network and `tensors` are then as before.
 pub fn load_state_dict(module: &mut dyn Module, tensors: &mut Tensors) -> Result<(), Fault> {
     let mut found = Vec::new();
     let mut missing = Vec::new();
@@ -28,6 +28,9 @@ pub fn load_state_dict(module: &mut dyn Module, tensors: &mut Tensors) -> Result
     module.visit(&mut |name, role, tensor| match tensors.get(name) {
         None => missing.push(name.to_string()),
         Some(stored) => match from_file(role, tensor, stored) {
+            Some(value) if name.ends_with("running_var") && value.to_f64().iter().any(|&v| v < 0.0) => {
+                misfit.get_or_insert_with(|| Fault::NegativeVariance(name.to_string()));
+            }
             Some(value) => found.push(value),
             None => {
                 misfit.get_or_insert_with(|| Fault::Misfit {
@@ -73,4 +76,26 @@ fn from_file(role: Role, place: &Tensor, stored: &Stored) -> Option<Tensor> {
 /// `(kh, kw, in, out)` here, `(out, in, kh, kw)` there.
 fn is_kernel(role: Role, tensor: &Tensor) -> bool {
     role == Role::Weight && tensor.shape().rank() == 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Values;
+    use crate::{Encoder, EncoderConfig};
+    use tarrl_tensor::{Key, cpu};
+
+    #[test]
+    fn a_negative_variance_is_refused_and_changes_nothing() {
+        let config = EncoderConfig { width: 0.02, ..EncoderConfig::default() };
+        let mut encoder = Encoder::new(&config, &cpu(), Key::new(1));
+        let before = state_dict(&encoder);
+        let mut tensors = before.clone();
+        let (name, stored) = tensors.iter_mut().find(|(name, _)| name.ends_with("running_var")).unwrap();
+        let (name, shape) = (name.clone(), stored.shape().to_vec());
+        *stored = Stored::new(&shape, Values::F32(vec![-1e-3; shape[0]]));
+        let fault = load_state_dict(&mut encoder, &mut tensors).unwrap_err();
+        assert!(matches!(&fault, Fault::NegativeVariance(found) if *found == name), "{fault}");
+        assert!(state_dict(&encoder) == before);
+    }
 }
