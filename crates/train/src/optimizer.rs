@@ -7,7 +7,7 @@ mod slot;
 
 pub use config::{AdamW, Lars, LarsForm, OptimizerConfig, OptimizerError, Sgd};
 use slot::Slot;
-use tarrl_tensor::{Shape, Tensor};
+use tarrl_tensor::{DType, Shape, Tensor};
 
 /// A stored state that an optimizer cannot be restored from.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +28,22 @@ pub enum RestoreError {
         found: Box<Shape>,
         /// The shape of the parameter.
         expected: Box<Shape>,
+    },
+    /// A tensor has another type.
+    #[error("the optimizer's {name} is of type {found:?}, not {expected:?}")]
+    Type {
+        /// Its name.
+        name: String,
+        /// The stored type.
+        found: DType,
+        /// The type of the parameter.
+        expected: DType,
+    },
+    /// A mean of squares is negative.
+    #[error("the optimizer's {name}, a mean of squares, has a negative value")]
+    NegativeSquare {
+        /// Its name.
+        name: String,
     },
 }
 
@@ -118,7 +134,8 @@ impl Optimizer {
     /// Restores what [`Optimizer::state`] returned after `steps` steps.
     ///
     /// # Errors
-    /// The first tensor that is missing or has another shape. Nothing is changed then.
+    /// The first tensor that is missing, has another shape or type, or is a mean of squares with a negative value. Nothing
+    /// is changed then.
     pub fn restore(
         &mut self,
         steps: u64,
@@ -130,6 +147,12 @@ impl Optimizer {
             if new.shape() != old.shape() {
                 let (found, expected) = (Box::new(*new.shape()), Box::new(*old.shape()));
                 return Err(RestoreError::Shape { name, found, expected });
+            }
+            if new.dtype() != old.dtype() {
+                return Err(RestoreError::Type { name, found: new.dtype(), expected: old.dtype() });
+            }
+            if name.ends_with(".second") && new.to_f64().iter().any(|&value| value < 0.0) {
+                return Err(RestoreError::NegativeSquare { name });
             }
             found.push(new);
         }

@@ -42,7 +42,7 @@ pub(crate) struct Sums {
 impl Sums {
     pub(crate) fn add(&mut self, losses: [f64; 4], passes: [u64; 2]) {
         self.losses.iter_mut().zip(losses).for_each(|(sum, loss)| *sum += loss);
-        self.passes.iter_mut().zip(passes).for_each(|(sum, images)| *sum += images);
+        self.passes.iter_mut().zip(passes).for_each(|(sum, images)| *sum = sum.saturating_add(images));
     }
 }
 
@@ -103,12 +103,13 @@ impl State {
         self.average.as_ref().unwrap_or(&self.model.encoder)
     }
 
-    /// Replaces the state by that of a checkpoint.
+    /// Replaces the state by that of a checkpoint of a training of `total` steps.
     pub(crate) fn load(
         &mut self,
         path: &Path,
         device: &Device,
         identity: &Identity,
+        total: u64,
     ) -> Result<(), TrainError> {
         let resume = |source| TrainError::Resume { source };
         let (mut tensors, metadata) = checkpoint::load_tensors(path).map_err(resume)?;
@@ -130,6 +131,10 @@ impl State {
         let lacks = |what: String| resume(Fault::Missing(what).at(path));
         (self.step, self.sums) =
             position(&tensors).ok_or_else(|| lacks("the position in the training".into()))?;
+        if self.step > total {
+            let cause = format!("it is of step {} of a training of {total} steps", self.step);
+            return Err(resume(Fault::Damaged(cause).at(path)));
+        }
         let stored = |name: &str| tensors.get(&format!("{OPTIMIZER}.{name}"))?.to_tensor(device);
         self.optimizer.restore(self.step, &stored).map_err(|error| lacks(error.to_string()))?;
         let Some(loss) = &mut self.loss else { return Ok(()) };

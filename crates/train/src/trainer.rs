@@ -76,13 +76,14 @@ impl<'a> Trainer<'a> {
     pub(crate) fn open(training: &'a Pretraining<'a>) -> Result<Self, TrainError> {
         let Pretraining { config, data, device, .. } = *training;
         let identity = Identity::new(training);
+        let steps_per_epoch = (data.len() / config.batch) as u64;
+        let total = steps_per_epoch * config.epochs as u64;
         let mut run = Run::open(training.folder)?;
         let mut state = State::new(config, data.classes.len(), training.start, device);
         if let Some(path) = run.existing_checkpoint() {
-            state.load(&path, device, &identity)?;
+            state.load(&path, device, &identity, total)?;
         }
         let history = History::of(run.rewind(state.step)?);
-        let steps_per_epoch = (data.len() / config.batch) as u64;
         let teacher = training.teacher.map(Encoder::inference);
         let sets = config.method.clusters();
         let clusters = match &teacher {
@@ -102,7 +103,7 @@ impl<'a> Trainer<'a> {
             identity,
             run,
             steps_per_epoch,
-            total: steps_per_epoch * config.epochs as u64,
+            total,
             history,
             began: Instant::now(),
             clock: Clock::new(state.step),

@@ -11,6 +11,7 @@ use common::images;
 use tarrl_attacks::{Pgd, Threat, pgd};
 use tarrl_bound::Divergence;
 use tarrl_data::Dataset;
+use tarrl_encoders::checkpoint::{Stored, Values, load_tensors, save_tensors};
 use tarrl_encoders::{Arch, Encoder, EncoderConfig, ProjectorConfig};
 use tarrl_tensor::{Array, Cpu, Device, Key, Tensor};
 use tarrl_train::{
@@ -276,6 +277,14 @@ fn a_damaged_or_foreign_checkpoint_is_refused_and_left_alone() {
         assert!(error.contains("checkpoint.safetensors: is damaged") && error.contains("delete"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), bytes);
     }
+
+    // Of a later step than the last, with a checksum that is right.
+    fs::write(&path, &whole).unwrap();
+    let (mut tensors, notes) = load_tensors(&path).unwrap();
+    tensors.insert("training.step".into(), Stored::new(&[1], Values::U64(vec![9])));
+    save_tensors(&path, &tensors, &notes).unwrap();
+    let error = train(&good, folder.path()).unwrap_err();
+    assert!(error.contains("of step 9 of a training of 8 steps") && error.contains("delete"), "{error}");
 
     fs::write(&path, &whole).unwrap();
     let other = TrainConfig { epochs: 2, ..good.clone() };

@@ -161,6 +161,11 @@ fn a_restored_optimizer_goes_on_with_the_same_bits() {
         assert!(error.contains("fc.weight."), "{error}");
         let narrow = |_: &str| Some(Tensor::new(&cpu(), [2], &[0f32; 2]));
         assert!(resumed.restore(1, &narrow).unwrap_err().to_string().contains("(2, 2)"));
+        let wide = |_: &str| Some(Tensor::new(&cpu(), [2, 2], &[0f64; 4]));
+        assert!(resumed.restore(1, &wide).unwrap_err().to_string().contains("is of type F64, not F32"));
+        let negative = |_: &str| Some(Tensor::new(&cpu(), [2, 2], &[-1f32; 4]));
+        let squares = config.memory().contains(&"second");
+        assert_eq!(resumed.restore(1, &negative).is_err(), squares, "{config:?}");
     }
 }
 
