@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::ranges::Range;
 use serde::de::DeserializeOwned;
+use toml::Value;
 
 /// The longest configuration file that is read.
 const MOST_BYTES: u64 = 1 << 24;
@@ -126,7 +128,46 @@ fn explain(error: &toml::de::Error, text: &str, path: &Path) -> ConfigError {
             return ConfigError::Unknown { path: path.to_path_buf(), line, what, found, nearest, known };
         }
     }
-    ConfigError::Invalid { path: path.to_path_buf(), line, message: message.to_owned() }
+    let allowed = number_meant(message, text).map_or(String::new(), |(key, Range { least, most })| {
+        format!("; `{key}` is a number from {least} to {most}")
+    });
+    ConfigError::Invalid { path: path.to_path_buf(), line, message: format!("{message}{allowed}") }
+}
+
+/// The setting, and what it may be, for which something else than a number stands in `text`, or another kind of number; if
+/// the words of serde fit one setting alone.
+fn number_meant(message: &str, text: &str) -> Option<(String, Range)> {
+    let found = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))?;
+    let (found, _) = found.split_once(", expected ")?;
+    let mut meant = Vec::new();
+    collect(&toml::from_str(text).ok()?, "", &mut |key, value| {
+        let stands = match value {
+            Value::String(text) => format!("string {text:?}"),
+            Value::Boolean(value) => format!("boolean `{value}`"),
+            Value::Float(value) => format!("floating point `{value:?}`"),
+            Value::Integer(value) => format!("integer `{value}`"),
+            Value::Array(_) => "sequence".to_owned(),
+            _ => return,
+        };
+        if let Some(range) = Range::of(key).ok().filter(|_| stands == found) {
+            meant.push((key.to_owned(), range));
+        }
+    });
+    meant.pop().filter(|_| meant.is_empty())
+}
+
+/// Calls `see` with every value that is no table, and with its key.
+fn collect(value: &Value, key: &str, see: &mut dyn FnMut(&str, &Value)) {
+    match value {
+        Value::Table(table) => table.iter().for_each(|(name, item)| {
+            let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+            collect(item, &key, see);
+        }),
+        value => {
+            see(key, value);
+            value.as_array().into_iter().flatten().for_each(|item| collect(item, key, see));
+        }
+    }
 }
 
 /// The line on which a name stands, if it stands on one line alone: as a key, before `=`, or as a value, in quotes.
@@ -241,6 +282,25 @@ mod tests {
         assert!(message("\nepochs = \"many\"").starts_with("methods/tarr.toml:2: invalid type"));
         assert!(message("epochs = ").starts_with("methods/tarr.toml:1: "));
         assert!(message("[inner]\nkind = \"pgd\"").contains("missing field `epochs`"));
+    }
+
+    /// Where the words of serde fit one number alone; beside a tag their line is that of the table.
+    #[test]
+    fn what_is_no_number_of_the_right_kind_is_answered_with_what_is_allowed() {
+        let message =
+            |text: &str| parse_toml::<crate::TrainConfig>(text, Path::new("t.toml")).unwrap_err().to_string();
+        let good = "epochs = 1\nbatch = 2\n[method]\ntitle = 't'\n[method.objective]\nkind = 'nt-xent'\n";
+        for (value, found) in [("'0.5'", "string \"0.5\""), ("true", "boolean `true`"), ("[1]", "sequence")] {
+            let error = message(&format!("{good}temperature = {value}"));
+            assert!(error.contains(found), "{error}");
+            let allowed = "`method.objective.temperature` is a number from 0.000001 to 1000000";
+            assert!(error.contains(allowed), "{error}");
+        }
+        let error = message(&format!("{good}[method.projector]\nhidden = 1.5"));
+        assert!(error.starts_with("t.toml:8: "), "{error}");
+        assert!(error.contains("`method.projector.hidden` is a number from 1 to 65536"), "{error}");
+        let error = message(&good.replace("'t'", "7"));
+        assert!(!error.contains("number from"), "{error}");
     }
 
     #[test]
