@@ -11,6 +11,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod artifacts;
+pub mod attack_state;
 pub mod context;
 pub mod experiments;
 pub mod files;

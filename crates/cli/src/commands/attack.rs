@@ -21,19 +21,21 @@ use serde_json::{Map, Value, json};
 use tarrl_attacks::{Norm, Threat};
 use tarrl_data::{Catalog, Dataset};
 use tarrl_eval::{DeviceHead, dataset_pixels, labels};
-use tarrl_tensor::{Cpu, DType, Key};
+use tarrl_tensor::{Cpu, DType, Key, Tensor};
 
 use self::findings::Findings;
 use self::plan::{Kind, Plan};
 use self::run::{initial, run};
-use self::state::{Progress, StateFile};
+use self::state::StateFile;
 use self::summary::Summary;
 use self::target::Target;
 use crate::inputs::{EncoderFile, balanced, check_output};
 use crate::limits;
 use crate::stdout::{note, out, outln};
 use crate::workspace::workspace_root;
+use tarrl_study::attack_state::AttackProgress;
 use tarrl_study::files::{cannot_write, hash, write_atomic};
+use tarrl_study::stages::certify::{hash_labels, hash_pixels};
 use tarrl_study::stages::head::HeadFile;
 
 const EXAMPLES: &str = "\
@@ -177,15 +179,15 @@ impl Attack {
         let (x, y) = (dataset_pixels(&data, &device), labels(&data.labels));
         let encoder = file.encoder.inference();
         let head = DeviceHead::new(&head, &device, DType::F32);
-        let encode = |u: &tarrl_tensor::Tensor| encoder.forward(u);
-        let classify = |z: &tarrl_tensor::Tensor| head.forward(z);
+        let encode = |u: &Tensor| encoder.forward(u);
+        let classify = |z: &Tensor| head.forward(z);
         let keys: Vec<Key> = (0..y.len()).map(|i| Key::new(self.seed).fold("attack").fold(i)).collect();
         let ball = Threat::new(self.norm, self.epsilon).around(&x);
         let batch = self.batch as usize;
         let classes = data.classes.len();
         let target =
             Target { ball, labels: &y, classes, keys: &keys, encode: &encode, classify: &classify, batch };
-        let about = self.about(&plan, y.len(), &file.hash)?;
+        let about = self.about(&plan, (&x, &y), &file.hash)?;
         let mut state = self.state(&about);
         let from = self.interrupted(state.as_mut(), &plan, &target)?;
         let bar = bar(y.len() as u64);
@@ -223,14 +225,20 @@ impl Attack {
     }
 
     /// What determines the outcome, by name.
-    fn about(&self, plan: &Plan, images: usize, encoder: &str) -> anyhow::Result<Map<String, Value>> {
+    fn about(
+        &self,
+        plan: &Plan,
+        (images, labels): (&Tensor, &[u32]),
+        encoder: &str,
+    ) -> anyhow::Result<Map<String, Value>> {
         // A path need not be UTF-8.
         let name = |path: &Path| path.to_string_lossy().into_owned();
         let about = json!({
             "checkpoint": name(&self.checkpoint), "head": name(&self.head), "dataset": self.dataset,
             "norm": self.norm, "epsilon": self.epsilon, "attack": self.attack.name(), "attacks": plan.names(),
-            "seed": self.seed, "images": images, "checkpoint_blake3": encoder,
-            "head_blake3": hash(&self.head)?,
+            "seed": self.seed, "images": labels.len(), "checkpoint_blake3": encoder,
+            "head_blake3": hash(&self.head)?, "images_blake3": hash_pixels(images),
+            "labels_blake3": hash_labels(labels),
         });
         match about {
             Value::Object(about) => Ok(about),
@@ -253,7 +261,7 @@ impl Attack {
         state: Option<&mut StateFile>,
         plan: &Plan,
         target: &Target<'_>,
-    ) -> anyhow::Result<Option<Progress>> {
+    ) -> anyhow::Result<Option<AttackProgress>> {
         let Some(state) = state else { return Ok(None) };
         let found = state.load()?;
         match &found {

@@ -123,3 +123,9 @@ pub fn hash_pixels(x: &Tensor) -> String {
     let bytes: Vec<u8> = x.to_vec::<f32>().iter().flat_map(|v| v.to_le_bytes()).collect();
     blake3::hash(&bytes).to_hex().to_string()
 }
+
+/// BLAKE3 of labels, in hexadecimal.
+pub fn hash_labels(labels: &[u32]) -> String {
+    let bytes: Vec<u8> = labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+    blake3::hash(&bytes).to_hex().to_string()
+}

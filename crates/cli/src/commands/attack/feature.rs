@@ -6,8 +6,9 @@ use tarrl_attacks::{Apgd, Evaluation, Limits, Origin, Problem, Query, apgd, verd
 use tarrl_tensor::{Array, Tensor};
 
 use super::goal::Goal;
-use super::outcome::{ImageOutcome, of_outcome};
+use super::outcome::of_outcome;
 use super::target::Target;
+use tarrl_study::attack_state::ImageOutcome;
 
 /// APGD on the images `of`; `clean` are the representations of all images.
 pub(super) fn run(

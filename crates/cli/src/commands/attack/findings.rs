@@ -9,10 +9,10 @@ use tarrl_attacks::{Classifier, Flags, LabelLoss, Norm, Pgd, Threat, attack_clas
 use tarrl_eval::{BinarizationScore, BinarizationTest};
 use tarrl_tensor::{Key, Tensor};
 
-use super::outcome::ImageOutcome;
 use super::plan::Plan;
 use super::target::Target;
 use crate::stdout::note;
+use tarrl_study::attack_state::ImageOutcome;
 
 /// Signs of gradient masking in an attack that uses gradients and labels.
 pub(super) struct Findings {

@@ -1,27 +1,7 @@
 //! Attack outcomes, image by image.
 
-use serde::{Deserialize, Serialize};
-use tarrl_attacks::{Flags, Origin, Outcome, SuiteOutcome};
-
-/// The outcome of one image under attack.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-pub(super) struct ImageOutcome {
-    /// Whether a misclassified point of the ball was found.
-    pub(super) broken: bool,
-    /// z_y − max_{i≠y} z_i at the misclassified point of least margin, or at the point of least margin; absent if it
-    /// is no number.
-    pub(super) margin: Option<f64>,
-    /// Distance of the nearest misclassified point found, in the ball or beyond, for attacks that minimize it.
-    pub(super) distance: Option<f64>,
-    /// The attack that broke it first, and where.
-    pub(super) origin: Option<Origin>,
-    /// Forward passes.
-    pub(super) forward: u32,
-    /// Backward passes.
-    pub(super) backward: u32,
-    /// What was noticed of its gradients.
-    pub(super) flags: Flags,
-}
+use tarrl_attacks::{Outcome, SuiteOutcome};
+use tarrl_study::attack_state::ImageOutcome;
 
 /// The outcome of each image of a suite.
 pub(super) fn of_suite(found: &SuiteOutcome) -> Vec<ImageOutcome> {

@@ -7,10 +7,11 @@ use tarrl_attacks::{AttackSpec, Classifier, LabelLoss, Limits, Problem, RunConfi
 use tarrl_tensor::Tensor;
 
 use super::feature;
-use super::outcome::{ImageOutcome, of_outcome, of_suite};
+use super::outcome::{of_outcome, of_suite};
 use super::plan::{Plan, Single};
-use super::state::{Progress, StateFile};
+use super::state::StateFile;
 use super::target::Target;
+use tarrl_study::attack_state::{AttackProgress, ImageOutcome};
 
 /// Rounds of a suite between two reports of progress.
 const ROUNDS: u64 = 16;
@@ -22,17 +23,18 @@ const ROUNDS: u64 = 16;
 pub(super) fn run(
     plan: &Plan,
     target: &Target<'_>,
-    from: Option<Progress>,
+    from: Option<AttackProgress>,
     state: Option<&mut StateFile>,
     watch: &mut dyn FnMut(usize, usize),
 ) -> anyhow::Result<Vec<ImageOutcome>> {
     match (plan, from) {
-        (Plan::Suite(..), Some(Progress::Images(_))) | (Plan::Batches(_), Some(Progress::Suite(_))) => {
+        (Plan::Suite(..), Some(AttackProgress::Images(_)))
+        | (Plan::Batches(_), Some(AttackProgress::Suite(_))) => {
             anyhow::bail!("the state is of another kind of attack; remove it to start anew")
         }
         (Plan::Suite(parts, config), from) => {
             let run = match from {
-                Some(Progress::Suite(suite)) => {
+                Some(AttackProgress::Suite(suite)) => {
                     let ball = target.ball.clone();
                     SuiteRun::resume(
                         ball,
@@ -51,7 +53,7 @@ pub(super) fn run(
         }
         (Plan::Batches(single), from) => {
             let finished = match from {
-                Some(Progress::Images(images)) => images,
+                Some(AttackProgress::Images(images)) => images,
                 _ => Vec::new(),
             };
             let (images, all) = (finished.len(), target.labels.len());
@@ -65,10 +67,10 @@ pub(super) fn run(
 }
 
 /// The state of a plan before its first evaluation.
-pub(super) fn initial(plan: &Plan, target: &Target<'_>) -> Progress {
+pub(super) fn initial(plan: &Plan, target: &Target<'_>) -> AttackProgress {
     match plan {
-        Plan::Suite(parts, config) => Progress::Suite(start(parts, *config, target).state()),
-        Plan::Batches(_) => Progress::Images(Vec::new()),
+        Plan::Suite(parts, config) => AttackProgress::Suite(start(parts, *config, target).state()),
+        Plan::Batches(_) => AttackProgress::Images(Vec::new()),
     }
 }
 
@@ -90,7 +92,7 @@ fn run_suite(
             let now = run.progress();
             watch(now.finished, now.broken);
             if let Some(state) = &mut state {
-                state.save_if_due(|| Progress::Suite(run.state()))?;
+                state.save_if_due(|| AttackProgress::Suite(run.state()))?;
             }
         }
     }
@@ -114,7 +116,7 @@ fn run_batches(
         });
         watch(finished.len(), finished.iter().filter(|image| image.broken).count());
         if let Some(state) = &mut state {
-            state.save_if_due(|| Progress::Images(finished.clone()))?;
+            state.save_if_due(|| AttackProgress::Images(finished.clone()))?;
         }
     }
     Ok(finished)

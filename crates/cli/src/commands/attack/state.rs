@@ -4,11 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tarrl_attacks::{Envelope, SuiteState};
-
-use super::outcome::ImageOutcome;
+use tarrl_study::attack_state::{AttackProgress, AttackState};
 use tarrl_study::files::{cannot_write, write_atomic};
 
 /// The file with the progress of an attack.
@@ -18,33 +15,6 @@ pub(super) struct StateFile {
     about: Map<String, Value>,
     every: Duration,
     written: Instant,
-}
-
-/// The progress of an attack.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Progress {
-    /// A suite, in the middle of an image.
-    Suite(SuiteState),
-    /// The outcomes of the images of all finished batches.
-    #[serde(rename = "rows")]
-    Images(Vec<ImageOutcome>),
-}
-
-impl Progress {
-    /// Images whose outcome is final.
-    pub(super) fn finished(&self) -> usize {
-        match self {
-            Progress::Suite(state) => state.finished(),
-            Progress::Images(images) => images.len(),
-        }
-    }
-}
-
-#[derive(Deserialize, Serialize)]
-struct File {
-    about: Map<String, Value>,
-    progress: Progress,
 }
 
 /// The path of the state file of an attack whose outcome will be written to `output`.
@@ -68,19 +38,12 @@ impl StateFile {
     ///
     /// # Errors
     /// If the file is of another attack, or damaged.
-    pub(super) fn load(&self) -> anyhow::Result<Option<Progress>> {
+    pub(super) fn load(&self) -> anyhow::Result<Option<AttackProgress>> {
         let path = self.path.display();
-        let text = match std::fs::read(&self.path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            read => {
-                read.with_context(|| format!("cannot read {path}, the state of an interrupted attack"))?
-            }
-        };
-        let file: Envelope<File> = serde_json::from_slice(&text)
-            .with_context(|| format!("{path} is no state of an attack; remove it to start anew"))?;
-        let file =
-            file.open().with_context(|| format!("{path} cannot be resumed; remove it to start anew"))?;
-        let differs = |name: &&String| file.about.get(*name) != self.about.get(*name);
+        let found = AttackState::load(&self.path)
+            .with_context(|| format!("{path} cannot be resumed; remove it to start anew"))?;
+        let Some(found) = found else { return Ok(None) };
+        let differs = |name: &&String| found.about.get(*name) != self.about.get(*name);
         let names: Vec<&str> = self.about.keys().filter(differs).map(String::as_str).collect();
         if !names.is_empty() {
             bail!(
@@ -89,14 +52,14 @@ impl StateFile {
                 names.join(", ")
             );
         }
-        Ok(Some(file.progress.clone()))
+        Ok(Some(found.progress))
     }
 
     /// Writes the state if the last one is old enough.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub(super) fn save_if_due(&mut self, progress: impl FnOnce() -> Progress) -> anyhow::Result<()> {
+    pub(super) fn save_if_due(&mut self, progress: impl FnOnce() -> AttackProgress) -> anyhow::Result<()> {
         if self.written.elapsed() < self.every { Ok(()) } else { self.save(progress()) }
     }
 
@@ -104,9 +67,9 @@ impl StateFile {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub(super) fn save(&mut self, progress: Progress) -> anyhow::Result<()> {
-        let file = Envelope::new(File { about: self.about.clone(), progress });
-        write_atomic(&self.path, &serde_json::to_vec(&file)?)
+    pub(super) fn save(&mut self, progress: AttackProgress) -> anyhow::Result<()> {
+        let state = AttackState { about: self.about.clone(), progress };
+        write_atomic(&self.path, &state.to_bytes())
             .map_err(|error| cannot_write(&self.path, "--json FILE", error))?;
         self.written = Instant::now();
         Ok(())
@@ -130,6 +93,7 @@ impl StateFile {
 mod tests {
     use super::*;
     use serde_json::json;
+    use tarrl_study::attack_state::ImageOutcome;
 
     fn state(output: &Path, epsilon: f64) -> StateFile {
         let about = json!({"attack": "pgd", "epsilon": epsilon}).as_object().unwrap().clone();
@@ -142,10 +106,10 @@ mod tests {
         let output = folder.path().join("outcomes.json");
         let mut file = state(&output, 0.1);
         assert!(file.load().unwrap().is_none());
-        file.save_if_due(|| Progress::Images(vec![ImageOutcome::default()])).unwrap();
+        file.save_if_due(|| AttackProgress::Images(vec![ImageOutcome::default()])).unwrap();
         assert_eq!(file.path(), folder.path().join("outcomes.json.state"));
         assert!(
-            matches!(file.load().unwrap(), Some(Progress::Images(images)) if images == [ImageOutcome::default()])
+            matches!(file.load().unwrap(), Some(AttackProgress::Images(images)) if images == [ImageOutcome::default()])
         );
         let refused = state(&output, 0.2).load().unwrap_err().to_string();
         assert!(refused.contains("not the same epsilon") && refused.contains("remove it"), "{refused}");
@@ -154,7 +118,7 @@ mod tests {
         let changed = format!("{:#}", file.load().unwrap_err());
         assert!(changed.contains("checksum") && changed.contains("remove it"), "{changed}");
         std::fs::write(file.path(), "{").unwrap();
-        let damaged = file.load().unwrap_err().to_string();
+        let damaged = format!("{:#}", file.load().unwrap_err());
         assert!(damaged.contains("outcomes.json.state") && damaged.contains("remove it"), "{damaged}");
         file.remove().unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -165,7 +129,7 @@ mod tests {
     fn a_folder_that_is_not_there_is_named_with_the_remedy() {
         let folder = tempfile::tempdir().unwrap();
         let mut file = state(&folder.path().join("missing/outcomes.json"), 0.1);
-        let error = file.save(Progress::Images(Vec::new())).unwrap_err().to_string();
+        let error = file.save(AttackProgress::Images(Vec::new())).unwrap_err().to_string();
         assert!(error.contains("missing/outcomes.json.state; choose a folder that exists"), "{error}");
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tarrl_bound::confidence::{accuracy_lower, accuracy_upper};
 use tarrl_eval::CONFIDENCE;
 
-use super::outcome::ImageOutcome;
+use tarrl_study::attack_state::ImageOutcome;
 
 /// Accuracies after each attack, and the mean cost.
 pub(super) struct Summary {
