@@ -1,9 +1,12 @@
 //! Heads from files: linear, MLP and regression heads in JSON, and the linear heads that jobs write.
 
+use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use serde::Deserialize;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 use tarrl_bound::{LinearHead, MlpHead, RegressionHead};
 use tarrl_data::read_at_most;
 
@@ -44,9 +47,37 @@ pub struct Layer {
     pub bias: Vec<f64>,
 }
 
+/// The keys of a head's JSON object, each of which is there once: of two weights neither would be the one that was meant.
+struct Keys(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Once;
+        impl<'de> Visitor<'de> for Once {
+            type Value = Keys;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with the numbers of a head")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Keys, A::Error> {
+                let mut keys = Map::new();
+                while let Some((key, value)) = entries.next_entry::<String, Value>()? {
+                    if keys.contains_key(&key) {
+                        return Err(A::Error::custom(format_args!("`{key}` is there twice")));
+                    }
+                    keys.insert(key, value);
+                }
+                Ok(Keys(keys))
+            }
+        }
+        deserializer.deserialize_map(Once)
+    }
+}
+
 /// A head as it stands in its file.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 enum Stored {
     /// `weight (k, d)`, `bias (k)`.
     Linear(Weights),
@@ -79,16 +110,14 @@ impl AnyHead {
         let place = path.display();
         let text =
             read_at_most(path, LARGEST).with_context(|| format!("cannot read {place}; check the path"))?;
-        let mut value: serde_json::Value =
-            serde_json::from_slice(&text).with_context(|| format!("{place} is no JSON"))?;
-        let mut encoder = None;
-        if let Some(object) = value.as_object_mut() {
-            object.entry("kind").or_insert_with(|| "linear".into());
-            encoder = object.remove("encoder_blake3");
-        }
+        let Keys(mut keys) =
+            serde_json::from_slice(&text).with_context(|| format!("{place} is no JSON head"))?;
+        keys.entry("kind").or_insert_with(|| "linear".into());
+        let encoder = keys.remove("encoder_blake3");
         let encoder = encoder.map(serde_json::from_value).transpose();
         let encoder = encoder.with_context(|| format!("{place}: `encoder_blake3` is no text"))?;
-        let stored: Stored = serde_json::from_value(value).with_context(|| format!("{place} is no head"))?;
+        let stored: Stored =
+            serde_json::from_value(keys.into()).with_context(|| format!("{place} is no head"))?;
         Ok((stored.head().with_context(|| format!("{place}"))?, encoder))
     }
 
@@ -192,6 +221,14 @@ mod tests {
             (r#"{"k": 2, "d": 3, "weight": [1], "bias": [0, 0]}"#, "are not 2 × 3 and 2 numbers"),
             (r#"{"k": 1, "d": 1, "weight": [1], "bias": [0]}"#, "at least two"),
             (r#"{"kind": "tree"}"#, "is no head"),
+            (
+                r#"{"k": 2, "d": 1, "weight": [1, 2], "weight": [0, 0], "bias": [0, 0]}"#,
+                "`weight` is there twice",
+            ),
+            // Otherwise its encoder would not be compared.
+            (r#"{"k": 2, "d": 1, "weight": [1, 2], "bias": [0, 0], "encoder_blak3": "00"}"#, "encoder_blak3"),
+            (r#"{"kind": "mlp", "d": 2, "w": 1}"#, "unknown field `w`"),
+            ("[1, 2]", "an object with the numbers of a head"),
             (
                 r#"{"kind": "regression", "d": 1, "o": 2, "weight": [1, 2], "bias": [0, 0], "targets": [1]}"#,
                 "2 finite ones",

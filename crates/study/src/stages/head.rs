@@ -37,6 +37,7 @@ pub struct HeadResult {
 
 /// A linear head as plain numbers.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Weights {
     /// Classes.
     pub k: usize,
