@@ -133,6 +133,10 @@ impl Manifest {
             Some(format!("its name gives the dataset the name '{}', which is no plain name", self.name))
         } else if [h, w, c].contains(&0) || self.classes.is_empty() || self.train == 0 || self.test == 0 {
             Some("shape, classes, train and test must not be empty".into())
+        } else if let Some(twice) = self.classes.iter().enumerate().find_map(|(i, class)| {
+            (class.trim().is_empty() || self.classes[..i].contains(class)).then_some(class)
+        }) {
+            Some(format!("the class '{twice}' is there twice or has no name; results name their classes"))
         } else if self.mean.len() != c || self.std.len() != c {
             Some(format!("mean and std need one number for each of the {c} channels"))
         } else if !self.mean.iter().chain(&self.std).all(|v| v.is_finite())
@@ -197,6 +201,8 @@ mod tests {
         for (from, to, cause) in [
             ("title", "titel", "unknown field `titel`"),
             ("mean = [0.5]", "mean = []", "one number for each of the 1 channels"),
+            ("['x', 'y']", "['x', 'x']", "the class 'x' is there twice"),
+            ("['x', 'y']", "['x', ' ']", "the class ' ' is there twice or has no name"),
             ("name = 'b'", "name = '../b'", "'../b' is not a plain file name"),
             ("name = 'b'", "name = '..'", "'..' is not a plain file name"),
             ("std = [0.5]", "std = [0.0]", "std positive"),

@@ -335,8 +335,8 @@ impl Profile {
         let counts = [
             ("subset.train", self.subset.train, train_images),
             ("subset.test", self.subset.test, test_images),
-            ("attack.autoattack", Some(self.attack.autoattack).filter(|&n| n > 0), usize::MAX),
-            ("frontier.images", self.frontier.as_ref().map(|frontier| frontier.images), usize::MAX),
+            ("attack.autoattack", Some(self.attack.autoattack).filter(|&n| n > 0), test),
+            ("frontier.images", self.frontier.as_ref().map(|frontier| frontier.images), test),
             ("bound.samples", Some(self.bound.samples.min(test)), usize::MAX),
         ];
         for (key, wanted, most) in counts {
@@ -524,6 +524,8 @@ samples = 100
             ("train = 512", "train = 512\ntest = 2", "`subset.test` is 2, but "),
             ("train = 512", "train = 601", "`subset.train` is 601, but "),
             ("train = 512", "test = 61", "`subset.test` is 61, but "),
+            ("restarts = 1", "restarts = 1\nautoattack = 61", "`attack.autoattack` is 61, but "),
+            ("[bound]", "[frontier]\nclean = 0.5\nimages = 61\n[bound]", "`frontier.images` is 61, but "),
             ("train = 512", "train = 128", "`pretrain.batch` is 128, but "),
             ("train = 512", "train = 512\nholdout = 89", "`subset.train` is 512, but "),
             ("train = 512", "holdout = 90\ntest = 91", "`subset.test` is 91, but "),
