@@ -160,10 +160,11 @@ impl Certify {
             self.epsilon,
             median(radii.iter().copied())
         );
-        outln!(
-            "{:.2} times what PGD-20 with three restarts reaches, in the median",
-            median(radii.iter().zip(&displacements.reached).map(|(c, r)| c / r))
-        );
+        let times = median(radii.iter().zip(&displacements.reached).map(|(c, r)| c / r));
+        match times.is_finite() {
+            true => outln!("{times:.2} times what PGD-20 with three restarts reaches, in the median"),
+            false => outln!("PGD-20 with three restarts moves no representation, in the median"),
+        }
         outln!("{:.0} forward passes and {:.0} rows substituted for each image", cost.forward, cost.rows);
         outln!("The certificates: {}", self.out.display());
         Ok(())
