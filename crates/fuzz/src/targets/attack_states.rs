@@ -3,11 +3,13 @@
 use crate::target::Target;
 use crate::{repair, scratch::Scratch};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
 use tarrl_attacks::{
     AttackRun, AutoAttack, CarliniWagner, CarliniWagnerRun, Classifier, DeepFool, DeepFoolRun, HopSkipJump,
-    HopSkipJumpRun, LabelLoss, Limits, MinimalAdversarial, Norm, Pgd, PgdRun, Problem, Query, StepRule,
-    SuiteRun, Threat, Version, classify,
+    HopSkipJumpRun, LabelLoss, Limits, MinimalAdversarial, Norm, Origin, Pgd, PgdRun, Problem, Query,
+    StepRule, SuiteRun, SuiteState, Threat, Version, classify,
 };
+use tarrl_study::attack_state::{AttackProgress, AttackState, ImageOutcome};
 use tarrl_tensor::{DType, Device, Key, Random, Tensor};
 
 const WORDS: &[&str] =
@@ -48,6 +50,13 @@ pub(super) const AUTOATTACK: Target = target(
     |bytes, scratch| autoattack(&scratch.device, Some(bytes)).accepted,
 );
 
+pub(super) const ATTACK_FILE: Target = Target {
+    words: &[
+        "null", "true", "[]", "{}", "suite", "rows", "about", "broken", "margin", "distance", "-1", "flags",
+    ],
+    ..target("attack-file", attack_files, read_attack_file)
+};
+
 /// Samples, coordinates and classes.
 const N: usize = 2;
 const D: usize = 4;
@@ -67,6 +76,43 @@ fn states(run: fn(&Device, Option<&[u8]>) -> Run) -> Vec<Vec<u8>> {
     let states = run(&Scratch::new().device, None).states;
     let step = states.len().div_ceil(12);
     states.into_iter().step_by(step).collect()
+}
+
+/// State files of `tarrl attack`: a suite in its middle, and the outcomes of a batch.
+fn attack_files() -> Vec<Vec<u8>> {
+    let about = json!({"attack": "autoattack", "epsilon": 0.05, "seed": 0, "images_blake3": "00ff"});
+    let about = about.as_object().expect("it is written as an object");
+    let suite = autoattack(&Scratch::new().device, None).states.swap_remove(5);
+    let suite: SuiteState = serde_json::from_slice(&suite).expect("it was written");
+    let origin = Origin { attack: "cw".into(), target: None, restart: 1, step: 7 };
+    let broken = ImageOutcome {
+        broken: true,
+        margin: Some(-0.25),
+        distance: Some(0.5),
+        origin: Some(origin),
+        forward: 12,
+        ..ImageOutcome::default()
+    };
+    let rows = AttackProgress::Images(vec![broken, ImageOutcome::default()]);
+    let write = |progress| AttackState { about: about.clone(), progress }.to_bytes();
+    [AttackProgress::Suite(suite), rows].map(write).into()
+}
+
+fn read_attack_file(bytes: &[u8], scratch: &Scratch) -> bool {
+    let Ok(state) = AttackState::from_bytes(bytes) else { return false };
+    let written = state.to_bytes();
+    let again = AttackState::from_bytes(&written).expect("what was written is read");
+    assert!(again.to_bytes() == written && again.progress.finished() == state.progress.finished());
+    match &state.progress {
+        AttackProgress::Suite(suite) => {
+            let suite = serde_json::to_vec(suite).expect("a state is JSON");
+            autoattack(&scratch.device, Some(&suite)).accepted
+        }
+        AttackProgress::Images(images) => {
+            assert!(images.iter().all(|image| image.distance.is_none_or(|distance| distance >= 0.0)));
+            true
+        }
+    }
 }
 
 /// Resumes a run from a stored one, and runs it to its end, which comes after `most` steps at the latest. Without a

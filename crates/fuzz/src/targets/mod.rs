@@ -5,6 +5,7 @@ mod certificates;
 mod checkpoints;
 mod datasets;
 mod settings;
+mod trainings;
 
 use crate::target::Target;
 
@@ -21,12 +22,14 @@ pub const TARGETS: &[Target] = &[
     checkpoints::FOREIGN_ENCODER,
     checkpoints::HEAD,
     checkpoints::JSON_HEAD,
+    trainings::TRAINING,
     certificates::CERTIFICATES,
     attack_states::PGD,
     attack_states::CARLINI_WAGNER,
     attack_states::DEEPFOOL,
     attack_states::HOP_SKIP_JUMP,
     attack_states::AUTOATTACK,
+    attack_states::ATTACK_FILE,
     settings::JOB_MANIFEST,
     settings::METHOD,
     settings::PROFILE,
