@@ -6,6 +6,8 @@ mod disks;
 mod faults;
 mod kills;
 mod mounts;
+#[path = "../common/stripes.rs"]
+mod stripes;
 mod verbs;
 mod world;
 

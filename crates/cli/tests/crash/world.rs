@@ -9,9 +9,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
-use tarrl_tensor::Key;
 use tempfile::TempDir;
+
+use crate::stripes;
 
 const METHOD: &str = r#"title = "TARR"
 views = ["strong", "strong"]
@@ -53,9 +53,6 @@ autoattack = 4
 samples = 12
 epsilons = [0.02]
 "#;
-
-const SIDE: usize = 12;
-const CLASSES: usize = 4;
 
 /// Metrics and results that say how long something took or how much memory, which no run repeats.
 const MEASURED: [&str; 5] = ["seconds", "images_per_second", "waiting", "saving", "peak_memory"];
@@ -102,7 +99,7 @@ impl World {
         {
             write(&world.path(file), text.as_bytes());
         }
-        write_dataset(&world.path("datasets"));
+        stripes::TINY.write(&world.path("datasets"));
         world
     }
 
@@ -314,53 +311,4 @@ fn unmeasured(mut value: Value) -> String {
     }
     strip(&mut value);
     value.to_string()
-}
-
-/// Four kinds of patterns with noise, as IDX files with a manifest.
-fn write_dataset(datasets: &Path) {
-    let mut manifest = format!(
-        "title = \"Stripes\"\nlicense = \"MIT\"\nsource = \"made by a test\"\nformat = \"idx\"\n\
-         shape = [{SIDE}, {SIDE}, 1]\ntrain = 64\ntest = 16\nclasses = [\"rows\", \"columns\", \"squares\", \"disc\"]\n\
-         mean = [0.4]\nstd = [0.3]\n\
-         [coarse]\nname = \"outline\"\ngroups = [\"straight\", \"round\"]\nof = [0, 0, 0, 1]\n"
-    );
-    for (split, n) in [("train", 64), ("test", 16)] {
-        for (kind, bytes) in [("images", images(split, n)), ("labels", labels(n))] {
-            let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-            let name = format!("{split}-{kind}");
-            manifest +=
-                &format!("[[files]]\nname = \"{name}\"\nsize = {}\nsha256 = \"{sha256}\"\n", bytes.len());
-            write(&datasets.join("stripes").join(name), &bytes);
-        }
-    }
-    write(&datasets.join("stripes.toml"), manifest.as_bytes());
-}
-
-fn images(split: &str, n: usize) -> Vec<u8> {
-    let mut bytes = header(&[2051, n, SIDE, SIDE]);
-    for i in 0..n {
-        let mut noise = Key::new(0).fold(split).fold(i).stream();
-        let shift = noise.below(SIDE);
-        for (y, x) in (0..SIDE * SIDE).map(|p| (p / SIDE, p % SIDE)) {
-            let bright = match i % CLASSES {
-                0 => ((y + shift) / 2).is_multiple_of(2),
-                1 => ((x + shift) / 2).is_multiple_of(2),
-                2 => ((x + shift) / 3 + (y + shift) / 3).is_multiple_of(2),
-                _ => x.abs_diff(6).pow(2) + y.abs_diff(6).pow(2) < 12 + shift,
-            };
-            let level = if bright { 0.7 } else { 0.1 };
-            bytes.push((255.0 * (level + 0.3 * noise.unit())) as u8);
-        }
-    }
-    bytes
-}
-
-fn labels(n: usize) -> Vec<u8> {
-    let mut bytes = header(&[2049, n]);
-    bytes.extend((0..n).map(|i| (i % CLASSES) as u8));
-    bytes
-}
-
-fn header(words: &[usize]) -> Vec<u8> {
-    words.iter().flat_map(|&word| u32::try_from(word).unwrap().to_be_bytes()).collect()
 }

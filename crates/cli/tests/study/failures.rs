@@ -42,13 +42,13 @@ fn damaged_data_is_named_and_nothing_finished_is_lost() {
         damage(&mut bytes);
         fs::write(&path, bytes).unwrap();
         // With the digest of the damaged file it is its content that betrays it.
-        stripes::describe(&datasets);
+        stripes::USUAL.describe(&datasets);
         let place = format!("{}: ", path.display());
         let failed = world.run(&[]).failed(&["job failed: data stripes", &place, cause, remedy]);
         assert!(!failed.stderr.contains("done: "), "{}", failed.stderr);
         assert_eq!(world.kept(), kept);
         fs::write(&path, whole).unwrap();
-        stripes::describe(&datasets);
+        stripes::USUAL.describe(&datasets);
     }
     world.run(&[]).ran_nothing();
 }

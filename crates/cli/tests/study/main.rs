@@ -6,5 +6,6 @@ mod failures;
 mod interruption;
 mod repetition;
 mod report;
+#[path = "../common/stripes.rs"]
 mod stripes;
 mod world;

@@ -95,7 +95,7 @@ impl World {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        stripes::write(&self.path("datasets"));
+        stripes::USUAL.write(&self.path("datasets"));
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
