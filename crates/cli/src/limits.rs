@@ -1,6 +1,5 @@
 //! Ranges of numbers on the command line, from the table of all settings.
 
-use clap::builder::RangedU64ValueParser;
 use tarrl_train::Range;
 
 /// The range of a flag, such as `--threads`, or `bench.--batch` where a command has its own.
@@ -9,9 +8,14 @@ fn range(flag: &str) -> Range {
 }
 
 /// The parser of a whole number for a flag.
-pub(crate) fn whole<T: TryFrom<u64>>(flag: &str) -> RangedU64ValueParser<T> {
+pub(crate) fn whole<T: TryFrom<u64>>(flag: &str) -> impl Fn(&str) -> Result<T, String> + Clone + use<T> {
     let Range { least, most } = range(flag);
-    RangedU64ValueParser::new().range(least as u64..=most as u64)
+    let allowed = least as u64..=most as u64;
+    move |text| {
+        let number: u64 = text.parse().map_err(|_| format!("it is no whole number in {allowed:?}"))?;
+        let number = Some(number).filter(|number| allowed.contains(number));
+        number.and_then(|n| T::try_from(n).ok()).ok_or_else(|| format!("{text} is not in {allowed:?}"))
+    }
 }
 
 /// A radius: a number, or a fraction such as 8/255.
@@ -49,6 +53,16 @@ mod tests {
         assert!(radius("-1/255").unwrap_err().contains("not negative"));
         assert!(radius("8 of 255").unwrap_err().contains("8/255"));
         assert!(radius("1e308").unwrap_err().contains("at most 1000000"));
+    }
+
+    #[test]
+    fn what_is_no_whole_number_is_answered_with_what_is_allowed() {
+        let parse = whole::<u16>("--threads");
+        assert_eq!(parse("7"), Ok(7));
+        for text in ["two", "1.5", "-1", "", "1e3", "99999999999999999999"] {
+            assert!(parse(text).unwrap_err().contains("no whole number in 1..=1024"), "{text}");
+        }
+        assert_eq!(parse("1025").unwrap_err(), "1025 is not in 1..=1024");
     }
 
     /// Every flag of a number, with the words of its command.

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::{Files, state_of, text};
+use tarrl_study::attack_state::AttackState;
 use tarrl_study::stages::head::HeadFile;
 
 /// Killed in the middle of its work, with the state on disk, and started again by the same command but for the number
@@ -38,6 +39,15 @@ fn a_killed_attack_goes_on_and_ends_with_the_same_outcome() {
     assert_eq!(other.status.code(), Some(1));
     let message = text(&other.stderr);
     assert!(message.contains("broken.json.state is of another attack: not the same epsilon"), "{message}");
+
+    // As is that of other images under the same name.
+    let kept = std::fs::read(state_of(&broken)).unwrap();
+    let mut state = AttackState::load(&state_of(&broken)).unwrap().unwrap();
+    state.about.insert("images_blake3".to_owned(), "00ff".into());
+    std::fs::write(state_of(&broken), state.to_bytes()).unwrap();
+    let message = text(&files.run(&broken, &options).stderr);
+    assert!(message.contains("is of another attack: not the same images_blake3"), "{message}");
+    std::fs::write(state_of(&broken), kept).unwrap();
 
     let resumed = files.run(&broken, &[&options[..], &["--batch", "3"]].concat());
     assert!(resumed.status.success(), "{}", text(&resumed.stderr));
@@ -168,6 +178,10 @@ fn what_cannot_be_is_refused_with_the_remedy() {
         let message = refusal(&output, &["--epsilon", "1", "--attack", attack, "--norm", "l2", "--examine"]);
         assert!(message.contains("sees no gradients or no labels; leave it out"), "{message}");
     }
+    let message = refusal(&output, &["--epsilon", "8", "--attack", "pgd"]);
+    assert!(message.contains("for 8 of 255 levels write 8/255"), "{message}");
+    let message = refusal(&output, &["--epsilon", "2.5", "--attack", "pgd", "--norm", "l0"]);
+    assert!(message.contains("a whole number of values"), "{message}");
     let message = refusal(&output, &["--epsilon", "0", "--examine"]);
     assert!(message.contains("take a larger --epsilon"), "{message}");
     let message = refusal(&files.path("missing/outcomes.json"), &["--epsilon", "1"]);

@@ -32,11 +32,11 @@ impl Side {
         let keys: Vec<Key> = (0..n).map(|i| Key::new(2).fold(i)).collect();
         let x = Tensor::random(&self.device, Random::Uniform, &keys, &shape, DType::F32);
         let started = Instant::now();
-        self.encoder.forward(&x).to_f64();
+        self.encoder.forward(&x).array().to_f64();
         let forward = started.elapsed().as_secs_f64();
         let x = x.requires_grad();
         let started = Instant::now();
-        grad(&self.encoder.forward(&x).square().sum_all(), &[&x])[0].to_f64();
+        grad(&self.encoder.forward(&x).square().sum_all(), &[&x])[0].array().to_f64();
         [forward, started.elapsed().as_secs_f64()]
     }
 }

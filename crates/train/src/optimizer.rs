@@ -151,7 +151,7 @@ impl Optimizer {
             if new.dtype() != old.dtype() {
                 return Err(RestoreError::Type { name, found: new.dtype(), expected: old.dtype() });
             }
-            if name.ends_with(".second") && new.to_f64().iter().any(|&value| value < 0.0) {
+            if name.ends_with(".second") && new.array().to_f64().iter().any(|&value| value < 0.0) {
                 return Err(RestoreError::NegativeSquare { name });
             }
             found.push(new);

@@ -28,7 +28,9 @@ pub fn load_state_dict(module: &mut dyn Module, tensors: &mut Tensors) -> Result
     module.visit(&mut |name, role, tensor| match tensors.get(name) {
         None => missing.push(name.to_string()),
         Some(stored) => match from_file(role, tensor, stored) {
-            Some(value) if name.ends_with("running_var") && value.to_f64().iter().any(|&v| v < 0.0) => {
+            Some(value)
+                if name.ends_with("running_var") && value.array().to_f64().iter().any(|&v| v < 0.0) =>
+            {
                 misfit.get_or_insert_with(|| Fault::NegativeVariance(name.to_string()));
             }
             Some(value) => found.push(value),
