@@ -43,8 +43,8 @@ mod threat;
 mod tests;
 
 pub use autoattack::{
-    Apgd, AttackSpec, AutoAttack, Fab, Mode, Progress, RunConfig, Square, SuiteOutcome, SuiteRun, SuiteState,
-    UnknownVersion, Version, apgd, auto_attack,
+    Apgd, ApgdState, AttackSpec, AutoAttack, Fab, Hyperplane, Mode, Progress, RunConfig, SampleBall, Square,
+    SuiteOutcome, SuiteRun, SuiteState, UnknownVersion, Version, apgd, auto_attack, nearest_on_hyperplane,
 };
 pub use classifier::{
     ClassifierOutcome, Confirmation, Eot, LabelLoss, RandomLogits, TargetLoss, TargetSuccess,
@@ -52,7 +52,7 @@ pub use classifier::{
 };
 pub use driver::{
     AttackDriver, AttackRun, AttackStatus, Closest, EarlyExit, Envelope, Evaluate, Evaluation, Flags, Limits,
-    Origin, Outcome, Problem, Query, RunState, Stage, StateError, StepResult, StepRule, Stored,
+    Origin, Outcome, Problem, Query, RunState, Stage, StateError, StepResult, StepRule, Stored, bits,
 };
 pub use minimal_norm::{
     CarliniWagner, CarliniWagnerRun, Classifier, DeepFool, DeepFoolRun, HopSkipJump, HopSkipJumpRun,

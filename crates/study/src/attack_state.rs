@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tarrl_attacks::{Envelope, Flags, Origin, StateError, SuiteState};
+use tarrl_nearest::NearestState;
 
 /// An attack that was interrupted.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -27,6 +28,18 @@ pub enum AttackProgress {
     /// The outcomes of the images of all finished batches.
     #[serde(rename = "rows")]
     Images(Vec<ImageOutcome>),
+    /// A minimum-norm attack: the outcomes of the images of all finished batches, and the batch in progress.
+    Nearest(Vec<ImageOutcome>, Option<Box<BatchProgress>>),
+}
+
+/// A batch of a minimum-norm attack in progress.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchProgress {
+    /// Its images.
+    pub images: usize,
+    /// How far they are.
+    pub state: NearestState,
 }
 
 /// The outcome of one image under attack.
@@ -38,8 +51,15 @@ pub struct ImageOutcome {
     /// z_y − max_{i≠y} z_i at the misclassified point of least margin, or at the point of least margin; absent if it
     /// is no number.
     pub margin: Option<f64>,
-    /// Distance of the nearest misclassified point found, in the ball or beyond, for attacks that minimize it.
+    /// Distance of the nearest misclassified point found, in the ball or beyond, for attacks that minimize it; absent if
+    /// none was found.
     pub distance: Option<f64>,
+    /// The method of a minimum-norm attack that found it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_by: Option<String>,
+    /// The passes of a minimum-norm attack after which the first misclassified point was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_mistake: Option<u32>,
     /// The attack that broke it first, and where.
     pub origin: Option<Origin>,
     /// Forward passes.
@@ -78,7 +98,7 @@ impl AttackProgress {
     pub fn finished(&self) -> usize {
         match self {
             AttackProgress::Suite(state) => state.finished(),
-            AttackProgress::Images(images) => images.len(),
+            AttackProgress::Images(images) | AttackProgress::Nearest(images, _) => images.len(),
         }
     }
 }
@@ -110,7 +130,7 @@ impl AttackState {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, AttackStateError> {
         let file: Envelope<AttackState> = serde_json::from_slice(bytes)?;
         let state = file.open()?;
-        if let AttackProgress::Images(images) = &state.progress {
+        if let AttackProgress::Images(images) | AttackProgress::Nearest(images, _) = &state.progress {
             let distances =
                 images.iter().enumerate().filter_map(|(image, found)| Some((image, found.distance?)));
             if let Some((image, distance)) = distances.into_iter().find(|(_, distance)| *distance < 0.0) {

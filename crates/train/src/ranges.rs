@@ -79,6 +79,7 @@ pub const RANGES: &[(&str, Range)] = &[
     ("certify.--epsilon", SHARE),
     ("--generators", range(0.0, 1_048_576.0)),
     ("--images", IMAGES),
+    ("--passes", range(1.0, 1_000_000_000.0)),
     ("--minutes", MINUTES),
     ("--neighbors", range(1.0, 1_000_001.0)),
     ("--repeats", range(1.0, 1e6)),

@@ -16,14 +16,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("encoders", &["tensor", "files"]),
     ("objectives", &["tensor"]),
     ("attacks", &["tensor"]),
+    ("nearest", &["tensor", "attacks"]),
     ("bound", &["tensor", "attacks"]),
     ("certify", &["tensor", "attacks", "bound"]),
     ("interop", &["tensor", "encoders", "certify", "files"]),
     ("train", &["tensor", "data", "encoders", "objectives", "attacks", "bound"]),
-    ("eval", &["tensor", "data", "encoders", "attacks", "bound", "certify"]),
+    ("eval", &["tensor", "data", "encoders", "attacks", "nearest", "bound", "certify"]),
     (
         "study",
-        &["tensor", "data", "encoders", "attacks", "bound", "certify", "train", "eval", "report", "files"],
+        &[
+            "tensor", "data", "encoders", "attacks", "nearest", "bound", "certify", "train", "eval",
+            "report", "files",
+        ],
     ),
     ("xtask", &[]),
 ];

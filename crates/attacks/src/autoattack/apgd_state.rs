@@ -50,9 +50,9 @@ impl Apgd {
     }
 }
 
-/// An ascent in progress.
+/// An ascent of one sample in progress.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct ApgdState {
+pub struct ApgdState {
     config: Apgd,
     /// Radii in units of ε and the steps of each stage still to come, the present one first.
     stages: Vec<(f64, usize)>,
@@ -94,11 +94,15 @@ pub(crate) struct ApgdState {
 }
 
 impl ApgdState {
-    /// An ascent from the point that `noise` names: see [`SampleBall::start`].
-    pub(crate) fn new(ball: &SampleBall, config: &Apgd, noise: &[f64]) -> Self {
+    /// An ascent from the point at distance ε that random numbers name: uniform in [−1, 1) for l-infinity, else normal.
+    pub fn new(ball: &SampleBall, config: &Apgd, noise: &[f64]) -> Self {
+        let radius = stages(config, ball.norm)[0].0 * ball.epsilon;
+        Self::from_point(ball, config, ball.start(noise, radius))
+    }
+
+    /// An ascent from a point of the ball.
+    pub fn from_point(ball: &SampleBall, config: &Apgd, start: Vec<f32>) -> Self {
         let stages = stages(config, ball.norm);
-        let radius = stages[0].0 * ball.epsilon;
-        let start = ball.start(noise, radius);
         let mut state = ApgdState {
             config: *config,
             stages,
@@ -128,7 +132,7 @@ impl ApgdState {
     }
 
     /// Whether an ascent that begins as `start` can come to this state.
-    pub(crate) fn can_follow(&self, start: &ApgdState, ball: &SampleBall) -> bool {
+    pub fn can_follow(&self, start: &ApgdState, ball: &SampleBall) -> bool {
         let width = ball.width();
         let evaluated = self.step == 0 || (self.best.len() == width && self.best_gradient.len() == width);
         self.config == start.config
@@ -149,7 +153,7 @@ impl ApgdState {
     }
 
     /// The point to evaluate next.
-    pub(crate) fn point(&self) -> &[f32] {
+    pub fn point(&self) -> &[f32] {
         &self.u
     }
 
@@ -171,13 +175,13 @@ impl ApgdState {
     }
 
     /// Whether the gradient there will be used.
-    pub(crate) fn wants_gradient(&self) -> bool {
+    pub fn wants_gradient(&self) -> bool {
         self.step < self.stages[0].1
     }
 
     /// Takes in the value at [`point`](ApgdState::point), and the gradient if it was wanted, and moves.
     /// `false` if this was the last point.
-    pub(crate) fn advance(&mut self, ball: &SampleBall, value: f64, gradient: &[f32]) -> bool {
+    pub fn advance(&mut self, ball: &SampleBall, value: f64, gradient: &[f32]) -> bool {
         let value = if value.is_nan() { f64::NEG_INFINITY } else { value };
         let first = self.step == 0;
         if first || value > self.best_value {

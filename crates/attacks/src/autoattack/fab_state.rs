@@ -1,7 +1,7 @@
 //! FAB of one sample (Croce & Hein 2020, "Minimally distorted adversarial examples with a fast adaptive boundary
 //! attack"): steps along the decision boundary towards the sample.
 
-use crate::autoattack::box_projection::{Hyperplane, project};
+use crate::autoattack::box_projection::{Hyperplane, nearest_on_hyperplane};
 use crate::autoattack::logit_losses::{difference, status_of};
 use crate::autoattack::mode::Mode;
 use crate::autoattack::sample_ball::SampleBall;
@@ -182,9 +182,13 @@ impl FabState {
             .sum();
         let (lo, hi) = ball.bounds();
         let bounds = (f64::from(lo), f64::from(hi));
-        let d1 = project(ball.norm, &self.u, &Hyperplane { normal: &normal, gap, bounds, floor });
-        let d2 =
-            project(ball.norm, &ball.x, &Hyperplane { normal: &normal, gap: gap + between, bounds, floor });
+        let d1 =
+            nearest_on_hyperplane(ball.norm, &self.u, &Hyperplane { normal: &normal, gap, bounds, floor });
+        let d2 = nearest_on_hyperplane(
+            ball.norm,
+            &ball.x,
+            &Hyperplane { normal: &normal, gap: gap + between, bounds, floor },
+        );
         let length = |d: &[f64]| ball.norm.length(d.iter().copied()).max(SMALL_MOVE);
         let (a1, a2) = (length(&d1), length(&d2));
         let alpha = (a1 / (a1 + a2)).min(self.config.alpha_max);

@@ -21,10 +21,12 @@ mod square_window;
 mod tests;
 
 pub use apgd::apgd;
-pub use apgd_state::Apgd;
+pub use apgd_state::{Apgd, ApgdState};
+pub use box_projection::{Hyperplane, nearest_on_hyperplane};
 pub use config::{AttackSpec, AutoAttack, RunConfig, UnknownVersion, Version};
 pub use fab_state::Fab;
 pub use mode::Mode;
 pub use outcome::{Progress, SuiteOutcome};
 pub use run::{SuiteRun, SuiteState, auto_attack};
+pub use sample_ball::SampleBall;
 pub use square_state::Square;

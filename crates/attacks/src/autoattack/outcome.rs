@@ -13,6 +13,10 @@ pub struct SuiteOutcome {
     pub success: Vec<bool>,
     /// `(n)`: z_y − max_{i≠y} z_i there.
     pub margin: Vec<f64>,
+    /// `(n)`: the distance of the nearest misclassified point that was seen, in the ball or beyond; infinite if there is
+    /// none. FAB minimizes it, and goes on after its first success if samples never leave
+    /// ([`EarlyExit::Never`](crate::EarlyExit)).
+    pub distance: Vec<f64>,
     /// `(n)`: which attack, class, restart and step found the first misclassified point.
     pub origin: Vec<Option<Origin>>,
     /// `(n)`: forward passes of each sample.

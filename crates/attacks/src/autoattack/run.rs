@@ -270,6 +270,7 @@ impl SuiteRun {
             adversarial,
             success: records().map(|record| record.success).collect(),
             margin: records().map(|record| record.margin).collect(),
+            distance: self.samples.iter().map(|sample| sample.distance).collect(),
             origin: records().map(|record| record.origin.clone()).collect(),
             forward: records().map(|record| record.forward).collect(),
             backward: records().map(|record| record.backward).collect(),

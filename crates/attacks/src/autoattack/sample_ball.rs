@@ -1,4 +1,4 @@
-//! The ball of one sample on the host, in which the attacks of the suite step.
+//! The ball of one sample on the host, in which attacks step that move each sample on its own.
 
 use crate::threat::ball::project_point;
 use crate::threat::directed_rounding::{above, below, ceiling, floor};
@@ -7,7 +7,7 @@ use crate::threat::{Norm, Threat};
 
 /// One sample's ball, cut with the box. Coordinates are f32.
 #[derive(Clone, Debug)]
-pub(crate) struct SampleBall {
+pub struct SampleBall {
     pub(crate) norm: Norm,
     /// ε.
     pub(crate) epsilon: f64,
@@ -24,7 +24,7 @@ pub(crate) struct SampleBall {
 
 impl SampleBall {
     /// The ball of `threat` with its own radius around `x`, which lies in the box.
-    pub(crate) fn new(threat: &Threat, epsilon: f64, x: &[f32]) -> Self {
+    pub fn new(threat: &Threat, epsilon: f64, x: &[f32]) -> Self {
         let (lo, hi) = threat.bounds.unwrap_or((f64::MIN, f64::MAX));
         let (lo, hi) = (ceiling::<f32>(lo), floor::<f32>(hi));
         let range = |&x: &f32| (below(x, epsilon).max(lo), above(x, epsilon).min(hi));
@@ -33,13 +33,23 @@ impl SampleBall {
         SampleBall { norm: threat.norm, epsilon, x: x.to_vec(), wide, lo, hi, cube }
     }
 
+    /// The norm that its radius is measured in.
+    pub fn norm(&self) -> Norm {
+        self.norm
+    }
+
+    /// The sample.
+    pub fn center(&self) -> &[f32] {
+        &self.x
+    }
+
     /// The number of coordinates.
     pub(crate) fn width(&self) -> usize {
         self.x.len()
     }
 
     /// The least and largest value of any coordinate.
-    pub(crate) fn bounds(&self) -> (f32, f32) {
+    pub fn bounds(&self) -> (f32, f32) {
         (self.lo, self.hi)
     }
 
@@ -49,7 +59,7 @@ impl SampleBall {
     }
 
     /// The same for another radius; for l-infinity the radius is always ε.
-    pub(crate) fn project_within(&self, u: &mut [f32], radius: f64) {
+    pub fn project_within(&self, u: &mut [f32], radius: f64) {
         if self.norm == Norm::Linf {
             u.iter_mut().zip(&self.cube).for_each(|(u, &(lo, hi))| *u = u.max(lo).min(hi));
         } else {
@@ -59,12 +69,12 @@ impl SampleBall {
     }
 
     /// Clamps `u` into the box alone.
-    pub(crate) fn clamp(&self, u: &mut [f32]) {
+    pub fn clamp(&self, u: &mut [f32]) {
         u.iter_mut().for_each(|u| *u = u.max(self.lo).min(self.hi));
     }
 
     /// Whether `u` lies in ball and box, in exact arithmetic.
-    pub(crate) fn contains(&self, u: &[f32]) -> bool {
+    pub fn contains(&self, u: &[f32]) -> bool {
         if self.norm == Norm::Linf {
             return u.iter().zip(&self.cube).all(|(u, (lo, hi))| lo <= u && u <= hi);
         }
@@ -73,7 +83,7 @@ impl SampleBall {
     }
 
     /// ‖u − x‖ in f64.
-    pub(crate) fn distance(&self, u: &[f32]) -> f64 {
+    pub fn distance(&self, u: &[f32]) -> f64 {
         self.norm.length(self.displacement(u))
     }
 
@@ -83,7 +93,7 @@ impl SampleBall {
     }
 
     /// u − x in f64.
-    pub(crate) fn displacement(&self, u: &[f32]) -> impl Iterator<Item = f64> {
+    pub fn displacement(&self, u: &[f32]) -> impl Iterator<Item = f64> {
         u.iter().zip(&self.wide).map(|(&u, x)| f64::from(u) - x)
     }
 

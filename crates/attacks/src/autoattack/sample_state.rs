@@ -26,6 +26,14 @@ pub(crate) struct SuiteContext<'a> {
     pub(crate) key: Key,
 }
 
+const fn infinity() -> f64 {
+    f64::INFINITY
+}
+
+fn is_infinity(distance: &f64) -> bool {
+    *distance == f64::INFINITY
+}
+
 /// A sample on its way through the suite.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SampleState {
@@ -44,6 +52,9 @@ pub(crate) struct SampleState {
     #[serde(with = "bits")]
     nearest: f64,
     pub(crate) done: bool,
+    /// The distance of the nearest misclassified point seen; states of earlier builds have none.
+    #[serde(with = "bits", default = "infinity", skip_serializing_if = "is_infinity")]
+    pub(crate) distance: f64,
     /// The point of least margin in the ball; empty before the first.
     #[serde(with = "bits")]
     pub(crate) best: Vec<f32>,
@@ -62,6 +73,7 @@ impl SampleState {
             clean: None,
             nearest: f64::INFINITY,
             done: false,
+            distance: f64::INFINITY,
             best: Vec::new(),
             record: SampleRecord::default(),
         }
@@ -130,6 +142,9 @@ impl SampleState {
         let rule = context.rule();
         self.record.count(rule.cost, 0);
         let status = self.judge(context, z);
+        if status.success {
+            self.distance = self.distance.min(context.ball.distance(point));
+        }
         if context.ball.contains(point) {
             let is_first = status.success && self.record.origin.is_none();
             let origin = if is_first { self.origin(context) } else { Origin::default() };

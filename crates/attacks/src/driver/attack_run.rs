@@ -132,6 +132,11 @@ impl<'a, R: StepRule<'a>> AttackRun<'a, R> {
         self.rule.step(&mut self.driver)
     }
 
+    /// The step rule, for what it knows beside the outcome.
+    pub fn rule(&self) -> &R {
+        &self.rule
+    }
+
     /// All steps to the end.
     #[track_caller]
     pub fn run(mut self) -> Outcome {

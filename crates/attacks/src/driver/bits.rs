@@ -1,22 +1,33 @@
 //! Floating-point numbers in files as hexadecimal bits: what is read is what was written, infinities included.
 //!
-//! For `#[serde(with = "bits")]` on `f32`, `f64` and vectors of them: hexadecimal digits.
+//! For `#[serde(with = "bits")]` on `f32`, `f64` and vectors of them: hexadecimal digits. Step rules of other crates store
+//! their numbers with it.
 
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
 /// Numbers that have a text of fixed digits.
-pub(crate) trait Bits: Sized {
+pub trait Bits: Sized {
+    /// Appends the digits.
     fn write(&self, text: &mut String);
+    /// The number again; `None` if these are not its digits.
     fn read(text: &str) -> Option<Self>;
 }
 
-pub(crate) fn serialize<T: Bits, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+/// Writes the digits.
+///
+/// # Errors
+/// As the serializer.
+pub fn serialize<T: Bits, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
     let mut text = String::new();
     value.write(&mut text);
     to.serialize_str(&text)
 }
 
-pub(crate) fn deserialize<'de, T: Bits, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+/// Reads them.
+///
+/// # Errors
+/// If these are not the digits of such numbers.
+pub fn deserialize<'de, T: Bits, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
     let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
     T::read(&text).ok_or_else(|| D::Error::custom("a number is not written as hexadecimal bits"))
 }

@@ -3,7 +3,7 @@
 pub(crate) mod accounting;
 mod attack_driver;
 mod attack_run;
-pub(crate) mod bits;
+pub mod bits;
 mod deferred_evaluations;
 mod envelope;
 pub(crate) mod outcome;

@@ -18,7 +18,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
-use tarrl_attacks::{Norm, Threat};
+use tarrl_attacks::{Limits, Norm, Threat};
 use tarrl_data::{Catalog, Dataset};
 use tarrl_eval::{DeviceHead, dataset_pixels, labels};
 use tarrl_tensor::{Cpu, DType, Key, Tensor};
@@ -44,6 +44,7 @@ Examples:
   tarrl attack --checkpoint ENCODER --head HEAD --dataset fashion-mnist-sample --epsilon 0.1 --images 100
   tarrl attack --checkpoint ENCODER --head HEAD --dataset mnist --norm l2 --epsilon 0.5 --attack apgd-dlr
   tarrl attack --checkpoint ENCODER --head HEAD --dataset mnist --norm l2 --epsilon 1 --attack cw
+  tarrl attack --checkpoint ENCODER --head HEAD --dataset mnist --norm l1 --epsilon 4 --attack nearest --passes 500
   tarrl attack --checkpoint ENCODER --head HEAD --dataset mnist --epsilon 0.1 --examine --json outcomes.json
 
 ENCODER and HEAD are what `tarrl reproduce` leaves in its run folder:
@@ -55,6 +56,13 @@ images is an upper bound of the true robust accuracy, and its 95 % interval (Clo
 images say about others. autoattack is the standard version with nothing left out: it takes up to 7800 forward and 1900
 backward passes for each robust image, and few for others. Results do not depend on --threads
 and, on the CPU, not on --batch.
+
+nearest, ddn, fmn, alma, pdgd, pdpgd, sdf, sigma-zero and apgd-search look for the nearest mistake of each image, in the
+ball of radius ε or beyond it, and spend at most --passes passes on it, forward and backward together. nearest is the
+ensemble: each method goes on from the nearest mistake of those before it. With --leave-at-success an image is left at its
+first mistake within ε, for the robust accuracy alone. In the JSON `distance` is 0 for an image that is wrong by itself and
+null if no mistake was found at all; `found_by` is the method that found the nearest, `first_mistake` the passes before the first.
+fab and fab-t report the distance of the nearest mistake they saw, and leave an image at its first one unless --go-on is given.
 
 feature-l2, feature-cosine, feature-kl, instance-wise and feature-match are told no label: they move the representation,
 and the head predicts the class at each point that they evaluate.
@@ -70,7 +78,7 @@ the `findings`, each with its images.
 
 With --json the attack saves its progress every twenty seconds, to the file beside the outcome whose name ends in
 .state. After an interruption the same command resumes from there and ends with the same outcome. AutoAttack and its
-parts resume in the middle of an image; fgsm, pgd, cw, deepfool, hop-skip-jump and the attacks without labels resume
+parts and the attacks on the nearest mistake resume in the middle of an image; fgsm, pgd, cw, deepfool, hop-skip-jump and the attacks without labels resume
 after the last whole batch, so that a smaller --batch loses less. --examine starts over. Ctrl-C, SIGTERM and SIGKILL are
 such interruptions (a shell shows exit codes 130, 143 and 137): the outcome of an earlier attack in FILE stays until the
 new one is whole.";
@@ -91,7 +99,7 @@ pub(crate) struct Attack {
     #[arg(long, value_name = "NAME")]
     dataset: String,
 
-    /// How perturbations are measured: linf, l2, l1, or l0 for pgd
+    /// How perturbations are measured: linf, l2, l1, or l0 for pgd and attacks on the nearest mistake
     #[arg(long, default_value = "linf")]
     norm: Norm,
 
@@ -114,6 +122,18 @@ pub(crate) struct Attack {
     /// Images in memory at a time
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = limits::whole::<u32>("--batch"))]
     batch: u32,
+
+    /// Attacks on the nearest mistake: passes of an image at most, forward and backward together [default: 2000]
+    #[arg(long, value_name = "N", value_parser = limits::whole::<u32>("--passes"))]
+    passes: Option<u32>,
+
+    /// Attacks on the nearest mistake: leave an image at its first mistake within ε
+    #[arg(long)]
+    leave_at_success: bool,
+
+    /// fab and fab-t: go on after the first mistake, for the nearest one
+    #[arg(long)]
+    go_on: bool,
 
     /// Look for signs of masked gradients with further attacks, for some 400 passes of each image
     #[arg(long = "examine")]
@@ -142,10 +162,20 @@ pub(crate) struct Attack {
 
 impl Attack {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let plan =
+        let mut plan =
             self.attack.plan(self.norm, self.epsilon, self.batch as usize).map_err(anyhow::Error::msg)?;
+        if self.go_on {
+            plan.go_on(self.attack).map_err(anyhow::Error::msg)?;
+        }
         if self.gradient_masking_checks {
             findings::check(&plan, self.epsilon)?;
+        }
+        let only = [("--passes", self.passes.is_some()), ("--leave-at-success", self.leave_at_success)];
+        if let Some((flag, _)) = only.iter().find(|(_, given)| *given && !matches!(plan, Plan::Nearest(..))) {
+            bail!(
+                "{flag} is for attacks on the nearest mistake, such as nearest; leave it out of {}",
+                self.attack.name()
+            );
         }
         for (file, what) in [
             (&self.checkpoint, "an encoder, such as runs/default/jobs/KEY/encoder.safetensors"),
@@ -185,8 +215,18 @@ impl Attack {
         let ball = Threat::new(self.norm, self.epsilon).around(&x);
         let batch = self.batch as usize;
         let classes = data.classes.len();
-        let target =
-            Target { ball, labels: &y, classes, keys: &keys, encode: &encode, classify: &classify, batch };
+        let limits =
+            Limits { early_stop: self.leave_at_success, budget: Some(self.passes()), ..Limits::default() };
+        let target = Target {
+            ball,
+            labels: &y,
+            classes,
+            keys: &keys,
+            encode: &encode,
+            classify: &classify,
+            batch,
+            limits,
+        };
         let about = self.about(&plan, (&x, &y), &file.hash)?;
         let mut state = self.state(&about);
         let from = self.interrupted(state.as_mut(), &plan, &target)?;
@@ -224,6 +264,11 @@ impl Attack {
         Ok(())
     }
 
+    /// Passes of an image at most, in an attack on the nearest mistake.
+    fn passes(&self) -> u32 {
+        self.passes.unwrap_or(2000)
+    }
+
     /// What determines the outcome, by name.
     fn about(
         &self,
@@ -233,13 +278,20 @@ impl Attack {
     ) -> anyhow::Result<Map<String, Value>> {
         // A path need not be UTF-8.
         let name = |path: &Path| path.to_string_lossy().into_owned();
-        let about = json!({
+        let mut about = json!({
             "checkpoint": name(&self.checkpoint), "head": name(&self.head), "dataset": self.dataset,
             "norm": self.norm, "epsilon": self.epsilon, "attack": self.attack.name(), "attacks": plan.names(),
             "seed": self.seed, "images": labels.len(), "checkpoint_blake3": encoder,
             "head_blake3": hash(&self.head)?, "images_blake3": hash_pixels(images),
             "labels_blake3": hash_labels(labels),
         });
+        if self.go_on {
+            about["go_on"] = json!(true);
+        }
+        if let Plan::Nearest(..) = plan {
+            about["passes"] = json!(self.passes());
+            about["leave_at_success"] = json!(self.leave_at_success);
+        }
         match about {
             Value::Object(about) => Ok(about),
             _ => unreachable!("it is written as an object"),

@@ -1,4 +1,5 @@
-//! Targets of stored attacks: PGD, Carlini-Wagner, DeepFool, HopSkipJump and AutoAttack, resumed and run to their end.
+//! Targets of stored attacks: PGD, Carlini-Wagner, DeepFool, HopSkipJump, AutoAttack and minimum-norm attacks, resumed and
+//! run to their end.
 
 use crate::target::Target;
 use crate::{repair, scratch::Scratch};
@@ -8,6 +9,10 @@ use tarrl_attacks::{
     AttackRun, AutoAttack, CarliniWagner, CarliniWagnerRun, Classifier, DeepFool, DeepFoolRun, HopSkipJump,
     HopSkipJumpRun, LabelLoss, Limits, MinimalAdversarial, Norm, Origin, Pgd, PgdRun, Problem, Query,
     StepRule, SuiteRun, SuiteState, Threat, Version, classify,
+};
+use tarrl_nearest::{
+    Alma, ApgdSearch, Ddn, Fmn, Greedy, Nearest, NearestMethod, NearestRun, Pdgd, Pdpgd, SigmaZero,
+    SuperDeepFool, TrustRegion, with_scores,
 };
 use tarrl_study::attack_state::{AttackProgress, AttackState, ImageOutcome};
 use tarrl_tensor::{DType, Device, Key, Random, Tensor};
@@ -57,6 +62,15 @@ pub(super) const ATTACK_FILE: Target = Target {
     ..target("attack-file", attack_files, read_attack_file)
 };
 
+pub(super) const NEAREST_MISTAKE: Target = target(
+    "nearest-mistake-state",
+    || [states(dense), states(sparse)].concat(),
+    |bytes, scratch| {
+        let device = &scratch.device;
+        dense(device, Some(bytes)).accepted || sparse(device, Some(bytes)).accepted
+    },
+);
+
 /// Samples, coordinates and classes.
 const N: usize = 2;
 const D: usize = 4;
@@ -93,9 +107,11 @@ fn attack_files() -> Vec<Vec<u8>> {
         forward: 12,
         ..ImageOutcome::default()
     };
+    let found = ImageOutcome { found_by: Some("fmn".into()), first_mistake: Some(9), ..broken.clone() };
+    let nearest = AttackProgress::Nearest(vec![found, ImageOutcome::default()], None);
     let rows = AttackProgress::Images(vec![broken, ImageOutcome::default()]);
     let write = |progress| AttackState { about: about.clone(), progress }.to_bytes();
-    [AttackProgress::Suite(suite), rows].map(write).into()
+    [AttackProgress::Suite(suite), rows, nearest].map(write).into()
 }
 
 fn read_attack_file(bytes: &[u8], scratch: &Scratch) -> bool {
@@ -112,6 +128,8 @@ fn read_attack_file(bytes: &[u8], scratch: &Scratch) -> bool {
             assert!(images.iter().all(|image| image.distance.is_none_or(|distance| distance >= 0.0)));
             true
         }
+        // The batch in progress is a target of its own.
+        AttackProgress::Nearest(..) => true,
     }
 }
 
@@ -228,4 +246,71 @@ fn autoattack(device: &Device, stored: Option<&[u8]>) -> Run {
     }
     assert_eq!(run.finish().success.len(), N);
     Run { accepted: stored.is_some(), states }
+}
+
+/// Every method of l2, a few steps of each.
+fn dense(device: &Device, stored: Option<&[u8]>) -> Run {
+    minimum_norm(
+        device,
+        stored,
+        Norm::L2,
+        vec![
+            NearestMethod::Sdf(SuperDeepFool { steps: 4, ..SuperDeepFool::default() }),
+            NearestMethod::RandomStart { tries: 2 },
+            NearestMethod::Ddn(Ddn { steps: 2, ..Ddn::default() }),
+            NearestMethod::Fmn(Fmn::new(Norm::L2, 2)),
+            NearestMethod::Alma(Alma::new(Norm::L2, 2)),
+            NearestMethod::Pdgd(Pdgd { steps: 2, ..Pdgd::default() }),
+            NearestMethod::TrustRegion(TrustRegion { steps: 2, ..TrustRegion::default() }),
+            NearestMethod::ApgdSearch(ApgdSearch { searches: 2, steps: 2, ..ApgdSearch::new(Norm::L2) }),
+            NearestMethod::Polish { evaluations: 6 },
+        ],
+    )
+}
+
+/// The same of l0.
+fn sparse(device: &Device, stored: Option<&[u8]>) -> Run {
+    minimum_norm(
+        device,
+        stored,
+        Norm::L0,
+        vec![
+            NearestMethod::Greedy(Greedy { targets: 2, values: 3 }),
+            NearestMethod::SigmaZero(SigmaZero { steps: 3, ..SigmaZero::default() }),
+            NearestMethod::Pdpgd(Pdpgd { steps: 2, ..Pdpgd::default() }),
+            NearestMethod::RandomStart { tries: 2 },
+            NearestMethod::Restore { evaluations: 10, exchanges: 2 },
+        ],
+    )
+}
+
+fn minimum_norm(device: &Device, stored: Option<&[u8]>, norm: Norm, methods: Vec<NearestMethod>) -> Run {
+    let (x, logits) = (inputs(device), network(device));
+    let labels: Vec<u32> = logits(&x).argmax(1).to_vec();
+    let most = 150;
+    let limits = Limits { budget: Some(most), ..Limits::default() };
+    let scores = |u: &Tensor, _: &[usize]| logits(u);
+    let ball = Threat::new(norm, 0.05).around(&x);
+    with_scores(&scores, &labels, &ball, &keys(4, N), limits, |target| {
+        let mut run = NearestRun::new(Nearest { methods }, target);
+        if let Some(bytes) = stored {
+            let Ok(state) = serde_json::from_slice(bytes) else { return Run::default() };
+            let Ok(resumed) = run.resume(&state) else { return Run::default() };
+            run = resumed;
+        }
+        let (mut states, mut rounds) = (Vec::new(), 0);
+        loop {
+            if stored.is_none() {
+                states.push(serde_json::to_vec(&run.state()).expect("a state is JSON"));
+            }
+            if !run.step() {
+                break;
+            }
+            // Every sample that is not finished has a pass in each.
+            rounds += 1;
+            assert!(rounds <= most + 1, "a run of {most} passes goes on");
+        }
+        assert_eq!(run.finish().distance.len(), N);
+        Run { accepted: stored.is_some(), states }
+    })
 }

@@ -30,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     attack_states::HOP_SKIP_JUMP,
     attack_states::AUTOATTACK,
     attack_states::ATTACK_FILE,
+    attack_states::NEAREST_MISTAKE,
     settings::JOB_MANIFEST,
     settings::METHOD,
     settings::PROFILE,

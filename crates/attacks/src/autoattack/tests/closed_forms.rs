@@ -3,7 +3,7 @@
 use super::NORMS;
 use crate::autoattack::{Apgd, AttackSpec, Fab, Mode, RunConfig, Square, SuiteOutcome, SuiteRun, apgd};
 use crate::classifier::losses::{LabelLoss, TargetLoss};
-use crate::driver::{Evaluation, Limits, Problem, Query};
+use crate::driver::{EarlyExit, Evaluation, Limits, Problem, Query};
 use crate::threat::{Norm, Threat};
 use tarrl_tensor::{Key, Tensor, cpu};
 
@@ -44,11 +44,46 @@ impl Linear {
     }
 
     fn attack(&self, threat: &Threat, radii: &[f64], part: AttackSpec) -> SuiteOutcome {
+        self.attack_until(threat, radii, part, EarlyExit::AtOnce)
+    }
+
+    fn attack_until(
+        &self,
+        threat: &Threat,
+        radii: &[f64],
+        part: AttackSpec,
+        early_exit: EarlyExit,
+    ) -> SuiteOutcome {
         let (x, labels, keys) = self.samples();
         let ball = threat.around_each(&x, radii);
-        let mut run = SuiteRun::new(ball, &labels, &keys, vec![part], RunConfig::default());
+        let config = RunConfig { early_exit, ..RunConfig::default() };
+        let mut run = SuiteRun::new(ball, &labels, &keys, vec![part], config);
         while run.round(&|u, _| self.logits(u)) {}
         run.finish()
+    }
+}
+
+/// FAB that goes on after its first success comes within a hundredth of the distance to the boundary, also from a ball
+/// that does not reach it.
+#[test]
+fn fab_reports_the_distance_of_its_nearest_mistake() {
+    let linear = Linear::new();
+    let (x, ..) = linear.samples();
+    for norm in NORMS {
+        let threat = Threat::new(norm, 1.0);
+        let exact = linear.distances(&x, norm);
+        for share in [0.5, 2.0] {
+            let radii: Vec<f64> = exact.iter().map(|distance| share * distance).collect();
+            let part = AttackSpec::Fab { config: Fab::default() };
+            let found = linear.attack_until(&threat, &radii, part, EarlyExit::Never);
+            assert_eq!(found.success, vec![share > 1.0; 6], "{norm}");
+            for (found, exact) in found.distance.iter().zip(&exact) {
+                assert!(
+                    (exact * (1.0 - 1e-5)..=exact * 1.01).contains(found),
+                    "{norm}: {found}, exact is {exact}"
+                );
+            }
+        }
     }
 }
 

@@ -199,7 +199,10 @@ fn stored_states_keep_their_field_names() {
         let state = &state["content"];
         assert_eq!(names(state), fields["state"]);
         for sample in state[field("samples")].as_array().unwrap() {
-            assert_eq!(names(sample), fields["sample"]);
+            // States of earlier builds have no distance, nor has one without a mistake.
+            let mut named = sample.clone();
+            named.as_object_mut().unwrap().remove("distance");
+            assert_eq!(names(&named), fields["sample"]);
             attacks.extend(sample[field("attack")].as_object().into_iter().flat_map(|o| o.keys().cloned()));
         }
     }

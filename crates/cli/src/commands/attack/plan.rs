@@ -4,8 +4,11 @@ use super::goal::Goal;
 use clap::ValueEnum;
 use tarrl_attacks::representation::Distance;
 use tarrl_attacks::{
-    Apgd, AttackSpec, AutoAttack, CarliniWagner, DeepFool, Fab, HopSkipJump, LabelLoss, Norm, Pgd, RunConfig,
-    Square, Threat, Version,
+    Apgd, AttackSpec, AutoAttack, CarliniWagner, DeepFool, EarlyExit, Fab, HopSkipJump, LabelLoss, Norm, Pgd,
+    RunConfig, Square, Threat, Version,
+};
+use tarrl_nearest::{
+    Alma, ApgdSearch, Ddn, Fmn, Nearest, NearestMethod, Pdgd, Pdpgd, SigmaZero, SuperDeepFool,
 };
 
 /// An attack by its name.
@@ -39,6 +42,24 @@ pub(super) enum Kind {
     Deepfool,
     /// HopSkipJump: a near mistake in l2 or linf, from decisions alone
     HopSkipJump,
+    /// The nearest mistake in any norm: an ensemble of the minimum-norm attacks below
+    Nearest,
+    /// DDN: the nearest mistake in l2
+    Ddn,
+    /// FMN: the nearest mistake in any norm
+    Fmn,
+    /// ALMA: the nearest mistake in l2 or l1
+    Alma,
+    /// PDGD: the nearest mistake in l2
+    Pdgd,
+    /// PDPGD: the nearest mistake in any norm
+    Pdpgd,
+    /// SuperDeepFool: a near mistake in any norm, quickly
+    Sdf,
+    /// σ-zero: the nearest mistake in l0
+    SigmaZero,
+    /// A search over ε with targeted APGD: the nearest mistake in linf, l2 or l1
+    ApgdSearch,
     /// Without labels: APGD on the squared l2 distance of the representation from that of the image
     FeatureL2,
     /// Without labels: APGD on the cosine distance
@@ -58,6 +79,8 @@ pub(super) enum Plan {
     Suite(Vec<AttackSpec>, RunConfig),
     /// One attack, batch by batch.
     Batches(Single),
+    /// Minimum-norm methods, each from the nearest mistake of those before it.
+    Nearest(Nearest, &'static str),
 }
 
 /// An attack on one batch.
@@ -69,6 +92,9 @@ pub(super) enum Single {
     HopSkipJump(HopSkipJump),
     Feature(Goal, Apgd),
 }
+
+/// Steps of a single minimum-norm method.
+const STEPS: usize = 1000;
 
 impl Kind {
     /// The attack in a norm at a radius with some images in memory at a time.
@@ -84,6 +110,14 @@ impl Kind {
         let part = |part| Plan::Suite(vec![part], RunConfig { batch, ..RunConfig::default() });
         let apgd = Apgd::default();
         let feature = |goal| Plan::Batches(Single::Feature(goal, apgd));
+        let single = |method: NearestMethod, name| {
+            if method.knows(norm) {
+                return Ok(Plan::Nearest(Nearest::single(method, norm), name));
+            }
+            let norms: Vec<String> =
+                Norm::ALL.iter().filter(|&&norm| method.knows(norm)).map(|norm| norm.to_string()).collect();
+            Err(format!("{name} has no step for {norm}; take {}", norms.join(" or ")))
+        };
         let plan = match self {
             Kind::Autoattack => version(Version::Standard),
             Kind::AutoattackPlus => version(Version::Plus),
@@ -105,6 +139,15 @@ impl Kind {
             Kind::Cw => Plan::Batches(Single::CarliniWagner(CarliniWagner::default())),
             Kind::Deepfool => Plan::Batches(Single::DeepFool(DeepFool::default())),
             Kind::HopSkipJump => Plan::Batches(Single::HopSkipJump(HopSkipJump::default())),
+            Kind::Nearest => Plan::Nearest(Nearest::ensemble(norm), "nearest"),
+            Kind::Ddn => single(NearestMethod::Ddn(Ddn::default()), "ddn")?,
+            Kind::Fmn => single(NearestMethod::Fmn(Fmn::new(norm, STEPS)), "fmn")?,
+            Kind::Alma => single(NearestMethod::Alma(Alma::new(norm, STEPS)), "alma")?,
+            Kind::Pdgd => single(NearestMethod::Pdgd(Pdgd::default()), "pdgd")?,
+            Kind::Pdpgd => single(NearestMethod::Pdpgd(Pdpgd::default()), "pdpgd")?,
+            Kind::Sdf => single(NearestMethod::Sdf(SuperDeepFool::default()), "sdf")?,
+            Kind::SigmaZero => single(NearestMethod::SigmaZero(SigmaZero::default()), "sigma-zero")?,
+            Kind::ApgdSearch => single(NearestMethod::ApgdSearch(ApgdSearch::new(norm)), "apgd-search")?,
             Kind::FeatureL2 => feature(Goal::Away(Distance::SquaredL2)),
             Kind::FeatureCosine => feature(Goal::Away(Distance::Cosine)),
             Kind::FeatureKl => feature(Goal::Away(Distance::Kl)),
@@ -113,7 +156,7 @@ impl Kind {
         };
         let (exists, norms) = match &plan {
             Plan::Suite(..) | Plan::Batches(Single::Feature(..)) => (norm != Norm::L0, "linf, l2 or l1"),
-            Plan::Batches(Single::Pgd(_)) => (true, ""),
+            Plan::Batches(Single::Pgd(_)) | Plan::Nearest(..) => (true, ""),
             Plan::Batches(Single::CarliniWagner(_)) => (norm == Norm::L2, "l2"),
             Plan::Batches(_) => (matches!(norm, Norm::L2 | Norm::Linf), "l2 or linf"),
         };
@@ -132,6 +175,21 @@ impl Plan {
         match self {
             Plan::Suite(parts, _) => !parts.iter().all(|part| matches!(part, AttackSpec::Square { .. })),
             Plan::Batches(single) => !matches!(single, Single::HopSkipJump(_) | Single::Feature(..)),
+            Plan::Nearest(..) => true,
+        }
+    }
+
+    /// Goes on after the first mistake of an image, for the nearest one.
+    ///
+    /// # Errors
+    /// If the attack is not FAB.
+    pub(super) fn go_on(&mut self, kind: Kind) -> Result<(), String> {
+        match (self, kind) {
+            (Plan::Suite(_, config), Kind::Fab | Kind::FabT) => {
+                config.early_exit = EarlyExit::Never;
+                Ok(())
+            }
+            _ => Err(format!("--go-on is for fab and fab-t; leave it out of {}", kind.name())),
         }
     }
 
@@ -144,6 +202,7 @@ impl Plan {
             Plan::Batches(Single::DeepFool(_)) => vec!["deepfool"],
             Plan::Batches(Single::HopSkipJump(_)) => vec!["hop-skip-jump"],
             Plan::Batches(Single::Feature(goal, _)) => vec![goal.name()],
+            Plan::Nearest(_, name) => vec![name],
         }
     }
 }
@@ -159,19 +218,26 @@ mod tests {
         };
         for kind in Kind::value_variants() {
             let norms = possible(kind);
-            assert!(norms.contains(&Norm::L2), "{kind:?}: {norms:?}");
-            assert_eq!(norms.contains(&Norm::L0), matches!(kind, Kind::Pgd | Kind::Fgsm), "{kind:?}");
+            assert_eq!(norms.contains(&Norm::L2), *kind != Kind::SigmaZero, "{kind:?}: {norms:?}");
+            let sparse =
+                [Kind::Pgd, Kind::Fgsm, Kind::Nearest, Kind::Fmn, Kind::Pdpgd, Kind::Sdf, Kind::SigmaZero];
+            assert_eq!(norms.contains(&Norm::L0), sparse.contains(kind), "{kind:?}");
         }
         assert_eq!(possible(&Kind::Cw), [Norm::L2]);
         let names = Kind::Autoattack.plan(Norm::Linf, 0.1, 8).unwrap().names();
         assert_eq!(names, ["apgd-ce", "apgd-t", "fab-t", "square"]);
         assert!(Kind::Cw.plan(Norm::Linf, 0.1, 8).unwrap_err().contains("take l2"));
         assert!(Kind::Fab.plan(Norm::L0, 0.1, 8).unwrap_err().contains("linf, l2 or l1"));
+        assert!(Kind::Alma.plan(Norm::L0, 0.1, 8).unwrap_err().contains("take l2 or l1"));
+        assert_eq!(possible(&Kind::SigmaZero), [Norm::L0]);
     }
 
     #[test]
     fn attacks_without_gradients_or_labels_are_known() {
-        let sees = |kind: &Kind| kind.plan(Norm::L2, 1.0, 8).unwrap().sees_gradients_and_labels();
+        let sees = |kind: &Kind| {
+            let norm = if *kind == Kind::SigmaZero { Norm::L0 } else { Norm::L2 };
+            kind.plan(norm, 1.0, 8).unwrap().sees_gradients_and_labels()
+        };
         let blind: Vec<String> =
             Kind::value_variants().iter().filter(|kind| !sees(kind)).map(|kind| kind.name()).collect();
         let feature = ["feature-l2", "feature-cosine", "feature-kl", "instance-wise", "feature-match"];

@@ -4,14 +4,15 @@ use std::ops::Range;
 
 use anyhow::Context;
 use tarrl_attacks::{AttackSpec, Classifier, LabelLoss, Limits, Problem, RunConfig, SuiteRun, classify};
+use tarrl_nearest::{Nearest, NearestRun, with_scores};
 use tarrl_tensor::Tensor;
 
 use super::feature;
-use super::outcome::{of_outcome, of_suite};
+use super::outcome::{of_nearest, of_outcome, of_suite};
 use super::plan::{Plan, Single};
 use super::state::StateFile;
 use super::target::Target;
-use tarrl_study::attack_state::{AttackProgress, ImageOutcome};
+use tarrl_study::attack_state::{AttackProgress, BatchProgress, ImageOutcome};
 
 /// Rounds of a suite between two reports of progress.
 const ROUNDS: u64 = 16;
@@ -28,8 +29,9 @@ pub(super) fn run(
     watch: &mut dyn FnMut(usize, usize),
 ) -> anyhow::Result<Vec<ImageOutcome>> {
     match (plan, from) {
-        (Plan::Suite(..), Some(AttackProgress::Images(_)))
-        | (Plan::Batches(_), Some(AttackProgress::Suite(_))) => {
+        (Plan::Suite(..), Some(AttackProgress::Images(_) | AttackProgress::Nearest(..)))
+        | (Plan::Batches(_), Some(AttackProgress::Suite(_) | AttackProgress::Nearest(..)))
+        | (Plan::Nearest(..), Some(AttackProgress::Suite(_) | AttackProgress::Images(_))) => {
             anyhow::bail!("the state is of another kind of attack; remove it to start anew")
         }
         (Plan::Suite(parts, config), from) => {
@@ -49,7 +51,9 @@ pub(super) fn run(
                 }
                 _ => start(parts, *config, target),
             };
-            run_suite(run, target, state, watch)
+            let is_fab =
+                |part: &AttackSpec| matches!(part, AttackSpec::Fab { .. } | AttackSpec::FabTargeted { .. });
+            run_suite(run, target, parts.iter().all(is_fab), state, watch)
         }
         (Plan::Batches(single), from) => {
             let finished = match from {
@@ -63,6 +67,13 @@ pub(super) fn run(
             );
             run_batches(single, target, finished, state, watch)
         }
+        (Plan::Nearest(nearest, name), from) => {
+            let (finished, batch) = match from {
+                Some(AttackProgress::Nearest(finished, batch)) => (finished, batch),
+                _ => (Vec::new(), None),
+            };
+            run_nearest(nearest, name, target, (finished, batch), state, watch)
+        }
     }
 }
 
@@ -71,6 +82,7 @@ pub(super) fn initial(plan: &Plan, target: &Target<'_>) -> AttackProgress {
     match plan {
         Plan::Suite(parts, config) => AttackProgress::Suite(start(parts, *config, target).state()),
         Plan::Batches(_) => AttackProgress::Images(Vec::new()),
+        Plan::Nearest(..) => AttackProgress::Nearest(Vec::new(), None),
     }
 }
 
@@ -78,10 +90,11 @@ fn start(parts: &[AttackSpec], config: RunConfig, target: &Target<'_>) -> SuiteR
     SuiteRun::new(target.ball.clone(), target.labels, target.keys, parts.to_vec(), config)
 }
 
-/// Attack after attack, sample by sample.
+/// Attack after attack, sample by sample. `nearest`: they minimize the distance.
 fn run_suite(
     mut run: SuiteRun,
     target: &Target<'_>,
+    nearest: bool,
     mut state: Option<&mut StateFile>,
     watch: &mut dyn FnMut(usize, usize),
 ) -> anyhow::Result<Vec<ImageOutcome>> {
@@ -96,7 +109,7 @@ fn run_suite(
             }
         }
     }
-    Ok(of_suite(&run.finish()))
+    Ok(of_suite(&run.finish(), nearest))
 }
 
 /// One attack, batch by batch.
@@ -119,6 +132,57 @@ fn run_batches(
             state.save_if_due(|| AttackProgress::Images(finished.clone()))?;
         }
     }
+    Ok(finished)
+}
+
+/// A minimum-norm attack, batch by batch; it is resumed in the middle of a batch.
+fn run_nearest(
+    plan: &Nearest,
+    name: &str,
+    target: &Target<'_>,
+    (mut finished, mut interrupted): (Vec<ImageOutcome>, Option<Box<BatchProgress>>),
+    mut state: Option<&mut StateFile>,
+    watch: &mut dyn FnMut(usize, usize),
+) -> anyhow::Result<Vec<ImageOutcome>> {
+    let all = target.labels.len();
+    while finished.len() < all {
+        // An interrupted batch stays as large as it was.
+        let images = interrupted.as_ref().map_or(target.batch, |batch| batch.images);
+        anyhow::ensure!(images > 0, "the state has a batch of no image; remove it to start anew");
+        let of = finished.len()..(finished.len() + images).min(all);
+        let ball = target.ball.keep(&of.clone().collect::<Vec<_>>());
+        let (labels, keys) = (&target.labels[of.clone()], &target.keys[of.clone()]);
+        let scores = |u: &Tensor, _: &[usize]| target.logits(u);
+        let found = with_scores(&scores, labels, &ball, keys, target.limits, |nearest| {
+            let mut run = NearestRun::new(plan.clone(), nearest);
+            if let Some(batch) = interrupted.take() {
+                run = run.resume(&batch.state).context("remove the state to start anew")?;
+            }
+            let mut rounds = 0u64;
+            while run.step() {
+                rounds += 1;
+                if rounds.is_multiple_of(ROUNDS) {
+                    let broken = finished.iter().filter(|image| image.broken).count();
+                    watch(finished.len() + run.finished(), broken);
+                    if let Some(state) = &mut state {
+                        let batch = || Box::new(BatchProgress { images: of.len(), state: run.state() });
+                        state.save_if_due(|| AttackProgress::Nearest(finished.clone(), Some(batch())))?;
+                    }
+                }
+            }
+            anyhow::Ok(of_nearest(&run.finish(), name))
+        })?;
+        finished.extend(found);
+        watch(finished.len(), finished.iter().filter(|image| image.broken).count());
+        if let Some(state) = &mut state {
+            state.save_if_due(|| AttackProgress::Nearest(finished.clone(), None))?;
+        }
+    }
+    anyhow::ensure!(
+        finished.len() == all,
+        "the state is of {} of {all} images; remove it to start anew",
+        finished.len()
+    );
     Ok(finished)
 }
 

@@ -82,6 +82,7 @@ impl Summary {
                 "index": index, "label": label, "robust": !row.broken, "margin": row.margin,
                 "distance": row.distance, "broken_by": row.origin.as_ref().filter(|_| row.broken),
                 "forward": row.forward, "backward": row.backward, "flags": row.flags,
+                "found_by": row.found_by, "first_mistake": row.first_mistake,
             })
         };
         json!({

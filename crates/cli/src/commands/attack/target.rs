@@ -1,6 +1,6 @@
 //! Attack target: a classifier with the images that it is attacked on.
 
-use tarrl_attacks::Ball;
+use tarrl_attacks::{Ball, Limits};
 use tarrl_tensor::{Key, Tensor};
 
 /// Encoder and head, and the images that they are attacked on.
@@ -19,6 +19,8 @@ pub(super) struct Target<'a> {
     pub(super) classify: &'a dyn Fn(&Tensor) -> Tensor,
     /// Images in memory at a time.
     pub(super) batch: usize,
+    /// When images leave a minimum-norm attack.
+    pub(super) limits: Limits,
 }
 
 impl Target<'_> {
