@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod current;
 mod measure;
 mod method;
 mod methods;
@@ -29,5 +30,5 @@ pub use methods::super_deepfool::SuperDeepFool;
 pub use methods::trust_region::TrustRegion;
 pub use outcome::NearestOutcome;
 pub use plan::{Nearest, NearestMethod};
-pub use run::{NearestRun, NearestState, StoredSample};
+pub use run::{NearestRun, NearestState};
 pub use target::{Margin, NearestTarget, Scores, with_margin, with_scores};

@@ -1,6 +1,7 @@
 //! The state of one sample: the clean evaluation, then method after method.
 
-use crate::method::{Current, Seen};
+use crate::current::Current;
+use crate::method::Seen;
 use crate::methods::alma::AlmaState;
 use crate::methods::apgd_search::ApgdSearchState;
 use crate::methods::ddn::DdnState;
@@ -236,7 +237,7 @@ impl SampleState {
         )?;
         demand(self.order.iter().all(|&k| (k as usize) < classes), "a class is beyond those of the model")?;
         demand(
-            method.fits(&plan.methods[self.part], sample, classes),
+            self.current.is_of(&plan.methods[self.part]) && method.fits(sample, classes),
             "a method is not the one of the plan, or at a step or of a shape that is not configured",
         )?;
         demand(method.point().iter().all(|v| (lo..=hi).contains(v)), "a point is not in the box")

@@ -1,7 +1,6 @@
 //! ALMA (Rony et al. 2021): an augmented Lagrangian of the distance and the margin, with a penalty that adapts.
 
 use crate::method::{Method, Seen};
-use crate::plan::NearestMethod;
 use crate::sample::{Found, Sample};
 use crate::schedule::{length, to_a_hundredth};
 use serde::{Deserialize, Serialize};
@@ -47,7 +46,7 @@ impl Default for Alma {
 /// ALMA of one sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AlmaState {
-    config: Alma,
+    pub(crate) config: Alma,
     #[serde(with = "bits")]
     scale: f64,
     #[serde(with = "bits")]
@@ -174,10 +173,9 @@ impl Method for AlmaState {
         true
     }
 
-    fn fits(&self, method: &NearestMethod, sample: &Sample, _classes: usize) -> bool {
+    fn fits(&self, sample: &Sample, _classes: usize) -> bool {
         let width = sample.width();
-        matches!(method, NearestMethod::Alma(config) if *config == self.config)
-            && self.u.len() == width
+        self.u.len() == width
             && self.square.len() == width
             && self.velocity.len() == width
             && self.step <= self.config.steps

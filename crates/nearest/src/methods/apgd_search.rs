@@ -1,7 +1,6 @@
 //! A search over ε with targeted APGD: balls that shrink as long as a mistake is found in them.
 
 use crate::method::{Method, Seen, rise};
-use crate::plan::NearestMethod;
 use crate::sample::{Found, Sample};
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::{Apgd, ApgdState, Norm, SampleBall, bits};
@@ -48,7 +47,7 @@ impl Default for ApgdSearch {
 /// The search of one sample.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ApgdSearchState {
-    config: ApgdSearch,
+    pub(crate) config: ApgdSearch,
     /// The classes aimed at.
     targets: Vec<u32>,
     #[serde(with = "bits")]
@@ -173,10 +172,8 @@ impl Method for ApgdSearchState {
         self.next_ball(sample, found)
     }
 
-    fn fits(&self, method: &NearestMethod, sample: &Sample, classes: usize) -> bool {
-        if !matches!(method, NearestMethod::ApgdSearch(config) if *config == self.config)
-            || !(0.0..=sample.reach).contains(&self.radius)
-        {
+    fn fits(&self, sample: &Sample, classes: usize) -> bool {
+        if !(0.0..=sample.reach).contains(&self.radius) {
             return false;
         }
         let ball = self.ball(sample);

@@ -1,7 +1,6 @@
 //! DDN (Rony et al. 2019): the direction of the gradient, and a norm that falls on a mistake and rises otherwise.
 
 use crate::method::{Method, Seen};
-use crate::plan::NearestMethod;
 use crate::sample::{Found, Sample};
 use crate::schedule::{between, cosine, length, unit};
 use serde::{Deserialize, Serialize};
@@ -33,7 +32,7 @@ impl Default for Ddn {
 /// DDN of one sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct DdnState {
-    config: Ddn,
+    pub(crate) config: Ddn,
     #[serde(with = "bits")]
     scale: f64,
     #[serde(with = "bits")]
@@ -89,10 +88,8 @@ impl Method for DdnState {
         true
     }
 
-    fn fits(&self, method: &NearestMethod, sample: &Sample, _classes: usize) -> bool {
+    fn fits(&self, sample: &Sample, _classes: usize) -> bool {
         let width = sample.width();
-        matches!(method, NearestMethod::Ddn(config) if *config == self.config)
-            && self.u.len() == width
-            && self.step <= self.config.steps
+        self.u.len() == width && self.step <= self.config.steps
     }
 }

@@ -2,7 +2,6 @@
 //! otherwise.
 
 use crate::method::{Method, Seen};
-use crate::plan::NearestMethod;
 use crate::sample::{Found, Sample};
 use crate::schedule::{between, unit};
 use serde::{Deserialize, Serialize};
@@ -42,7 +41,7 @@ impl Default for Fmn {
 /// FMN of one sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FmnState {
-    config: Fmn,
+    pub(crate) config: Fmn,
     #[serde(with = "bits")]
     radius: f64,
     step: usize,
@@ -104,10 +103,8 @@ impl Method for FmnState {
         true
     }
 
-    fn fits(&self, method: &NearestMethod, sample: &Sample, _classes: usize) -> bool {
+    fn fits(&self, sample: &Sample, _classes: usize) -> bool {
         let width = sample.width();
-        matches!(method, NearestMethod::Fmn(config) if *config == self.config)
-            && self.u.len() == width
-            && self.step <= self.config.steps
+        self.u.len() == width && self.step <= self.config.steps
     }
 }

@@ -2,7 +2,6 @@
 //! other (as the saliency attack of Papernot et al. 2016).
 
 use crate::method::{Method, Seen, rise};
-use crate::plan::NearestMethod;
 use crate::sample::{Found, Sample};
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::bits;
@@ -28,7 +27,7 @@ impl Default for Greedy {
 /// Greedy ascent of one sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct GreedyState {
-    config: Greedy,
+    pub(crate) config: Greedy,
     targets: Vec<u32>,
     target: usize,
     moved: usize,
@@ -81,9 +80,8 @@ impl Method for GreedyState {
         }
     }
 
-    fn fits(&self, method: &NearestMethod, sample: &Sample, classes: usize) -> bool {
-        matches!(method, NearestMethod::Greedy(config) if *config == self.config)
-            && self.u.len() == sample.width()
+    fn fits(&self, sample: &Sample, classes: usize) -> bool {
+        self.u.len() == sample.width()
             && self.moved <= self.config.values
             && self.target < self.targets.len()
             && self.targets.iter().all(|&k| (k as usize) < classes)

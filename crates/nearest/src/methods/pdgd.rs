@@ -1,7 +1,6 @@
 //! PDGD (Matyasko & Chau 2021): Adam on distance and margin, whose weights are the dual variables.
 
 use crate::method::{Method, Seen};
-use crate::plan::NearestMethod;
 use crate::sample::{Found, Sample};
 use crate::schedule::{Adam, length, to_a_hundredth};
 use serde::{Deserialize, Serialize};
@@ -71,7 +70,7 @@ pub(crate) fn logistic(m: f64) -> f64 {
 /// PDGD of one sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PdgdState {
-    config: Pdgd,
+    pub(crate) config: Pdgd,
     #[serde(with = "bits")]
     scale: f64,
     dual: Dual,
@@ -115,11 +114,8 @@ impl Method for PdgdState {
         true
     }
 
-    fn fits(&self, method: &NearestMethod, sample: &Sample, _classes: usize) -> bool {
+    fn fits(&self, sample: &Sample, _classes: usize) -> bool {
         let width = sample.width();
-        matches!(method, NearestMethod::Pdgd(config) if *config == self.config)
-            && self.u.len() == width
-            && self.adam.fits(width)
-            && self.step <= self.config.steps
+        self.u.len() == width && self.adam.fits(width) && self.step <= self.config.steps
     }
 }

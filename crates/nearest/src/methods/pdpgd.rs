@@ -2,7 +2,6 @@
 
 use crate::method::{Method, Seen};
 use crate::methods::pdgd::{Dual, logistic};
-use crate::plan::NearestMethod;
 use crate::sample::{Found, Sample};
 use crate::schedule::{Adam, length, to_a_hundredth};
 use serde::{Deserialize, Serialize};
@@ -37,7 +36,7 @@ impl Default for Pdpgd {
 /// PDPGD of one sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PdpgdState {
-    config: Pdpgd,
+    pub(crate) config: Pdpgd,
     #[serde(with = "bits")]
     scale: f64,
     dual: Dual,
@@ -99,12 +98,9 @@ impl Method for PdpgdState {
         true
     }
 
-    fn fits(&self, method: &NearestMethod, sample: &Sample, _classes: usize) -> bool {
+    fn fits(&self, sample: &Sample, _classes: usize) -> bool {
         let width = sample.width();
-        matches!(method, NearestMethod::Pdpgd(config) if *config == self.config)
-            && self.u.len() == width
-            && self.adam.fits(width)
-            && self.step <= self.config.steps
+        self.u.len() == width && self.adam.fits(width) && self.step <= self.config.steps
     }
 }
 

@@ -3,7 +3,6 @@
 
 use crate::method::{Method, Seen, rise, rival};
 use crate::methods::super_deepfool::nearest_of_face;
-use crate::plan::NearestMethod;
 use crate::sample::{Found, Sample};
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::{Norm, bits};
@@ -33,7 +32,7 @@ enum Phase {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PolishState {
     /// Evaluations that are left.
-    left: usize,
+    pub(crate) left: usize,
     phase: Phase,
     /// The share of the distance by which the radius is known to be reducible, and that by which it is known not to be.
     #[serde(with = "bits")]
@@ -168,11 +167,10 @@ impl Method for PolishState {
         }
     }
 
-    fn fits(&self, method: &NearestMethod, sample: &Sample, _classes: usize) -> bool {
+    fn fits(&self, sample: &Sample, _classes: usize) -> bool {
         let width = sample.width();
         let shares = [self.reducible, self.irreducible, self.share];
-        matches!(method, NearestMethod::Polish { evaluations } if self.left <= *evaluations)
-            && self.u.len() == width
+        self.u.len() == width
             && self.best.len() == width
             && self.face.len() == width
             && shares.iter().all(|share| (0.0..=1.0).contains(share))

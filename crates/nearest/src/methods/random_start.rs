@@ -2,7 +2,6 @@
 //! one is a mistake.
 
 use crate::method::{Method, Seen};
-use crate::plan::NearestMethod;
 use crate::sample::{Found, Sample};
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::{Norm, bits};
@@ -10,7 +9,7 @@ use tarrl_attacks::{Norm, bits};
 /// Random points of one sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RandomStart {
-    tries: usize,
+    pub(crate) tries: usize,
     tried: usize,
     #[serde(with = "bits")]
     u: Vec<f32>,
@@ -71,9 +70,7 @@ impl Method for RandomStart {
         true
     }
 
-    fn fits(&self, method: &NearestMethod, sample: &Sample, _classes: usize) -> bool {
-        matches!(method, NearestMethod::RandomStart { tries } if *tries == self.tries)
-            && self.u.len() == sample.width()
-            && self.tried <= self.tries
+    fn fits(&self, sample: &Sample, _classes: usize) -> bool {
+        self.u.len() == sample.width() && self.tried <= self.tries
     }
 }

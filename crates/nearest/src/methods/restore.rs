@@ -1,7 +1,6 @@
 //! Greedy restoring for l0: values go back as long as the point stays a mistake; then one other value may join.
 
 use crate::method::{Method, Seen, rise, rival};
-use crate::plan::NearestMethod;
 use crate::sample::{Found, Sample};
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::bits;
@@ -22,7 +21,7 @@ enum Phase {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RestoreState {
     /// Evaluations that are left.
-    left: usize,
+    pub(crate) left: usize,
     phase: Phase,
     /// The mistake that values go back from, and its margin.
     #[serde(with = "bits")]
@@ -43,7 +42,7 @@ pub(crate) struct RestoreState {
     candidates: Vec<u32>,
     joined: usize,
     /// How many may.
-    exchanges: usize,
+    pub(crate) exchanges: usize,
     #[serde(with = "bits")]
     u: Vec<f32>,
 }
@@ -198,12 +197,10 @@ impl Method for RestoreState {
         }
     }
 
-    fn fits(&self, method: &NearestMethod, sample: &Sample, _classes: usize) -> bool {
+    fn fits(&self, sample: &Sample, _classes: usize) -> bool {
         let width = sample.width();
         let inside = |all: &[u32]| all.iter().all(|&i| (i as usize) < width);
-        matches!(method, NearestMethod::Restore { evaluations, exchanges }
-            if self.left <= *evaluations && self.exchanges == *exchanges)
-            && self.u.len() == width
+        self.u.len() == width
             && self.base.len() == width
             && self.sparsest.len() == width
             && (self.gradient.len() == width || (self.gradient.is_empty() && self.phase == Phase::Mistake))

@@ -1,7 +1,6 @@
-//! σ-zero (Cinà et al. 2025): Adam on the margin and a smooth count of the values that have moved.
+//! Adam on the margin and a smooth count of the values that have moved: σ-zero (Cinà et al. 2025).
 
 use crate::method::{Method, Seen};
-use crate::plan::NearestMethod;
 use crate::sample::{Found, Sample};
 use crate::schedule::{Adam, between};
 use serde::{Deserialize, Serialize};
@@ -33,7 +32,7 @@ impl Default for SigmaZero {
 /// σ-zero of one sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SigmaZeroState {
-    config: SigmaZero,
+    pub(crate) config: SigmaZero,
     #[serde(with = "bits")]
     scale: f64,
     #[serde(with = "bits")]
@@ -90,11 +89,8 @@ impl Method for SigmaZeroState {
         true
     }
 
-    fn fits(&self, method: &NearestMethod, sample: &Sample, _classes: usize) -> bool {
+    fn fits(&self, sample: &Sample, _classes: usize) -> bool {
         let width = sample.width();
-        matches!(method, NearestMethod::SigmaZero(config) if *config == self.config)
-            && self.u.len() == width
-            && self.adam.fits(width)
-            && self.step <= self.config.steps
+        self.u.len() == width && self.adam.fits(width) && self.step <= self.config.steps
     }
 }

@@ -1,7 +1,6 @@
 //! SuperDeepFool (Abdollahpoor et al. 2024): DeepFool to the first mistake, then the nearest point of the face there.
 
 use crate::method::{Method, Seen, rise, rival};
-use crate::plan::NearestMethod;
 use crate::sample::{Found, Sample};
 use serde::{Deserialize, Serialize};
 use tarrl_attacks::bits;
@@ -36,7 +35,7 @@ const BEYOND: f64 = 1e-4;
 /// SuperDeepFool of one sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SuperDeepFoolState {
-    config: SuperDeepFool,
+    pub(crate) config: SuperDeepFool,
     step: usize,
     rounds: usize,
     /// The classes by the distance of their linearized faces from the sample, once it has been evaluated.
@@ -125,10 +124,9 @@ impl Method for SuperDeepFoolState {
         !stays
     }
 
-    fn fits(&self, method: &NearestMethod, sample: &Sample, classes: usize) -> bool {
+    fn fits(&self, sample: &Sample, classes: usize) -> bool {
         let width = sample.width();
-        matches!(method, NearestMethod::Sdf(config) if *config == self.config)
-            && self.u.len() == width
+        self.u.len() == width
             && self.step <= self.config.steps
             && self.rounds <= self.config.rounds
             && self.order.len() < classes

@@ -1,7 +1,6 @@
 //! Least-norm steps in a trust region: the shortest displacement on the linearized face, near the current point.
 
 use crate::method::{Method, Seen};
-use crate::plan::NearestMethod;
 use crate::sample::{Found, Sample};
 use crate::schedule::geometric;
 use serde::{Deserialize, Serialize};
@@ -35,7 +34,7 @@ impl Default for TrustRegion {
 /// The steps of one sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TrustRegionState {
-    config: TrustRegion,
+    pub(crate) config: TrustRegion,
     #[serde(with = "bits")]
     scale: f64,
     /// The largest move of a value of the first mistake.
@@ -97,12 +96,9 @@ impl Method for TrustRegionState {
         true
     }
 
-    fn fits(&self, method: &NearestMethod, sample: &Sample, _classes: usize) -> bool {
+    fn fits(&self, sample: &Sample, _classes: usize) -> bool {
         let width = sample.width();
-        matches!(method, NearestMethod::TrustRegion(config) if *config == self.config)
-            && self.u.len() == width
-            && self.slope.len() == width
-            && self.step <= self.config.steps
+        self.u.len() == width && self.slope.len() == width && self.step <= self.config.steps
     }
 }
 
