@@ -61,7 +61,17 @@ fn valid_files_are_accepted() {
 /// With a checksum that fits, a changed value gets past it: what lies behind is reached.
 #[test]
 fn repaired_checksums_let_changed_files_pass() {
-    for name in ["encoder", "head", "certificates", "pgd-state", "autoattack-state", "job-manifest", "png"] {
+    for name in [
+        "encoder",
+        "head",
+        "training-checkpoint",
+        "certificates",
+        "pgd-state",
+        "autoattack-state",
+        "attack-file",
+        "job-manifest",
+        "png",
+    ] {
         let target = TARGETS.iter().find(|target| target.name == name).unwrap();
         let (seeds, scratch) = ((target.seeds)(), Scratch::new());
         let changed = (0..2000u64).filter(|&index| {

@@ -38,17 +38,17 @@ pub(super) const TRAINING: Target = Target {
 
 /// A momentum network and a predictor, a queue of keys, an average over the steps.
 const METHODS: [&str; 3] = [
-    r#"title = "first"
+    r#"title = "momentum network"
 views = ["weak", "weak"]
 objective = { kind = "byol" }
 projector = { hidden = 3, out = 2, layers = 2 }
 network = { predictor = { hidden = 2 }, momentum = { start = 0.9, end = 1.0 } }"#,
-    r#"title = "second"
+    r#"title = "queue of keys"
 views = ["weak", "weak"]
 objective = { kind = "moco-v2", temperature = 0.2, queue = 8 }
 projector = { hidden = 3, out = 2, layers = 2, hidden_norm = "nothing" }
 network = { momentum = { start = 0.9, end = 0.9 } }"#,
-    r#"title = "third"
+    r#"title = "mean of steps"
 views = ["weak", "weak"]
 objective = { kind = "nt-xent", temperature = 0.5 }
 projector = { hidden = 3, out = 2, layers = 2 }

@@ -102,7 +102,6 @@ impl Kind {
     /// # Errors
     /// If the attack does not exist in the norm, or the radius makes no ball of pixels.
     pub(super) fn plan(self, norm: Norm, epsilon: f64, batch: usize) -> Result<Plan, String> {
-        norm.check_pixel_radius(epsilon).map_err(|error| error.to_string())?;
         let version = |version| {
             let config = AutoAttack::new(version);
             Plan::Suite(config.parts(norm), RunConfig { batch, ..config.run })
@@ -160,7 +159,11 @@ impl Kind {
             Plan::Batches(Single::CarliniWagner(_)) => (norm == Norm::L2, "l2"),
             Plan::Batches(_) => (matches!(norm, Norm::L2 | Norm::Linf), "l2 or linf"),
         };
-        if exists { Ok(plan) } else { Err(format!("{} has no step for {norm}; take {norms}", self.name())) }
+        if !exists {
+            return Err(format!("{} has no step for {norm}; take {norms}", self.name()));
+        }
+        norm.check_pixel_radius(epsilon).map_err(|error| error.to_string())?;
+        Ok(plan)
     }
 
     /// Its name on the command line.
