@@ -32,6 +32,9 @@ enum Command {
     Attack(commands::attack::Attack),
     Certify(commands::certify::Certify),
     Bound(commands::bound::Bound),
+    Export(commands::export::Export),
+    Verify(commands::verify::Verify),
+    Supports(commands::verify::Supports),
     Bench(commands::bench::Bench),
     GpuCheck(commands::gpu_check::GpuCheck),
 }
@@ -47,6 +50,9 @@ pub(crate) fn main() -> anyhow::Result<()> {
         Command::Attack(command) => command.run(),
         Command::Certify(command) => command.run(),
         Command::Bound(command) => command.run(),
+        Command::Export(command) => command.run(),
+        Command::Verify(command) => command.run(),
+        Command::Supports(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::GpuCheck(command) => command.run(),
     }

@@ -13,6 +13,7 @@ use crate::stdout::note;
 /// The encoder in a file.
 pub(crate) struct EncoderFile<'a> {
     path: &'a Path,
+    device: Device,
     /// The encoder.
     pub(crate) encoder: Encoder,
     /// The hash of the file.
@@ -26,7 +27,12 @@ impl<'a> EncoderFile<'a> {
     /// Fails if the file cannot be read or holds no encoder.
     pub(crate) fn open(path: &'a Path, device: &Device) -> anyhow::Result<Self> {
         let encoder = load_encoder(path, device)?;
-        Ok(EncoderFile { path, encoder, hash: hash(path)? })
+        Ok(EncoderFile { path, device: device.clone(), encoder, hash: hash(path)? })
+    }
+
+    /// The device of its parameters.
+    pub(crate) fn device(&self) -> Device {
+        self.device.clone()
     }
 
     /// Checks that the encoder takes images `(h, w, c)` of the dataset `name`.

@@ -28,6 +28,17 @@ pub(crate) fn radius(text: &str) -> Result<f64, String> {
     if value > most { Err(format!("a radius is at most {most}: pixels lie in [0, 1]")) } else { Ok(value) }
 }
 
+/// A time in seconds.
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
+    let range = range("--timeout");
+    match text.parse() {
+        Ok(seconds) if range.contains(seconds) => Ok(seconds),
+        _ => {
+            Err(format!("give seconds as a number from {} to {}, such as 60 or 0.5", range.least, range.most))
+        }
+    }
+}
+
 /// A time in minutes.
 pub(crate) fn minutes(text: &str) -> Result<f64, String> {
     let range = range("--minutes");

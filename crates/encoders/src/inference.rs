@@ -43,6 +43,29 @@ impl InferenceEncoder {
     }
 }
 
+/// What is computed with, by name.
+impl InferenceEncoder {
+    /// The constants that [`forward`](InferenceEncoder::forward) computes with, batch norm folded into them, in the order of
+    /// the checkpoint's names: `conv1.weight` and `conv1.bias` of a convolution, though a checkpoint has `bn1` in place of
+    /// the latter.
+    pub fn constants(&self) -> Vec<(String, Tensor)> {
+        let mut constants = Vec::new();
+        if let Backbone::Vit(vit) = &self.backbone {
+            vit.visit(&mut |name, _, tensor| constants.push((name.to_owned(), tensor.clone())));
+        }
+        for unit in self.backbone.units() {
+            let weight = match &unit.linear {
+                FoldedLinear::Conv(weight, _)
+                | FoldedLinear::Linear(weight)
+                | FoldedLinear::Scale(weight) => weight,
+            };
+            constants.push((format!("{}.weight", unit.name), weight.clone()));
+            constants.extend(unit.bias.iter().map(|bias| (format!("{}.bias", unit.name), bias.clone())));
+        }
+        constants
+    }
+}
+
 /// The interpreter of folded units; it has no state.
 struct InferencePass;
 
@@ -72,6 +95,8 @@ impl Interpreter<FoldedUnit> for InferencePass {
 /// A unit whose batch norm is folded into its linear op.
 #[derive(Clone, Debug)]
 struct FoldedUnit {
+    /// That of its linear layer; of its norm where there is none.
+    name: String,
     linear: FoldedLinear,
     /// What is added, and after it the activation; nothing for a map that ends in a sum.
     bias: Option<Tensor>,
@@ -117,7 +142,13 @@ impl FoldedUnit {
             (Some(bias), Some([scale, shift])) => Some(&(&bias * &scale) + &shift),
             (own, affine) => own.or(affine.map(|[_, shift]| shift)),
         };
-        FoldedUnit { linear: map, bias, activation: unit.activation }
+        let mut name = String::new();
+        unit.visit(&mut |tensor, _, _| {
+            if name.is_empty() {
+                name = tensor.rsplit_once('.').map_or(tensor, |(layer, _)| layer).to_owned();
+            }
+        });
+        FoldedUnit { name, linear: map, bias, activation: unit.activation }
     }
 
     /// The convolution and its bias, if they are one op: in bf16, which runs on GPUs alone, and of which no certificate is

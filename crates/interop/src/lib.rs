@@ -14,7 +14,9 @@
 mod error;
 mod format;
 mod model;
+pub mod onnx;
 mod options;
+pub mod vnnlib;
 
 pub use error::InteropError;
 pub use model::Model;

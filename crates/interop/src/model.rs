@@ -8,7 +8,8 @@ use tarrl_tensor::{Device, Tensor};
 
 use crate::error::InteropError;
 use crate::format::{Format, recognize};
-use crate::options::ReadOptions;
+use crate::onnx::Graph;
+use crate::options::{Normalization, ReadOptions};
 
 /// An encoder in eval mode, whatever program wrote it: differentiable in its input, with constant weights.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Model {
 enum Network {
     /// One of our architectures.
     Encoder(Box<InferenceEncoder>),
+    /// An ONNX graph, with the scale and shift of its pixels.
+    Graph(Box<Graph>, Option<[Tensor; 2]>),
 }
 
 impl Model {
@@ -47,6 +50,10 @@ impl Model {
     pub fn forward(&self, images: &Tensor) -> Tensor {
         match &self.network {
             Network::Encoder(encoder) => encoder.forward(images),
+            Network::Graph(graph, None) => graph.forward(images),
+            Network::Graph(graph, Some([scale, shift])) => {
+                graph.forward(&images.channel_affine(scale, shift, false))
+            }
         }
     }
 
@@ -95,10 +102,60 @@ fn open_safetensors(path: &Path, _: &ReadOptions, device: &Device) -> Result<Mod
 }
 
 /// An ONNX graph.
-fn open_onnx(path: &Path, _: &ReadOptions, _: &Device) -> Result<Model, InteropError> {
-    Err(InteropError::refused(
-        path,
-        "is neither a PyTorch file nor safetensors",
-        "give a model file of a format that is read",
-    ))
+fn open_onnx(path: &Path, options: &ReadOptions, device: &Device) -> Result<Model, InteropError> {
+    let read = crate::onnx::read(path, device);
+    let graph = read.map_err(|source| InteropError::Read { path: path.to_path_buf(), source })?;
+    let graph = graph.map_err(|error| {
+        InteropError::refused(path, error.to_string(), "docs/bring-your-own.md says what ONNX files are read")
+    })?;
+    let normalization = match &options.normalization {
+        None | Some(Normalization::None) => None,
+        Some(Normalization::Constants { mean, std }) => Some(affine(path, mean, std, &graph, device)?),
+    };
+    if let (Some(asked), Some(own)) = (options.side, graph.side())
+        && asked != own
+    {
+        let cause = format!("takes images of {own}×{own}, not of {asked}×{asked}");
+        return Err(InteropError::refused(
+            path,
+            cause,
+            "leave the side out, or export the model for that side",
+        ));
+    }
+    let mut summary = vec![format!("format: {}", graph.notes().join("; "))];
+    summary.push(match &options.normalization {
+        Some(Normalization::Constants { mean, std }) => {
+            format!("normalization: mean {mean:?}, std {std:?}, before the graph")
+        }
+        _ => "normalization: what the graph itself does to pixels in [0, 1]".to_owned(),
+    });
+    Ok(Model {
+        dim: graph.dim(),
+        channels: graph.channels(),
+        side: graph.side().or(options.side),
+        network: Network::Graph(Box::new(graph), normalization),
+        summary,
+    })
+}
+
+/// Scale and shift `(c)` of `(x − mean) / std`.
+fn affine(
+    path: &Path,
+    mean: &[f64],
+    std: &[f64],
+    graph: &Graph,
+    device: &Device,
+) -> Result<[Tensor; 2], InteropError> {
+    let c = graph.channels();
+    if mean.len() != c || std.len() != c || std.iter().any(|s| !(*s > 0.0 && s.is_finite())) {
+        let cause = format!("takes images of {c} channels, which mean {mean:?} and std {std:?} do not fit");
+        return Err(InteropError::refused(
+            path,
+            cause,
+            "give one mean and one positive deviation for each channel",
+        ));
+    }
+    let scale: Vec<f32> = std.iter().map(|s| (1.0 / s) as f32).collect();
+    let shift: Vec<f32> = mean.iter().zip(std).map(|(m, s)| (-m / s) as f32).collect();
+    Ok([scale, shift].map(|values| Tensor::new(device, [c], &values)))
 }

@@ -87,8 +87,10 @@ pub const RANGES: &[(&str, Range)] = &[
     ("--save-every", range(0.0, 1e9)),
     ("--seed", range(0.0, u64::MAX as f64)),
     ("--seeds", range(1.0, 1000.0)),
+    ("--side", range(1.0, 4096.0)),
     ("--threads", range(1.0, 1024.0)),
     ("--time-limit", MINUTES),
+    ("--timeout", range(0.0, 1e9)),
     // Profiles.
     ("seeds", range(1.0, 1000.0)),
     ("subset.train", IMAGES),

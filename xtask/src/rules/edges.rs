@@ -19,7 +19,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nearest", &["tensor", "attacks"]),
     ("bound", &["tensor", "attacks"]),
     ("certify", &["tensor", "attacks", "bound"]),
-    ("interop", &["tensor", "encoders", "certify", "files"]),
+    // A query is decided by an attack or a certificate.
+    ("interop", &["tensor", "encoders", "attacks", "certify", "files"]),
     ("train", &["tensor", "data", "encoders", "objectives", "attacks", "bound"]),
     ("eval", &["tensor", "data", "encoders", "attacks", "nearest", "bound", "certify"]),
     (

@@ -5,5 +5,7 @@ pub(crate) mod bench;
 pub(crate) mod bound;
 pub(crate) mod certify;
 pub(crate) mod data;
+pub(crate) mod export;
 pub(crate) mod gpu_check;
 pub(crate) mod reproduce;
+pub(crate) mod verify;

@@ -106,7 +106,7 @@ impl<U> Backbone<U> {
     }
 
     /// The units in the order of PyTorch's names.
-    fn units(&self) -> Vec<&U> {
+    pub(crate) fn units(&self) -> Vec<&U> {
         for_each_arch!(self, net => net.units(), _vit => Vec::new())
     }
 

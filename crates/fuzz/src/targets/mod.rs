@@ -4,6 +4,7 @@ mod attack_states;
 mod certificates;
 mod checkpoints;
 mod datasets;
+mod interop;
 mod settings;
 mod trainings;
 
@@ -24,6 +25,8 @@ pub const TARGETS: &[Target] = &[
     checkpoints::JSON_HEAD,
     trainings::TRAINING,
     certificates::CERTIFICATES,
+    interop::ONNX,
+    interop::VNNLIB,
     attack_states::PGD,
     attack_states::CARLINI_WAGNER,
     attack_states::DEEPFOOL,
