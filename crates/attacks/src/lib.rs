@@ -8,6 +8,7 @@
 //! | FGSM, R+FGSM, BIM, PGD, MI-FGSM | [`pgd()`] and the constructors of [`Pgd`], [`fgsm`] |
 //! | minimal-norm adversarial examples | [`CarliniWagner`], [`DeepFool`], decision-based [`HopSkipJump`] |
 //! | AutoAttack and its parts | [`auto_attack`], [`Apgd`], [`Fab`], [`Square`] |
+//! | GAMA-PGD, the targets of MALT, the loss of PMA | [`gama_pgd`], [`malt_targets`], [`LabelLoss::ProbabilityMargin`] |
 //! | a classifier as the target | [`attack_classifier`], [`classify`], [`classify_towards`] |
 //! | a random classifier as the target (EOT) | [`Eot`] |
 //! | a representation as the target, without labels | [`representation`] |
@@ -47,8 +48,8 @@ pub use autoattack::{
     SuiteOutcome, SuiteRun, SuiteState, UnknownVersion, Version, apgd, auto_attack, nearest_on_hyperplane,
 };
 pub use classifier::{
-    ClassifierOutcome, Confirmation, Eot, LabelLoss, RandomLogits, TargetLoss, TargetSuccess,
-    attack_classifier, classify, classify_towards, margins, verdicts,
+    ClassifierOutcome, Confirmation, Eot, Gama, LabelLoss, RandomLogits, TargetLoss, TargetSuccess,
+    attack_classifier, classify, classify_towards, gama_pgd, malt_targets, margins, verdicts,
 };
 pub use driver::{
     AttackDriver, AttackRun, AttackStatus, Closest, EarlyExit, Envelope, Evaluate, Evaluation, Flags, Limits,

@@ -28,6 +28,16 @@ pub enum FitError {
         /// The number of classes.
         classes: usize,
     },
+    /// A class with fewer samples than are to be drawn of it.
+    #[error("class {class} has {found} samples, and {wanted} are to be drawn; take a smaller share")]
+    TooFew {
+        /// The class.
+        class: usize,
+        /// Its samples.
+        found: usize,
+        /// How many are to be drawn.
+        wanted: usize,
+    },
     /// A setting out of its range.
     #[error("{field} is {value}; {range}")]
     Setting {

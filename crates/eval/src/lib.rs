@@ -8,6 +8,9 @@
 //! - Accuracy under attack ([`robust_accuracy`], [`robust_curve`]) keeps the outcome of each image. It is an upper bound of
 //!   the true robust accuracy: a stronger attack may break more.
 //! - [`BinarizationTest`] tests attacks themselves: on readouts for which an adversarial example is known, they have to find one.
+//! - Encoders are asked for more than the accuracy of one head: under common corruptions ([`Corruption`]), with few labels
+//!   ([`few_label_heads`]), in retrieval ([`Bank`], [`most_turned`]), under one perturbation for all images
+//!   ([`universal_perturbation`]), and with a head that is trained under attack ([`adversarial_probe`]).
 //! - [`standard_tasks`] are the downstream tasks of the study; [`BoundEvaluation`] verifies the bound at attacked points
 //!   and applies certificates.
 //! - Every reported mean has an [`Interval`] that says whether it is over seeds or over samples.
@@ -16,14 +19,17 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod adversarial_probe;
 mod binarization_test;
 mod bootstrap;
 mod bound;
 mod bound_error;
+mod corruptions;
 mod diagnostics;
 mod displacement;
 mod downstream;
 mod features;
+mod few_labels;
 mod fit_error;
 mod frontier;
 mod head;
@@ -33,6 +39,7 @@ mod l2_choice;
 mod lbfgs;
 mod logistic;
 mod probe;
+mod retrieval;
 mod ridge;
 mod robust;
 mod robust_result;
@@ -42,16 +49,20 @@ mod standardize;
 mod statistics;
 #[cfg(test)]
 mod toy;
+mod universal;
 mod wolfe;
 
+pub use adversarial_probe::{AdversarialProbeConfig, adversarial_probe};
 pub use binarization_test::{AttackUnderTest, BinarizationScore, BinarizationTest};
 pub use bootstrap::{Resample, half_width, resamples};
 pub use bound::{BoundEvaluation, BoundLevel, CorrectCounts, Mean, TaskBound};
 pub use bound_error::BoundError;
+pub use corruptions::{Corruption, SEVERITIES};
 pub use diagnostics::{Diagnostics, diagnose};
 pub use displacement::{Displacements, NO_CLAIM, displacement_attack, median};
 pub use downstream::{DownstreamTask, FittedTask, PixelStatistic, TaskHead, standard_tasks, task_probes};
 pub use features::{dataset_pixels, features, labels, pixels};
+pub use few_labels::few_label_heads;
 pub use fit_error::FitError;
 pub use frontier::{matched_l2, robust_at_clean};
 pub use head::DeviceHead;
@@ -60,8 +71,10 @@ pub use knn::{Knn, nearest_centroid};
 pub use l2_choice::Candidate;
 pub use lbfgs::Lbfgs;
 pub use probe::{Probe, ProbeConfig, linear_probe};
+pub use retrieval::{Bank, most_turned};
 pub use ridge::{Ridge, ridge};
 pub use robust::{RobustConfig, robust_accuracy, robust_curve};
 pub use robust_result::{Example, RobustAccuracy, SampleOutcome};
 pub use statistics::{CONFIDENCE, Interval, Over};
+pub use universal::{UniversalConfig, perturbed, universal_perturbation};
 pub use wolfe::Wolfe;

@@ -5,7 +5,7 @@
 //! | family | losses |
 //! |---|---|
 //! | contrast | [`nt_xent()`], [`nt_xent_together()`], [`sup_con()`], [`moco_v2()`] with a [`Queue`], [`moco_v3()`] |
-//! | prediction | [`byol()`], [`simsiam()`]; [`deacl`], [`negative_cosine`] |
+//! | prediction | [`byol()`], [`simsiam()`]; [`deacl`], [`negative_cosine`]; [`fare`], [`squared_distance`] |
 //! | decorrelation | [`barlow_twins()`], [`vicreg()`], [`w_mse()`] with [`whiten`] |
 //! | clusters | [`swav()`] with [`sinkhorn`], [`dino()`] with a [`Center`] |
 //! | labels | [`cross_entropy()`], [`trades()`], [`kl_divergence`] |

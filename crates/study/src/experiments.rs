@@ -79,6 +79,9 @@ mod tests {
         let (before, after) = text.split_once("methods = [").unwrap();
         let (_, after) = after.split_once(']').unwrap();
         let text = format!("{before}methods = [{method:?}]{after}");
+        let (text, _) = text.split_once("[[variant]]").unwrap();
+        let (before, after) = text.split_once("[tasks]").unwrap();
+        let text = format!("{before}[bound]{}", after.split_once("[bound]").unwrap().1);
         let mut lines: Vec<String> = text.lines().map(String::from).collect();
         for line in &mut lines {
             match line.split(" = ").next() {

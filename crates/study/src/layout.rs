@@ -11,7 +11,7 @@ use tarrl_train::Method;
 
 use crate::context::StudyContext;
 use crate::jobs::{Graph, Key};
-use crate::profile::{AttackedHead, Pair, Sweep, Trial};
+use crate::profile::{AttackedHead, Pair, Sweep, Tasks, Trial};
 use crate::stages;
 
 /// The jobs of the methods, pairs and the sweep of a profile, whatever artifacts are drawn of them.
@@ -36,6 +36,10 @@ pub struct Layout {
     pub sweep: Vec<SweepCurve>,
     /// The trials of the profile, each with what is set.
     pub trials: Vec<(String, MethodJobs)>,
+    /// The variants of the profile, each with what is set.
+    pub variants: Vec<(String, MethodJobs)>,
+    /// The methods that tasks ask, each fine-tuned as a whole by the method with labels that the profile names, if any.
+    pub tuned: Vec<MethodJobs>,
 }
 
 /// One method of a study.
@@ -105,9 +109,25 @@ impl Layout {
         let sweep = profile.sweep.as_ref().map_or(Ok(Vec::new()), |sweep| builder.curves(sweep))?;
         let trials =
             profile.trials.iter().map(|trial| builder.trial(trial)).collect::<anyhow::Result<Vec<_>>>()?;
+        let variants =
+            profile.variants.iter().map(|trial| builder.trial(trial)).collect::<anyhow::Result<Vec<_>>>()?;
+        let tuned = profile.tasks.as_ref().map_or(Ok(Vec::new()), |tasks| builder.tuned(tasks))?;
         let Builder { manifest, graph, needed, .. } = builder;
         let (context, folder) = (context.clone(), folder.to_path_buf());
-        Ok(Self { context, folder, manifest, data, graph, needed, methods, pairs, sweep, trials })
+        Ok(Self {
+            context,
+            folder,
+            manifest,
+            data,
+            graph,
+            needed,
+            methods,
+            pairs,
+            sweep,
+            trials,
+            variants,
+            tuned,
+        })
     }
 
     /// The training `pretrain` and all that it needs, each once.
@@ -224,6 +244,25 @@ impl Builder<'_> {
         let label = trial.label();
         let jobs = self.method(&format!("{}, {label}", trial.method), method)?;
         Ok((label, MethodJobs { name: trial.method.clone(), ..jobs }))
+    }
+
+    /// Every method that tasks ask, its encoder trained on by a method with labels.
+    fn tuned(&mut self, tasks: &Tasks) -> anyhow::Result<Vec<MethodJobs>> {
+        let by = &tasks.aff;
+        let tuning = self.read(by)?;
+        if !tuning.uses_labels() {
+            bail!(
+                "{}: `tasks.aff` is `{by}`, which learns without labels; name one that fine-tunes with them",
+                self.context.profile.path.display()
+            );
+        }
+        let mut tuned = Vec::new();
+        let context = self.context;
+        for name in context.profile.methods.iter().filter(|name| tasks.asks(name)) {
+            let method = Method { start: Some(name.clone()), ..tuning.clone() };
+            tuned.push(self.method(&format!("{name}, then {by}"), method)?);
+        }
+        Ok(tuned)
     }
 
     fn curves(&mut self, sweep: &Sweep) -> anyhow::Result<Vec<SweepCurve>> {

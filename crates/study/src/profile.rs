@@ -1,9 +1,11 @@
 //! Profiles: the size of a study and what it draws, one TOML file each in `experiments/profiles`.
 
 mod frontier;
+mod tasks;
 mod trial;
 
 pub use frontier::{AttackedHead, Frontier};
+pub use tasks::{AdversarialFit, Tasks};
 pub use trial::Trial;
 
 use std::path::{Path, PathBuf};
@@ -56,6 +58,9 @@ pub struct Profile {
     /// Variations of methods that hyperparameters are selected from.
     #[serde(default, rename = "trial")]
     pub trials: Vec<Trial>,
+    /// Variations of methods that are shown beside each other; nothing is selected from them.
+    #[serde(default, rename = "variant")]
+    pub variants: Vec<Trial>,
     /// The encoder.
     pub encoder: Encoder,
     /// Pre-training.
@@ -68,6 +73,9 @@ pub struct Profile {
     /// How clean accuracy is traded for robust accuracy over heads, if it is measured.
     #[serde(default)]
     pub frontier: Option<Frontier>,
+    /// What encoders are asked for beside the accuracy of one head, if anything.
+    #[serde(default)]
+    pub tasks: Option<Tasks>,
     /// How the bound is measured and representations are certified.
     pub bound: Bound,
 }
@@ -245,7 +253,9 @@ impl Profile {
     pub fn named(&self) -> impl Iterator<Item = &String> {
         let pairs = self.pairs.iter().flat_map(|pair| [&pair.without, &pair.with]);
         let sweep = self.sweep.as_ref().map(|sweep| &sweep.method);
-        self.methods.iter().chain(pairs).chain(sweep).chain(self.trials.iter().map(|trial| &trial.method))
+        let varied = self.trials.iter().chain(&self.variants).map(|trial| &trial.method);
+        let tuned = self.tasks.as_ref().map(|tasks| &tasks.aff);
+        self.methods.iter().chain(pairs).chain(sweep).chain(varied).chain(tuned)
     }
 
     /// What no type can rule out: values that would make an empty or senseless study.
@@ -287,6 +297,8 @@ impl Profile {
         if !self.trials.is_empty() {
             trial::check(&self.trials, self.subset.holdout)?;
         }
+        tasks::check_variants(&self.variants)?;
+        self.tasks.as_ref().map_or(Ok(()), |tasks| tasks.check(&self.methods))?;
         if self.adversary.is_some_and(|adversary| adversary.epsilon.value() == 0.0) {
             return Err("`adversary.epsilon` has to be above 0; leave `adversary` out for the methods' own"
                 .to_owned());
@@ -337,6 +349,7 @@ impl Profile {
             ("subset.test", self.subset.test, test_images),
             ("attack.autoattack", Some(self.attack.autoattack).filter(|&n| n > 0), test),
             ("frontier.images", self.frontier.as_ref().map(|frontier| frontier.images), test),
+            ("tasks.images", self.tasks.as_ref().map(|tasks| tasks.images), test),
             ("bound.samples", Some(self.bound.samples.min(test)), usize::MAX),
         ];
         for (key, wanted, most) in counts {

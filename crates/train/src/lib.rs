@@ -53,8 +53,9 @@ mod trainer;
 pub use error::TrainError;
 pub use ibp_loss::{CertifiedContrastive, IbpError, IbpLoss};
 pub use method::{
-    Adversary, AdversaryCombine, AdversaryLoss, AdversaryReference, AdversaryView, Distillation, EncoderMode,
-    Invariance, Method, MethodError, MomentumConfig, NetworkConfig, PseudoLabels, Strength,
+    Adversary, AdversaryCombine, AdversaryLoss, AdversaryReference, AdversaryView, Distillation,
+    DistillationLoss, EncoderMode, Invariance, Method, MethodError, MomentumConfig, NetworkConfig,
+    PseudoLabels, Strength,
 };
 pub use metrics::{EpochRecord, Event, Record, StepRecord, WarningRecord};
 pub use optimizer::{

@@ -114,6 +114,11 @@ pub const RANGES: &[(&str, Range)] = &[
     ("attack.epsilons", SHARE),
     ("attack.curve", SHARE),
     ("attack.autoattack", range(0.0, 1e9)),
+    ("tasks.images", IMAGES),
+    ("tasks.shares", SHARE),
+    ("tasks.draws", range(1.0, 1000.0)),
+    ("universal.batch", range(1.0, 1_048_576.0)),
+    ("alf.epochs", range(1.0, 1e6)),
     ("bound.samples", range(10.0, 1e9)),
     ("bound.epsilons", SHARE),
     // Attacks, of profiles and methods.

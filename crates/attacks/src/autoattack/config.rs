@@ -57,6 +57,7 @@ impl AttackSpec {
             AttackSpec::Apgd { loss: LabelLoss::CrossEntropy, .. } => "apgd-ce",
             AttackSpec::Apgd { loss: LabelLoss::Margin, .. } => "apgd-margin",
             AttackSpec::Apgd { loss: LabelLoss::Dlr, .. } => "apgd-dlr",
+            AttackSpec::Apgd { loss: LabelLoss::ProbabilityMargin, .. } => "apgd-pma",
             AttackSpec::ApgdTargeted { loss: TargetLoss::Dlr, .. } => "apgd-t",
             AttackSpec::ApgdTargeted { loss: TargetLoss::CrossEntropy, .. } => "apgd-t-ce",
             AttackSpec::ApgdTargeted { loss: TargetLoss::Margin, .. } => "apgd-t-margin",

@@ -26,6 +26,7 @@ impl LogitLoss {
                 let fall = negated(margin(z, y));
                 if z.len() == 2 { fall } else { over(fall, z, &[(0, 1.0), (2, -1.0)]) }
             }
+            LogitLoss::Label(LabelLoss::ProbabilityMargin) => probability_margin(z, y),
             LogitLoss::Target(TargetLoss::CrossEntropy, t) => negated(cross_entropy(z, t as usize)),
             LogitLoss::Target(TargetLoss::Margin, t) => margin(z, t as usize),
             LogitLoss::Target(TargetLoss::Dlr, t) => {
@@ -73,6 +74,18 @@ fn cross_entropy(z: &[f64], y: usize) -> (f64, Vec<f64>) {
     (value, slope)
 }
 
+/// max_{i≠y} p_i − p_y of p = softmax(z), and its gradient; of equal rivals the first.
+fn probability_margin(z: &[f64], y: usize) -> (f64, Vec<f64>) {
+    let top = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sizes: Vec<f64> = z.iter().map(|v| math::exp(v - top)).collect();
+    let all: f64 = sizes.iter().sum();
+    let p: Vec<f64> = sizes.iter().map(|size| size / all).collect();
+    let (value, direction) = negated(margin(&p, y));
+    // ∂p_a/∂z_i = p_a (δ_ai − p_i), and the direction is one at the rival and −1 at the label.
+    let slope = (0..z.len()).map(|i| p[i] * (direction[i] - value)).collect();
+    (value, slope)
+}
+
 /// A value over a weighted sum of the logits of given ranks.
 fn over((rise, mut slope): (f64, Vec<f64>), z: &[f64], ranks: &[(usize, f64)]) -> (f64, Vec<f64>) {
     let order = ranks_of(z);
@@ -96,18 +109,19 @@ mod tests {
     use proptest::prelude::*;
     use tarrl_tensor::{Tensor, cpu, grad};
 
-    const LABEL: [LabelLoss; 3] = [LabelLoss::CrossEntropy, LabelLoss::Margin, LabelLoss::Dlr];
+    const LABEL: [LabelLoss; 4] =
+        [LabelLoss::CrossEntropy, LabelLoss::Margin, LabelLoss::Dlr, LabelLoss::ProbabilityMargin];
     const TARGET: [TargetLoss; 3] = [TargetLoss::CrossEntropy, TargetLoss::Margin, TargetLoss::Dlr];
 
     proptest! {
         /// Values and gradients are those of the losses on tensors, in f64.
         #[test]
-        fn values_and_gradients_are_those_of_the_losses_on_tensors(z in proptest::collection::vec(-4.0f64..4.0, 2..7), kind in 0usize..6) {
+        fn values_and_gradients_are_those_of_the_losses_on_tensors(z in proptest::collection::vec(-4.0f64..4.0, 2..7), kind in 0usize..7) {
             let y = 1;
             let point = Tensor::new(&cpu(), [1, z.len()], &z).requires_grad();
             let (value, loss) = match kind {
-                0..3 => (LABEL[kind].of(&point, &[y]), LogitLoss::Label(LABEL[kind])),
-                _ => (TARGET[kind - 3].of(&point, &[y], &[0]), LogitLoss::Target(TARGET[kind - 3], 0)),
+                0..4 => (LABEL[kind].of(&point, &[y]), LogitLoss::Label(LABEL[kind])),
+                _ => (TARGET[kind - 4].of(&point, &[y], &[0]), LogitLoss::Target(TARGET[kind - 4], 0)),
             };
             let slope = grad(&value.sum_all(), &[&point]).remove(0).to_vec::<f64>();
             let (ours, our_slope) = loss.value_and_grad(&z, y as usize);

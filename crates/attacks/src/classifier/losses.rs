@@ -20,6 +20,8 @@ pub enum LabelLoss {
     /// The difference-of-logits ratio −(z_y − max_{i≠y} z_i) / (z_π1 − z_π3), where π sorts the logits downwards
     /// (Croce & Hein 2020, equation 6); with two classes the negative margin.
     Dlr,
+    /// max_{i≠y} p_i − p_y of p = softmax(z): the loss of the probability margin attack (PMA, Liu et al. 2024).
+    ProbabilityMargin,
 }
 
 /// The loss of a sample and a class it is to be taken for, ascended too.
@@ -50,6 +52,7 @@ impl LabelLoss {
             }
             LabelLoss::Margin => margins(logits, labels).neg(),
             LabelLoss::Dlr => dlr(logits, labels),
+            LabelLoss::ProbabilityMargin => margins(&logits.softmax(), labels).neg(),
         }
     }
 }

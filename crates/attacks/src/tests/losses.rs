@@ -23,6 +23,10 @@ fn losses_are_those_worked_out_by_hand() {
     assert_eq!(ranks(&z, 3), [vec![0, 2, 3], vec![1, 2, 0]]);
     assert_eq!(ranks(&logits(&[&[1.0, f64::NAN, 1.0, 2.0]]), 4), [vec![3, 0, 2, 1]]);
     assert_eq!(TargetLoss::Margin.of(&z, &[0, 2], &[1, 0]).to_vec::<f64>(), [-4.0, -4.0]);
+    // Probabilities 1/2, 1/6 and 1/3 of the logits ln 3, 0 and ln 2.
+    let shares = logits(&[&[3f64.ln(), 0.0, 2f64.ln()]]);
+    let rise = |label: u32| LabelLoss::ProbabilityMargin.of(&shares, &[label]).item();
+    assert!((rise(0) + 1.0 / 6.0).abs() < 1e-15 && (rise(1) - 1.0 / 3.0).abs() < 1e-15);
     // ln p_t of two equal logits among zeros far below: ln ½.
     let even = TargetLoss::CrossEntropy.of(&logits(&[&[0.0, 0.0, -800.0]]), &[1], &[0]).item();
     assert!((even + 2f64.ln()).abs() < 1e-15);

@@ -8,16 +8,24 @@ mod at_clean;
 mod bound_scatter;
 mod bounds;
 mod cells;
+mod corruptions;
 mod cost;
 mod epsilon_curve;
 mod examples;
+mod few_labels;
 mod frontier_curve;
 mod headline;
+mod levels;
 mod objectives;
+mod protocols;
 mod published_columns;
+mod regularizer;
 mod results;
+mod retrieval;
 mod robustness;
 mod selection;
+mod transfer;
+mod universal;
 mod weight_sweep;
 
 pub use artifact::{Artifact, Rendered};
@@ -32,14 +40,21 @@ use crate::profile::Profile;
 pub static REGISTRY: &[&dyn Artifact] = &[
     &headline::Headline,
     &robustness::Robustness,
+    &transfer::Transfer,
+    &protocols::Protocols,
+    &regularizer::Choices,
     &bounds::Bounds,
     &objectives::Objectives,
     &cost::Cost,
     &selection::Selection,
+    &corruptions::Corruptions,
+    &few_labels::FewLabels,
+    &retrieval::Retrieval,
     &epsilon_curve::EpsilonCurve,
     &weight_sweep::WeightSweep,
     &bound_scatter::BoundScatter,
     &frontier_curve::FrontierCurve,
+    &universal::Universal,
 ];
 
 /// The artifact with an id, in any case.
@@ -91,9 +106,9 @@ mod tests {
 
     #[test]
     fn an_unknown_id_is_answered_with_its_neighbor() {
-        let error = find("T11").err().unwrap();
+        let error = find("T111").err().unwrap();
         assert!(
-            error.starts_with("there is no table or figure `T11`; did you mean `T1`? known: T0, "),
+            error.starts_with("there is no table or figure `T111`; did you mean `T11`? known: T0, "),
             "{error}"
         );
     }
@@ -107,6 +122,8 @@ mod tests {
             pairs: Vec::new(),
             sweep: None,
             frontier: None,
+            tasks: None,
+            variants: Vec::new(),
             ..smoke.clone()
         };
         let ids = |tables| -> Vec<&str> {
@@ -114,12 +131,19 @@ mod tests {
         };
         assert_eq!(ids(&["F1", "t1"]), ["F1", "T1"], "the first leads the report");
         for (tables, expected) in [
-            (&["T1", "T11"][..], "there is no table or figure `T11`; did you mean `T1`?"),
+            (&["T1", "T111"][..], "there is no table or figure `T111`; did you mean `T11`?"),
             (&["T1", "t1"], "T1 is named twice; remove one"),
             (&["T6"], "T6 shows `pairs`; add `pairs` or remove it"),
             (&["F2"], "F2 shows `sweep`; add `sweep` or remove it"),
             (&["T0"], "T0 shows `frontier`; add `frontier` or remove it"),
             (&["F4"], "F4 shows `frontier`; add `frontier` or remove it"),
+            (&["T2"], "T2 shows `tasks`; add `tasks` or remove it"),
+            (&["T3"], "T3 shows `tasks`; add `tasks` or remove it"),
+            (&["T4"], "T4 shows `variant`; add variants or remove it"),
+            (&["T9"], "T9 shows `tasks`; add `tasks` or remove it"),
+            (&["T10"], "T10 shows `tasks`; add `tasks` or remove it"),
+            (&["T11"], "T11 shows `tasks`; add `tasks` or remove it"),
+            (&["F5"], "F5 shows `tasks`; add `tasks` or remove it"),
             (&["T8"], "T8 shows `trial`; add trials or remove it"),
         ] {
             let error = of_profile(&profile(tables)).err().unwrap().to_string();

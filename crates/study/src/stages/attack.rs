@@ -10,7 +10,7 @@ use tarrl_data::Manifest;
 use tarrl_eval::{RobustConfig, labels, robust_curve};
 use tarrl_tensor::Key as Random;
 
-use super::head::{BATCH, HeadResult};
+use super::head::{BATCH, Weights};
 use crate::context::StudyContext;
 use crate::files::write_atomic;
 use crate::jobs::{Job, Key, Spec, Stage};
@@ -67,6 +67,12 @@ pub struct Example {
     pub change: Vec<u8>,
 }
 
+/// What the stage reads of the result of a job that fits a head.
+#[derive(Deserialize)]
+struct Fitted {
+    head: Weights,
+}
+
 /// A job that attacks the classifier made of the encoder of `pretrain` and the head of `head`.
 pub fn job(
     study: &Arc<StudyContext>,
@@ -93,7 +99,7 @@ pub fn job(
     Job::new(spec, move |context| {
         let images = study.images()?;
         let encoder = study.encoder(&context.input(0).folder)?;
-        let head = context.input(1).parse::<HeadResult>()?.head.head();
+        let head = context.input(1).parse::<Fitted>()?.head.head();
         let key = Random::new(context.seed()).fold("attack");
         let (pixels, labels) = (study.pixels(&images.test), labels(&images.test.labels));
         let curve = robust_curve(&|x| encoder.forward(x), &head, &pixels, &labels, &radii, &config, key);

@@ -3,15 +3,25 @@
 //! ```text
 //! data → pretrain → head → attack, autoattack
 //!         ├──→ frontier → matched → autoattack
-//!         └──→ certify → bound
+//!         ├──→ certify → bound
+//!         ├──→ downstream, few labels, retrieval
+//!         ├──→ alf → attack
+//!         └──→ head → corruptions, universal
 //! ```
 
+pub mod alf;
 pub mod attack;
 pub mod autoattack;
 pub mod bound;
 pub mod certify;
+pub mod corruptions;
 pub mod data;
+pub mod downstream;
+pub mod few_labels;
 pub mod frontier;
 pub mod head;
 pub mod matched;
 pub mod pretrain;
+pub mod retrieval;
+pub mod sample;
+pub mod universal;

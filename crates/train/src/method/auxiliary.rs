@@ -5,20 +5,39 @@ use super::error::{MethodError, not_negative};
 use serde::{Deserialize, Serialize};
 use tarrl_bound::{Anchor, InnerConfig};
 
-/// Distillation of a teacher's representations with consistency under attack: on images `x` with neighbors `x'`,
-/// `weight · mean [−cos(f(x), T(x)) − consistency · cos(f(x'), f(x))]` (Zhang et al. 2022, equation 4). The attack
-/// takes `f(x')` away from `T(x)`.
+/// Distillation of a teacher's representations with consistency under attack: on images `x` with neighbors `x'`, the mean of
+/// a [loss](DistillationLoss) times `weight`. The attack takes `f(x')` away from `T(x)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Distillation {
     /// The view that is learned from and attacked.
     pub view: Anchor,
+    /// What is learned.
+    #[serde(skip_serializing_if = "DistillationLoss::is_cosine")]
+    pub loss: DistillationLoss,
     /// The factor of the term.
     pub weight: f64,
-    /// k: the factor of consistency under attack; 2 in the paper.
+    /// k: the factor of the second part of the loss.
     pub consistency: f64,
     /// Threat model and steps.
     pub attack: InnerConfig,
+}
+
+/// What a [`Distillation`] minimizes for an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DistillationLoss {
+    /// `−cos(f(x), T(x)) − k cos(f(x'), f(x))`, k = 2 in the paper (DeACL, Zhang et al. 2022, equation 4).
+    #[default]
+    Cosine,
+    /// `‖f(x') − T(x)‖² + k ‖f(x) − T(x)‖²`, k = 0 in the paper (FARE, Schlarmann et al. 2024).
+    SquaredDistance,
+}
+
+impl DistillationLoss {
+    fn is_cosine(&self) -> bool {
+        *self == Self::Cosine
+    }
 }
 
 /// Pseudo-labels: clusters of the teacher's representations of the training images, several sets of them.
@@ -62,7 +81,13 @@ fn weak() -> Anchor {
 
 impl Default for Distillation {
     fn default() -> Self {
-        Distillation { view: Anchor::Weak, weight: 1.0, consistency: 2.0, attack: InnerConfig::default() }
+        Distillation {
+            view: Anchor::Weak,
+            loss: DistillationLoss::Cosine,
+            weight: 1.0,
+            consistency: 2.0,
+            attack: InnerConfig::default(),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ mod view;
 pub use adversary::{
     Adversary, AdversaryCombine, AdversaryLoss, AdversaryReference, AdversaryView, EncoderMode,
 };
-pub use auxiliary::{Distillation, Invariance, PseudoLabels};
+pub use auxiliary::{Distillation, DistillationLoss, Invariance, PseudoLabels};
 pub use error::MethodError;
 pub(crate) use network::average_momentum;
 pub use network::{MomentumConfig, NetworkConfig};

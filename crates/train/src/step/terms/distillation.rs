@@ -1,10 +1,11 @@
 //! The distillation term: a teacher's representations, with consistency under attack.
 
 use crate::batch_pgd::batch_pgd;
+use crate::method::DistillationLoss;
 use crate::step::context::StepContext;
 use crate::step::output::{BatchStatistics, Passes, TermKind, TermOutput, gradients, scaled};
 use tarrl_encoders::{BnBranch, ForwardContext};
-use tarrl_objectives::{deacl, negative_cosine};
+use tarrl_objectives::{deacl, fare, negative_cosine, squared_distance};
 use tarrl_tensor::Tensor;
 
 /// See [`Distillation`](crate::Distillation).
@@ -14,7 +15,10 @@ pub(super) fn term(ctx: &StepContext<'_>) -> Option<TermOutput> {
     let n = x.shape()[0];
     let taught = ctx.networks.teacher.expect("a method that distills has a teacher").forward(x).detach();
     let frozen = model.encoder.inference();
-    let away = |u: &Tensor| negative_cosine(&frozen.forward(u), &taught);
+    let away = |u: &Tensor| match distillation.loss {
+        DistillationLoss::Cosine => negative_cosine(&frozen.forward(u), &taught),
+        DistillationLoss::SquaredDistance => squared_distance(&frozen.forward(u), &taught),
+    };
     let start = &ctx.input.initial_points.distillation;
     let start = start.as_ref().expect("the attack of a distillation has an initial point");
     let (moved, steps) = batch_pgd(x, &away, &distillation.attack, start);
@@ -23,7 +27,11 @@ pub(super) fn term(ctx: &StepContext<'_>) -> Option<TermOutput> {
     let reported = Some((both.slice(0, 0, n).detach(), None));
     let [clean, adversarial] = [0, n].map(|from| both.slice(0, from, n));
     drop(both);
-    let value = deacl([&clean, &adversarial], &taught, distillation.consistency);
+    let loss = match distillation.loss {
+        DistillationLoss::Cosine => deacl,
+        DistillationLoss::SquaredDistance => fare,
+    };
+    let value = loss([&clean, &adversarial], &taught, distillation.consistency);
     drop((clean, adversarial));
     let value = scaled(value, distillation.weight);
     Some(TermOutput {
