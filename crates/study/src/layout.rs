@@ -77,6 +77,8 @@ pub struct SeedJobs {
     pub matched: Option<Key>,
     /// Runs AutoAttack on that head, if the profile says so.
     pub matched_autoattack: Option<Key>,
+    /// Runs stronger single attacks on what that leaves, if the profile says so.
+    pub best_known: Option<Key>,
     /// Measures the bound.
     pub bound: Key,
 }
@@ -233,9 +235,24 @@ impl Builder<'_> {
         };
         let autoattack = suite_on(Some(head), AttackedHead::Selected);
         let matched_autoattack = suite_on(matched, AttackedHead::Matched);
+        let wanted = context.profile.frontier.as_ref().is_some_and(|frontier| frontier.best_known);
+        let best_known = matched.zip(matched_autoattack).filter(|_| wanted).map(|(matched, suite)| {
+            let (inputs, images) = ([pretrain, matched, suite], attack_settings.autoattack);
+            graph.add(stages::best_known::job(context, inputs, manifest, images, &title, seed))
+        });
         let certify = graph.add(stages::certify::job(context, pretrain, &title, seed));
         let bound = graph.add(stages::bound::job(context, [pretrain, certify], manifest, &title, seed));
-        Ok(SeedJobs { pretrain, head, attack, autoattack, frontier, matched, matched_autoattack, bound })
+        Ok(SeedJobs {
+            pretrain,
+            head,
+            attack,
+            autoattack,
+            frontier,
+            matched,
+            matched_autoattack,
+            best_known,
+            bound,
+        })
     }
 
     /// A variation of a method, and what is set in it.

@@ -8,6 +8,7 @@ use super::Results;
 use crate::layout::MethodJobs;
 use crate::outcomes::Outcomes;
 use crate::stages::autoattack::AutoAttackResult;
+use crate::stages::best_known::BestKnownResult;
 use crate::stages::frontier::FrontierResult;
 
 /// The randomness of all resamplings; the same for every study.
@@ -119,6 +120,13 @@ pub(super) fn autoattack(suites: &[Vec<AutoAttackResult>], level: usize) -> Pair
     let shape: Vec<usize> = suites.iter().map(Vec::len).collect();
     let images = suites.iter().flatten().map(|suite| suite.n).max().unwrap_or(0);
     Paired::new(&shape, images, |method, seed, counts| share(suites[method][seed].robust.get(level)?, counts))
+}
+
+/// Accuracy under all attacks at the radius at place `level`, of `[method][seed]`; as [`autoattack`].
+pub(super) fn best_known(found: &[Vec<BestKnownResult>], level: usize) -> Paired {
+    let shape: Vec<usize> = found.iter().map(Vec::len).collect();
+    let images = found.iter().flatten().map(|one| one.n).max().unwrap_or(0);
+    Paired::new(&shape, images, |method, seed, counts| share(found[method][seed].robust.get(level)?, counts))
 }
 
 /// The share of correct outcomes where image `i` counts `counts[i]` times; `None` if no image counts.

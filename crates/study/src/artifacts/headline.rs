@@ -2,13 +2,14 @@
 
 use tarrl_report::{Best, Cell, Column, Estimate, Keys, Table};
 
-use super::at_clean::{Paired, autoattack, frontiers, most_clean, robust};
+use super::at_clean::{Paired, autoattack, best_known, frontiers, most_clean, robust};
 use super::cells::{accuracy, keys, radius};
 use super::{Artifact, Rendered, Results};
 use crate::jobs::Key;
 use crate::layout::Layout;
 use crate::profile::{Frontier, Profile};
 use crate::stages::autoattack::AutoAttackResult;
+use crate::stages::best_known::{ATTACKS, BestKnownResult};
 
 /// Which encoder is more robust at the same clean accuracy, and by how much?
 pub(super) struct Headline;
@@ -34,7 +35,9 @@ impl Artifact for Headline {
     }
 
     fn jobs(&self, layout: &mut Layout) -> anyhow::Result<Vec<Key>> {
-        Ok(keys(&layout.methods, |job| job.frontier.into_iter().chain(job.matched_autoattack).collect()))
+        Ok(keys(&layout.methods, |job| {
+            [job.frontier, job.matched_autoattack, job.best_known].into_iter().flatten().collect()
+        }))
     }
 
     fn render(&self, results: &Results<'_>) -> anyhow::Result<Rendered> {
@@ -54,7 +57,7 @@ impl Artifact for Headline {
             ),
             stub: "method".into(),
             columns: columns(results, &attacked, subject),
-            notes: notes(profile, settings),
+            notes: notes(profile, settings).into_iter().chain(sources(results)?).collect(),
             ..Table::default()
         };
         for (i, method) in results.methods().iter().enumerate() {
@@ -101,6 +104,7 @@ fn attacked(results: &Results<'_>, settings: &Frontier) -> anyhow::Result<Vec<At
         .iter()
         .map(|method| results.of(method, |jobs| jobs.matched_autoattack))
         .collect::<anyhow::Result<_>>()?;
+    let best = all_attacks(results)?;
     let mut attacked = Vec::new();
     for (level, epsilon) in profile.attack.epsilons.iter().enumerate() {
         let epsilon = epsilon.value();
@@ -113,8 +117,44 @@ fn attacked(results: &Results<'_>, settings: &Frontier) -> anyhow::Result<Vec<At
                 paired: autoattack(&suites, level),
             });
         }
+        if best.iter().any(|seeds| !seeds.is_empty()) {
+            attacked.push(Attacked { attack: ALL.into(), epsilon, paired: best_known(&best, level) });
+        }
     }
     Ok(attacked)
+}
+
+/// The column of the minimum over all attacks.
+const ALL: &str = "all attacks";
+
+/// What the stronger single attacks left, seed by seed, if they were run.
+fn all_attacks(results: &Results<'_>) -> anyhow::Result<Vec<Vec<BestKnownResult>>> {
+    results.methods().iter().map(|method| results.of(method, |jobs| jobs.best_known)).collect()
+}
+
+/// Where the minimum over all attacks comes from.
+fn sources(results: &Results<'_>) -> anyhow::Result<Option<String>> {
+    let mut sentences = Vec::new();
+    for (method, seeds) in results.methods().iter().zip(all_attacks(results)?) {
+        let of =
+            |attack: usize| -> usize { seeds.iter().flat_map(|seed| &seed.broken).map(|b| b[attack]).sum() };
+        let parts: Vec<String> = (0..ATTACKS.len())
+            .filter(|&attack| of(attack) > 0)
+            .map(|attack| format!("{} {}", ATTACKS[attack], of(attack)))
+            .collect();
+        if !seeds.is_empty() {
+            let found = if parts.is_empty() { "none".to_owned() } else { parts.join(", ") };
+            sentences.push(format!("{}: {found}", method.method.title));
+        }
+    }
+    let [first, second, third] = ATTACKS;
+    Ok((!sentences.is_empty()).then(|| {
+        format!(
+            "All attacks: the best-known value, the minimum over AutoAttack and then {first}, {second} and {third} on the same \
+             images and head. What they broke beyond AutoAttack, over all radii and seeds: {}.",
+            sentences.join("; ")
+        )
+    }))
 }
 
 fn columns(results: &Results<'_>, attacked: &[Attacked], subject: Option<usize>) -> Vec<Column> {

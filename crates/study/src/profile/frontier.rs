@@ -13,6 +13,9 @@ pub struct Frontier {
     /// Weights of the squared norm of the heads, falling.
     #[serde(default = "weights")]
     pub l2: Vec<f64>,
+    /// Whether what AutoAttack leaves of the matched head is attacked by stronger single attacks too.
+    #[serde(default, rename = "best-known", skip_serializing_if = "std::ops::Not::not")]
+    pub best_known: bool,
 }
 
 /// Seven weights from 1e-1 to 1e-4, about half a decade apart.

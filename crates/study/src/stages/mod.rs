@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! data → pretrain → head → attack, autoattack
-//!         ├──→ frontier → matched → autoattack
+//!         ├──→ frontier → matched → autoattack → best-known
 //!         ├──→ certify → bound
 //!         ├──→ downstream, few labels, retrieval
 //!         ├──→ alf → attack
@@ -12,6 +12,7 @@
 pub mod alf;
 pub mod attack;
 pub mod autoattack;
+pub mod best_known;
 pub mod bound;
 pub mod certify;
 pub mod corruptions;
