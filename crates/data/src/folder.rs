@@ -1,8 +1,9 @@
-//! Image folders: one subfolder per class, PNG or JPEG files of one size inside.
+//! Image folders: one subfolder per class, PNG or JPEG files inside, of one size or brought to one.
 //!
 //! ## Which pixels are read
 //!
-//! The files are decoded by the `image` crate, and nothing is resized, rotated or flattened. Against torchvision's
+//! The files are decoded by the `image` crate, and nothing is rotated or flattened, and resized only where a [`Resizing`]
+//! says so. Against torchvision's
 //! `ImageFolder`, which decodes with Pillow and libjpeg:
 //!
 //! - PNGs of 8 bits, gray or color, with or without palette, give the same bytes. Of 16 bits a channel the value is
@@ -25,13 +26,14 @@ use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use image::{ColorType, DynamicImage, ImageFormat, ImageReader, Limits};
-use ndarray::Array4;
+use image::{ColorType, ImageFormat, ImageReader, Limits};
+use ndarray::Array3;
 
-use crate::dataset::{Dataset, Splits};
+use crate::dataset::Dataset;
 use crate::error::{Result, io_error, malformed};
 use crate::files::read_at_most;
 use crate::jpeg;
+use crate::resize::{self, Resizing, Stack};
 
 /// No side of an image may be longer: small images are what the encoders are for, and the bound
 /// keeps a header from asking for all memory.
@@ -50,16 +52,37 @@ const MOST_MEMORY: u64 = 1 << 28;
 /// If there is no class or a class without image; if a file in a class folder is no PNG or JPEG, is
 /// damaged or cut off, has an alpha channel or another size than the first.
 pub fn read(name: &str, folder: &Path) -> Result<Dataset> {
-    let class_folders: Vec<PathBuf> = visible(folder)?.into_iter().filter(|p| p.is_dir()).collect();
-    if class_folders.is_empty() {
+    read_classes(name, folder, &classes(folder)?, &Resizing::default())
+}
+
+/// The names of the class folders, sorted.
+pub(crate) fn classes(folder: &Path) -> Result<Vec<String>> {
+    let classes: Vec<String> =
+        visible(folder)?.iter().filter(|path| path.is_dir()).map(|path| file_name(path)).collect();
+    if classes.is_empty() {
         return Err(malformed(
             folder,
             "it holds no folder",
             "make one folder per class with its images inside",
         ));
     }
-    let (mut images, mut labels, mut classes) = (Vec::new(), Vec::new(), Vec::new());
-    for class in class_folders {
+    if classes.len() > 1 << 16 {
+        let cause = "there are more than 65,536 classes";
+        return Err(malformed(folder, cause, "check that it is the right folder"));
+    }
+    Ok(classes)
+}
+
+/// Reads the folders of these classes, with images in a new size.
+pub(crate) fn read_classes(
+    name: &str,
+    folder: &Path,
+    classes: &[String],
+    resizing: &Resizing,
+) -> Result<Dataset> {
+    let (mut images, mut labels) = (Stack::default(), Vec::new());
+    for (label, class) in classes.iter().enumerate() {
+        let class = folder.join(class);
         let files = visible(&class)?;
         if files.is_empty() {
             return Err(malformed(
@@ -69,37 +92,17 @@ pub fn read(name: &str, folder: &Path) -> Result<Dataset> {
             ));
         }
         for file in files {
-            let image = decode(&file, images.first())?;
-            images.push(image);
-            labels.push(u16::try_from(classes.len()).map_err(|_| {
-                malformed(folder, "there are more than 65,536 classes", "check that it is the right folder")
-            })?);
+            let image = resizing.apply(decode(&file)?.view());
+            let image = image.map_err(|cause| malformed(&file, cause, resize::REMEDY))?;
+            images.push(&image, &file)?;
+            labels.push(label as u16);
         }
-        classes.push(file_name(&class));
     }
-    Ok(Dataset::new(name, stack(images), labels, classes))
-}
-
-/// Reads `folder/train` and `folder/test`, each as [`read`] does.
-///
-/// # Errors
-/// Those of [`read`], and if the two differ in classes, size or number of channels.
-pub fn read_splits(name: &str, folder: &Path) -> Result<Splits> {
-    let (train, test) = (read(name, &folder.join("train"))?, read(name, &folder.join("test"))?);
-    let path = folder.join("test");
-    if train.classes != test.classes {
-        let cause = format!("its classes {:?} are not those of train, {:?}", test.classes, train.classes);
-        return Err(malformed(&path, cause, "give both the same class folders"));
-    }
-    if train.shape() != test.shape() {
-        let cause = format!("its images are {:?}, those of train {:?}", test.shape(), train.shape());
-        return Err(malformed(&path, cause, "bring all images to one size and one number of channels"));
-    }
-    Ok(Splits { train, test })
+    Ok(Dataset::new(name, images.finish(), labels, classes.to_vec()))
 }
 
 /// The entries of a folder by name, without the hidden ones.
-fn visible(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn visible(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).map_err(|e| io_error(folder, "list the folder", e))?;
     let mut paths = Vec::new();
     for entry in entries {
@@ -112,24 +115,34 @@ fn visible(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn file_name(path: &Path) -> String {
+pub(crate) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn decode(path: &Path, first: Option<&DynamicImage>) -> Result<DynamicImage> {
+/// Whether a file is a picture by its name.
+pub(crate) fn is_picture(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    if !["png", "jpg", "jpeg"].contains(&extension.as_str()) {
+    ["png", "jpg", "jpeg"].contains(&extension.as_str())
+}
+
+fn decode(path: &Path) -> Result<Array3<u8>> {
+    if !is_picture(path) {
         return Err(malformed(path, "it is no PNG or JPEG", "convert it or move it out of the class folder"));
     }
     let bytes = read_at_most(path, MOST_BYTES).map_err(|e| io_error(path, "read the file", e))?;
-    let mut reader = ImageReader::new(Cursor::new(bytes.as_slice()))
+    picture(&bytes, path)
+}
+
+/// The pixels `(h, w, c)` of an encoded picture; `path` is for messages.
+pub(crate) fn picture(bytes: &[u8], path: &Path) -> Result<Array3<u8>> {
+    let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|e| io_error(path, "read the file", e))?;
     let decoded = if reader.format() == Some(ImageFormat::Jpeg) {
-        let Some(end) = jpeg::end_of_image(&bytes) else {
+        let Some(end) = jpeg::end_of_image(bytes) else {
             return Err(malformed(path, "it is cut off", "copy or save the image again or remove it"));
         };
-        jpeg::decode(&bytes, end, LONGEST_SIDE)
+        jpeg::decode(bytes, end, LONGEST_SIDE)
     } else {
         let mut limits = Limits::default();
         limits.max_image_width = Some(LONGEST_SIDE);
@@ -145,31 +158,18 @@ fn decode(path: &Path, first: Option<&DynamicImage>) -> Result<DynamicImage> {
         let remedy = "drop it or flatten it onto a background color";
         return Err(malformed(path, "it has an alpha channel or a transparent color", remedy));
     }
-    let size = (image.height(), image.width());
-    match first.map(|f| (f.height(), f.width())) {
-        Some(wanted) if wanted != size => {
-            let cause = format!("it is {}×{}, the first image {}×{}", size.0, size.1, wanted.0, wanted.1);
-            Err(malformed(path, cause, "bring all images to one size"))
-        }
-        _ => Ok(image),
-    }
-}
-
-fn stack(images: Vec<DynamicImage>) -> Array4<u8> {
-    let gray = |color: ColorType| matches!(color, ColorType::L8 | ColorType::L16);
-    let channels = if images.iter().all(|image| gray(image.color())) { 1 } else { 3 };
-    let shape = (images.len(), images[0].height() as usize, images[0].width() as usize, channels);
-    let bytes = |image: DynamicImage| {
-        if channels == 1 { image.into_luma8().into_raw() } else { image.into_rgb8().into_raw() }
+    let (height, width) = (image.height() as usize, image.width() as usize);
+    let (channels, pixels) = match image.color() {
+        ColorType::L8 | ColorType::L16 => (1, image.into_luma8().into_raw()),
+        _ => (3, image.into_rgb8().into_raw()),
     };
-    let pixels = images.into_iter().flat_map(bytes).collect();
-    Array4::from_shape_vec(shape, pixels).expect("every image was checked to have this size")
+    Ok(Array3::from_shape_vec((height, width, channels), pixels).expect("a decoder gives all pixels"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{GrayImage, Luma, Rgb, RgbImage, RgbaImage};
+    use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage, RgbaImage};
     use proptest::prelude::*;
     use tempfile::TempDir;
 
@@ -336,18 +336,6 @@ mod tests {
         // Bytes after the end do no harm.
         fs::write(&path, [&whole[..], b"padding"].concat()).unwrap();
         assert_eq!(read("x", root.path()).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn splits_must_agree() {
-        let root = tempfile::tempdir().unwrap();
-        for split in ["train", "test"] {
-            fs::rename(animals().keep(), root.path().join(split)).unwrap();
-        }
-        assert_eq!(read_splits("a", root.path()).unwrap().test.len(), 3);
-        fs::rename(root.path().join("test/cat"), root.path().join("test/lynx")).unwrap();
-        let message = read_splits("a", root.path()).unwrap_err().to_string();
-        assert!(message.contains("\"lynx\"") && message.contains("same class folders"), "{message}");
     }
 
     proptest! {

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use ndarray::{Array4, ArrayView4};
 
+use crate::arrays;
 use crate::dataset::Dataset;
 use crate::error::{Result, io_error, malformed};
 use crate::files;
@@ -16,6 +17,8 @@ const IMAGES: u32 = 2051;
 const LABELS: u32 = 2049;
 /// The most pixels that a header is believed to announce; a larger claim is damage or malice.
 const MOST_BYTES: u64 = 1 << 32;
+/// The most bytes of labels, those of the eight columns of QMNIST for each of the most images.
+const MOST_LABEL_BYTES: u64 = 1 << 30;
 const AGAIN: &str = "copy or download the file again";
 
 /// Reads a pair of files into a dataset `(n, rows, columns, 1)`.
@@ -61,6 +64,40 @@ pub fn parse_labels(mut stream: impl Read, path: &Path) -> Result<Vec<u8>> {
         return Err(malformed(path, "the header announces 0 labels", AGAIN));
     }
     payload(stream, path, u64::from(n), &format!("{n} labels"))
+}
+
+/// Labels `(n)` from an unpacked stream of one or two axes and any type of whole numbers; of two axes, as QMNIST has them, the
+/// first column. `path` is for messages.
+///
+/// # Errors
+/// If the stream is damaged, or its numbers are no labels.
+pub fn parse_any_labels(mut stream: impl Read, path: &Path) -> Result<Vec<u16>> {
+    let magic = header_word(&mut stream, path)?;
+    let size = match (magic >> 8) as u8 {
+        0x08 | 0x09 => 1,
+        0x0b => 2,
+        0x0c => 4,
+        _ => 0,
+    };
+    let axes = magic & 0xff;
+    if magic >> 16 != 0 || size == 0 || !(1..=2).contains(&axes) {
+        let cause = format!("the magic number is {magic}, which is not one of labels");
+        return Err(malformed(path, cause, AGAIN));
+    }
+    let n = header_word(&mut stream, path)?;
+    let columns = if axes == 2 { header_word(&mut stream, path)? } else { 1 };
+    let bytes = u64::from(n).checked_mul(u64::from(columns) * size).unwrap_or(u64::MAX);
+    if bytes == 0 || bytes > MOST_LABEL_BYTES {
+        return Err(malformed(path, format!("the header announces {n} × {columns} labels"), AGAIN));
+    }
+    let data = payload(stream, path, bytes, &format!("{n} × {columns} labels"))?;
+    let is_signed = magic >> 8 != 0x08;
+    let number = |row: &[u8]| {
+        let top = if is_signed && row[0] >= 0x80 { -1 } else { 0 };
+        row[..size as usize].iter().fold(top, |value, &byte| value << 8 | i64::from(byte))
+    };
+    let numbers: Vec<i64> = data.chunks((u64::from(columns) * size) as usize).map(number).collect();
+    arrays::labels(&[numbers.len()], &numbers, path)
 }
 
 /// Pairs images with labels after checking that they belong together.
@@ -243,6 +280,33 @@ mod tests {
             let message = read_files(images, labels).unwrap_err().to_string();
             assert!(message.contains(cause) && message.contains(remedy), "{message}");
             assert!(message.contains("/images") || message.contains("/labels"), "no file named: {message}");
+        }
+    }
+
+    #[test]
+    fn labels_of_other_types_and_the_first_of_eight_columns_are_read() {
+        let path = Path::new("labels");
+        let mut qmnist = vec![0, 0, 0x0c, 2, 0, 0, 0, 2, 0, 0, 0, 8];
+        for (label, rest) in [(7i32, 4i32), (300, -1)] {
+            qmnist.extend(label.to_be_bytes());
+            qmnist.extend([rest; 7].iter().flat_map(|v| v.to_be_bytes()));
+        }
+        assert_eq!(qmnist[..4], 3074u32.to_be_bytes());
+        assert_eq!(parse_any_labels(&qmnist[..], path).unwrap(), [7, 300]);
+        let short = [0, 0, 0x0b, 1, 0, 0, 0, 2, 1, 0, 0, 5];
+        assert_eq!(parse_any_labels(&short[..], path).unwrap(), [256, 5]);
+        assert_eq!(parse_any_labels(&label_file(&[2, 200])[..], path).unwrap(), [2, 200]);
+        let negative = [0, 0, 9, 1, 0, 0, 0, 1, 255];
+        let message = parse_any_labels(&negative[..], path).unwrap_err().to_string();
+        assert!(message.contains("label 0 is -1"), "{message}");
+        for (bytes, cause) in [
+            (vec![0, 0, 0x0d, 1, 0, 0, 0, 1, 0, 0, 0, 0], "not one of labels"),
+            (vec![0, 0, 8, 3, 0, 0, 0, 1], "not one of labels"),
+            ([&[0, 0, 0x0c, 2][..], &[255; 8]].concat(), "announces 4294967295 × 4294967295"),
+            (qmnist[..30].to_vec(), "cut off"),
+        ] {
+            let message = parse_any_labels(&bytes[..], path).unwrap_err().to_string();
+            assert!(message.contains(cause), "{message}");
         }
     }
 

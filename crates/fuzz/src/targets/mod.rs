@@ -1,5 +1,6 @@
 //! The targets, by subject.
 
+mod arrays;
 mod attack_states;
 mod certificates;
 mod checkpoints;
@@ -19,6 +20,11 @@ pub const TARGETS: &[Target] = &[
     datasets::PNG,
     datasets::JPEG,
     datasets::MANIFEST,
+    arrays::NPY,
+    arrays::NPZ,
+    arrays::MAT,
+    arrays::STL10,
+    arrays::IDX_LABELS,
     checkpoints::ENCODER,
     checkpoints::FOREIGN_ENCODER,
     checkpoints::HEAD,
