@@ -123,7 +123,7 @@ impl Nearest {
                 NearestMethod::Greedy(Greedy { targets: 3, ..Greedy::default() }),
                 random,
                 NearestMethod::SigmaZero(SigmaZero { steps: 680, ..SigmaZero::default() }),
-                NearestMethod::Restore { evaluations: 600, exchanges: 30 },
+                NearestMethod::Restore { evaluations: 1000, exchanges: 80 },
             ],
         };
         Nearest { methods }
