@@ -1,10 +1,12 @@
 //! Tests of the suite as a whole; those of one file stand in it.
 
+mod box_projection;
 mod closed_forms;
 mod confirm;
 mod costs;
 mod invariance;
 mod modes;
+mod sample_ball;
 mod traces;
 
 use crate::threat::{Norm, Threat};
