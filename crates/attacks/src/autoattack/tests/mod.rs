@@ -1,6 +1,7 @@
 //! Tests of the suite as a whole; those of one file stand in it.
 
 mod box_projection;
+mod checkpoints;
 mod closed_forms;
 mod confirm;
 mod costs;
