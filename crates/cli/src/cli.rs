@@ -12,6 +12,7 @@ Examples:
   tarrl certify encoder.safetensors  how far its representations can move, for any task
   tarrl data list                    the datasets and where they are
   tarrl attack --help                attack one encoder and head, with AutoAttack or parts of it
+  tarrl import model.pth --list      what a PyTorch file holds, to make an encoder of it
   tarrl bench --all                  the speed of training, attack and inference here
 
 `tarrl help COMMAND` explains a command and shows examples of it.
@@ -35,6 +36,7 @@ enum Command {
     Export(commands::export::Export),
     Verify(commands::verify::Verify),
     Supports(commands::verify::Supports),
+    Import(commands::import::Import),
     Bench(commands::bench::Bench),
     GpuCheck(commands::gpu_check::GpuCheck),
 }
@@ -53,6 +55,7 @@ pub(crate) fn main() -> anyhow::Result<()> {
         Command::Export(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Supports(command) => command.run(),
+        Command::Import(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::GpuCheck(command) => command.run(),
     }

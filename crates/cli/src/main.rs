@@ -7,6 +7,7 @@ mod commands;
 mod device;
 mod inputs;
 mod limits;
+mod model_flags;
 mod stdout;
 mod workspace;
 

@@ -2,12 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::variant::Variant;
+
 /// Side of the patches of the vision transformer, in pixels.
 pub(crate) const VIT_PATCH: usize = 4;
 
 /// The most channels, and the longest side, of images: beyond what small images are, and small enough that no product of
 /// extents wraps.
 const MOST: usize = 4096;
+
+/// The most layers or blocks.
+const DEEPEST: usize = 1000;
 
 /// The architecture of an encoder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,8 +30,26 @@ pub enum Arch {
     /// 64 to 512 channels, max-pools between.
     #[serde(rename = "vgg11")]
     Vgg11,
-    /// ResNet-18 (He et al. 2016) with the stem of small images: one 3×3 convolution with stride 1 and
-    /// padding 1, no max-pool; stages of 64-128-256-512 channels.
+    /// VGG-13, with ten convolutions.
+    #[serde(rename = "vgg13")]
+    Vgg13,
+    /// VGG-16, with thirteen.
+    #[serde(rename = "vgg16")]
+    Vgg16,
+    /// VGG-19, with sixteen.
+    #[serde(rename = "vgg19")]
+    Vgg19,
+    /// ResNet-18 (He et al. 2016) as published, for large images: a 7×7 convolution with stride 2, a max-pool of 3×3 with
+    /// stride 2; stages of 64-128-256-512 channels.
+    #[serde(rename = "resnet18")]
+    ResNet18,
+    /// ResNet-34 with that stem.
+    #[serde(rename = "resnet34")]
+    ResNet34,
+    /// ResNet-50 with that stem; 2048 dimensions.
+    #[serde(rename = "resnet50")]
+    ResNet50,
+    /// ResNet-18 with the stem of small images: one 3×3 convolution with stride 1 and padding 1, no max-pool.
     #[serde(rename = "resnet18-cifar")]
     ResNet18Cifar,
     /// ResNet-34 with that stem.
@@ -52,10 +75,16 @@ pub enum Arch {
 
 impl Arch {
     /// Every architecture.
-    pub const ALL: [Arch; 10] = [
+    pub const ALL: [Arch; 16] = [
         Arch::ConvSmall,
         Arch::ConvFlat,
         Arch::Vgg11,
+        Arch::Vgg13,
+        Arch::Vgg16,
+        Arch::Vgg19,
+        Arch::ResNet18,
+        Arch::ResNet34,
+        Arch::ResNet50,
         Arch::ResNet18Cifar,
         Arch::ResNet34Cifar,
         Arch::ResNet50Cifar,
@@ -71,6 +100,12 @@ impl Arch {
             Arch::ConvSmall => "conv-small",
             Arch::ConvFlat => "conv-flat",
             Arch::Vgg11 => "vgg11",
+            Arch::Vgg13 => "vgg13",
+            Arch::Vgg16 => "vgg16",
+            Arch::Vgg19 => "vgg19",
+            Arch::ResNet18 => "resnet18",
+            Arch::ResNet34 => "resnet34",
+            Arch::ResNet50 => "resnet50",
             Arch::ResNet18Cifar => "resnet18-cifar",
             Arch::ResNet34Cifar => "resnet34-cifar",
             Arch::ResNet50Cifar => "resnet50-cifar",
@@ -89,6 +124,11 @@ impl Arch {
     /// Whether [`interval_displacement`](crate::Encoder::interval_displacement) supports it.
     pub fn has_intervals(self) -> bool {
         self != Arch::VitTiny
+    }
+
+    /// Whether it is a ResNet with the stem of small images.
+    pub(crate) fn has_small_stem(self) -> bool {
+        matches!(self, Arch::ResNet18Cifar | Arch::ResNet34Cifar | Arch::ResNet50Cifar)
     }
 
     /// Whether it has batch norm, and so can have two sets of it.
@@ -136,6 +176,9 @@ pub struct EncoderConfig {
     /// Height and width of the images, for networks whose tensors depend on it; else 0.
     #[serde(skip_serializing_if = "is_zero")]
     pub side: usize,
+    /// What differs from the architecture as published.
+    #[serde(skip_serializing_if = "Variant::is_published")]
+    pub variant: Variant,
 }
 
 fn is_zero(value: &usize) -> bool {
@@ -152,6 +195,7 @@ impl Default for EncoderConfig {
             std: vec![],
             norm: BatchNormMode::Single,
             side: 0,
+            variant: Variant::default(),
         }
     }
 }
@@ -176,8 +220,10 @@ impl EncoderConfig {
         if self.arch.needs_side() && self.side == 0 {
             return fault("side", format!("{name} must know the height of the images; give it"));
         }
-        if self.arch == Arch::VitTiny && !self.side.is_multiple_of(VIT_PATCH) {
-            return fault("side", format!("{} cannot be cut into patches of {VIT_PATCH} pixels", self.side));
+        self.check_variant()?;
+        let patch = self.variant.patch.unwrap_or(VIT_PATCH);
+        if self.arch == Arch::VitTiny && !self.side.is_multiple_of(patch) {
+            return fault("side", format!("{} cannot be cut into patches of {patch} pixels", self.side));
         }
         if self.norm == BatchNormMode::Dual && !self.arch.has_batch_norm() {
             return fault("norm", format!("{name} has no batch norm to have two of; leave it out"));
@@ -194,6 +240,32 @@ impl EncoderConfig {
             Some(value) => fault("std", format!("{value} is not positive")),
             None => Ok(()),
         }
+    }
+
+    fn check_variant(&self) -> Result<(), ConfigError> {
+        let Variant { stem_padding, stem_channels, depth, heads, patch } = self.variant;
+        let transformer = self.arch == Arch::VitTiny;
+        let wide = matches!(self.arch, Arch::Wrn28x10 | Arch::Wrn34x10);
+        for (field, value, has, (least, most)) in [
+            ("variant.stem_padding", stem_padding, self.arch.has_small_stem(), (1, 2)),
+            ("variant.stem_channels", stem_channels, wide, (1, MOST)),
+            ("variant.depth", depth, wide || transformer, (if wide { 10 } else { 1 }, DEEPEST)),
+            ("variant.heads", heads, transformer, (1, MOST)),
+            ("variant.patch", patch, transformer, (1, MOST)),
+        ] {
+            let cause = match value {
+                Some(_) if !has => format!("{} has none; leave it out", self.arch.name()),
+                Some(value) if value < least || value > most => {
+                    format!("{value} is not in {least} to {most}")
+                }
+                Some(value) if wide && field == "variant.depth" && value % 6 != 4 => {
+                    format!("{value} layers are not 6n + 4, as 28, 34 and 70 are")
+                }
+                _ => continue,
+            };
+            return Err(ConfigError { field, cause });
+        }
+        Ok(())
     }
 
     /// Whether encoders of this configuration take images of `(height, width, channels)`.
@@ -271,6 +343,8 @@ mod tests {
     fn invalid_fields_are_named() {
         let good = EncoderConfig { in_channels: 3, ..Default::default() };
         assert_eq!(good.check(), Ok(()));
+        let none = Variant::default();
+        let variant = |arch, variant| EncoderConfig { arch, side: 32, variant, ..good.clone() };
         let cases = [
             (EncoderConfig { width: 0.0, ..good.clone() }, "width"),
             (EncoderConfig { width: f64::NAN, ..good.clone() }, "width"),
@@ -283,6 +357,11 @@ mod tests {
             (EncoderConfig { arch: Arch::Mlp, ..good.clone() }, "side"),
             (EncoderConfig { arch: Arch::ConvFlat, ..good.clone() }, "side"),
             (EncoderConfig { arch: Arch::VitTiny, side: 30, ..good.clone() }, "side"),
+            (variant(Arch::Wrn28x10, Variant { depth: Some(27), ..none }), "variant.depth"),
+            (variant(Arch::Wrn28x10, Variant { patch: Some(4), ..none }), "variant.patch"),
+            (variant(Arch::ResNet18, Variant { stem_padding: Some(2), ..none }), "variant.stem_padding"),
+            (variant(Arch::ResNet18Cifar, Variant { stem_padding: Some(3), ..none }), "variant.stem_padding"),
+            (variant(Arch::VitTiny, Variant { heads: Some(0), ..none }), "variant.heads"),
             (
                 EncoderConfig { arch: Arch::VitTiny, side: 32, norm: BatchNormMode::Dual, ..good.clone() },
                 "norm",

@@ -37,9 +37,17 @@ impl Encoder {
         Encoder { config: config.clone(), backbone, precision: Precision::default() }
     }
 
-    /// The number of floating-point values of an encoder of this configuration, which must be valid.
-    pub(crate) fn value_count(config: &EncoderConfig) -> u64 {
-        ParamBuilder::count_values(|params| Backbone::new(config, params))
+    /// An encoder of zeros, to be filled by [`load_state_dict`](crate::checkpoint::load_state_dict).
+    ///
+    /// # Panics
+    /// As [`new`](Encoder::new).
+    #[track_caller]
+    pub fn zeros(config: &EncoderConfig, device: &Device) -> Self {
+        if let Err(error) = config.check() {
+            panic!("Encoder::zeros: {error}");
+        }
+        let backbone = Backbone::new(config, &ParamBuilder::zeros(device));
+        Encoder { config: config.clone(), backbone, precision: Precision::default() }
     }
 
     /// The same encoder, computing in another type; see [`Precision::check`].
@@ -118,6 +126,13 @@ impl Encoder {
         let mut encoder = Encoder { config, backbone, precision: self.precision };
         crate::detach(&mut encoder);
         encoder
+    }
+}
+
+impl EncoderConfig {
+    /// The number of floating-point values of an encoder of this configuration, which must be valid.
+    pub fn value_count(&self) -> u64 {
+        ParamBuilder::count_values(|params| Backbone::new(self, params))
     }
 }
 
@@ -200,7 +215,7 @@ mod tests {
                         values += tensor.array().len() as u64;
                     }
                 });
-                assert_eq!(Encoder::value_count(&config), values, "{config:?}");
+                assert_eq!(config.value_count(), values, "{config:?}");
             }
         }
     }

@@ -170,9 +170,10 @@ mod tests {
                     let off = (&moved - &found.center).abs().array().to_f64();
                     let [r, z] = [&found.radius, &clean].map(|t| t.array().to_f64());
                     for (i, off) in off.iter().enumerate() {
-                        // f32 through up to eighteen layers, relative to the size of the representation.
+                        // f32 through up to eighteen layers, relative to the size of the representation; and a few
+                        // roundings of 6e-8 of the ends, where the interval is wide.
                         assert!(
-                            *off <= r[i] + 1e-4 * (1.0 + z[i].abs()),
+                            *off <= r[i] * (1.0 + 1e-6) + 1e-4 * (1.0 + z[i].abs()),
                             "{arch:?} ε = {epsilon}: {off} {}",
                             r[i]
                         );

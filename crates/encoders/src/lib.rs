@@ -2,8 +2,9 @@
 //!
 //! ## What is in it
 //!
-//! - [`Arch`] names the networks, at any width: `conv-small`, `conv-flat`, `vgg11`, `resnet18-cifar`, `resnet34-cifar`,
-//!   `resnet50-cifar`, `wrn-28-10`, `wrn-34-10`, `vit-tiny`, `mlp`.
+//! - [`Arch`] names the networks, at any width: `conv-small`, `conv-flat`, `vgg11` to `vgg19`, `resnet18`, `resnet34` and
+//!   `resnet50` for large images, `resnet18-cifar`, `resnet34-cifar` and `resnet50-cifar` for small ones, `wrn-28-10`,
+//!   `wrn-34-10`, `vit-tiny`, `mlp`. A [`Variant`] has another depth, patch, number of heads or stem than published.
 //! - [`BatchNormMode::Dual`] gives every batch norm two sets, and the [`BnBranch`] of a [`ForwardContext`] chooses between them.
 //! - In [`Precision::Bf16`] an encoder on a GPU stores what it computes in half the bytes; parameters stay f32.
 //! - A [`Projector`] and a [`Predictor`] map representations to the embeddings of a loss; [`ema`] updates a momentum encoder.
@@ -29,6 +30,7 @@ mod operation_counts;
 mod param_builder;
 mod pixels;
 mod precision;
+mod variant;
 
 pub use config::{Arch, BatchNormMode, ConfigError, EncoderConfig};
 pub use ema::{Buffers, Ema, cosine_momentum, ema};
@@ -47,3 +49,4 @@ pub use module::{
 pub use operation_counts::{convolutions, encoder_multiply_adds, multiply_adds};
 pub use param_builder::ParamBuilder;
 pub use precision::{Precision, PrecisionError};
+pub use variant::Variant;

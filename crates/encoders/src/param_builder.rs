@@ -17,12 +17,14 @@ pub struct ParamBuilder {
     name: String,
     /// Where the number of values goes, of a builder that only counts.
     counted: Option<Arc<AtomicU64>>,
+    /// Whether every value is zero, to be replaced.
+    zero: bool,
 }
 
 impl ParamBuilder {
     /// The builder of the root of a network, without a name.
     pub fn new(device: &Device, key: Key) -> Self {
-        ParamBuilder { device: device.clone(), key, name: String::new(), counted: None }
+        ParamBuilder { device: device.clone(), key, name: String::new(), counted: None, zero: false }
     }
 
     /// The number of values of all tensors that `build` asks for, none of which is allocated.
@@ -30,6 +32,11 @@ impl ParamBuilder {
         let count = Arc::new(AtomicU64::new(0));
         build(&ParamBuilder { counted: Some(count.clone()), ..ParamBuilder::new(&cpu(), Key::new(0)) });
         count.load(Ordering::Relaxed)
+    }
+
+    /// The builder of a network whose values are all zero, to be replaced.
+    pub(crate) fn zeros(device: &Device) -> Self {
+        ParamBuilder { zero: true, ..ParamBuilder::new(device, Key::new(0)) }
     }
 
     /// The builder of the child called `part`.
@@ -53,7 +60,7 @@ impl ParamBuilder {
             "ParamBuilder::normal: {}.{part} has a standard deviation of {deviation}; it must be finite and not negative",
             self.name
         );
-        if let Some(stand_in) = self.count_only(shape) {
+        if let Some(stand_in) = self.count_only(shape).or_else(|| self.zeroed(shape)) {
             return stand_in;
         }
         let law = Normal::new(0.0f32, deviation).expect("the standard deviation was checked");
@@ -67,7 +74,7 @@ impl ParamBuilder {
     /// If `limit` is not positive and finite.
     pub fn uniform(&self, part: &str, shape: &[usize], limit: f32) -> Tensor {
         let law = Uniform::new(-limit, limit).expect("a limit is finite and positive");
-        if let Some(stand_in) = self.count_only(shape) {
+        if let Some(stand_in) = self.count_only(shape).or_else(|| self.zeroed(shape)) {
             return stand_in;
         }
         let mut stream = self.at(part).stream();
@@ -89,6 +96,10 @@ impl ParamBuilder {
         let values = shape.iter().fold(1u64, |product, &extent| product.saturating_mul(extent as u64));
         self.counted.as_ref()?.fetch_add(values, Ordering::Relaxed);
         Some(Tensor::full(&self.device, Shape::new(&vec![1; shape.len()]), DType::F32, 0.0))
+    }
+
+    fn zeroed(&self, shape: &[usize]) -> Option<Tensor> {
+        self.zero.then(|| Tensor::full(&self.device, Shape::new(shape), DType::F32, 0.0))
     }
 
     fn stream(&self) -> tarrl_tensor::Stream {

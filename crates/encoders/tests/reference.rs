@@ -5,7 +5,7 @@ mod common;
 
 use common::{images, relative_gap, tiny, with_random_norms};
 use tarrl_encoders::checkpoint::{Tensors, Values, state_dict};
-use tarrl_encoders::{Arch, EncoderConfig, ForwardContext, cast};
+use tarrl_encoders::{Arch, EncoderConfig, ForwardContext, Variant, cast};
 use tarrl_tensor::{DType, Key, Tensor, cpu};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -37,6 +37,40 @@ impl Maps {
             return 0.0;
         }
         self.data[((n * self.c + c) * self.h + h as usize) * self.w + w as usize]
+    }
+
+    /// With a border of zeros.
+    fn framed(&self) -> Self {
+        let mut framed = Maps::zeros([self.n, self.c, self.h + 2, self.w + 2]);
+        for n in 0..self.n {
+            for c in 0..self.c {
+                for h in 0..framed.h {
+                    for w in 0..framed.w {
+                        *framed.at(n, c, h, w) = self.get(n, c, h as isize - 1, w as isize - 1);
+                    }
+                }
+            }
+        }
+        framed
+    }
+
+    /// The largest of 3×3 values around every second position, of those that exist.
+    fn stem_pool(&self) -> Self {
+        let mut y = Maps::zeros([self.n, self.c, self.h.div_ceil(2), self.w.div_ceil(2)]);
+        for n in 0..self.n {
+            for c in 0..self.c {
+                for h in 0..y.h {
+                    for w in 0..y.w {
+                        // Values are those of a ReLU, so that a border of zeros changes nothing.
+                        let near =
+                            |a: isize, b: isize| self.get(n, c, 2 * h as isize + a, 2 * w as isize + b);
+                        let window = (-1..=1).flat_map(|a| (-1..=1).map(move |b| (a, b)));
+                        *y.at(n, c, h, w) = window.map(|(a, b)| near(a, b)).fold(0.0, f64::max);
+                    }
+                }
+            }
+        }
+        y
     }
 
     fn plus(mut self, other: &Maps) -> Self {
@@ -139,8 +173,13 @@ impl Reference {
     }
 
     /// `convs` convolutions in each block; the stride is on the last of 3×3 but one, or the only one of a bottleneck.
+    /// A stem of 7×7 has stride 2 and a max-pool after it.
     fn resnet(&self, x: Maps, counts: [usize; 4], convs: usize) -> Vec<f64> {
-        let mut x = self.unit(&x, ["conv1", "bn1"], 1).relu();
+        let large = self.state["conv1.weight"].shape()[2] == 7;
+        let mut x = self.unit(&x, ["conv1", "bn1"], if large { 2 } else { 1 }).relu();
+        if large {
+            x = x.stem_pool();
+        }
         for (stage, count) in (1..).zip(counts) {
             for block in 0..count {
                 let at = |part: &str| format!("layer{stage}.{block}.{part}");
@@ -182,12 +221,15 @@ impl Reference {
         pool(&self.norm(x, "bn1").relu())
     }
 
-    fn vgg11(&self, mut x: Maps) -> Vec<f64> {
+    fn vgg(&self, mut x: Maps, counts: [usize; 5]) -> Vec<f64> {
         // Positions of the convolutions in a Sequential of convolution, norm, ReLU, and max-pools between.
-        for stage in [&[0][..], &[4], &[8, 11], &[15, 18], &[22, 25]] {
-            for at in stage {
+        let mut at = 0;
+        for count in counts {
+            for _ in 0..count {
                 x = self.unit(&x, [&format!("features.{at}"), &format!("features.{}", at + 1)], 1).relu();
+                at += 3;
             }
+            at += 1;
             if x.h.min(x.w) > 1 {
                 let mut y = Maps::zeros([x.n, x.c, x.h / 2, x.w / 2]);
                 for (i, value) in y.data.iter_mut().enumerate() {
@@ -244,8 +286,8 @@ impl Reference {
         rows.chunks(d).flat_map(of_row).collect()
     }
 
-    fn vit(&self, x: Maps) -> Vec<f64> {
-        let patches = self.conv(&x, "patch_embed.proj", 4);
+    fn vit(&self, x: Maps, [depth, heads, patch]: [usize; 3]) -> Vec<f64> {
+        let patches = self.conv(&x, "patch_embed.proj", patch);
         let (d, positions) = (patches.c, patches.h * patches.w);
         let [class, embed] = ["cls_token", "pos_embed"].map(|name| self.values(name));
         let mut out = Vec::new();
@@ -255,9 +297,10 @@ impl Reference {
                 tokens.extend((0..d).map(|c| patches.data[(n * d + c) * positions + p]));
             }
             tokens.iter_mut().zip(&embed).for_each(|(t, e)| *t += e);
-            for block in 0..12 {
+            for block in 0..depth {
                 let at = |part: &str| format!("blocks.{block}.{part}");
-                let seen = self.attention(&self.layer_norm(&tokens, d, &at("norm1")), d, &at("attn"));
+                let normed = self.layer_norm(&tokens, d, &at("norm1"));
+                let seen = self.attention(&normed, [d, heads], &at("attn"));
                 tokens.iter_mut().zip(seen).for_each(|(t, s)| *t += s);
                 let hidden = self.linear(&self.layer_norm(&tokens, d, &at("norm2")), d, &at("mlp.fc1"));
                 let gelu = |x: f64| 0.5 * x * (1.0 + libm::erf(x / 2f64.sqrt()));
@@ -271,11 +314,11 @@ impl Reference {
     }
 
     /// Of one image's tokens.
-    fn attention(&self, tokens: &[f64], d: usize, name: &str) -> Vec<f64> {
+    fn attention(&self, tokens: &[f64], [d, heads]: [usize; 2], name: &str) -> Vec<f64> {
         let qkv = self.linear(tokens, d, &format!("{name}.qkv"));
-        let (count, width) = (tokens.len() / d, d / 3);
+        let (count, width) = (tokens.len() / d, d / heads);
         let mut mixed = vec![0.0; tokens.len()];
-        for head in 0..3 {
+        for head in 0..heads {
             // Queries, keys, values lie one after another in each row, each head after head.
             let part = |token: usize, which: usize| &qkv[token * 3 * d + which * d + head * width..][..width];
             for i in 0..count {
@@ -313,9 +356,12 @@ fn normalized(x: &Tensor, config: &EncoderConfig) -> Maps {
 }
 
 fn gap(arch: Arch, mode: Mode, dtype: DType, side: usize) -> f64 {
+    gap_of(&EncoderConfig { side, ..tiny(arch) }, mode, dtype, side)
+}
+
+fn gap_of(config: &EncoderConfig, mode: Mode, dtype: DType, side: usize) -> f64 {
     let device = cpu();
-    let config = EncoderConfig { side, ..tiny(arch) };
-    let mut encoder = with_random_norms(&config, &device, Key::new(5));
+    let mut encoder = with_random_norms(config, &device, Key::new(5));
     cast(&mut encoder, dtype);
     let x = images(&device, Key::new(6), [3, side, 3]).cast(dtype);
     let mut pass = if mode == Mode::Train { ForwardContext::train() } else { ForwardContext::eval() };
@@ -323,18 +369,30 @@ fn gap(arch: Arch, mode: Mode, dtype: DType, side: usize) -> f64 {
     assert_eq!(y.shape()[..], [3, encoder.dim()]);
 
     let reference = Reference { state: state_dict(&encoder), mode };
-    let maps = normalized(&x, &config);
-    let expected = match arch {
+    let variant = config.variant;
+    let mut maps = normalized(&x, config);
+    if variant.stem_padding == Some(2) {
+        maps = maps.framed();
+    }
+    let blocks = |published: usize| (variant.depth.unwrap_or(published) - 4) / 6;
+    let expected = match config.arch {
         Arch::ConvSmall => reference.conv_small(maps),
         Arch::ConvFlat => reference.conv_flat(maps),
-        Arch::ResNet18Cifar => reference.resnet(maps, [2, 2, 2, 2], 2),
-        Arch::ResNet34Cifar => reference.resnet(maps, [3, 4, 6, 3], 2),
-        Arch::ResNet50Cifar => reference.resnet(maps, [3, 4, 6, 3], 3),
-        Arch::Wrn28x10 => reference.wide_resnet(maps, 4),
-        Arch::Wrn34x10 => reference.wide_resnet(maps, 5),
-        Arch::Vgg11 => reference.vgg11(maps),
+        Arch::ResNet18 | Arch::ResNet18Cifar => reference.resnet(maps, [2, 2, 2, 2], 2),
+        Arch::ResNet34 | Arch::ResNet34Cifar => reference.resnet(maps, [3, 4, 6, 3], 2),
+        Arch::ResNet50 | Arch::ResNet50Cifar => reference.resnet(maps, [3, 4, 6, 3], 3),
+        Arch::Wrn28x10 => reference.wide_resnet(maps, blocks(28)),
+        Arch::Wrn34x10 => reference.wide_resnet(maps, blocks(34)),
+        Arch::Vgg11 => reference.vgg(maps, [1, 1, 2, 2, 2]),
+        Arch::Vgg13 => reference.vgg(maps, [2, 2, 2, 2, 2]),
+        Arch::Vgg16 => reference.vgg(maps, [2, 2, 3, 3, 3]),
+        Arch::Vgg19 => reference.vgg(maps, [2, 2, 4, 4, 4]),
         Arch::Mlp => reference.mlp(maps),
-        Arch::VitTiny => reference.vit(maps),
+        Arch::VitTiny => {
+            let [depth, heads, patch] = [(variant.depth, 12), (variant.heads, 3), (variant.patch, 4)]
+                .map(|(given, published)| given.unwrap_or(published));
+            reference.vit(maps, [depth, heads, patch])
+        }
     };
     assert!(
         expected.iter().filter(|v| **v != 0.0).count() > expected.len() / 4,
@@ -350,13 +408,32 @@ fn every_network_equals_nested_loops_in_f64() {
     for arch in Arch::ALL {
         for mode in [Mode::Eval, Mode::Train] {
             // 9 and 11 are odd, so strides meet borders in both ways.
-            let sides = if arch == Arch::VitTiny { [4, 8, 12] } else { [8, 9, 11] };
+            let sides = match arch {
+                Arch::VitTiny => [4, 8, 12],
+                // Whose stem leaves a quarter.
+                Arch::ResNet18 | Arch::ResNet34 | Arch::ResNet50 => [33, 36, 45],
+                _ => [8, 9, 11],
+            };
             for side in sides {
                 let gap = gap(arch, mode, DType::F64, side);
                 let limit = if mode == Mode::Train { 1e-9 } else { 1e-11 };
                 assert!(gap < limit, "{} at side {side}: {gap:e}", arch.name());
             }
         }
+    }
+}
+
+/// In f64, as above.
+#[test]
+fn variants_equal_nested_loops() {
+    for (arch, side, variant) in [
+        (Arch::ResNet18Cifar, 8, Variant { stem_padding: Some(2), ..Variant::default() }),
+        (Arch::Wrn28x10, 8, Variant { stem_channels: Some(5), depth: Some(10), ..Variant::default() }),
+        (Arch::VitTiny, 6, Variant { depth: Some(2), heads: Some(5), patch: Some(2), ..Variant::default() }),
+    ] {
+        let config = EncoderConfig { side, variant, ..tiny(arch) };
+        let gap = gap_of(&config, Mode::Eval, DType::F64, side);
+        assert!(gap < 1e-11, "{}: {gap:e}", arch.name());
     }
 }
 

@@ -70,6 +70,9 @@ fn networks_have_their_published_sizes() {
         (Arch::Wrn28x10, 36_472_784, (5.243, 5e-4), 640),
         (Arch::Wrn34x10, 46_154_064, (6.659, 5e-4), 640),
         (Arch::Vgg11, 9_225_984, (0.1528, 5e-5), 512),
+        (Arch::Vgg13, 9_410_880, (0.2283, 5e-5), 512),
+        (Arch::Vgg16, 14_723_136, (0.3132, 5e-5), 512),
+        (Arch::Vgg19, 20_035_392, (0.3981, 5e-5), 512),
         (Arch::VitTiny, 5_360_832, (0.3651, 5e-5), 192),
     ] {
         let net = encoder(arch, 3);
@@ -80,6 +83,20 @@ fn networks_have_their_published_sizes() {
     }
     let gray = encoder(Arch::VitTiny, 1);
     assert!((macs_of_image(&gray, 28) as f64 / 1e9 - 0.2771).abs() < 5e-5);
+}
+
+/// The published 11,689,512, 21,797,672 and 25,557,032 parameters of torchvision's ResNets, without their classifiers of a
+/// thousand classes.
+#[test]
+fn resnets_for_large_images_have_their_published_sizes() {
+    for (arch, total, dim) in [
+        (Arch::ResNet18, 11_689_512, 512),
+        (Arch::ResNet34, 21_797_672, 512),
+        (Arch::ResNet50, 25_557_032, 2048),
+    ] {
+        let net = encoder(arch, 3);
+        assert_eq!((parameter_count(&net), net.dim()), (total - 1000 * (dim + 1), dim), "{}", arch.name());
+    }
 }
 
 /// Matrices of 784·512 + 2·512² and two parameters for each of 3·512 units.

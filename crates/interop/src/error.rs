@@ -19,6 +19,14 @@ pub enum InteropError {
         /// The cause.
         source: std::io::Error,
     },
+    /// A file that cannot be written.
+    #[error("cannot write {}: {source}; choose a folder that exists, is writable and has space left", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
     /// A file that is read and refused.
     #[error("{}: {cause}; {remedy}", path.display())]
     Refused {

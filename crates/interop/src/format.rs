@@ -53,7 +53,8 @@ pub(crate) fn recognize(path: &Path) -> Result<Format, InteropError> {
     if let Some((_, cause, remedy)) = MISTAKEN.iter().find(|(magic, ..)| head.starts_with(magic)) {
         return refused(cause, remedy);
     }
-    let text = String::from_utf8_lossy(&head).trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
+    let text =
+        String::from_utf8_lossy(&head).trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
     if ["<!doctype", "<html", "<?xml", "<head", "<script"].iter().any(|tag| text.starts_with(tag)) {
         return refused(
             "is a web page, not a model: the download gave the page about the file",

@@ -1,4 +1,4 @@
-//! Encoders of other programs, to be attacked, probed and certified like our own.
+#![doc = include_str!("../README.md")]
 //!
 //! [`Model::open`] reads a model file by its content and gives a function from images `(n, h, w, c)` with pixels in `[0, 1]`
 //! to representations `(n, d)`:
@@ -16,8 +16,10 @@ mod format;
 mod model;
 pub mod onnx;
 mod options;
+mod state_dict;
 pub mod vnnlib;
 
 pub use error::InteropError;
-pub use model::Model;
-pub use options::{Normalization, ReadOptions};
+pub use model::{Model, import_encoder, list_state_dict};
+pub use options::{Normalization, NormalizationError, ReadOptions};
+pub use state_dict::{Imported, save_state_dict};

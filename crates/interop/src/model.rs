@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use tarrl_encoders::InferenceEncoder;
-use tarrl_encoders::checkpoint::load_encoder;
 use tarrl_tensor::{Device, Tensor};
 
 use crate::error::InteropError;
 use crate::format::{Format, recognize};
 use crate::onnx::Graph;
 use crate::options::{Normalization, ReadOptions};
+use crate::state_dict::{self, Imported};
 
 /// An encoder in eval mode, whatever program wrote it: differentiable in its input, with constant weights.
 #[derive(Clone, Debug)]
@@ -36,8 +36,9 @@ impl Model {
     /// If the file cannot be read or holds no encoder of a known format.
     pub fn open(path: &Path, options: &ReadOptions, device: &Device) -> Result<Self, InteropError> {
         match recognize(path)? {
-            Format::PyTorch => open_pytorch(path, options, device),
-            Format::Safetensors => open_safetensors(path, options, device),
+            format @ (Format::PyTorch | Format::Safetensors) => {
+                open_state_dict(path, format, options, device)
+            }
             Format::Onnx => open_onnx(path, options, device),
         }
     }
@@ -79,19 +80,15 @@ impl Model {
     }
 }
 
-/// A state dict that `torch.save` wrote.
-fn open_pytorch(path: &Path, _: &ReadOptions, _: &Device) -> Result<Model, InteropError> {
-    Err(InteropError::refused(path, "is a PyTorch file", "convert it to safetensors"))
-}
-
-/// A checkpoint of ours, or a state dict of another program.
-fn open_safetensors(path: &Path, _: &ReadOptions, device: &Device) -> Result<Model, InteropError> {
-    let encoder = load_encoder(path, device)?;
+/// A state dict: a checkpoint of ours, or one of another program.
+fn open_state_dict(
+    path: &Path,
+    format: Format,
+    options: &ReadOptions,
+    device: &Device,
+) -> Result<Model, InteropError> {
+    let Imported { encoder, summary, .. } = state_dict::open(path, format, options, device)?;
     let config = encoder.config();
-    let summary = vec![
-        "format: a checkpoint of this program".to_owned(),
-        format!("architecture: {}, width {}", config.arch.name(), config.width),
-    ];
     Ok(Model {
         dim: encoder.dim(),
         channels: config.in_channels,
@@ -99,6 +96,33 @@ fn open_safetensors(path: &Path, _: &ReadOptions, device: &Device) -> Result<Mod
         network: Network::Encoder(Box::new(encoder.inference())),
         summary,
     })
+}
+
+/// Reads a state dict, ours or of another program, as an encoder that can be saved and trained.
+///
+/// # Errors
+/// If the file cannot be read, or holds no state dict of an encoder that is read.
+pub fn import_encoder(path: &Path, options: &ReadOptions, device: &Device) -> Result<Imported, InteropError> {
+    state_dict::open(path, state_dict_format(path)?, options, device)
+}
+
+/// What a state dict contains, line by line, and which name maps fit.
+///
+/// # Errors
+/// If the file cannot be read, or is no state dict.
+pub fn list_state_dict(path: &Path, options: &ReadOptions) -> Result<Vec<String>, InteropError> {
+    state_dict::describe(path, state_dict_format(path)?, options)
+}
+
+fn state_dict_format(path: &Path) -> Result<Format, InteropError> {
+    match recognize(path)? {
+        Format::Onnx => Err(InteropError::refused(
+            path,
+            "is neither a PyTorch file nor safetensors",
+            "give what torch.save wrote, or safetensors; a graph cannot be made a checkpoint again",
+        )),
+        format => Ok(format),
+    }
 }
 
 /// An ONNX graph.

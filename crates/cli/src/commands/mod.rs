@@ -7,5 +7,6 @@ pub(crate) mod certify;
 pub(crate) mod data;
 pub(crate) mod export;
 pub(crate) mod gpu_check;
+pub(crate) mod import;
 pub(crate) mod reproduce;
 pub(crate) mod verify;

@@ -32,11 +32,14 @@ impl Backbone<ConvBnRelu> {
         match config.arch {
             Arch::ConvSmall => Backbone::ConvSmall(ConvSmall::new(config, params)),
             Arch::ConvFlat => Backbone::ConvFlat(ConvFlat::new(config, params)),
-            Arch::ResNet18Cifar | Arch::ResNet34Cifar | Arch::ResNet50Cifar => {
-                Backbone::ResNet(ResNet::new(config, params))
-            }
+            Arch::ResNet18
+            | Arch::ResNet34
+            | Arch::ResNet50
+            | Arch::ResNet18Cifar
+            | Arch::ResNet34Cifar
+            | Arch::ResNet50Cifar => Backbone::ResNet(ResNet::new(config, params)),
             Arch::Wrn28x10 | Arch::Wrn34x10 => Backbone::WideResNet(WideResNet::new(config, params)),
-            Arch::Vgg11 => Backbone::Vgg(Vgg::new(config, params)),
+            Arch::Vgg11 | Arch::Vgg13 | Arch::Vgg16 | Arch::Vgg19 => Backbone::Vgg(Vgg::new(config, params)),
             Arch::Mlp => Backbone::Mlp(Mlp::new(config, params)),
             Arch::VitTiny => Backbone::Vit(Box::new(Vit::new(config, params))),
         }

@@ -1,20 +1,25 @@
-//! ResNet for small images (He et al. 2016, section 4.2 for the stem and table 1 for the stages).
+//! ResNet (He et al. 2016): table 1 for the stages and the stem of large images, section 4.2 for that of small ones.
 
 use super::interpreter::Interpreter;
 use crate::config::{Arch, EncoderConfig};
 use crate::layers::{Activation, ConvBnRelu, ConvConfig};
 use crate::param_builder::ParamBuilder;
 use crate::precision::global_average;
-use tarrl_tensor::Tensor;
+use tarrl_tensor::{Pool, Tensor};
 
 /// Channels of each stage at width 1; all but the first begin with stride 2.
 const STAGES: [usize; 4] = [64, 128, 256, 512];
 
-/// A 3×3 stem of stride 1, four stages of blocks, the mean over all positions.
+/// The max-pool after the stem of large images.
+const STEM_POOL: Pool = Pool { window: 3, stride: 2, pad: 1 };
+
+/// A stem, four stages of blocks, the mean over all positions. The stem of small images is a 3×3 convolution of stride 1;
+/// that of large ones a 7×7 convolution of stride 2 and a max-pool.
 /// Names: `conv1`, `bn1`, `layer1.0.conv1`, …, `layer4.1.bn2`.
 #[derive(Clone, Debug)]
 pub(crate) struct ResNet<U> {
     stem: U,
+    stem_pool: Option<Pool>,
     blocks: Vec<Block<U>>,
 }
 
@@ -38,8 +43,8 @@ const EXPANSION: usize = 4;
 
 fn plan(arch: Arch) -> Plan {
     match arch {
-        Arch::ResNet34Cifar => Plan { blocks: [3, 4, 6, 3], bottleneck: false },
-        Arch::ResNet50Cifar => Plan { blocks: [3, 4, 6, 3], bottleneck: true },
+        Arch::ResNet34 | Arch::ResNet34Cifar => Plan { blocks: [3, 4, 6, 3], bottleneck: false },
+        Arch::ResNet50 | Arch::ResNet50Cifar => Plan { blocks: [3, 4, 6, 3], bottleneck: true },
         _ => Plan { blocks: [2, 2, 2, 2], bottleneck: false },
     }
 }
@@ -48,9 +53,12 @@ impl ResNet<ConvBnRelu> {
     pub(crate) fn new(config: &EncoderConfig, params: &ParamBuilder) -> Self {
         let Plan { blocks: counts, bottleneck } = plan(config.arch);
         let mut inputs = config.channels(STAGES[0]);
-        let conv = ConvConfig { inputs: config.in_channels, outputs: inputs, kernel: 3, stride: 1 };
-        let stem =
-            ConvBnRelu::conv([&params.at("conv1"), &params.at("bn1")], conv, config.norm, Activation::Relu);
+        let small = config.arch.has_small_stem();
+        let (kernel, stride) = if small { (3, 1) } else { (7, 2) };
+        let conv = ConvConfig { inputs: config.in_channels, outputs: inputs, kernel, stride };
+        let pad = config.variant.stem_padding.unwrap_or(kernel / 2);
+        let names = [&params.at("conv1"), &params.at("bn1")];
+        let stem = ConvBnRelu::conv_padded(names, (conv, pad), config.norm, Activation::Relu);
         let mut blocks = Vec::new();
         for (stage, (base, count)) in STAGES.into_iter().zip(counts).enumerate() {
             let middle = config.channels(base);
@@ -75,7 +83,7 @@ impl ResNet<ConvBnRelu> {
                 blocks.push(Block::new(&params, config, (convs, stride)));
             }
         }
-        ResNet { stem, blocks }
+        ResNet { stem, stem_pool: (!small).then_some(STEM_POOL), blocks }
     }
 }
 
@@ -103,6 +111,9 @@ impl<U> ResNet<U> {
     #[track_caller]
     pub(crate) fn forward(&self, x: &Tensor, interpreter: &mut dyn Interpreter<U>) -> Tensor {
         let mut x = interpreter.unit(&self.stem, x);
+        if let Some(pool) = self.stem_pool {
+            x = interpreter.max_pool(&x, pool);
+        }
         for block in &self.blocks {
             let (last, body) = block.body.split_last().expect("a block has units");
             let mut y = x.clone();
@@ -119,7 +130,8 @@ impl<U> ResNet<U> {
             body: block.body.iter().map(&f).collect(),
             shortcut: block.shortcut.as_ref().map(&f),
         };
-        ResNet { stem: f(&self.stem), blocks: self.blocks.iter().map(block).collect() }
+        let blocks = self.blocks.iter().map(block).collect();
+        ResNet { stem: f(&self.stem), stem_pool: self.stem_pool, blocks }
     }
 
     pub(crate) fn units(&self) -> Vec<&U> {

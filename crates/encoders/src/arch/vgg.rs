@@ -1,16 +1,26 @@
-//! VGG-11 with batch norm (Simonyan & Zisserman 2015, configuration A), for small images.
+//! VGG with batch norm (Simonyan & Zisserman 2015, configurations A, B, D and E), for small images.
 
 use super::interpreter::Interpreter;
-use crate::config::EncoderConfig;
+use crate::config::{Arch, EncoderConfig};
 use crate::layers::{Activation, ConvBnRelu, ConvConfig};
 use crate::param_builder::ParamBuilder;
 use crate::precision::global_average;
 use tarrl_tensor::{Pool, Tensor};
 
-/// Channels of the convolutions of each stage at width 1; a max-pool of two by two ends a stage.
-const STAGES: [&[usize]; 5] = [&[64], &[128], &[256, 256], &[512, 512], &[512, 512]];
+/// Channels of each stage at width 1; a max-pool of two by two ends a stage.
+const STAGES: [usize; 5] = [64, 128, 256, 512, 512];
 
-/// Eight 3×3 convolutions with biases, and the mean over the positions that are left: of 32×32 pixels one. A map of a
+/// Convolutions of each stage.
+fn counts(arch: Arch) -> [usize; 5] {
+    match arch {
+        Arch::Vgg13 => [2, 2, 2, 2, 2],
+        Arch::Vgg16 => [2, 2, 3, 3, 3],
+        Arch::Vgg19 => [2, 2, 4, 4, 4],
+        _ => [1, 1, 2, 2, 2],
+    }
+}
+
+/// 3×3 convolutions with biases, eight of them in VGG-11, and the mean over the positions that are left: of 32×32 pixels one. A map of a
 /// single row or column, as 28×28 pixels leave it before the last stage, is not pooled again.
 ///
 /// Names: `features.0` (convolution), `features.1` (batch norm), `features.4`, …, counted as PyTorch's `Sequential` does.
@@ -24,9 +34,9 @@ impl Vgg<ConvBnRelu> {
         let mut inputs = config.in_channels;
         let mut index = 0;
         let mut stages = Vec::new();
-        for bases in STAGES {
+        for (base, count) in STAGES.into_iter().zip(counts(config.arch)) {
             let mut units = Vec::new();
-            for &base in bases {
+            for _ in 0..count {
                 let outputs = config.channels(base);
                 let [conv, norm] = [index, index + 1].map(|i| params.at(&format!("features.{i}")));
                 let shape = ConvConfig { inputs, outputs, kernel: 3, stride: 1 };

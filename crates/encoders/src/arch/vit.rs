@@ -1,6 +1,6 @@
-//! Vision transformer ViT-Tiny (Dosovitskiy et al. 2021) on small patches.
+//! Vision transformers (Dosovitskiy et al. 2021), as published ViT-Tiny on small patches.
 
-use crate::config::{EncoderConfig, VIT_PATCH as PATCH};
+use crate::config::{EncoderConfig, VIT_PATCH};
 use crate::layers::{Conv2d, LayerNorm, Linear};
 use crate::module::Role;
 use crate::param_builder::ParamBuilder;
@@ -26,6 +26,7 @@ pub(crate) struct Vit {
     class: Token,
     positions: Token,
     patches: Conv2d,
+    heads: usize,
     blocks: Vec<Block>,
     norm: LayerNorm,
 }
@@ -51,7 +52,8 @@ struct Block {
 impl Vit {
     pub(crate) fn new(config: &EncoderConfig, params: &ParamBuilder) -> Self {
         let d = dim(config);
-        let side = config.side / PATCH;
+        let patch = config.variant.patch.unwrap_or(VIT_PATCH);
+        let side = config.side / patch;
         let token = |name: &str, tokens: usize, deviation: f32| Token {
             name: params.at(name).name().into(),
             value: params.normal(name, &[1, tokens, d], deviation),
@@ -59,8 +61,11 @@ impl Vit {
         Vit {
             class: token("cls_token", 1, 1e-6),
             positions: token("pos_embed", side * side + 1, DEVIATION),
-            patches: Conv2d::patches(&params.at("patch_embed.proj"), [config.in_channels, d, PATCH]),
-            blocks: (0..DEPTH).map(|i| Block::new(&params.at(&format!("blocks.{i}")), d)).collect(),
+            patches: Conv2d::patches(&params.at("patch_embed.proj"), [config.in_channels, d, patch]),
+            heads: heads(config),
+            blocks: (0..config.variant.depth.unwrap_or(DEPTH))
+                .map(|i| Block::new(&params.at(&format!("blocks.{i}")), d))
+                .collect(),
             norm: LayerNorm::new(&params.at("norm"), d),
         }
     }
@@ -74,12 +79,12 @@ impl Vit {
         assert_eq!(
             tokens.shape()[1],
             self.positions.value.shape()[1],
-            "vit-tiny: images {:?} are not of the side that it was built for",
+            "transformer: images {:?} are not of the side that it was built for",
             x.shape()
         );
         let mut x = &tokens + &self.positions.value.cast(tokens.dtype()); // (n, t, d)
         for block in &self.blocks {
-            x = block.forward(&x);
+            x = block.forward(&x, self.heads);
         }
         self.norm.forward(&x.slice(1, 0, 1).reshape([n, d]))
     }
@@ -142,17 +147,17 @@ impl Block {
     }
 
     /// `(n, t, d)` to the same.
-    fn forward(&self, x: &Tensor) -> Tensor {
-        let x = x + &self.attention(&self.norm1.forward(x));
+    fn forward(&self, x: &Tensor, heads: usize) -> Tensor {
+        let x = x + &self.attention(&self.norm1.forward(x), heads);
         let hidden = rows(&self.fc1, &self.norm2.forward(&x)).gelu();
         &x + &rows(&self.fc2, &hidden)
     }
 
-    fn attention(&self, x: &Tensor) -> Tensor {
+    fn attention(&self, x: &Tensor, heads: usize) -> Tensor {
         let [n, t, d] = x.shape()[..] else { unreachable!("tokens are (n, t, d)") };
-        let split = rows(&self.qkv, x).reshape([n, t, 3, HEADS, d / HEADS]).permute(&[2, 0, 3, 1, 4]);
-        let [q, k, v] = [0, 1, 2].map(|i| split.slice(0, i, 1).reshape([n, HEADS, t, d / HEADS]));
-        let scale = math::powf((d / HEADS) as f64, -0.5);
+        let split = rows(&self.qkv, x).reshape([n, t, 3, heads, d / heads]).permute(&[2, 0, 3, 1, 4]);
+        let [q, k, v] = [0, 1, 2].map(|i| split.slice(0, i, 1).reshape([n, heads, t, d / heads]));
+        let scale = math::powf((d / heads) as f64, -0.5);
         let weights = q.mul_scalar(scale).matmul_with(&k, Transpose::RIGHT).softmax(); // (n, heads, t, t)
         rows(&self.proj, &weights.matmul(&v).permute(&[0, 2, 1, 3]).reshape([n, t, d]))
     }
@@ -167,5 +172,9 @@ fn rows(linear: &Linear, x: &Tensor) -> Tensor {
 
 /// The dimension of the representation.
 pub(crate) fn dim(config: &EncoderConfig) -> usize {
-    HEADS * config.channels(HEAD)
+    heads(config) * config.channels(HEAD)
+}
+
+fn heads(config: &EncoderConfig) -> usize {
+    config.variant.heads.unwrap_or(HEADS)
 }

@@ -38,8 +38,9 @@ struct Block<U> {
 impl WideResNet<ConvBnRelu> {
     pub(crate) fn new(config: &EncoderConfig, params: &ParamBuilder) -> Self {
         // A depth counts 6 convolutions per n, the stem, and the classifiers of three stages.
-        let n = if config.arch == Arch::Wrn28x10 { 4 } else { 5 };
-        let mut inputs = config.channels(STEM);
+        let published = if config.arch == Arch::Wrn28x10 { 28 } else { 34 };
+        let n = (config.variant.depth.unwrap_or(published) - 4) / 6;
+        let mut inputs = config.variant.stem_channels.unwrap_or_else(|| config.channels(STEM));
         let conv = ConvConfig { inputs: config.in_channels, outputs: inputs, kernel: 3, stride: 1 };
         let stem = ConvBnRelu::conv_only(&params.at("conv1"), conv);
         let mut blocks = Vec::new();

@@ -40,7 +40,7 @@ pub enum Fault {
     #[error("is damaged: {0}; delete it and restore a copy or write it again")]
     Damaged(String),
     /// Whole, but not written by this library.
-    #[error("has no tarrl metadata: it was not written by this program; read it with `checkpoint::import`")]
+    #[error("has no tarrl metadata: it was not written by this program; make it one by `tarrl import`")]
     Foreign,
     /// Written in another version of the format.
     #[error("has format version {0}, but this program reads version {FORMAT}; use the version that wrote it")]
@@ -81,17 +81,6 @@ pub enum Fault {
         "tensor `{0}` has a negative variance, which no batch norm computes; restore a copy or write it again"
     )]
     NegativeVariance(String),
-    /// A weight is stored as the parts that it is computed from.
-    #[error(
-        "`{part}` is only a part of a weight that PyTorch computes in each pass; call {remedy} on the module before \
-         saving"
-    )]
-    Reparametrized {
-        /// The part.
-        part: String,
-        /// The call that leaves the weight itself.
-        remedy: &'static str,
-    },
     /// The metadata describes no encoder.
     #[error("describes no encoder: {0}; load it into a network of known configuration, or use another file")]
     NoEncoder(String),

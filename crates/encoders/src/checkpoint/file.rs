@@ -51,7 +51,7 @@ pub fn load_tensors(path: &Path) -> Result<(Tensors, Metadata), CheckpointError>
 }
 
 /// The bytes of a safetensors file.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, CheckpointError> {
+fn read(path: &Path) -> Result<Vec<u8>, CheckpointError> {
     let bytes = std::fs::File::open(path).and_then(|mut file| read_declared(&mut file));
     bytes.map_err(|error| Fault::Read(error).at(path))
 }
@@ -102,11 +102,11 @@ fn decode(bytes: &[u8]) -> Result<(Tensors, Metadata), Fault> {
     Ok((tensors, envelope.metadata))
 }
 
-pub(super) fn damaged(error: impl std::fmt::Display) -> Fault {
+fn damaged(error: impl std::fmt::Display) -> Fault {
     Fault::Damaged(error.to_string())
 }
 
-pub(super) fn check_finite(tensors: &Tensors) -> Result<(), Fault> {
+fn check_finite(tensors: &Tensors) -> Result<(), Fault> {
     match tensors.iter().find(|(_, stored)| !stored.is_finite()) {
         Some((name, _)) => Err(Fault::NotFinite(name.clone())),
         None => Ok(()),

@@ -7,21 +7,16 @@
 //!
 //! Convolution weights are `(out, in, kh, kw)` in files, linear weights `(out, in)`, counts of batches
 //! I64 scalars; ResNets have torchvision's names, without the classifier `fc`, transformers timm's. So PyTorch reads these
-//! files as they are, [`import`] reads those that PyTorch wrote, and [`import_encoder`] finds the encoder in those of other
-//! programs.
+//! files as they are. `tarrl-interop` finds the encoder in files of other programs.
 
 mod error;
 mod file;
-mod foreign;
-mod import;
 mod module_file;
 mod state_dict;
 mod stored_tensor;
 
 pub use error::{CheckpointError, Fault};
 pub use file::{load_tensors, save_tensors};
-pub use foreign::ImportWarning;
-pub use import::import_encoder;
-pub use module_file::{import, load, load_encoder, save, save_encoder};
+pub use module_file::{load, load_encoder, save, save_encoder};
 pub use state_dict::{load_state_dict, state_dict};
 pub use stored_tensor::{Metadata, Stored, Tensors, Values};

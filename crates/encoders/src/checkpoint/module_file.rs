@@ -1,8 +1,7 @@
-//! Checkpoints of modules: save, load and import networks, and encoders with their configuration.
+//! Checkpoints of modules: save and load networks, and encoders with their configuration.
 
 use super::error::{CheckpointError, Fault, list};
 use super::file::{load_tensors, save_tensors};
-use super::foreign::{ImportWarning, load_views, with_views};
 use super::state_dict::{load_state_dict, state_dict};
 use super::stored_tensor::{Metadata, Stored, Tensors};
 use crate::config::EncoderConfig;
@@ -10,7 +9,7 @@ use crate::encoder::Encoder;
 use crate::module::Module;
 use std::collections::BTreeSet;
 use std::path::Path;
-use tarrl_tensor::{Device, Key};
+use tarrl_tensor::Device;
 
 /// The entry of the metadata that holds the [`EncoderConfig`] as JSON.
 const CONFIG: &str = "config";
@@ -34,18 +33,6 @@ pub fn load(path: &Path, module: &mut dyn Module) -> Result<Metadata, Checkpoint
     Ok(metadata)
 }
 
-/// Replaces the tensors of a network by those of a safetensors file from elsewhere, which has neither
-/// checksum nor version. F16 and BF16 become F32; counts of batches may be lacking.
-///
-/// # Errors
-/// As [`load`], but for damage that leaves the file well formed.
-pub fn import(path: &Path, module: &mut dyn Module) -> Result<Option<ImportWarning>, CheckpointError> {
-    with_views(path, |views| {
-        refuse_unexpected(module, views.keys())?;
-        load_views(module, &views)
-    })
-}
-
 /// Writes an encoder with its configuration and `notes`, such as the method and the epoch.
 ///
 /// # Errors
@@ -66,13 +53,13 @@ pub fn load_encoder(path: &Path, device: &Device) -> Result<Encoder, CheckpointE
     let build = || {
         let config = config(&metadata)?;
         // A few bytes of configuration can declare more values than there is memory.
-        let (declared, stored) = (Encoder::value_count(&config), tensors.values().map(Stored::count).sum());
+        let (declared, stored) = (config.value_count(), tensors.values().map(Stored::count).sum());
         if declared > stored {
             return Err(Fault::NoEncoder(format!(
                 "its configuration declares {declared} values, the file holds {stored}"
             )));
         }
-        let mut encoder = Encoder::new(&config, device, Key::new(0));
+        let mut encoder = Encoder::zeros(&config, device);
         load_exactly(&mut encoder, tensors)?;
         Ok(encoder)
     };

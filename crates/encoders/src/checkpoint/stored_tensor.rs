@@ -110,16 +110,6 @@ impl Stored {
         format!("{kind}{:?}", self.shape)
     }
 
-    /// Whether every value is 0.
-    pub(super) fn is_zero(&self) -> bool {
-        match &self.values {
-            Values::F32(v) => v.iter().all(|&v| v == 0.0),
-            Values::F64(v) => v.iter().all(|&v| v == 0.0),
-            Values::I64(v) => v.iter().all(|&v| v == 0),
-            Values::U64(v) => v.iter().all(|&v| v == 0),
-        }
-    }
-
     pub(super) fn is_finite(&self) -> bool {
         match &self.values {
             Values::F32(v) => v.iter().all(|v| v.is_finite()),
@@ -139,17 +129,6 @@ impl Stored {
             other => return Err(Fault::UnknownType { name: name.into(), found: format!("{other:?}") }),
         };
         Ok(Stored { shape: view.shape().to_vec(), values })
-    }
-
-    /// The tensor of a parsed file of another program: F16 and BF16 become F32, exactly.
-    pub(super) fn from_foreign_view(name: &str, view: &TensorView<'_>) -> Result<Self, Fault> {
-        let widen: fn(u16) -> f32 = match view.dtype() {
-            Dtype::F16 => f16_to_f32,
-            Dtype::BF16 => |bits| f32::from_bits(u32::from(bits) << 16),
-            _ => return Stored::from_view(name, view),
-        };
-        let values = words(view.data(), u16::from_le_bytes).into_iter().map(widen).collect();
-        Ok(Stored { shape: view.shape().to_vec(), values: Values::F32(values) })
     }
 }
 
@@ -182,39 +161,4 @@ impl View for &Stored {
 fn words<const N: usize, T>(bytes: &[u8], read: fn([u8; N]) -> T) -> Vec<T> {
     let (words, _) = bytes.as_chunks::<N>();
     words.iter().map(|&word| read(word)).collect()
-}
-
-/// The value of an IEEE 754 number of 16 bits.
-fn f16_to_f32(bits: u16) -> f32 {
-    let sign = if bits >> 15 == 0 { 1.0 } else { -1.0 };
-    let fraction = f32::from(bits & 0x3ff);
-    match (bits >> 10) & 0x1f {
-        0 => sign * fraction * 2f32.powi(-24),
-        0x1f if fraction == 0.0 => sign * f32::INFINITY,
-        0x1f => f32::NAN,
-        exponent => sign * (1024.0 + fraction) * 2f32.powi(i32::from(exponent) - 25),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn half_precision_numbers_are_widened_exactly() {
-        for (bits, value) in [
-            (0x0000, 0.0),
-            (0x0001, 5.960_464_5e-8),
-            (0x03ff, 6.097_555e-5),
-            (0x0400, 6.103_515_6e-5),
-            (0x3555, 0.333_251_95),
-            (0x3c00, 1.0),
-            (0xc000, -2.0),
-            (0x7bff, 65504.0),
-            (0xfc00, f32::NEG_INFINITY),
-        ] {
-            assert_eq!(f16_to_f32(bits), value, "{bits:#06x}");
-        }
-        assert!(f16_to_f32(0x8000).is_sign_negative() && f16_to_f32(0x7e00).is_nan());
-    }
 }

@@ -52,6 +52,11 @@ impl Conv2d {
         Conv2d { conv, ..Conv2d::with_bias(params, config) }
     }
 
+    /// The same convolution with another padding than `kernel / 2`.
+    pub(crate) fn padded(self, pad: usize) -> Self {
+        Conv2d { conv: Conv { pad, ..self.conv }, ..self }
+    }
+
     /// From `(n, h, w, inputs)` to `(n, ⌈h / stride⌉, ⌈w / stride⌉, outputs)` for an odd kernel, in the type of `x`.
     #[track_caller]
     pub fn forward(&self, x: &Tensor) -> Tensor {

@@ -27,6 +27,18 @@ impl ConvBnRelu {
         ConvBnRelu { linear: map, norm: Some(BranchNorm::new(norm, config.outputs, norms)), activation }
     }
 
+    /// As [`conv`](ConvBnRelu::conv), with another padding than half of the kernel.
+    pub(crate) fn conv_padded(
+        names: [&ParamBuilder; 2],
+        (config, pad): (ConvConfig, usize),
+        norms: BatchNormMode,
+        activation: Activation,
+    ) -> Self {
+        let map = LinearOp::Conv(Conv2d::new(names[0], config).padded(pad));
+        let norm = Some(BranchNorm::new(names[1], config.outputs, norms));
+        ConvBnRelu { linear: map, norm, activation }
+    }
+
     /// As [`conv`](ConvBnRelu::conv), of a convolution with a bias.
     pub(crate) fn conv_with_bias(
         [conv, norm]: [&ParamBuilder; 2],

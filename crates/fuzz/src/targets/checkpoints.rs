@@ -1,11 +1,9 @@
-//! Targets of checkpoints: encoders of ours and of other programs, heads in safetensors and JSON.
+//! Targets of checkpoints: encoders of ours, heads in safetensors and JSON.
 
 use crate::target::{Target, none};
 use crate::{repair, scratch::Scratch};
 use tarrl_bound::LinearHead;
-use tarrl_encoders::checkpoint::{
-    Metadata, import_encoder, load_encoder, save_encoder, save_tensors, state_dict,
-};
+use tarrl_encoders::checkpoint::{Metadata, load_encoder, save_encoder, save_tensors, state_dict};
 use tarrl_encoders::{Arch, Encoder, EncoderConfig};
 use tarrl_study::heads::AnyHead;
 use tarrl_study::stages::head::HeadFile;
@@ -30,21 +28,10 @@ const WORDS: &[&str] = &[
     "\\\"side\\\":",
     "resnet18-cifar",
     "vit-tiny",
-    "module.",
-    "backbone.",
-    "weight_g",
 ];
 
 pub(super) const ENCODER: Target =
     Target { name: "encoder", seeds: encoders, words: WORDS, repair: repair::checkpoint, read: read_encoder };
-
-pub(super) const FOREIGN_ENCODER: Target = Target {
-    name: "foreign-encoder",
-    seeds: foreign_encoders,
-    words: WORDS,
-    repair: none,
-    read: read_foreign_encoder,
-};
 
 pub(super) const HEAD: Target = Target {
     name: "head",
@@ -98,33 +85,6 @@ fn read_encoder(bytes: &[u8], scratch: &Scratch) -> bool {
     let again = load_encoder(&again, &scratch.device).expect("what was written is read");
     assert!(state_dict(&again) == state_dict(&encoder) && again.config() == encoder.config());
     true
-}
-
-/// Encoders as PyTorch's safetensors has them, under two naming schemes.
-fn foreign_encoders() -> Vec<Vec<u8>> {
-    let tensors = state_dict(&small_encoders(&Scratch::new().device)[0]);
-    let named = |prefix: &str| {
-        let named = tensors.iter().map(|(name, stored)| (format!("{prefix}{name}"), stored));
-        safetensors::serialize(named, None).expect("names and shapes are valid")
-    };
-    vec![named(""), named("module.encoder_q.")]
-}
-
-fn read_foreign_encoder(bytes: &[u8], scratch: &Scratch) -> bool {
-    let path = scratch.file("foreign.safetensors", bytes);
-    let mut encoder = small_encoders(&scratch.device).swap_remove(0);
-    let before = state_dict(&encoder);
-    match import_encoder(&path, &mut encoder) {
-        Err(_) => {
-            assert!(state_dict(&encoder) == before, "a refused import changed the encoder");
-            false
-        }
-        Ok(_) => {
-            let again = scratch.path("again.safetensors");
-            save_encoder(&again, &encoder, &Metadata::new()).expect("what was imported is finite");
-            true
-        }
-    }
 }
 
 fn heads() -> Vec<Vec<u8>> {

@@ -7,6 +7,7 @@ mod checkpoints;
 mod datasets;
 mod interop;
 mod settings;
+mod state_dicts;
 mod trainings;
 
 use crate::target::Target;
@@ -26,7 +27,8 @@ pub const TARGETS: &[Target] = &[
     arrays::STL10,
     arrays::IDX_LABELS,
     checkpoints::ENCODER,
-    checkpoints::FOREIGN_ENCODER,
+    state_dicts::SAFETENSORS,
+    state_dicts::PYTORCH,
     checkpoints::HEAD,
     checkpoints::JSON_HEAD,
     trainings::TRAINING,

@@ -1,0 +1,32 @@
+//! What differs from an architecture as published.
+
+use serde::{Deserialize, Serialize};
+
+/// What differs from an architecture as published; by default nothing. Encoders that other programs trained have these
+/// forms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Variant {
+    /// ResNets for small images: padding of the stem, 1 as published or 2, which makes maps two pixels larger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stem_padding: Option<usize>,
+    /// WideResNets: channels of the stem, whatever the width; published are 16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stem_channels: Option<usize>,
+    /// WideResNets: layers, 6n + 4; transformers: blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    /// Transformers: heads of attention, of 64 dimensions each at width 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
+    /// Transformers: the side of a patch in pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch: Option<usize>,
+}
+
+impl Variant {
+    /// Whether nothing differs.
+    pub(crate) fn is_published(&self) -> bool {
+        *self == Variant::default()
+    }
+}
