@@ -33,9 +33,9 @@ fn certificates_become_queries_that_are_answered_and_an_encoder_becomes_files() 
         &files,
         "certify encoder.safetensors --epsilon 0.0005 --samples 10 --out c.safetensors",
     ));
-    let said =
+    let printed =
         succeeded(&tarrl(&files, "export encoder.safetensors --certificates c.safetensors --vnnlib q"));
-    assert!(said.contains("10 of 10 images have a query"), "{said}");
+    assert!(printed.contains("10 of 10 images have a query"), "{printed}");
     let list = fs::read_to_string(files.path("q/instances.csv")).unwrap();
     assert_eq!(list.lines().count(), 10);
     assert!(list.starts_with("onnx/f.onnx,vnnlib1/image-00000.vnnlib,"), "{list}");

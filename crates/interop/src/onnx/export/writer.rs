@@ -84,12 +84,10 @@ impl Written {
         shape: &[usize],
         values: &[f64],
     ) -> Result<String, OnnxError> {
-        if let Some(value) = values.iter().find(|value| !(**value as f32).is_finite() && !value.is_nan()) {
-            if value.is_finite() {
-                return Err(OnnxError::form(format!(
-                    "the constant {name} has the value {value}, which f32 has not"
-                )));
-            }
+        let overflows = |value: &&f64| value.is_finite() && !(**value as f32).is_finite();
+        if let Some(value) = values.iter().find(overflows) {
+            let reason = format!("the constant {name} has the value {value}, which f32 has not");
+            return Err(OnnxError::form(reason));
         }
         let bytes = values.iter().flat_map(|&value| (value as f32).to_le_bytes()).collect();
         Ok(self.store(name, Stored { shape: shape.into(), element: element::F32, bytes }))

@@ -6,7 +6,7 @@ use super::{Kind, Layout, Live, Lowered, Lowering, Named, Operand, Pending, Valu
 use tarrl_tensor::{Conv, DType, Pool, Tensor};
 
 /// The walk of a window over height and width.
-struct Walk {
+struct WindowWalk {
     window: [usize; 2],
     strides: [usize; 2],
     /// Top, left, bottom, right.
@@ -16,7 +16,7 @@ struct Walk {
     beyond: [usize; 2],
 }
 
-impl Walk {
+impl WindowWalk {
     /// Of a node over `input` (h, w), whose window is `kernel` if the attribute does not say.
     fn new(node: &Node, c: usize, input: [usize; 2], kernel: Option<[usize; 2]>) -> Lowered<Self> {
         let pair = |name: &str, default: [usize; 2]| -> Lowered<[usize; 2]> {
@@ -79,7 +79,7 @@ impl Walk {
                 beyond[axis] = (steps * strides[axis] + reach[axis]).saturating_sub(padded);
             }
         }
-        let walk = Walk { window, strides, pads, dilations, beyond };
+        let walk = WindowWalk { window, strides, pads, dilations, beyond };
         let [h, w] = [0, 1].map(|axis| walk.padded(axis, input));
         if super::count(&[h, w, c]).is_none_or(|len| len > super::MOST_ACTIVATIONS) {
             return Err(format!("its padded input of {h}×{w} is more than is computed"));
@@ -176,7 +176,7 @@ impl Lowering<'_> {
         if !fits {
             return Err(format!("weights of {shape:?} in {groups} groups do not fit images of {c} channels"));
         }
-        let walk = Walk::new(node, c, input, Some([kh, kw]))?;
+        let walk = WindowWalk::new(node, c, input, Some([kh, kw]))?;
         // (out, in, kh, kw) to (kh, kw, in, out), with zeros between dilated rows and columns.
         let [dh, dw] = walk.dilations;
         let [rows, columns] = [(kh - 1) * dh + 1, (kw - 1) * dw + 1];
@@ -306,7 +306,7 @@ impl Lowering<'_> {
             return Err("storage_order = 1 is not supported".into());
         }
         let (n, c, input) = self.image_shape(node)?;
-        let walk = Walk::new(node, c, input, None)?;
+        let walk = WindowWalk::new(node, c, input, None)?;
         let (window, stride) = walk.square()?;
         let images = self.images(Self::name(node, 0)?)?;
         let (at, pad) = match walk.even_padding() {
@@ -331,7 +331,7 @@ impl Lowering<'_> {
 
     pub(super) fn average_pool(&mut self, node: &Node) -> Lowered<Value> {
         let (n, c, input) = self.image_shape(node)?;
-        let walk = Walk::new(node, c, input, None)?;
+        let walk = WindowWalk::new(node, c, input, None)?;
         if walk.window == input && walk.pads == [0; 4] {
             return self.global_average(node, [n, Size::of(c as i64), Size::ONE, Size::ONE].into());
         }
