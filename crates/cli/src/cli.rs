@@ -11,6 +11,8 @@ Examples:
   tarrl reproduce --dry-run          what would run, and for how long
   tarrl certify encoder.safetensors  how far its representations can move, for any task
   tarrl data list                    the datasets and where they are
+  tarrl evaluate resnet18.pt --dataset cifar10
+                                     an encoder of any program: accuracy, attacks, bound, certificates, one page
   tarrl attack --help                attack one encoder and head, with AutoAttack or parts of it
   tarrl import model.pth --list      what a PyTorch file holds, to make an encoder of it
   tarrl bench --all                  the speed of training, attack and inference here
@@ -30,6 +32,9 @@ pub(crate) struct Cli {
 enum Command {
     Reproduce(commands::reproduce::Reproduce),
     Data(commands::data::Data),
+    Pretrain(commands::pretrain::Pretrain),
+    Evaluate(commands::evaluate::Evaluate),
+    Embed(commands::embed::Embed),
     Attack(commands::attack::Attack),
     Certify(commands::certify::Certify),
     Bound(commands::bound::Bound),
@@ -49,6 +54,9 @@ pub(crate) fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Reproduce(command) => command.run(),
         Command::Data(command) => command.run(),
+        Command::Pretrain(command) => command.run(),
+        Command::Evaluate(command) => command.run(),
+        Command::Embed(command) => command.run(),
         Command::Attack(command) => command.run(),
         Command::Certify(command) => command.run(),
         Command::Bound(command) => command.run(),

@@ -1,21 +1,220 @@
 //! Inputs of a command: an encoder, what has to belong to it, and the outputs that must not replace it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use tarrl_data::Dataset;
+use clap::Args;
+use serde_json::{Value, json};
+use tarrl_data::{Catalog, Dataset, Resizing, Source, SourceOptions};
 use tarrl_encoders::{Encoder, checkpoint::load_encoder};
+use tarrl_interop::{Model, Normalization, ReadOptions};
 use tarrl_study::files::{cannot_write, hash, try_write};
 use tarrl_tensor::{Device, Key};
 
+use crate::limits;
 use crate::stdout::note;
+use crate::workspace::workspace_root;
+
+/// Where images are, and how they are read.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ImageOptions {
+    /// The split whose images are taken, such as test, val or all [default: test, or the only one]
+    #[arg(long, value_name = "SPLIT")]
+    pub(crate) split: Option<String>,
+
+    /// The severity of a corruption, 1 to 5, of arrays that hold all five, as CIFAR-10-C
+    #[arg(long, value_name = "S", value_parser = limits::whole::<u32>("--severity"))]
+    severity: Option<u32>,
+
+    /// Resize images so that the shorter side has so many pixels, averaging as torchvision does
+    #[arg(long, value_name = "PIXELS", value_parser = limits::whole::<u32>("--resize"))]
+    resize: Option<u32>,
+
+    /// Cut a square of so many pixels from the middle, after any resizing
+    #[arg(long, value_name = "PIXELS", value_parser = limits::whole::<u32>("--crop"))]
+    crop: Option<u32>,
+
+    /// Folder for datasets that were fetched or imported
+    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("data"), hide_default_value = true)]
+    data: PathBuf,
+
+    /// Folder with your own dataset manifests, instead of this project's
+    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("datasets"), hide_default_value = true)]
+    datasets: PathBuf,
+}
+
+impl ImageOptions {
+    /// The dataset of this name, or in the file or folder of this name.
+    ///
+    /// # Errors
+    /// Fails if there is none, or it is of no known format.
+    pub(crate) fn open(&self, dataset: &str) -> anyhow::Result<Source> {
+        let options = SourceOptions { severity: self.severity.map(|s| s as u8), resizing: self.resizing() };
+        let catalog = Catalog::new(&self.datasets, &self.data);
+        Source::open(dataset, &catalog, options).with_context(|| format!("dataset {dataset}"))
+    }
+
+    /// The same for the images of another dataset, which have no severity.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_training(&self, dataset: &str) -> anyhow::Result<Source> {
+        ImageOptions { severity: None, ..self.clone() }.open(dataset)
+    }
+
+    /// The images of the split that is reported on.
+    ///
+    /// # Errors
+    /// Fails if there is no such split, or its files are missing or damaged.
+    pub(crate) fn read(&self, source: &Source) -> anyhow::Result<Dataset> {
+        let name = source.name();
+        let split = match &self.split {
+            Some(split) => split,
+            None => source.test_split().with_context(|| "choose one with --split")?,
+        };
+        source.read(split).with_context(|| format!("dataset {name}"))
+    }
+
+    /// What determines which images are taken, by name; nothing of what was not asked for.
+    pub(crate) fn about(&self) -> Vec<(String, Value)> {
+        let numbers = [("severity", self.severity), ("resize", self.resize), ("crop", self.crop)];
+        let numbers = numbers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?))));
+        let split = self.split.iter().map(|split| ("split".to_owned(), json!(split)));
+        split.chain(numbers).collect()
+    }
+
+    fn resizing(&self) -> Resizing {
+        Resizing { shorter_side: self.resize, crop: self.crop }
+    }
+
+    /// The folder of manifests, which no output may replace.
+    pub(crate) fn manifests(&self) -> &Path {
+        &self.datasets
+    }
+}
+
+/// What a model file does not say, for files of other programs.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ModelOptions {
+    /// State dicts: the name map, by name or as a TOML file [default: the one that fits]
+    #[arg(long, value_name = "NAME|FILE", help_heading = "Model files of other programs")]
+    map: Option<String>,
+
+    /// State dicts: which of several sets of batch norms is used, from 0 [default: the map's choice]
+    #[arg(long, value_name = "N", value_parser = limits::whole::<usize>("--branch"), help_heading = "Model files of other programs")]
+    branch: Option<usize>,
+
+    /// State dicts: which of several networks is used, by the prefix of its names
+    #[arg(long, value_name = "PREFIX", help_heading = "Model files of other programs")]
+    network: Option<String>,
+
+    /// State dicts: names that begin so are no part of the encoder; may be given several times
+    #[arg(long, value_name = "PREFIX", help_heading = "Model files of other programs")]
+    ignore: Vec<String>,
+
+    /// The padding of a 3×3 stem, 1 or 2, which no file says [default: the map's]
+    #[arg(long, value_name = "PIXELS", value_parser = limits::whole::<usize>("--stem-padding"), help_heading = "Model files of other programs")]
+    stem_padding: Option<usize>,
+
+    /// The side of images, where the file does not fix it
+    #[arg(long, value_name = "PIXELS", value_parser = limits::whole::<usize>("--side"), help_heading = "Model files of other programs")]
+    side: Option<usize>,
+
+    /// What is done to pixels in [0, 1] before the network: none, or means and standard deviations of the channels as
+    /// 0.5,0.5,0.5:0.25,0.25,0.25 [default: what the file holds, and then what the map says]
+    #[arg(long, value_name = "MEAN,..:STD,..", value_parser = normalization, help_heading = "Model files of other programs")]
+    normalize: Option<Normalization>,
+}
+
+impl ModelOptions {
+    /// The options of the reader.
+    fn read(&self) -> ReadOptions {
+        ReadOptions {
+            map: self.map.clone(),
+            branch: self.branch,
+            network: self.network.clone(),
+            ignore: self.ignore.clone(),
+            stem_padding: self.stem_padding,
+            side: self.side,
+            normalization: self.normalize.clone(),
+        }
+    }
+
+    /// Everything that changes what a file means, or nothing.
+    pub(crate) fn about(&self) -> Option<String> {
+        let options = self.read();
+        (options != ReadOptions::default()).then(|| format!("{options:?}"))
+    }
+}
+
+/// Reads `none`, or means and standard deviations.
+fn normalization(text: &str) -> Result<Normalization, String> {
+    if text == "none" {
+        return Ok(Normalization::None);
+    }
+    let numbers = |text: &str| -> Option<Vec<f64>> {
+        text.split(',').map(|number| number.trim().parse().ok().filter(|v: &f64| v.is_finite())).collect()
+    };
+    let both = text.split_once(':').and_then(|(mean, std)| Some((numbers(mean)?, numbers(std)?)));
+    match both {
+        Some((mean, std)) if mean.len() == std.len() && std.iter().all(|&std| std > 0.0) => {
+            Ok(Normalization::Constants { mean, std })
+        }
+        _ => Err(
+            "give none, or as many means as positive standard deviations, such as 0.5,0.5,0.5:0.25,0.25,0.25"
+                .into(),
+        ),
+    }
+}
+
+/// Checks that a head tells the classes of the data apart. Classes without names may be more than the largest label says.
+///
+/// # Errors
+/// Fails if it tells apart another number.
+pub(crate) fn check_classes(head: usize, path: &Path, data: &Dataset, source: &Source) -> anyhow::Result<()> {
+    let classes = data.classes.len();
+    let fits = if source.has_class_names() { head == classes } else { head >= classes };
+    if !fits {
+        bail!(
+            "the head {} tells {head} classes apart, but {} has {classes}; take the head that was trained on it",
+            path.display(),
+            source.name()
+        );
+    }
+    Ok(())
+}
+
+/// Images in memory at a time: `usual` of up to 32 × 32 pixels, and fewer larger ones.
+pub(crate) fn batch_for(usual: usize, [h, w, _]: [usize; 3]) -> usize {
+    (usual * 1024 / (h * w).max(1024)).max(1)
+}
+
+/// Most values of images that are held as numbers of 32 bits, with their perturbed forms and gradients beside them.
+const MOST_VALUES: usize = 1 << 29;
+
+/// Checks, before any work, that `n` images of a shape fit into memory; `option` is what asks for fewer.
+///
+/// # Errors
+/// Fails if they do not.
+pub(crate) fn check_memory(n: usize, shape: [usize; 3], option: &str) -> anyhow::Result<()> {
+    let values: usize = shape.iter().product();
+    if n.saturating_mul(values) > MOST_VALUES {
+        let [h, w, c] = shape;
+        bail!(
+            "{n} images of {h}×{w}×{c} are more than {MOST_VALUES} values, the most that are held at a time; take at most {} \
+             with {option}, or smaller ones with --resize and --crop",
+            MOST_VALUES / values
+        );
+    }
+    Ok(())
+}
 
 /// The encoder in a file.
 pub(crate) struct EncoderFile<'a> {
     path: &'a Path,
     device: Device,
     /// The encoder.
-    pub(crate) encoder: Encoder,
+    pub(crate) model: Model,
     /// The hash of the file.
     pub(crate) hash: String,
 }
@@ -25,9 +224,17 @@ impl<'a> EncoderFile<'a> {
     ///
     /// # Errors
     /// Fails if the file cannot be read or holds no encoder.
-    pub(crate) fn open(path: &'a Path, device: &Device) -> anyhow::Result<Self> {
-        let encoder = load_encoder(path, device)?;
-        Ok(EncoderFile { path, device: device.clone(), encoder, hash: hash(path)? })
+    pub(crate) fn open(path: &'a Path, options: &ModelOptions, device: &Device) -> anyhow::Result<Self> {
+        let model = Model::open(path, &options.read(), device)?;
+        Ok(EncoderFile { path, device: device.clone(), model, hash: hash(path)? })
+    }
+
+    /// The encoder with its parameters, where it is a checkpoint of this program.
+    ///
+    /// # Errors
+    /// Fails if it is none.
+    pub(crate) fn encoder(&self) -> anyhow::Result<Encoder> {
+        Ok(load_encoder(self.path, &self.device)?)
     }
 
     /// The device of its parameters.
@@ -40,16 +247,15 @@ impl<'a> EncoderFile<'a> {
     /// # Errors
     /// Fails if it is made for other channels or another side.
     pub(crate) fn check_images(&self, name: &str, [h, w, c]: [usize; 3]) -> anyhow::Result<()> {
-        let (config, path) = (self.encoder.config(), self.path.display());
+        let path = self.path.display();
         let remedy = "take an encoder that was trained on such images, or another --dataset";
-        if config.in_channels != c {
+        let channels = self.model.channels();
+        if channels != c {
             bail!(
-                "encoder {path} takes images of {} channels, but those of {name} have {c}; {remedy}",
-                config.in_channels
+                "encoder {path} takes images of {channels} channels, but those of {name} have {c}; {remedy}"
             );
         }
-        let side = config.side;
-        if config.arch.needs_side() && [h, w] != [side; 2] {
+        if let Some(side) = self.model.side().filter(|&side| [h, w] != [side; 2]) {
             bail!(
                 "encoder {path} takes images of {side} × {side}, but those of {name} have {h} × {w}; {remedy}"
             );
@@ -63,7 +269,7 @@ impl<'a> EncoderFile<'a> {
     /// # Errors
     /// Fails if the head is of another encoder.
     pub(crate) fn check_head(&self, path: &Path, features: usize, named: Option<&str>) -> anyhow::Result<()> {
-        let (head, encoder, dim) = (path.display(), self.path.display(), self.encoder.dim());
+        let (head, encoder, dim) = (path.display(), self.path.display(), self.model.dim());
         if features != dim {
             bail!(
                 "head {head} takes {features} features, but encoder {encoder} gives {dim}; take the head that was \
@@ -119,6 +325,28 @@ pub(crate) fn check_output(path: &Path, option: &str, inputs: &[&Path]) -> anyho
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn constants_of_a_normalization_are_read_and_slips_refused() {
+        assert_eq!(normalization("none"), Ok(Normalization::None));
+        let constants = Normalization::Constants { mean: vec![0.5, 0.25], std: vec![1.0, 0.125] };
+        assert_eq!(normalization("0.5,0.25:1, 0.125"), Ok(constants));
+        for slip in ["0.5", "0.5:0", "0.5,1:2", "a:1", "0.5:inf", ""] {
+            assert!(normalization(slip).unwrap_err().contains("as many means"), "{slip}");
+        }
+    }
+
+    #[test]
+    fn larger_images_are_held_in_smaller_numbers() {
+        assert_eq!(
+            [[28, 28, 1], [32, 32, 3], [96, 96, 3], [224, 224, 3], [4096, 4096, 3]]
+                .map(|s| batch_for(256, s)),
+            [256, 256, 28, 5, 1]
+        );
+        assert!(check_memory(3000, [224, 224, 3], "--images").is_ok());
+        let error = check_memory(10_000, [224, 224, 3], "--images").unwrap_err().to_string();
+        assert!(error.contains("take at most 3566 with --images"), "{error}");
+    }
 
     #[test]
     fn an_output_that_is_an_input_is_refused_under_any_name() {

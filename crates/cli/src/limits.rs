@@ -50,6 +50,15 @@ pub(crate) fn minutes(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A factor of the number of channels.
+pub(crate) fn width(text: &str) -> Result<f64, String> {
+    let range = range("--width");
+    match text.parse() {
+        Ok(width) if range.contains(width) => Ok(width),
+        _ => Err(format!("give a factor from {} to {}, such as 1 or 0.5", range.least, range.most)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

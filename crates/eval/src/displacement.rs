@@ -45,7 +45,8 @@ impl Displacements {
         attack: &Pgd,
         key: Key,
     ) -> Result<Self, BoundError> {
-        let end = most_displaced(encoder, images, threat, attack, key);
+        let keys: Vec<Key> = (0..images.shape()[0]).map(|i| key.fold(i)).collect();
+        let end = most_displaced(encoder, images, threat, attack, &keys);
         let ends = network.forward(&end).array().to_f64();
         let clean = network.forward(images).array().to_f64();
         check_finite(&[&ends, &clean], threat.epsilon)?;
@@ -67,6 +68,39 @@ pub fn displacement_attack(threat: &Threat, steps: usize, restarts: usize) -> Pg
     Pgd { restarts, ..Pgd::usual(threat, steps) }
 }
 
+/// What an ascent of the displacement reached, in the arithmetic of the encoder.
+#[derive(Clone, Debug)]
+pub struct ReachedDisplacements {
+    /// `(n)`: how far the ascent moved each representation.
+    pub reached: Vec<f64>,
+    /// `(n, d)`, row-major: the representations of the images.
+    pub clean: Vec<f64>,
+    /// `(n, d)`, row-major: the representations where the ascent ended.
+    pub ends: Vec<f64>,
+}
+
+/// Attacks the representations of `images (n, h, w, c)` without any label, and needs no network that certificates know: for
+/// encoders that have none. Image `i` draws its starting point from `keys[i]`.
+///
+/// What is reached is a lower bound of `max_{x' ∈ B(x)} ‖f(x') − f(x)‖₂`.
+///
+/// # Panics
+/// If the attack leaves the ball, or there is not one key for each image.
+#[track_caller]
+pub fn displacements(
+    encoder: &dyn Fn(&Tensor) -> Tensor,
+    images: &Tensor,
+    threat: &Threat,
+    attack: &Pgd,
+    keys: &[Key],
+) -> ReachedDisplacements {
+    let end = most_displaced(encoder, images, threat, attack, keys);
+    let clean = encoder(images).detach();
+    let d = clean.shape()[1];
+    let (clean, ends) = (clean.array().to_f64(), encoder(&end).detach().array().to_f64());
+    ReachedDisplacements { reached: row_distances(&ends, &clean, d), clean, ends }
+}
+
 /// The points of the ball where an ascent of the squared displacement `‖f(u) − f(x)‖²` ended, shaped as `images`.
 ///
 /// # Panics
@@ -77,13 +111,12 @@ pub(crate) fn most_displaced(
     images: &Tensor,
     threat: &Threat,
     attack: &Pgd,
-    key: Key,
+    keys: &[Key],
 ) -> Tensor {
     let clean = encoder(images).detach();
     let moved =
         |u: &Tensor, of: &[usize]| (&encoder(u) - &rows(&clean, of)).square().sum(1).reshape([of.len()]);
-    let keys: Vec<Key> = (0..images.shape()[0]).map(|i| key.fold(i)).collect();
-    let found = pgd(images, &moved, threat, attack, &keys).best;
+    let found = pgd(images, &moved, threat, attack, keys).best;
     crate::robust::check_inside(images, &found, threat);
     found
 }
@@ -151,7 +184,8 @@ mod tests {
         let threat = Threat { bounds: None, ..Threat::new(Norm::L2, 0.3) };
         let attack = Pgd { steps: 60, step_size: 0.3, ..Pgd::default() };
         let encoder = |x: &Tensor| x.reshape([x.shape()[0], 9]).matmul(&a);
-        let end = most_displaced(&encoder, &toy.images, &threat, &attack, Key::new(1));
+        let keys: Vec<Key> = (0..5).map(|i| Key::new(1).fold(i)).collect();
+        let end = most_displaced(&encoder, &toy.images, &threat, &attack, &keys);
         let [there, here] = [&end, &toy.images].map(|x| encoder(x).array().to_f64());
         let exact = 0.3 * crate::spectrum::Spectrum::of_gram(&a).values[0].sqrt();
         for radius in row_distances(&there, &here, 4) {

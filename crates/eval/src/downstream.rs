@@ -84,10 +84,20 @@ pub enum TaskHead {
 /// The standard tasks on a dataset, the same for every encoder and seed: the classes, the classes with a short head, their
 /// natural groups where the manifest has some, each class against the rest, random groups, and two statistics of the pixels.
 pub fn standard_tasks(manifest: &Manifest) -> Vec<DownstreamTask> {
-    let classes = &manifest.classes;
+    tasks(&manifest.classes, manifest.coarse.as_ref(), true)
+}
+
+/// The same for classes without natural groups; each class against the rest only where it is asked for, because that is a head for
+/// every class.
+pub fn tasks_of_classes(classes: &[String], each_class: bool) -> Vec<DownstreamTask> {
+    tasks(classes, None, each_class)
+}
+
+fn tasks(classes: &[String], coarse: Option<&Grouping>, each_class: bool) -> Vec<DownstreamTask> {
     let coarse =
-        manifest.coarse.iter().cloned().map(|grouping| DownstreamTask::Groups(grouping, "natural groups"));
-    let binary = (0..classes.len()).map(|class| {
+        coarse.into_iter().cloned().map(|grouping| DownstreamTask::Groups(grouping, "natural groups"));
+    let single = if each_class { classes.len() } else { 0 };
+    let binary = (0..single).map(|class| {
         DownstreamTask::Groups(Grouping::one_vs_rest(classes, class), "a class against the rest")
     });
     let random = RANDOM.iter().filter(|(groups, _)| *groups < classes.len()).flat_map(|&(groups, count)| {

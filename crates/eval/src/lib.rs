@@ -59,8 +59,12 @@ pub use bound::{BoundEvaluation, BoundLevel, CorrectCounts, Mean, TaskBound};
 pub use bound_error::BoundError;
 pub use corruptions::{Corruption, SEVERITIES};
 pub use diagnostics::{Diagnostics, diagnose};
-pub use displacement::{Displacements, NO_CLAIM, displacement_attack, median};
-pub use downstream::{DownstreamTask, FittedTask, PixelStatistic, TaskHead, standard_tasks, task_probes};
+pub use displacement::{
+    Displacements, NO_CLAIM, ReachedDisplacements, displacement_attack, displacements, median,
+};
+pub use downstream::{
+    DownstreamTask, FittedTask, PixelStatistic, TaskHead, standard_tasks, task_probes, tasks_of_classes,
+};
 pub use features::{dataset_pixels, features, labels, pixels};
 pub use few_labels::few_label_heads;
 pub use fit_error::FitError;

@@ -14,25 +14,27 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 use tarrl_attacks::{Limits, Norm, Threat};
-use tarrl_data::{Catalog, Dataset};
+use tarrl_data::{Dataset, Source};
 use tarrl_eval::{DeviceHead, dataset_pixels, labels};
 use tarrl_tensor::{Cpu, DType, Key, Tensor};
 
-use self::findings::Findings;
-use self::plan::{Kind, Plan};
-use self::run::{initial, run};
-use self::state::StateFile;
+pub(crate) use self::findings::Findings;
+pub(crate) use self::plan::{Kind, Plan};
+use self::run::initial;
+pub(crate) use self::run::run;
+pub(crate) use self::state::StateFile;
 use self::summary::Summary;
-use self::target::Target;
-use crate::inputs::{EncoderFile, balanced, check_output};
+pub(crate) use self::target::Target;
+use crate::inputs::{
+    EncoderFile, ImageOptions, ModelOptions, balanced, batch_for, check_classes, check_memory, check_output,
+};
 use crate::limits;
 use crate::stdout::{note, out, outln};
-use crate::workspace::workspace_root;
 use tarrl_study::attack_state::AttackProgress;
 use tarrl_study::files::{cannot_write, hash, write_atomic};
 use tarrl_study::stages::certify::{hash_labels, hash_pixels};
@@ -46,6 +48,8 @@ Examples:
   tarrl attack --checkpoint ENCODER --head HEAD --dataset mnist --norm l2 --epsilon 1 --attack cw
   tarrl attack --checkpoint ENCODER --head HEAD --dataset mnist --norm l1 --epsilon 4 --attack nearest --passes 500
   tarrl attack --checkpoint ENCODER --head HEAD --dataset mnist --epsilon 0.1 --examine --json outcomes.json
+  tarrl attack --checkpoint ENCODER --head HEAD --dataset CIFAR-10-C/fog.npy --severity 3 --epsilon 2/255
+  tarrl attack --checkpoint ENCODER --head HEAD --dataset photos/ --resize 256 --crop 224 --images 100 --epsilon 1/255
 
 ENCODER and HEAD are what `tarrl reproduce` leaves in its run folder:
   runs/PROFILE/jobs/KEY/encoder.safetensors   of a pre-training job
@@ -87,7 +91,7 @@ new one is whole.";
 #[derive(Args, Debug)]
 #[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples.", arg_required_else_help = true)]
 pub(crate) struct Attack {
-    /// The encoder, a file `encoder.safetensors`
+    /// The encoder: a file `encoder.safetensors`, or a model file of another program
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
 
@@ -95,8 +99,8 @@ pub(crate) struct Attack {
     #[arg(long, value_name = "FILE")]
     head: PathBuf,
 
-    /// Name of the dataset whose test images are attacked, as `tarrl data list` shows it
-    #[arg(long, value_name = "NAME")]
+    /// The dataset whose test images are attacked: a name as `tarrl data list` shows it, or a file or folder
+    #[arg(long, value_name = "NAME|PATH")]
     dataset: String,
 
     /// How perturbations are measured: linf, l2, l1, or l0 for pgd and attacks on the nearest mistake
@@ -119,9 +123,9 @@ pub(crate) struct Attack {
     #[arg(long, default_value_t = 0, value_parser = limits::whole::<u64>("--seed"))]
     seed: u64,
 
-    /// Images in memory at a time
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = limits::whole::<u32>("--batch"))]
-    batch: u32,
+    /// Images in memory at a time [default: 256, and fewer of more than 32 × 32 pixels]
+    #[arg(long, value_name = "N", value_parser = limits::whole::<u32>("--batch"))]
+    batch: Option<u32>,
 
     /// Attacks on the nearest mistake: passes of an image at most, forward and backward together [default: 2000]
     #[arg(long, value_name = "N", value_parser = limits::whole::<u32>("--passes"))]
@@ -151,27 +155,31 @@ pub(crate) struct Attack {
     #[arg(long, value_name = "N", value_parser = limits::whole::<u16>("--threads"))]
     threads: Option<u16>,
 
-    /// Folder for datasets that were fetched or imported
-    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("data"), hide_default_value = true)]
-    data: PathBuf,
+    #[command(flatten)]
+    from: ImageOptions,
 
-    /// Folder with your own dataset manifests, instead of this project's
-    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("datasets"), hide_default_value = true)]
-    datasets: PathBuf,
+    #[command(flatten)]
+    reading: ModelOptions,
 }
 
 impl Attack {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let mut plan =
-            self.attack.plan(self.norm, self.epsilon, self.batch as usize).map_err(anyhow::Error::msg)?;
-        if self.go_on {
-            plan.go_on(self.attack).map_err(anyhow::Error::msg)?;
-        }
+        // The number of images in memory changes no result; it is known with their size.
+        let plan = |batch| -> anyhow::Result<Plan> {
+            let mut plan = self.attack.plan(self.norm, self.epsilon, batch).map_err(anyhow::Error::msg)?;
+            if self.go_on {
+                plan.go_on(self.attack).map_err(anyhow::Error::msg)?;
+            }
+            Ok(plan)
+        };
+        let checked = plan(1)?;
         if self.gradient_masking_checks {
-            findings::check(&plan, self.epsilon)?;
+            findings::check(&checked, self.epsilon)?;
         }
         let only = [("--passes", self.passes.is_some()), ("--leave-at-success", self.leave_at_success)];
-        if let Some((flag, _)) = only.iter().find(|(_, given)| *given && !matches!(plan, Plan::Nearest(..))) {
+        if let Some((flag, _)) =
+            only.iter().find(|(_, given)| *given && !matches!(checked, Plan::Nearest(..)))
+        {
             bail!(
                 "{flag} is for attacks on the nearest mistake, such as nearest; leave it out of {}",
                 self.attack.name()
@@ -185,36 +193,33 @@ impl Attack {
                 bail!("there is no file {}; give {what} (`tarrl reproduce` writes both)", file.display());
             }
         }
+        let source = self.from.open(&self.dataset)?;
         if let Some(output) = &self.json {
+            let places = source.places();
+            let mut inputs: Vec<&Path> = vec![&self.checkpoint, &self.head, self.from.manifests()];
+            inputs.extend(places.iter().map(PathBuf::as_path));
             for output in [output, &state::beside(output)] {
-                let data = self.data.join(&self.dataset);
-                check_output(output, "--json FILE", &[&self.checkpoint, &self.head, &self.datasets, &data])?;
+                check_output(output, "--json FILE", &inputs)?;
             }
         }
         let device = Cpu { threads: self.threads.map_or(0, usize::from), ..Cpu::default() }.open();
-        let file = EncoderFile::open(&self.checkpoint, &device)?;
+        let file = EncoderFile::open(&self.checkpoint, &self.reading, &device)?;
         let HeadFile { head, encoder: named } = HeadFile::load(&self.head)?;
         file.check_head(&self.head, head.features(), named.as_deref())?;
-        let (data, indices) = self.images(&Catalog::new(&self.datasets, &self.data))?;
-        if head.classes() != data.classes.len() {
-            bail!(
-                "the head {} tells {} classes apart, but {} has {}; take the head that was trained on it",
-                self.head.display(),
-                head.classes(),
-                self.dataset,
-                data.classes.len()
-            );
-        }
-        file.check_images(&self.dataset, data.shape().into())?;
+        let (data, indices) = self.images(&source)?;
+        check_classes(head.classes(), &self.head, &data, &source)?;
+        let shape: [usize; 3] = data.shape().into();
+        file.check_images(&self.dataset, shape)?;
+        check_memory(data.len(), shape, "--images")?;
+        let batch = self.batch.map_or_else(|| batch_for(256, shape), |batch| batch as usize);
+        let plan = plan(batch)?;
         let (x, y) = (dataset_pixels(&data, &device), labels(&data.labels));
-        let encoder = file.encoder.inference();
+        let classes = head.classes();
         let head = DeviceHead::new(&head, &device, DType::F32);
-        let encode = |u: &Tensor| encoder.forward(u);
+        let encode = |u: &Tensor| file.model.forward(u);
         let classify = |z: &Tensor| head.forward(z);
         let keys: Vec<Key> = (0..y.len()).map(|i| Key::new(self.seed).fold("attack").fold(i)).collect();
         let ball = Threat::new(self.norm, self.epsilon).around(&x);
-        let batch = self.batch as usize;
-        let classes = data.classes.len();
         let limits =
             Limits { early_stop: self.leave_at_success, budget: Some(self.passes()), ..Limits::default() };
         let target = Target {
@@ -293,7 +298,11 @@ impl Attack {
             about["leave_at_success"] = json!(self.leave_at_success);
         }
         match about {
-            Value::Object(about) => Ok(about),
+            Value::Object(mut about) => {
+                about.extend(self.from.about());
+                about.extend(self.reading.about().map(|options| ("read_options".to_owned(), json!(options))));
+                Ok(about)
+            }
             _ => unreachable!("it is written as an object"),
         }
     }
@@ -328,9 +337,9 @@ impl Attack {
         Ok(found)
     }
 
-    /// The images to attack, and their places in the test set.
-    fn images(&self, catalog: &Catalog) -> anyhow::Result<(Dataset, Vec<usize>)> {
-        let test = catalog.load(&self.dataset).with_context(|| format!("dataset {}", self.dataset))?.test;
+    /// The images to attack, and their places in the split.
+    fn images(&self, source: &Source) -> anyhow::Result<(Dataset, Vec<usize>)> {
+        let test = self.from.read(source)?;
         let indices = match self.images {
             None => (0..test.len()).collect(),
             Some(n) => balanced(&test, n as usize, "--images", Key::new(self.seed).fold("images"))?,

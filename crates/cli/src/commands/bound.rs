@@ -8,14 +8,14 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use tarrl_bound::{KnnHead, LinearHead, RegressionHead};
 use tarrl_certify::{Certificate, Certificates, CertifiedChain, HeadReport};
-use tarrl_data::{Catalog, Dataset};
-use tarrl_encoders::InferenceEncoder;
+use tarrl_data::Source;
 use tarrl_eval::{Interval, ProbeConfig, features, labels, linear_probe};
+use tarrl_interop::Model;
 use tarrl_tensor::Key;
 
 use self::head_attack::attack;
 use super::certify::{Chosen, Images, network, open};
-use crate::inputs::EncoderFile;
+use crate::inputs::{EncoderFile, ModelOptions, batch_for};
 use crate::limits;
 use crate::stdout::outln;
 use tarrl_study::heads::AnyHead;
@@ -64,6 +64,8 @@ struct Report {
     neighbors: Option<usize>,
     #[command(flatten)]
     images: Images,
+    #[command(flatten)]
+    reading: ModelOptions,
 }
 
 impl Bound {
@@ -79,21 +81,25 @@ impl Report {
         let file = std::fs::File::open(&self.certificates)
             .with_context(|| format!("cannot read {path}; check the path"))?;
         let certificates = Certificates::from_reader(file).with_context(|| path.to_string())?;
-        let file = open(&self.encoder)?;
+        let file = open(&self.encoder, &self.reading)?;
         let head = self.head.as_ref().map(|path| self.read(path, &file)).transpose()?;
-        let chosen = self.images.choose(certificates.samples.len())?;
+        let source = self.images.from.open(&self.images.dataset)?;
+        let chosen = self.images.choose(&source, certificates.samples.len())?;
         file.check_images(&self.images.dataset, chosen.shape())?;
         certificates.check(&file.hash, &chosen.hash).with_context(|| path.to_string())?;
         certificates.provenance.config.check(&chosen.pixels).with_context(|| path.to_string())?;
-        let encoder = file.encoder.inference();
+        let encoder = &file.model;
         if let Some(k) = self.neighbors {
-            return self.neighbors(&certificates, &encoder, &chosen, k);
+            return self.neighbors(&certificates, encoder, (&source, &chosen), k);
         }
         let head = match head {
             Some(head) => head,
-            None => AnyHead::Linear(self.fitted(&encoder, &chosen)?),
+            None => AnyHead::Linear(self.fitted(encoder, &source, &chosen)?),
         };
-        if let Some(classes) = head.classes().filter(|&classes| classes != chosen.classes) {
+        let fits = |classes: usize| {
+            if source.has_class_names() { classes == chosen.classes } else { classes >= chosen.classes }
+        };
+        if let Some(classes) = head.classes().filter(|&classes| !fits(classes)) {
             bail!(
                 "the head tells {classes} classes apart, but {} has {}; take a head for its classes with --head",
                 self.images.dataset,
@@ -108,7 +114,7 @@ impl Report {
         }
         let threat = certificates.provenance.config.threat;
         let worst = attack(&head, &|x| encoder.forward(x), &chosen.pixels, &chosen.labels, &threat);
-        let attacked = network(&encoder, &chosen.pixels)?.forward(&worst).array().to_f64();
+        let attacked = network(encoder, &chosen.pixels)?.forward(&worst).array().to_f64();
         let report = match &head {
             AnyHead::Linear(head) => certificates.apply(head, &labels, &[&attacked])?,
             AnyHead::Mlp { head, .. } => certificates.apply_by_radius(head, &labels, &[&attacked])?,
@@ -127,15 +133,15 @@ impl Report {
         Ok(head)
     }
 
-    fn train(&self) -> anyhow::Result<Dataset> {
-        let catalog = Catalog::new(&self.images.datasets, &self.images.data);
-        Ok(catalog.load(&self.images.dataset)?.train)
-    }
-
-    fn fitted(&self, encoder: &InferenceEncoder, chosen: &Chosen) -> anyhow::Result<LinearHead> {
-        let train = self.train()?;
+    fn fitted(&self, encoder: &Model, source: &Source, chosen: &Chosen) -> anyhow::Result<LinearHead> {
+        let train = source.read(source.train_split()?)?;
         let labels = labels(&train.labels);
-        let train_features = features(&|x| encoder.forward(x), &train, chosen.pixels.device(), BATCH);
+        let train_features = features(
+            &|x| encoder.forward(x),
+            &train,
+            chosen.pixels.device(),
+            batch_for(BATCH, chosen.shape()),
+        );
         let key = Key::new(0).fold("probe");
         Ok(linear_probe(&train_features, &labels, train.classes.len(), &ProbeConfig::default(), key)?.head)
     }
@@ -144,18 +150,23 @@ impl Report {
     fn neighbors(
         &self,
         certificates: &Certificates,
-        encoder: &InferenceEncoder,
-        chosen: &Chosen,
+        encoder: &Model,
+        (source, chosen): (&Source, &Chosen),
         k: usize,
     ) -> anyhow::Result<()> {
         if k.is_multiple_of(2) {
             bail!("--neighbors {k} could be a tie; take an odd number");
         }
-        let train = self.train()?;
+        let train = source.read(source.train_split()?)?;
         if k > train.len() {
             bail!("--neighbors {k}: there are {} training images; take at most so many", train.len());
         }
-        let bank = features(&|x| encoder.forward(x), &train, chosen.pixels.device(), BATCH);
+        let bank = features(
+            &|x| encoder.forward(x),
+            &train,
+            chosen.pixels.device(),
+            batch_for(BATCH, chosen.shape()),
+        );
         let bank_labels = train.labels.iter().map(|&label| usize::from(label)).collect();
         let d = certificates.features();
         let head = KnnHead::new(d, k, bank.array().to_f64(), bank_labels);

@@ -2,19 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::{Args, ValueEnum};
 use tarrl_attacks::{Norm, Threat};
 use tarrl_certify::{Certificates, CertifyConfig, Network, Provenance, Slopes, certify};
-use tarrl_data::Catalog;
-use tarrl_encoders::InferenceEncoder;
+use tarrl_data::Source;
 use tarrl_eval::{Displacements, dataset_pixels, displacement_attack, labels, median};
+use tarrl_interop::Model;
 use tarrl_tensor::{Arithmetic, Cpu, Key, Tensor};
 
-use crate::inputs::{EncoderFile, balanced, check_output};
+use crate::inputs::{EncoderFile, ImageOptions, ModelOptions, balanced, check_memory, check_output};
 use crate::limits;
 use crate::stdout::outln;
-use crate::workspace::workspace_root;
 use tarrl_study::files::{cannot_write, write_atomic};
 use tarrl_study::pixels::Pixels;
 use tarrl_study::stages::certify::hash_pixels;
@@ -39,7 +37,7 @@ const SAMPLES: usize = 100;
 #[derive(Args, Debug)]
 #[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples.")]
 pub(crate) struct Certify {
-    /// The checkpoint of the encoder
+    /// The encoder: a checkpoint, or a model file of another program
     encoder: PathBuf,
 
     /// Norm of the ball: linf, l2 or l1
@@ -64,6 +62,9 @@ pub(crate) struct Certify {
     /// Slopes of linear forms: chord; sector, of use in large l2 balls; or best, the better of both for twice the work
     #[arg(long, default_value = "chord")]
     slopes: SlopesArg,
+
+    #[command(flatten)]
+    reading: ModelOptions,
 
     /// Images in memory at a time
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = limits::whole::<usize>("--batch"))]
@@ -91,21 +92,16 @@ impl From<SlopesArg> for Slopes {
 /// The images that certificates are of.
 #[derive(Args, Debug)]
 pub(crate) struct Images {
-    /// Name of the dataset, whose test images are taken
-    #[arg(long, value_name = "NAME", default_value = "fashion-mnist-sample")]
+    /// The dataset whose test images are taken: a name as `tarrl data list` shows it, or a file or folder
+    #[arg(long, value_name = "NAME|PATH", default_value = "fashion-mnist-sample")]
     pub(crate) dataset: String,
 
     /// Number of test images, balanced over the classes [default: 100, and those that were certified in a report]
     #[arg(long, value_name = "N", value_parser = limits::whole::<usize>("--samples"))]
     pub(crate) samples: Option<usize>,
 
-    /// Folder for datasets that were fetched or imported
-    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("data"), hide_default_value = true)]
-    pub(crate) data: PathBuf,
-
-    /// Folder with your own dataset manifests, instead of this project's
-    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("datasets"), hide_default_value = true)]
-    pub(crate) datasets: PathBuf,
+    #[command(flatten)]
+    pub(crate) from: ImageOptions,
 }
 
 /// Images with what identifies them.
@@ -122,13 +118,15 @@ pub(crate) struct Chosen {
 
 impl Certify {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let data = self.images.data.join(&self.images.dataset);
-        check_output(&self.out, "--out FILE", &[&self.encoder, &self.images.datasets, &data])?;
-        let file = open(&self.encoder)?;
-        let chosen = self.images.choose(SAMPLES)?;
+        let source = self.images.from.open(&self.images.dataset)?;
+        let places = source.places();
+        let mut inputs: Vec<&Path> = vec![&self.encoder, self.images.from.manifests()];
+        inputs.extend(places.iter().map(PathBuf::as_path));
+        check_output(&self.out, "--out FILE", &inputs)?;
+        let file = open(&self.encoder, &self.reading)?;
+        let chosen = self.images.choose(&source, SAMPLES)?;
         file.check_images(&self.images.dataset, chosen.shape())?;
-        let encoder = file.encoder.inference();
-        let network = network(&encoder, &chosen.pixels)?;
+        let network = network(&file.model, &chosen.pixels)?;
         let config = CertifyConfig {
             threat: Threat::new(self.norm, self.epsilon.value()),
             slopes: self.slopes.into(),
@@ -139,7 +137,7 @@ impl Certify {
         let (samples, cost) = certify(&network, &chosen.pixels, &config)?;
         let radii: Vec<f64> = samples.iter().map(|c| c.radius()).collect();
         let displacements = Displacements::measure(
-            &|x| encoder.forward(x),
+            &|x| file.model.forward(x),
             &network,
             &chosen.pixels,
             &config.threat,
@@ -180,12 +178,11 @@ impl Chosen {
 
 impl Images {
     /// The images, the same for every encoder; `usual` of them without `--samples`.
-    pub(crate) fn choose(&self, usual: usize) -> anyhow::Result<Chosen> {
-        let catalog = Catalog::new(&self.datasets, &self.data);
-        let name = &self.dataset;
-        let test = catalog.load(name).with_context(|| format!("dataset {name}"))?.test;
+    pub(crate) fn choose(&self, source: &Source, usual: usize) -> anyhow::Result<Chosen> {
+        let test = self.from.read(source)?;
         let n = self.samples.unwrap_or(usual);
         let test = test.subset(&balanced(&test, n, "--samples", Key::new(0).fold("bound"))?);
+        check_memory(n, test.shape().into(), "--samples")?;
         let device = Cpu { arithmetic: Arithmetic::Direct, ..Cpu::default() }.open();
         let pixels = dataset_pixels(&test, &device);
         let hash = hash_pixels(&pixels);
@@ -194,11 +191,11 @@ impl Images {
 }
 
 /// The encoder of a checkpoint, on a device whose arithmetic certificates cover.
-pub(crate) fn open(path: &Path) -> anyhow::Result<EncoderFile<'_>> {
-    EncoderFile::open(path, &Cpu { arithmetic: Arithmetic::Direct, ..Cpu::default() }.open())
+pub(crate) fn open<'a>(path: &'a Path, options: &ModelOptions) -> anyhow::Result<EncoderFile<'a>> {
+    EncoderFile::open(path, options, &Cpu { arithmetic: Arithmetic::Direct, ..Cpu::default() }.open())
 }
 
 /// The network that certificates of an encoder speak of.
-pub(crate) fn network(encoder: &InferenceEncoder, pixels: &Tensor) -> anyhow::Result<Network> {
+pub(crate) fn network(encoder: &Model, pixels: &Tensor) -> anyhow::Result<Network> {
     Ok(Network::trace(&|x| encoder.forward(x), &pixels.slice(0, 0, 1))?)
 }

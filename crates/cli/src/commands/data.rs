@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use tarrl_data::{Catalog, Check, Error, Manifest, Verified};
+use tarrl_data::{Catalog, Check, Error, Manifest, Source, SourceOptions, Verified};
 
 use crate::stdout::outln;
 use crate::workspace::workspace_root;
@@ -18,6 +18,7 @@ Examples:
   tarrl data fetch fashion-mnist             download, check, and only then put in place
   tarrl data import ~/Downloads/cifar10      take files that you have already
   tarrl data import ~/Downloads --as mnist   the same, from a folder with another name
+  tarrl data import bloodmnist.npz --as blood   images without a manifest, of any format that --dataset takes
 
 The default study needs none of this: its sample is part of the repository.";
 
@@ -141,7 +142,13 @@ fn import(catalog: &Catalog, path: &Path, name: Option<&str>) -> anyhow::Result<
         Some(name) => name.to_owned(),
         None => named_after(&place, &catalog.list()?)?,
     };
-    report(&name, &catalog.import(&name, &place)?)
+    if catalog.list()?.iter().any(|manifest| manifest.name == name) {
+        return report(&name, &catalog.import(&name, &place)?);
+    }
+    let source = Source::open(&place.to_string_lossy(), catalog, SourceOptions::default())?;
+    let folder = source.import(catalog, &name)?;
+    outln!("{name}: {} ({}, splits {})", folder.display(), source.format(), source.splits().join(", "));
+    Ok(())
 }
 
 /// The dataset that a folder, or the folder of a file, is named after.

@@ -17,7 +17,7 @@ use tarrl_tensor::{DType, Device, cpu};
 
 use self::function::Function;
 use crate::commands::certify::Images;
-use crate::inputs::{EncoderFile, check_output};
+use crate::inputs::{EncoderFile, ModelOptions, check_output};
 use crate::limits;
 use crate::stdout::outln;
 
@@ -103,7 +103,7 @@ impl Export {
         if let Some(path) = &self.head {
             let (head, named) = AnyHead::read(path)?;
             if !is_onnx {
-                EncoderFile::open(&self.encoder, &device)?.check_head(
+                EncoderFile::open(&self.encoder, &ModelOptions::default(), &device)?.check_head(
                     path,
                     head.features(),
                     named.as_deref(),
@@ -124,8 +124,8 @@ impl Export {
 
     /// An encoder of ours, its batch norm folded in f64.
     fn checkpoint(&self, device: &Device) -> anyhow::Result<Function> {
-        let file = EncoderFile::open(&self.encoder, device)?;
-        let mut encoder = file.encoder;
+        let file = EncoderFile::open(&self.encoder, &ModelOptions::default(), device)?;
+        let mut encoder = file.encoder()?;
         let image = image(&encoder, self.side)?;
         cast(&mut encoder, DType::F64);
         Ok(Function::of_encoder(&encoder, file.hash, image, DType::F64))
@@ -149,9 +149,10 @@ impl Export {
     /// The checkpoint with its head as one state dict.
     fn state_dict(&self, out: &Path) -> anyhow::Result<()> {
         let device = cpu();
-        let file = EncoderFile::open(&self.encoder, &device)?;
-        let mut tensors = state_dict(&file.encoder);
-        let config = file.encoder.config();
+        let file = EncoderFile::open(&self.encoder, &ModelOptions::default(), &device)?;
+        let encoder = file.encoder()?;
+        let mut tensors = state_dict(&encoder);
+        let config = encoder.config();
         let mut metadata = Metadata::new();
         metadata.insert("config".into(), serde_json::to_string(config)?);
         metadata.insert("source_blake3".into(), file.hash.clone());

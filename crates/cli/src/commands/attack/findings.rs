@@ -15,7 +15,7 @@ use crate::stdout::note;
 use tarrl_study::attack_state::ImageOutcome;
 
 /// Signs of gradient masking in an attack that uses gradients and labels.
-pub(super) struct Findings {
+pub(crate) struct Findings {
     /// Signs in the attack itself.
     attack: Vec<Finding>,
     /// Signs that further attacks found, with their settings.
@@ -28,7 +28,7 @@ pub(super) struct Findings {
 
 impl Findings {
     /// The findings of a finished attack on all images; `None` if it uses no gradients or no labels.
-    pub(super) fn of(plan: &Plan, images: &[ImageOutcome]) -> Option<Self> {
+    pub(crate) fn of(plan: &Plan, images: &[ImageOutcome]) -> Option<Self> {
         if !plan.sees_gradients_and_labels() {
             return None;
         }
@@ -46,7 +46,7 @@ impl Findings {
     ///
     /// # Errors
     /// If a feature of the encoder is not finite.
-    pub(super) fn check_further(&mut self, target: &Target<'_>) -> anyhow::Result<()> {
+    pub(crate) fn check_further(&mut self, target: &Target<'_>) -> anyhow::Result<()> {
         note!("examining whether gradients are masked, some 450 passes of each image");
         let threat = target.ball.threat();
         let config = examination(threat, target.batch);
@@ -63,7 +63,7 @@ impl Findings {
         Ok(())
     }
 
-    pub(super) fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let mut text = self.known.as_ref().map(known_line).unwrap_or_default();
         let found = self.all();
         let more = if self.examination.is_some() { "" } else { "; --examine looks for more" };
@@ -87,7 +87,7 @@ impl Findings {
     }
 
     /// `findings`, `conclusive` and `examination` of the report; `indices` are the places of the images in the test set.
-    pub(super) fn report(&self, indices: &[usize]) -> Value {
+    pub(crate) fn report(&self, indices: &[usize]) -> Value {
         let finding = |(place, finding): &(&str, &Finding)| {
             let samples: Vec<usize> = finding.samples.iter().map(|&sample| indices[sample]).collect();
             json!({
@@ -126,7 +126,7 @@ impl Findings {
 ///
 /// # Errors
 /// If the attack sees no gradients or no labels, or the ball is a point.
-pub(super) fn check(plan: &Plan, epsilon: f64) -> anyhow::Result<()> {
+pub(crate) fn check(plan: &Plan, epsilon: f64) -> anyhow::Result<()> {
     if !plan.sees_gradients_and_labels() {
         bail!(
             "--examine looks for masked gradients, but the attack sees no gradients or no labels; leave it out"

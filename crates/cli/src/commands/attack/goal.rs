@@ -8,7 +8,7 @@ const TEMPERATURE: f64 = 0.5;
 
 /// What an attack on representations maximizes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Goal {
+pub(crate) enum Goal {
     /// The distance from the representation of the image itself.
     Away(Distance),
     /// The contrastive loss: from itself and towards all others.
@@ -19,7 +19,7 @@ pub(super) enum Goal {
 
 impl Goal {
     /// Its name on the command line.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Goal::Away(Distance::Cosine) => "feature-cosine",
             Goal::Away(Distance::Kl) => "feature-kl",
@@ -30,7 +30,7 @@ impl Goal {
     }
 
     /// The objective `(m)` at representations `z` `(m, d)` of the images `rows` of `clean` `(n, d)`.
-    pub(super) fn value(self, z: &Tensor, clean: &Tensor, rows: &[usize]) -> Tensor {
+    pub(crate) fn value(self, z: &Tensor, clean: &Tensor, rows: &[usize]) -> Tensor {
         let known = |_: &Tensor| z.clone();
         match self {
             Goal::Away(distance) => away(&known, clean, distance)(z, rows),

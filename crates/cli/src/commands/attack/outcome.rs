@@ -5,7 +5,7 @@ use tarrl_nearest::NearestOutcome;
 use tarrl_study::attack_state::ImageOutcome;
 
 /// The outcome of each image of a suite. `nearest`: its attacks minimize the distance.
-pub(super) fn of_suite(found: &SuiteOutcome, nearest: bool) -> Vec<ImageOutcome> {
+pub(crate) fn of_suite(found: &SuiteOutcome, nearest: bool) -> Vec<ImageOutcome> {
     let row = |i: usize| ImageOutcome {
         broken: found.success[i],
         margin: finite(found.margin[i]),
@@ -20,7 +20,7 @@ pub(super) fn of_suite(found: &SuiteOutcome, nearest: bool) -> Vec<ImageOutcome>
 }
 
 /// The outcome of each image of a single attack. `nearest`: its values are negative distances of misclassified points.
-pub(super) fn of_outcome(found: &Outcome, nearest: bool) -> Vec<ImageOutcome> {
+pub(crate) fn of_outcome(found: &Outcome, nearest: bool) -> Vec<ImageOutcome> {
     let (success, distances) = (found.success(), found.distances());
     let row = |i: usize| ImageOutcome {
         broken: success[i],
@@ -36,7 +36,7 @@ pub(super) fn of_outcome(found: &Outcome, nearest: bool) -> Vec<ImageOutcome> {
 }
 
 /// The outcome of each image of the minimum-norm attack of that name.
-pub(super) fn of_nearest(found: &NearestOutcome, name: &str) -> Vec<ImageOutcome> {
+pub(crate) fn of_nearest(found: &NearestOutcome, name: &str) -> Vec<ImageOutcome> {
     let row = |i: usize| {
         let attack = if found.distance[i] == 0.0 { "clean" } else { name };
         let origin = Origin { attack: attack.to_owned(), ..Origin::default() };

@@ -13,7 +13,7 @@ use tarrl_nearest::{
 
 /// An attack by its name.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// AutoAttack, standard: apgd-ce, apgd-t, fab-t, square
     Autoattack,
     /// AutoAttack, plus: more restarts, and the attacks without targets
@@ -74,7 +74,7 @@ pub(super) enum Kind {
 
 /// How an attack is run.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Plan {
+pub(crate) enum Plan {
     /// Attack after attack, sample by sample.
     Suite(Vec<AttackSpec>, RunConfig),
     /// One attack, batch by batch.
@@ -85,7 +85,7 @@ pub(super) enum Plan {
 
 /// An attack on one batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Single {
+pub(crate) enum Single {
     Pgd(Pgd),
     CarliniWagner(CarliniWagner),
     DeepFool(DeepFool),
@@ -101,7 +101,7 @@ impl Kind {
     ///
     /// # Errors
     /// If the attack does not exist in the norm, or the radius makes no ball of pixels.
-    pub(super) fn plan(self, norm: Norm, epsilon: f64, batch: usize) -> Result<Plan, String> {
+    pub(crate) fn plan(self, norm: Norm, epsilon: f64, batch: usize) -> Result<Plan, String> {
         let version = |version| {
             let config = AutoAttack::new(version);
             Plan::Suite(config.parts(norm), RunConfig { batch, ..config.run })
@@ -167,14 +167,14 @@ impl Kind {
     }
 
     /// Its name on the command line.
-    pub(super) fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 }
 
 impl Plan {
     /// Whether masked gradients could mislead it about the accuracy.
-    pub(super) fn sees_gradients_and_labels(&self) -> bool {
+    pub(crate) fn sees_gradients_and_labels(&self) -> bool {
         match self {
             Plan::Suite(parts, _) => !parts.iter().all(|part| matches!(part, AttackSpec::Square { .. })),
             Plan::Batches(single) => !matches!(single, Single::HopSkipJump(_) | Single::Feature(..)),
@@ -186,7 +186,7 @@ impl Plan {
     ///
     /// # Errors
     /// If the attack is not FAB.
-    pub(super) fn go_on(&mut self, kind: Kind) -> Result<(), String> {
+    pub(crate) fn go_on(&mut self, kind: Kind) -> Result<(), String> {
         match (self, kind) {
             (Plan::Suite(_, config), Kind::Fab | Kind::FabT) => {
                 config.early_exit = EarlyExit::Never;
@@ -197,7 +197,7 @@ impl Plan {
     }
 
     /// What can break an image, in their order.
-    pub(super) fn names(&self) -> Vec<&'static str> {
+    pub(crate) fn names(&self) -> Vec<&'static str> {
         match self {
             Plan::Suite(parts, _) => parts.iter().map(AttackSpec::name).collect(),
             Plan::Batches(Single::Pgd(_)) => vec!["pgd"],

@@ -21,7 +21,7 @@ const ROUNDS: u64 = 16;
 ///
 /// # Errors
 /// If the state cannot be written, or belongs to another attack.
-pub(super) fn run(
+pub(crate) fn run(
     plan: &Plan,
     target: &Target<'_>,
     from: Option<AttackProgress>,
@@ -78,7 +78,7 @@ pub(super) fn run(
 }
 
 /// The state of a plan before its first evaluation.
-pub(super) fn initial(plan: &Plan, target: &Target<'_>) -> AttackProgress {
+pub(crate) fn initial(plan: &Plan, target: &Target<'_>) -> AttackProgress {
     match plan {
         Plan::Suite(parts, config) => AttackProgress::Suite(start(parts, *config, target).state()),
         Plan::Batches(_) => AttackProgress::Images(Vec::new()),

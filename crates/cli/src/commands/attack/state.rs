@@ -9,7 +9,7 @@ use tarrl_study::attack_state::{AttackProgress, AttackState};
 use tarrl_study::files::{cannot_write, write_atomic};
 
 /// The file with the progress of an attack.
-pub(super) struct StateFile {
+pub(crate) struct StateFile {
     path: PathBuf,
     /// What determines the outcome, by name.
     about: Map<String, Value>,
@@ -18,7 +18,7 @@ pub(super) struct StateFile {
 }
 
 /// The path of the state file of an attack whose outcome will be written to `output`.
-pub(super) fn beside(output: &Path) -> PathBuf {
+pub(crate) fn beside(output: &Path) -> PathBuf {
     let mut path = output.as_os_str().to_owned();
     path.push(".state");
     path.into()
@@ -26,11 +26,11 @@ pub(super) fn beside(output: &Path) -> PathBuf {
 
 impl StateFile {
     /// The state file of an attack whose outcome will be written to `output`; saved at most once in `every`.
-    pub(super) fn beside(output: &Path, about: Map<String, Value>, every: Duration) -> Self {
+    pub(crate) fn beside(output: &Path, about: Map<String, Value>, every: Duration) -> Self {
         StateFile { path: beside(output), about, every, written: Instant::now() }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -38,7 +38,7 @@ impl StateFile {
     ///
     /// # Errors
     /// If the file is of another attack, or damaged.
-    pub(super) fn load(&self) -> anyhow::Result<Option<AttackProgress>> {
+    pub(crate) fn load(&self) -> anyhow::Result<Option<AttackProgress>> {
         let path = self.path.display();
         let found = AttackState::load(&self.path)
             .with_context(|| format!("{path} cannot be resumed; remove it to start anew"))?;
@@ -59,7 +59,7 @@ impl StateFile {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub(super) fn save_if_due(&mut self, progress: impl FnOnce() -> AttackProgress) -> anyhow::Result<()> {
+    pub(crate) fn save_if_due(&mut self, progress: impl FnOnce() -> AttackProgress) -> anyhow::Result<()> {
         if self.written.elapsed() < self.every { Ok(()) } else { self.save(progress()) }
     }
 
@@ -67,7 +67,7 @@ impl StateFile {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub(super) fn save(&mut self, progress: AttackProgress) -> anyhow::Result<()> {
+    pub(crate) fn save(&mut self, progress: AttackProgress) -> anyhow::Result<()> {
         let state = AttackState { about: self.about.clone(), progress };
         write_atomic(&self.path, &state.to_bytes())
             .map_err(|error| cannot_write(&self.path, "--json FILE", error))?;
@@ -79,7 +79,7 @@ impl StateFile {
     ///
     /// # Errors
     /// If the file cannot be removed.
-    pub(super) fn remove(self) -> anyhow::Result<()> {
+    pub(crate) fn remove(self) -> anyhow::Result<()> {
         match std::fs::remove_file(&self.path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("cannot remove {}", self.path.display()))

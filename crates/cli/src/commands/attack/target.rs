@@ -4,33 +4,33 @@ use tarrl_attacks::{Ball, Limits};
 use tarrl_tensor::{Key, Tensor};
 
 /// Encoder and head, and the images that they are attacked on.
-pub(super) struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// The ball around each image.
-    pub(super) ball: Ball,
+    pub(crate) ball: Ball,
     /// The label of each image.
-    pub(super) labels: &'a [u32],
+    pub(crate) labels: &'a [u32],
     /// The number of classes.
-    pub(super) classes: usize,
+    pub(crate) classes: usize,
     /// One key for the randomness of each image.
-    pub(super) keys: &'a [Key],
+    pub(crate) keys: &'a [Key],
     /// Images to representations.
-    pub(super) encode: &'a dyn Fn(&Tensor) -> Tensor,
+    pub(crate) encode: &'a dyn Fn(&Tensor) -> Tensor,
     /// Representations to logits.
-    pub(super) classify: &'a dyn Fn(&Tensor) -> Tensor,
+    pub(crate) classify: &'a dyn Fn(&Tensor) -> Tensor,
     /// Images in memory at a time.
-    pub(super) batch: usize,
+    pub(crate) batch: usize,
     /// When images leave a minimum-norm attack.
-    pub(super) limits: Limits,
+    pub(crate) limits: Limits,
 }
 
 impl Target<'_> {
     /// Images to logits.
-    pub(super) fn logits(&self, u: &Tensor) -> Tensor {
+    pub(crate) fn logits(&self, u: &Tensor) -> Tensor {
         (self.classify)(&(self.encode)(u))
     }
 
     /// The representations `(n, d)` of all images, computed in pieces of at most `batch`.
-    pub(super) fn representations(&self) -> Tensor {
+    pub(crate) fn representations(&self) -> Tensor {
         let (x, n) = (self.ball.center(), self.labels.len());
         let part = |from: usize| (self.encode)(&x.slice(0, from, self.batch.min(n - from))).detach();
         let parts: Vec<Tensor> = (0..n).step_by(self.batch).map(part).collect();

@@ -13,6 +13,7 @@ use tarrl_tensor::DType;
 
 use super::function::Function;
 use crate::commands::certify::{Images, open};
+use crate::inputs::ModelOptions;
 use crate::stdout::outln;
 
 /// The time in seconds that the lists of queries ask for.
@@ -38,18 +39,19 @@ pub(super) fn write(
             config.threat.norm
         );
     }
-    let file = open(encoder)?;
+    let file = open(encoder, &ModelOptions::default())?;
     let device = file.device();
     let head = head.map(|path| AnyHead::read(path).map(|(head, named)| (head, named, path))).transpose()?;
     if let Some((head, named, path)) = &head {
         file.check_head(path, head.features(), named.as_deref())?;
     }
-    let chosen = images.choose(certificates.samples.len())?;
+    let source = images.from.open(&images.dataset)?;
+    let chosen = images.choose(&source, certificates.samples.len())?;
     file.check_images(&images.dataset, chosen.shape())?;
     certificates.check(&file.hash, &chosen.hash).with_context(|| path.to_string())?;
     // The weights that were certified, to the bit.
     let [h, w, c] = chosen.shape();
-    let mut function = Function::of_encoder(&file.encoder, file.hash.clone(), [h, w, c], DType::F32);
+    let mut function = Function::of_encoder(&file.encoder()?, file.hash.clone(), [h, w, c], DType::F32);
     let labels: Vec<usize> = chosen.labels.iter().map(|&label| label as usize).collect();
     let mut certified = None;
     if let Some((head, _, path)) = &head {
