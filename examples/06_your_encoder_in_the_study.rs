@@ -16,7 +16,9 @@ use tarrl_encoders::{
 };
 use tarrl_eval::{ProbeConfig, RobustConfig, linear_probe, robust_accuracy};
 use tarrl_objectives::nt_xent;
-use tarrl_study::jobs::{Display, Graph, Job, Plan, RunEnvironment, Runs, Spec, Stage, execute};
+use tarrl_study::jobs::{
+    Display, Graph, Job, Plan, RunEnvironment, Runs, Session, Spec, Stage, Stop, execute,
+};
 use tarrl_tensor::{DType, Key, Random, Tensor, cpu, grad};
 
 /// Two linear maps on the pixels, which the study knows nothing of.
@@ -90,11 +92,13 @@ fn study(folder: &std::path::Path) -> anyhow::Result<Value> {
     }));
 
     let runs = Runs::new(folder, "mine");
-    let lock = runs.open()?;
+    let claims = runs.open()?;
     let plan = Plan::new(&graph, &runs);
     let display = Display::lines(&plan, Box::new(std::io::sink()));
     let environment = RunEnvironment { provenance: Value::Null, device: cpu() };
-    let results = execute(&plan, &runs, &lock, &environment, None, &display).into_result()?;
+    let (environment, stop) = (&environment, &Stop::default());
+    let session = Session { runs: &runs, claims: &claims, environment, stop, display: &display };
+    let results = execute(&plan, &session).into_result()?;
     Ok(results[&judged].output.clone())
 }
 

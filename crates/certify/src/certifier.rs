@@ -24,6 +24,22 @@ pub fn certify(
     x: &Tensor,
     config: &CertifyConfig,
 ) -> Result<(Vec<Certificate>, Cost), CertifyError> {
+    let found = certify_until(network, x, config, &|| false)?;
+    Ok(found.expect("nothing ends it early"))
+}
+
+/// As [`certify`]; `stop` is asked before each batch, by any of the threads, and if it returns true the work ends there
+/// and the result is `None`.
+///
+/// # Errors
+/// As [`certify`].
+#[allow(clippy::type_complexity, reason = "that of `certify`, or nothing")]
+pub fn certify_until(
+    network: &Network,
+    x: &Tensor,
+    config: &CertifyConfig,
+    stop: &(dyn Fn() -> bool + Sync),
+) -> Result<Option<(Vec<Certificate>, Cost)>, CertifyError> {
     config.check(x)?;
     let n = x.shape()[0];
     // In an l-infinity ball with chord slopes, norms of whole layers are never tighter than boxes.
@@ -33,12 +49,16 @@ pub fn certify(
     let batch = config.batch.min(n.div_ceil(threads)).max(1);
     let starts: Vec<usize> = (0..n).step_by(batch).collect();
     let found = parallel_map(threads, &starts, |&start| {
+        if stop() {
+            return None;
+        }
         let part = x.slice(0, start, batch.min(n - start));
         let mut run = BatchCertifier::new(network, &part, config, norms.as_ref());
         run.forward();
         let certificates = run.certificates();
-        (certificates, Cost { forward: run.passes * part.shape()[0] as f64, rows: run.rows as f64 })
+        Some((certificates, Cost { forward: run.passes * part.shape()[0] as f64, rows: run.rows as f64 }))
     });
+    let Some(found) = found.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
     let mut certificates = Vec::with_capacity(n);
     let mut cost = Cost::default();
     for (samples, of_batch) in found {
@@ -49,7 +69,7 @@ pub fn certify(
     // Sums of whole numbers: the mean does not depend on the batches.
     cost.forward /= n as f64;
     cost.rows /= n as f64;
-    Ok((certificates, cost))
+    Ok(Some((certificates, cost)))
 }
 
 /// A parallel map that keeps the order: much of the work between kernels runs on the host, and batches are independent.

@@ -39,7 +39,7 @@ mod zonotope;
 
 pub use certificate::{Certificate, Evidence};
 pub use certificate_file::{Certificates, Provenance};
-pub use certifier::certify;
+pub use certifier::{certify, certify_until};
 pub use config::{CertifyConfig, Cost, Effort, Precision, Slopes};
 pub use error::CertifyError;
 pub use head_report::{CertifiedChain, HeadReport};

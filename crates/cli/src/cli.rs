@@ -9,6 +9,8 @@ Examples:
   tarrl reproduce                    the whole study, five to fifteen minutes on two cores
   tarrl reproduce --profile smoke    every part once at toy size, about a minute
   tarrl reproduce --dry-run          what would run, and for how long
+  tarrl worker --profile smoke       one of several processes that share a study, on one machine or many
+  tarrl submit --help                a study as jobs of Slurm or HyperQueue
   tarrl certify encoder.safetensors  how far its representations can move, for any task
   tarrl data list                    the datasets and where they are
   tarrl evaluate resnet18.pt --dataset cifar10
@@ -31,6 +33,11 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Reproduce(commands::reproduce::Reproduce),
+    Jobs(commands::jobs::Jobs),
+    Job(commands::job::Job),
+    Worker(commands::worker::Worker),
+    Submit(commands::submit::Submit),
+    Status(commands::status::Status),
     Data(commands::data::Data),
     Pretrain(commands::pretrain::Pretrain),
     Evaluate(commands::evaluate::Evaluate),
@@ -53,6 +60,11 @@ enum Command {
 pub(crate) fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Reproduce(command) => command.run(),
+        Command::Jobs(command) => command.run(),
+        Command::Job(command) => command.run(),
+        Command::Worker(command) => command.run(),
+        Command::Submit(command) => command.run(),
+        Command::Status(command) => command.run(),
         Command::Data(command) => command.run(),
         Command::Pretrain(command) => command.run(),
         Command::Evaluate(command) => command.run(),
@@ -128,7 +140,7 @@ mod tests {
     fn tables_are_taken_in_any_case_and_separated_by_commas() {
         let cli = Cli::try_parse_from(["tarrl", "reproduce", "--only", "t1,F1"]).unwrap();
         let Command::Reproduce(command) = cli.command else { panic!("another command") };
-        assert_eq!(command.only, ["T1", "F1"]);
+        assert_eq!(command.study.only, ["T1", "F1"]);
     }
 
     #[test]

@@ -8,17 +8,22 @@ mod device;
 mod inputs;
 mod limits;
 mod model_flags;
+mod signals;
 mod stdout;
+mod study_args;
 mod workspace;
 
 use std::process::ExitCode;
 
-use tarrl_study::jobs::{LockHeld, TimeIsUp};
+use tarrl_study::jobs::{JobHeld, MissingInputs, Stopped};
 
 use crate::stdout::{StdoutError, note};
 
 /// `EX_TEMPFAIL` of sysexits.h: nothing is wrong, run it again.
 const TRY_AGAIN: u8 = 75;
+
+/// `EX_NOINPUT` of sysexits.h: a job needs another one that is not done.
+const NO_INPUT: u8 = 66;
 
 /// What a shell reports of a program that SIGPIPE ended: nobody reads its output.
 const OUTPUT_CLOSED: u8 = 128 + 13;
@@ -28,11 +33,13 @@ fn main() -> ExitCode {
     if error.downcast_ref().is_some_and(StdoutError::is_closed) {
         return ExitCode::from(OUTPUT_CLOSED);
     }
-    if error.is::<TimeIsUp>() {
+    if error.is::<Stopped>() {
         note!("{error}");
     } else {
         note!("error: {}", tarrl_study::message::message(&error));
     }
-    let again = error.is::<TimeIsUp>() || error.is::<LockHeld>();
-    if again { ExitCode::from(TRY_AGAIN) } else { ExitCode::FAILURE }
+    if error.is::<Stopped>() || error.is::<JobHeld>() {
+        return ExitCode::from(TRY_AGAIN);
+    }
+    if error.is::<MissingInputs>() { ExitCode::from(NO_INPUT) } else { ExitCode::FAILURE }
 }

@@ -7,7 +7,6 @@ use std::fs::File;
 use std::process::{Command, Stdio};
 
 use common::{Files, text};
-use tarrl_study::jobs::Runs;
 
 fn tarrl() -> Command {
     Command::new(env!("CARGO_BIN_EXE_tarrl"))
@@ -66,17 +65,4 @@ fn the_outcomes_are_in_their_file_before_the_table_is_printed() {
     assert_eq!((done.status.code(), text(&done.stderr).as_str()), (Some(141), ""));
     let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
     assert_eq!(report["samples"].as_array().unwrap().len(), 20);
-}
-
-#[test]
-fn a_run_folder_that_another_process_holds_is_worth_a_second_try() {
-    let folder = tempfile::tempdir().unwrap();
-    let held = Runs::new(folder.path(), "smoke").open().unwrap();
-    let before = std::fs::read_dir(folder.path().join("smoke")).unwrap().count();
-    let done =
-        tarrl().args(["reproduce", "--profile", "smoke", "--out"]).arg(folder.path()).output().unwrap();
-    assert_eq!(done.status.code(), Some(75), "{}", text(&done.stderr));
-    assert!(text(&done.stderr).starts_with("error: another run (process "), "{}", text(&done.stderr));
-    assert_eq!(std::fs::read_dir(folder.path().join("smoke")).unwrap().count(), before);
-    drop(held);
 }

@@ -77,7 +77,7 @@ pub use lbfgs::Lbfgs;
 pub use probe::{Probe, ProbeConfig, linear_probe};
 pub use retrieval::{Bank, most_turned};
 pub use ridge::{Ridge, ridge};
-pub use robust::{RobustConfig, robust_accuracy, robust_curve};
+pub use robust::{RobustConfig, continue_robust_curve, robust_accuracy, robust_curve};
 pub use robust_result::{Example, RobustAccuracy, SampleOutcome};
 pub use statistics::{CONFIDENCE, Interval, Over};
 pub use universal::{UniversalConfig, perturbed, universal_perturbation};

@@ -74,6 +74,30 @@ pub fn robust_curve(
     config: &RobustConfig,
     key: Key,
 ) -> Vec<RobustAccuracy> {
+    let go_on = &mut |_: &[RobustAccuracy]| true;
+    continue_robust_curve(encoder, head, images, labels, epsilons, config, key, Vec::new(), go_on)
+        .expect("nothing ends it early")
+}
+
+/// As [`robust_curve`], from the first image that `curve` lacks, which is empty or what an earlier call gave to `go_on`.
+/// `go_on` is told the curve so far after each batch of images but the last; if it returns false, the attack ends there
+/// and the result is `None`. The batches do not change the result, nor does where it was interrupted.
+///
+/// # Panics
+/// As [`robust_curve`], and if `curve` is of other radii or of more images.
+#[track_caller]
+#[allow(clippy::too_many_arguments, reason = "those of `robust_curve` and the two that it adds")]
+pub fn continue_robust_curve(
+    encoder: &dyn Fn(&Tensor) -> Tensor,
+    head: &LinearHead,
+    images: &Tensor,
+    labels: &[u32],
+    epsilons: &[f64],
+    config: &RobustConfig,
+    key: Key,
+    mut curve: Vec<RobustAccuracy>,
+    go_on: &mut dyn FnMut(&[RobustAccuracy]) -> bool,
+) -> Option<Vec<RobustAccuracy>> {
     let n = images.shape()[0];
     assert!(
         n == labels.len() && n > 0,
@@ -91,11 +115,18 @@ pub fn robust_curve(
     radii.sort_by(f64::total_cmp);
     let head = DeviceHead::new(head, images.device(), images.dtype());
     let logits = |x: &Tensor| head.forward(&encoder(x));
-    let mut curve: Vec<RobustAccuracy> = radii
-        .iter()
-        .map(|&epsilon| RobustAccuracy { epsilon, samples: Vec::new(), examples: Vec::new() })
-        .collect();
-    for start in (0..n).step_by(config.batch) {
+    if curve.is_empty() {
+        let level = |&epsilon: &f64| RobustAccuracy { epsilon, samples: Vec::new(), examples: Vec::new() };
+        curve = radii.iter().map(level).collect();
+    }
+    let done = curve.first().map_or(0, |level| level.samples.len());
+    assert!(
+        curve.iter().map(|level| level.epsilon).eq(radii.iter().copied())
+            && curve.iter().all(|level| level.samples.len() == done)
+            && done <= n,
+        "robust accuracy: a curve of {done} images at other radii cannot be continued with {n} images at {epsilons:?}"
+    );
+    for start in (done..n).step_by(config.batch) {
         let len = config.batch.min(n - start);
         let mut attack = GrowingAttack::new(
             &logits,
@@ -112,8 +143,11 @@ pub fn robust_curve(
             let wanted = config.keep.saturating_sub(start).min(len);
             robust.examples.extend(attack.examples(wanted));
         }
+        if start + len < n && !go_on(&curve) {
+            return None;
+        }
     }
-    curve
+    Some(curve)
 }
 
 /// A batch of images that is attacked at growing radii.
@@ -248,6 +282,43 @@ mod tests {
     fn config(epsilon: f64) -> RobustConfig {
         let pgd = Pgd { steps: 8, step_size: epsilon / 3.0, restarts: 2, ..Pgd::default() };
         RobustConfig { threat: Threat::linf(epsilon), pgd, batch: 7, ..RobustConfig::default() }
+    }
+
+    /// It ends after every batch, of another size each time, and begins again from what it was told last.
+    #[test]
+    fn a_curve_in_slices_is_the_curve() {
+        let toy = Toy::new(3, 23, 4, 3, 1);
+        let radii = [0.1, 0.02];
+        let encode = |x: &Tensor| toy.encode(x);
+        let whole =
+            robust_curve(&encode, &toy.head, &toy.images, &toy.labels, &radii, &config(0.1), Key::new(5));
+        let mut curve = Vec::new();
+        let mut calls = 0;
+        let found = loop {
+            let config = RobustConfig { batch: 3 + calls, ..config(0.1) };
+            let mut told = Vec::new();
+            let found = continue_robust_curve(
+                &encode,
+                &toy.head,
+                &toy.images,
+                &toy.labels,
+                &radii,
+                &config,
+                Key::new(5),
+                curve,
+                &mut |so_far| {
+                    told = so_far.to_vec();
+                    false
+                },
+            );
+            calls += 1;
+            match found {
+                Some(found) => break found,
+                None => curve = told,
+            }
+        };
+        assert!(calls > 3, "{calls}");
+        assert_eq!(found, whole);
     }
 
     /// For the identity encoder and two classes the worst point is known: the margin falls by

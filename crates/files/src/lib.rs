@@ -36,12 +36,21 @@ pub fn try_write(path: &Path) -> io::Result<()> {
 /// # Errors
 /// Returns the system's error.
 pub fn temporary(path: &Path) -> io::Result<NamedTempFile> {
+    remove_abandoned(folder(path), &own(path)?)?;
+    fresh(path)
+}
+
+/// How the temporary files of `path` begin on this host.
+fn own(path: &Path) -> io::Result<String> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_string_lossy();
     // File systems take names of 255 bytes, to which the rest of this one is added.
     let name: String = name.chars().take(40).collect();
-    let own = format!(".{name}.{}-", host());
-    remove_abandoned(folder(path), &own)?;
-    let prefix = format!("{own}{}-", std::process::id());
+    Ok(format!(".{name}.{}-", host()))
+}
+
+/// As [`temporary`], and nothing is swept.
+fn fresh(path: &Path) -> io::Result<NamedTempFile> {
+    let prefix = format!("{}{}-", own(path)?, std::process::id());
     let mut builder = Builder::new();
     builder.prefix(&prefix).suffix(".tmp");
     #[cfg(unix)]
@@ -72,6 +81,31 @@ pub fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
     match File::open(folder(path)) {
         Ok(folder) => folder.sync_all(),
         Err(_) => Ok(()),
+    }
+}
+
+/// Writes `path` as [`write_atomic`] does, but only if there is nothing yet; of several processes that do so, on any
+/// machines that share the folder, exactly one succeeds. Returns the file, with the system's lock on it until it is closed,
+/// or nothing if another was first. Temporary files of killed processes are left to [`remove_abandoned`].
+///
+/// # Errors
+/// Returns the system's error; there is then no file.
+pub fn write_first(path: &Path, bytes: &[u8]) -> io::Result<Option<File>> {
+    if fs::exists(path)? {
+        return Ok(None);
+    }
+    let mut file = fresh(path)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Ok(file) => {
+            if let Ok(folder) = File::open(folder(path)) {
+                folder.sync_all()?;
+            }
+            Ok(Some(file))
+        }
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        Err(error) => Err(error.error),
     }
 }
 
@@ -113,7 +147,7 @@ pub fn folder(path: &Path) -> &Path {
 }
 
 /// The name of this host, where the system tells it in a file; hosts that share a disk then do not sweep each other's.
-fn host() -> String {
+pub fn host() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let plain: String =
         name.trim().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').take(64).collect();
@@ -194,6 +228,27 @@ mod tests {
             (fs::read(&target).unwrap(), fs::read(&link).unwrap()),
             (b"precious".to_vec(), b"new".to_vec())
         );
+    }
+
+    #[test]
+    fn of_many_first_writers_one_succeeds_and_holds_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let path = folder.path().join(round.to_string());
+            let writers: Vec<_> = std::thread::scope(|scope| {
+                let path = &path;
+                let write = |thread: u8| scope.spawn(move || write_first(path, &[thread; 100]).unwrap());
+                let threads: Vec<_> = (0..8).map(write).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let won: Vec<usize> = (0..8).filter(|&thread| writers[thread].is_some()).collect();
+            assert_eq!(won.len(), 1);
+            assert_eq!(fs::read(&path).unwrap(), [won[0] as u8; 100]);
+            assert!(File::open(&path).unwrap().try_lock().is_err());
+            drop(writers);
+            File::open(&path).unwrap().try_lock().unwrap();
+        }
+        assert_eq!(names(folder.path()).len(), 20, "no temporary file stays");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use anyhow::Context;
 use tarrl_data::{Catalog, Dataset, Manifest, Splits};
@@ -26,8 +25,6 @@ pub struct StudyContext {
     pub device: Device,
     /// Figures of others, for the tables.
     pub published: Vec<PublishedFigures>,
-    /// When to stop, if at any time: nothing begins after it, and a training that is under way saves and ends.
-    pub deadline: Option<Instant>,
     images: OnceLock<Images>,
     multiply_adds: OnceLock<f64>,
 }
@@ -49,7 +46,6 @@ impl StudyContext {
             catalog,
             device,
             published: Vec::new(),
-            deadline: None,
             images: OnceLock::new(),
             multiply_adds: OnceLock::new(),
         }

@@ -12,6 +12,7 @@
 
 pub mod artifacts;
 pub mod attack_state;
+pub mod cluster;
 pub mod context;
 pub mod experiments;
 pub mod files;

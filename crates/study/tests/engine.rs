@@ -9,8 +9,8 @@ use std::time::Instant;
 use anyhow::bail;
 use serde_json::{Value, json};
 use tarrl_study::jobs::{
-    Display, Graph, Job, JobContext, JobFolder, Key, Plan, RunEnvironment, RunSummary, Runs, Spec, Stage,
-    State, TimeIsUp, execute,
+    Display, Graph, Job, JobContext, JobFolder, Key, Plan, RunEnvironment, RunSummary, Runs, Session, Spec,
+    Stage, State, Stop, Stopped, execute,
 };
 
 type Journal = Arc<Mutex<Vec<String>>>;
@@ -67,12 +67,15 @@ fn run(graph: &Graph, out: &Path) -> (RunSummary, String) {
 
 fn run_until(graph: &Graph, out: &Path, deadline: Option<Instant>) -> (RunSummary, String) {
     let runs = Runs::new(out, "p");
-    let lock = runs.open().unwrap();
+    let claims = runs.open().unwrap();
     let plan = Plan::new(graph, &runs);
     let screen = Screen::default();
     let display = Display::lines(&plan, Box::new(screen.clone()));
     let setting = RunEnvironment { provenance: json!({"version": "test"}), device: tarrl_tensor::cpu() };
-    let outcome = execute(&plan, &runs, &lock, &setting, deadline, &display);
+    let stop = Stop::new(Arc::default(), deadline);
+    let session =
+        Session { runs: &runs, claims: &claims, environment: &setting, stop: &stop, display: &display };
+    let outcome = execute(&plan, &session);
     let shown = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
     (outcome, shown)
 }
@@ -118,7 +121,7 @@ fn a_time_limit_postpones_and_is_no_failure() {
             return Ok(json!("the rest"));
         }
         fs::write(path, "half")?;
-        Err(TimeIsUp.into())
+        Err(Stopped::TimeLimit.into())
     }));
     add(&mut graph, "b", &[a], &journal);
     add(&mut graph, "c", &[], &journal);
@@ -128,7 +131,7 @@ fn a_time_limit_postpones_and_is_no_failure() {
     let (first, shown) = run(&graph, out.path());
     assert!(shown.contains("paused: test a"), "{shown}");
     assert_eq!((first.ran, first.postponed, first.blocked.len(), first.failures.len()), (0, 3, 0, 0));
-    assert!(first.into_result().unwrap_err().is::<TimeIsUp>());
+    assert!(first.into_result().unwrap_err().is::<Stopped>());
     taken(&journal);
     let (second, _) = run(&graph, out.path());
     assert_eq!((second.ran, second.postponed, taken(&journal).len()), (3, 0, 3));
@@ -291,17 +294,6 @@ fn a_promised_file_that_is_missing_fails_the_job() {
     }));
     let (outcome, _) = run(&graph, out.path());
     assert!(outcome.failures[0].cause.starts_with("the output file never.bin cannot be read"), "{outcome}");
-}
-
-#[test]
-fn two_runs_never_write_to_one_folder() {
-    let out = tempfile::tempdir().unwrap();
-    let runs = Runs::new(out.path(), "p");
-    let held = runs.open().unwrap();
-    assert!(runs.open().unwrap_err().to_string().contains("another run"));
-    Runs::new(out.path(), "q").open().unwrap();
-    drop(held);
-    runs.open().unwrap();
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Pretraining<'_> {
                 if self.options.stop_after_steps.is_some_and(|most| step - began >= most) && step < total {
                     return Ok(Finish::Stopped { step });
                 }
-                if self.options.stop_at.is_some_and(|moment| Instant::now() >= moment) && step < total {
+                if step < total && self.options.stop.as_ref().is_some_and(|stop| stop()) {
                     trainer.save(on_event)?;
                     return Ok(Finish::Stopped { step });
                 }

@@ -41,7 +41,7 @@ pub struct Trained {
 pub enum Finish {
     /// All epochs are done.
     Trained(Box<Trained>),
-    /// [`Options::stop_after_steps`] or [`Options::stop_at`] ended it early.
+    /// [`Options::stop_after_steps`] or [`Options::stop`] ended it early.
     Stopped {
         /// Finished steps, of which the last checkpoint may know fewer.
         step: u64,

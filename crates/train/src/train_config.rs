@@ -4,7 +4,7 @@ use crate::method::{Method, MethodError};
 use crate::optimizer::{OptimizerConfig, OptimizerError};
 use crate::ranges::{Range, RangeError};
 use serde::{Deserialize, Serialize};
-use std::time::Instant;
+use std::sync::Arc;
 use tarrl_encoders::{EncoderConfig, Precision};
 
 /// A training: with the images, everything that determines its result to the bit.
@@ -197,7 +197,7 @@ pub enum SettingError {
 }
 
 /// Options that change how a training runs, but not its result.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone)]
 pub struct Options {
     /// Steps between two lines of metrics; every epoch has a line in any case.
     pub log_every: u64,
@@ -211,8 +211,8 @@ pub struct Options {
     pub stop_on_collapse: bool,
     /// Stop after so many steps of this call as if killed: nothing is saved beyond the last checkpoint.
     pub stop_after_steps: Option<u64>,
-    /// Stop at the first step that ends after this moment, with a checkpoint of that step.
-    pub stop_at: Option<Instant>,
+    /// Asked after each step: whether to stop there, with a checkpoint of that step.
+    pub stop: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
 }
 
 impl Default for Options {
@@ -224,8 +224,21 @@ impl Default for Options {
             loader_threads: 1,
             stop_on_collapse: false,
             stop_after_steps: None,
-            stop_at: None,
+            stop: None,
         }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("log_every", &self.log_every)
+            .field("checkpoint_every_steps", &self.checkpoint_every_steps)
+            .field("checkpoint_every_seconds", &self.checkpoint_every_seconds)
+            .field("loader_threads", &self.loader_threads)
+            .field("stop_on_collapse", &self.stop_on_collapse)
+            .field("stop_after_steps", &self.stop_after_steps)
+            .finish_non_exhaustive()
     }
 }
 

@@ -34,6 +34,7 @@ use crate::inputs::{
     EncoderFile, ImageOptions, ModelOptions, balanced, batch_for, check_classes, check_memory, check_output,
 };
 use crate::limits;
+use crate::signals;
 use crate::stdout::{note, out, outln};
 use tarrl_study::attack_state::AttackProgress;
 use tarrl_study::files::{cannot_write, hash, write_atomic};
@@ -82,10 +83,10 @@ the `findings`, each with its images.
 
 With --json the attack saves its progress every twenty seconds, to the file beside the outcome whose name ends in
 .state. After an interruption the same command resumes from there and ends with the same outcome. AutoAttack and its
-parts and the attacks on the nearest mistake resume in the middle of an image; fgsm, pgd, cw, deepfool, hop-skip-jump and the attacks without labels resume
-after the last whole batch, so that a smaller --batch loses less. --examine starts over. Ctrl-C, SIGTERM and SIGKILL are
-such interruptions (a shell shows exit codes 130, 143 and 137): the outcome of an earlier attack in FILE stays until the
-new one is whole.";
+parts and the attacks on the nearest mistake resume in the middle of an image; fgsm, pgd, cw, deepfool, hop-skip-jump and
+the attacks without labels resume after the last whole batch, so that a smaller --batch loses less. --examine starts over.
+Ctrl-C, SIGTERM and SIGUSR2 save the progress and end with exit code 75; a second one ends at once. The outcome of an earlier
+attack in FILE stays until the new one is whole.";
 
 /// Attack one encoder and head: robust accuracy with an interval, and the outcome of each image
 #[derive(Args, Debug)]
@@ -233,10 +234,11 @@ impl Attack {
             limits,
         };
         let about = self.about(&plan, (&x, &y), &file.hash)?;
+        let stop = signals::stop(None)?;
         let mut state = self.state(&about);
         let from = self.interrupted(state.as_mut(), &plan, &target)?;
         let bar = bar(y.len() as u64);
-        let images = run(&plan, &target, from, state.as_mut(), &mut |finished, broken| {
+        let images = run(&plan, &target, from, state.as_mut(), &stop, &mut |finished, broken| {
             bar.set_position(finished as u64);
             bar.set_message(format!("{broken} broken"));
         })?;
@@ -245,6 +247,7 @@ impl Attack {
         let summary = Summary::new(title, &plan.names(), &images);
         let mut findings = Findings::of(&plan, &images);
         if let Some(findings) = findings.as_mut().filter(|_| self.gradient_masking_checks) {
+            stop.check()?;
             findings.check_further(&target)?;
         }
         if let Some(path) = &self.json {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use tarrl_attacks::{Norm, Threat};
-use tarrl_certify::{Certificates, CertifyConfig, Network, Provenance, Slopes, certify};
+use tarrl_certify::{Certificates, CertifyConfig, Network, Provenance, Slopes, certify_until};
 use tarrl_data::Source;
 use tarrl_eval::{Displacements, dataset_pixels, displacement_attack, labels, median};
 use tarrl_interop::Model;
@@ -12,8 +12,10 @@ use tarrl_tensor::{Arithmetic, Cpu, Key, Tensor};
 
 use crate::inputs::{EncoderFile, ImageOptions, ModelOptions, balanced, check_memory, check_output};
 use crate::limits;
+use crate::signals;
 use crate::stdout::outln;
 use tarrl_study::files::{cannot_write, write_atomic};
+use tarrl_study::jobs::Stopped;
 use tarrl_study::pixels::Pixels;
 use tarrl_study::stages::certify::hash_pixels;
 
@@ -27,8 +29,8 @@ Examples:
 Certificates are made once for an encoder and serve every head that is put on it later. An encoder of ordinary training
 has useful ones at small radii only; one trained by a method with a [certified] term also at larger ones.
 
-The file appears when all images are certified. Stopped before that (Ctrl-C, SIGTERM and SIGKILL: a shell shows exit codes
-130, 143 and 137), the command leaves an earlier file as it was, and starts over the next time.";
+The file appears when all images are certified. Ctrl-C, SIGTERM and SIGUSR2 end the command at its next batch with exit
+code 75, a second one at once; an earlier file stays as it was, and the command starts over the next time.";
 
 /// Images that are certified without `--samples`.
 const SAMPLES: usize = 100;
@@ -134,7 +136,12 @@ impl Certify {
             batch: self.batch,
             ..CertifyConfig::default()
         };
-        let (samples, cost) = certify(&network, &chosen.pixels, &config)?;
+        let stop = signals::stop(None)?;
+        let Some((samples, cost)) =
+            certify_until(&network, &chosen.pixels, &config, &|| stop.reason().is_some())?
+        else {
+            return Err(stop.reason().unwrap_or(Stopped::Signal).into());
+        };
         let radii: Vec<f64> = samples.iter().map(|c| c.radius()).collect();
         let displacements = Displacements::measure(
             &|x| file.model.forward(x),
@@ -145,6 +152,7 @@ impl Certify {
             &displacement_attack(&config.threat, 20, 3),
             Key::new(0).fold("certify"),
         )?;
+        stop.check()?;
         let n = samples.len();
         let certificates = Certificates {
             provenance: Provenance { encoder: file.hash, samples: chosen.hash, config, cost },

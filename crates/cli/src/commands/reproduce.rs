@@ -1,22 +1,15 @@
 //! `tarrl reproduce`: runs a study and writes its report.
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use tarrl_data::Catalog;
 use tarrl_report::{prepare, write};
 
-use crate::device::DeviceName;
 use crate::limits;
+use crate::signals;
 use crate::stdout::{note, out, outln};
-use crate::workspace::workspace_root;
-use tarrl_study::context::StudyContext;
-use tarrl_study::jobs::{Display, Plan, RunEnvironment, Runs, count, execute};
-use tarrl_study::profile::Profile;
-use tarrl_study::study::Study;
-use tarrl_study::{artifacts, machine, published};
+use crate::study_args::{OpenStudy, StudyArgs};
+use tarrl_study::jobs::{Display, Plan, Session, count, execute};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,24 +30,18 @@ that it names.
 
 A study is a graph of jobs. The key of a job is a hash of everything that determines its result, and its files are in
 OUT/PROFILE/jobs/KEY. Finished jobs are skipped, so the same command again takes seconds; interrupted ones go on from
-their last checkpoint; after a failure everything else is finished and kept, and the exit code is not zero.";
+their last checkpoint; after a failure everything else is finished and kept, and the exit code is not zero. Several
+processes may run it in one folder, on machines that share it: they share the jobs (docs/cluster.md).
+
+Ctrl-C, SIGTERM and SIGUSR2 end it at the next step or batch, with a checkpoint and exit code 75, at most 25 seconds later; a
+second one ends it at once. Either way the same command goes on.";
 
 /// Run the study: train every method, put heads on, attack them, check the bound, write the report
 #[derive(Args, Debug)]
 #[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples.")]
 pub(crate) struct Reproduce {
-    /// Which study: a file of EXPERIMENTS/profiles without its ending (smoke, default, frontier, headline, headline-cifar, selection,
-    /// tasks, objectives, certified, full, cifar, cifar100, or your own)
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    profile: String,
-
-    /// Only these tables and figures, and what they need
-    #[arg(long, value_name = "TABLE,..", value_delimiter = ',', value_parser = artifact)]
-    pub(crate) only: Vec<&'static str>,
-
-    /// Number of seeds, instead of the profile's; cells become mean ± half-width over them
-    #[arg(long, value_name = "N", value_parser = limits::whole::<u32>("--seeds"))]
-    seeds: Option<u32>,
+    #[command(flatten)]
+    pub(crate) study: StudyArgs,
 
     /// Print the jobs with their states and the expected time, and do nothing
     #[arg(long)]
@@ -63,53 +50,14 @@ pub(crate) struct Reproduce {
     /// Stop after so many minutes, trainings at a checkpoint, with exit code 75; the same command resumes from there
     #[arg(long, value_name = "MINUTES", value_parser = limits::minutes)]
     time_limit: Option<f64>,
-
-    /// Number of threads [default: all cores]; results are the same bits for any number
-    #[arg(long, value_name = "N", value_parser = limits::whole::<u16>("--threads"))]
-    threads: Option<u16>,
-
-    /// Folder for the runs; each profile has a folder of its own in it
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    out: PathBuf,
-
-    /// Folder for datasets that were fetched or imported
-    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("data"), hide_default_value = true)]
-    data: PathBuf,
-
-    /// Folder with your own `methods` and `profiles`, instead of this project's
-    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("experiments"), hide_default_value = true)]
-    experiments: PathBuf,
-
-    /// Folder with your own dataset manifests, instead of this project's
-    #[arg(long, value_name = "DIR", default_value_os_t = workspace_root().join("datasets"), hide_default_value = true)]
-    datasets: PathBuf,
-
-    /// Where tensors are computed: cpu, or cuda:0 for an NVIDIA GPU
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    device: DeviceName,
-}
-
-/// The id of a table or figure, given in any case.
-fn artifact(text: &str) -> Result<&'static str, String> {
-    artifacts::find(text).map(|artifact| artifact.id())
 }
 
 impl Reproduce {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let mut profile = Profile::read(&self.experiments.join("profiles"), &self.profile)?;
-        profile.seeds = self.seeds.unwrap_or(profile.seeds);
-        let title = profile.title.clone();
-        let catalog = Catalog::new(&self.datasets, &self.data);
-        let device = self.device.open(self.threads.map_or(0, usize::from))?;
-        let mut context = StudyContext::new(profile, catalog, device);
-        context.published = published::read(&self.experiments)?;
-        context.deadline =
-            self.time_limit.map(|minutes| Instant::now() + Duration::from_secs_f64(60.0 * minutes));
-        let context = Arc::new(context);
-        let study = Study::new(&context, &self.experiments.join("methods"))?.only(&self.only)?;
-        let runs = Runs::new(&self.out, &self.profile);
+        let open = self.study.open()?;
+        let OpenStudy { title, context, study, runs } = &open;
         if self.dry_run {
-            out!("{}", Plan::new(study.graph(), &runs).table());
+            out!("{}", Plan::new(study.graph(), runs).table());
             if let Err(error) = context.catalog.verify(&context.profile.dataset) {
                 outln!(
                     "before it can run: {error}\nhere: tarrl data fetch {0}, or tarrl data import FOLDER --as {0}",
@@ -118,17 +66,20 @@ impl Reproduce {
             }
             return Ok(());
         }
-        let lock = runs.open()?;
+        let deadline =
+            self.time_limit.map(|minutes| Instant::now() + Duration::from_secs_f64(60.0 * minutes));
+        let stop = signals::stop(deadline)?;
+        let claims = open.claims(None)?;
         let folder = runs.root().join("report");
         prepare(&folder)?;
-        let plan = Plan::new(study.graph(), &runs);
+        let plan = Plan::new(study.graph(), runs);
         let done = plan.jobs.len() - plan.open().count();
         note!("{title}");
         note!("{}, {done} done already, in {}", count(plan.jobs.len()), runs.root().display());
         let display = Display::stderr(&plan);
-        let provenance = machine::provenance_on(workspace_root(), &context.device);
-        let environment = RunEnvironment { provenance, device: context.device.clone() };
-        let summary = execute(&plan, &runs, &lock, &environment, context.deadline, &display);
+        let environment = &open.environment();
+        let session = Session { runs, claims: &claims, environment, stop: &stop, display: &display };
+        let summary = execute(&plan, &session);
         drop(display);
         let finished = summary.into_result()?;
         let report = study.report(&finished, &environment.provenance)?;
@@ -145,6 +96,7 @@ impl Reproduce {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tarrl_study::artifacts;
 
     #[test]
     fn the_help_names_every_table_and_figure() {

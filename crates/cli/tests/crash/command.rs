@@ -9,6 +9,7 @@ mod mounts;
 #[path = "../common/stripes.rs"]
 mod stripes;
 mod verbs;
+mod workers;
 mod world;
 
 use std::process::ExitCode;
@@ -17,18 +18,19 @@ use tarrl_tensor::Key;
 
 use crate::world::Reference;
 
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     "--kills",
     "--full-disks",
     "--short-files",
     "--together",
+    "--workers",
     "--verbs",
     "--calls",
     "--damage",
     "--read-only",
 ];
 
-const USAGE: &str = "give some of --kills N, --full-disks N, --short-files N, --together N, --verbs N, --calls EVERY, --damage and \
+const USAGE: &str = "give some of --kills N, --full-disks N, --short-files N, --together N, --workers N, --verbs N, --calls EVERY, --damage and \
                      --read-only, and --seed S for other moments";
 
 fn main() -> ExitCode {
@@ -68,11 +70,12 @@ fn main() -> ExitCode {
                 println!("{n} limits on the size of files, {stops} of them reached");
             }
             "--together" => {
-                let turned_away = faults::together(&reference, n, key);
+                faults::together(&reference, n, key);
                 (0..n).for_each(|_| verbs::together(&reference));
-                println!(
-                    "{n} times several programs at once: {turned_away} of the study turned away, the same files"
-                );
+                println!("{n} times several programs at once: the same files");
+            }
+            "--workers" => {
+                println!("{n} kills of one of two workers: {:?}", workers::run(&reference, n, key))
             }
             "--verbs" => println!("{n} kills of each verb: {:?}", verbs::run(&reference, n, key)),
             "--calls" if !calls::allowed() => {

@@ -9,6 +9,7 @@ mod mounts;
 #[path = "../common/stripes.rs"]
 mod stripes;
 mod verbs;
+mod workers;
 mod world;
 
 use std::sync::OnceLock;
@@ -83,6 +84,22 @@ fn a_verb_without_space_keeps_the_old_file() {
 }
 
 #[test]
-fn of_several_programs_in_one_folder_one_works_and_none_fails() {
+fn two_workers_leave_the_files_of_one_and_each_does_a_part() {
+    workers::share(reference());
+}
+
+#[test]
+fn two_workers_that_are_killed_in_turn_leave_the_bits_of_one() {
+    let hits = workers::run(reference(), 20, Key::new(1).fold("workers"));
+    assert_eq!(hits.values().sum::<usize>(), 20, "{hits:?}");
+}
+
+#[test]
+fn single_jobs_say_by_their_exit_code_what_became_of_them() {
+    workers::single_jobs(reference());
+}
+
+#[test]
+fn several_programs_in_one_folder_share_the_work_and_none_fails() {
     faults::together(reference(), 3, Key::new(1).fold("together"));
 }

@@ -4,6 +4,7 @@ mod arrays;
 mod attack_states;
 mod certificates;
 mod checkpoints;
+mod cluster;
 mod datasets;
 mod interop;
 mod settings;
@@ -46,4 +47,8 @@ pub const TARGETS: &[Target] = &[
     settings::METHOD,
     settings::PROFILE,
     settings::PUBLISHED,
+    cluster::CLAIM,
+    cluster::PROGRESS,
+    cluster::GRAPH,
+    cluster::CLUSTER,
 ];

@@ -123,7 +123,7 @@ pub(super) const PUBLISHED: Target = Target {
     read: read_published,
 };
 
-fn job_key() -> Key {
+pub(super) fn job_key() -> Key {
     Key::of(&json!("job"))
 }
 

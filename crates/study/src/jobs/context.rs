@@ -8,10 +8,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::Context;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{JobFolder, Key};
+use super::{Job, JobFolder, Key, Manifest, Saved, Stop};
 
 /// The result of a finished job.
 #[derive(Clone, Debug)]
@@ -27,6 +28,15 @@ pub struct Finished {
 }
 
 impl Finished {
+    pub(super) fn new(key: Key, folder: &JobFolder, manifest: Manifest) -> Self {
+        Self {
+            key,
+            peak_bytes: manifest.peak_device_bytes.or(manifest.peak_rss_bytes),
+            output: manifest.output,
+            folder: folder.path().to_path_buf(),
+        }
+    }
+
     /// The output as a type.
     ///
     /// # Errors
@@ -46,8 +56,10 @@ pub(super) trait Progress {
 /// Handed to a job while it runs: its folder, its inputs, and a way to report its progress.
 pub struct JobContext<'a> {
     folder: &'a Path,
+    key: Key,
     seed: u64,
     inputs: Vec<&'a Finished>,
+    stop: &'a Stop,
     display: &'a dyn Progress,
     log: Mutex<File>,
     started: Instant,
@@ -58,15 +70,18 @@ pub struct JobContext<'a> {
 impl<'a> JobContext<'a> {
     pub(super) fn new(
         folder: &'a JobFolder,
-        seed: u64,
+        job: &Job,
         inputs: Vec<&'a Finished>,
+        stop: &'a Stop,
         display: &'a dyn Progress,
     ) -> std::io::Result<Self> {
         let log = OpenOptions::new().append(true).create(true).open(folder.path().join(JobFolder::LOG))?;
         Ok(Self {
             folder: folder.path(),
-            seed,
+            key: job.key(),
+            seed: job.spec().seed,
             inputs,
+            stop,
             display,
             log: Mutex::new(log),
             started: Instant::now(),
@@ -106,6 +121,30 @@ impl<'a> JobContext<'a> {
     pub fn scratch(&self, name: &str) -> PathBuf {
         lock(&self.scratch).insert(name.to_owned());
         self.folder.join(name)
+    }
+
+    /// What an earlier session of the job stored under `name` with [`save`](Self::save). Nothing if there is none, or if it
+    /// is damaged or of another job: the job then begins again.
+    pub fn saved<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let found = Saved::read(&self.scratch(name), self.key);
+        found.unwrap_or_else(|reason| {
+            self.log(&format!("{name} is of no use: {reason}"));
+            None
+        })
+    }
+
+    /// Stores the progress of the job under `name`, for a later session to resume from.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written.
+    pub fn save<T: Serialize>(&self, name: &str, progress: &T) -> anyhow::Result<()> {
+        let path = self.scratch(name);
+        Saved::write(&path, self.key, progress).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Why and whether the job has to end. It ends with the error of [`Stop::check`], after it has saved what it can.
+    pub fn stop(&self) -> &Stop {
+        self.stop
     }
 
     /// Shows that `done` of `total` steps are finished.

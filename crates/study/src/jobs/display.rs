@@ -88,6 +88,7 @@ impl Display {
                 }
                 format!("done: {what}, {}", spell_seconds(seconds))
             }
+            Ending::Elsewhere { seconds } => format!("done elsewhere: {what}, {}", spell_seconds(seconds)),
             Ending::Failed => format!("FAILED: {what}"),
             Ending::Paused => format!("paused: {what}"),
             Ending::Blocked(by) => format!("not run: {what}, which needs {by}"),
@@ -152,9 +153,11 @@ impl Drop for Display {
 pub(super) enum Ending<'a> {
     /// Well.
     Done { seconds: f64, resumed: bool },
+    /// Well, by another process.
+    Elsewhere { seconds: f64 },
     /// With an error.
     Failed,
-    /// At the time limit; it resumes in a later run.
+    /// At the time limit or by a signal; it resumes in a later run.
     Paused,
     /// It could not run because the named job failed.
     Blocked(&'a str),

@@ -1,22 +1,19 @@
 //! The job engine: runs what a plan leaves to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use anyhow::{Context, anyhow};
-use serde_json::Value;
-use tarrl_tensor::Device;
+use anyhow::anyhow;
 
-use super::display::{Display, Ending};
+use super::display::Ending;
+use super::run::run_claimed;
 use super::{
-    FileRecord, Finished, Job, JobContext, JobFolder, Key, Lock, Manifest, Plan, PlannedJob, Runs, State,
-    count,
+    Claim, ClaimRecord, Finished, Job, JobFolder, Key, Manifest, Phase, Plan, PlannedJob, Session, State,
+    Stopped, Take, count,
 };
-use crate::machine;
+use crate::files::cannot_write;
 use crate::message::message;
 
 /// The summary of a run.
@@ -30,32 +27,11 @@ pub struct RunSummary {
     pub failures: Vec<Failure>,
     /// Names of the jobs that could not run because another failed.
     pub blocked: Vec<String>,
-    /// How many jobs the time limit left to do.
+    /// How many jobs were left to do.
     pub postponed: usize,
+    /// Why they were.
+    pub stopped: Option<Stopped>,
 }
-
-/// Provenance and device of a run, recorded in its manifests.
-#[derive(Debug)]
-pub struct RunEnvironment {
-    /// Versions and machine.
-    pub provenance: Value,
-    /// The device whose memory is measured.
-    pub device: Device,
-}
-
-/// The error of a job that stopped at the time limit; it resumes from its checkpoint when it runs again.
-#[derive(Debug)]
-pub struct TimeIsUp;
-
-impl fmt::Display for TimeIsUp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "the time limit is reached; what is finished is kept, run the same command again to go on",
-        )
-    }
-}
-
-impl std::error::Error for TimeIsUp {}
 
 /// A job that failed.
 #[derive(Debug)]
@@ -68,84 +44,190 @@ pub struct Failure {
     pub cause: String,
 }
 
-/// Runs what `plan` leaves to do, one job after the other; each job may use all threads itself.
+/// Runs what `plan` leaves to do, one job after the other; each job may use all threads itself. Other processes may run the
+/// same plan in the same folder: each job is run by the one that claims it, and all wait until every job has ended.
 ///
 /// The results of finished jobs are loaded. If a job fails or panics, the jobs that depend on it are skipped and all others
-/// run. No job begins after the `deadline`. `environment` is written into every manifest. The lock proves that no
-/// other process writes to `runs`.
-pub fn execute(
-    plan: &Plan<'_>,
-    runs: &Runs,
-    _lock: &Lock,
-    environment: &RunEnvironment,
-    deadline: Option<Instant>,
-    display: &Display,
-) -> RunSummary {
-    let mut summary = RunSummary::default();
-    for PlannedJob { job, state } in &plan.jobs {
-        let (spec, folder) = (job.spec(), runs.job(job.key()));
-        let finished = |manifest: Manifest| Finished {
-            key: job.key(),
-            peak_bytes: manifest.peak_device_bytes.or(manifest.peak_rss_bytes),
-            output: manifest.output,
-            folder: folder.path().to_path_buf(),
-        };
-        if let State::Done(manifest) = state {
-            folder.discard(&manifest.scratch);
-            summary.finished.insert(job.key(), finished(Manifest::clone(manifest)));
-            continue;
-        }
-        if summary.postponed > 0 || deadline.is_some_and(|moment| Instant::now() >= moment) {
-            summary.postponed += 1;
-            continue;
-        }
-        if let Some(missing) = spec.inputs.iter().find(|input| !summary.finished.contains_key(input)) {
-            let missing =
-                plan.jobs.iter().find(|p| p.job.key() == *missing).map_or("", |p| &p.job.spec().name);
-            display.end(spec, Ending::Blocked(missing));
-            summary.blocked.push(label(job));
-            continue;
-        }
-        match state {
-            State::Stale(reason) => display.say(&format!("again: {}, because {reason}", label(job))),
-            State::Interrupted => display.say(&format!("resumed: {}", label(job))),
-            State::Done(_) | State::New => {}
-        }
-        display.begin(spec);
-        match run_job(job, state, &folder, &summary.finished, environment, display) {
-            Ok(manifest) => {
-                display.end(spec, Ending::Done { seconds: manifest.seconds, resumed: manifest.resumed });
-                summary.finished.insert(job.key(), finished(manifest));
-                summary.ran += 1;
-            }
-            Err(error) if error.is::<TimeIsUp>() => {
-                display.end(spec, Ending::Paused);
-                summary.postponed += 1;
-            }
-            Err(error) => {
-                display.end(spec, Ending::Failed);
-                let cause = message(&error);
-                summary.failures.push(Failure {
-                    job: label(job),
-                    folder: folder.path().to_path_buf(),
-                    cause,
-                });
-            }
+/// run. Once there is a reason to stop, the job that runs ends where it can resume, and no other begins.
+pub fn execute(plan: &Plan<'_>, session: &Session<'_>) -> RunSummary {
+    let mut execution = Execution {
+        session,
+        open: plan.jobs.iter().collect(),
+        gone: BTreeMap::new(),
+        announced: BTreeSet::new(),
+        summary: RunSummary::default(),
+    };
+    execution.begin();
+    let mut pause = SHORTEST_PAUSE;
+    while !execution.open.is_empty() && execution.summary.stopped.is_none() {
+        pause = if execution.pass() { SHORTEST_PAUSE } else { (2 * pause).min(LONGEST_PAUSE) };
+        if !execution.open.is_empty() && pause > SHORTEST_PAUSE {
+            std::thread::sleep(pause);
         }
     }
-    summary
+    execution.summary.postponed = execution.open.len();
+    execution.summary
+}
+
+/// Pauses while other processes work on all that could be begun.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A run under way.
+struct Execution<'a> {
+    session: &'a Session<'a>,
+    /// Jobs that have not ended, in their order.
+    open: Vec<&'a PlannedJob<'a>>,
+    /// Names of jobs that failed, and of those that need them.
+    gone: BTreeMap<Key, String>,
+    /// Jobs whose holder was named.
+    announced: BTreeSet<Key>,
+    summary: RunSummary,
+}
+
+/// What came of a look at a job.
+enum Look {
+    /// It has ended.
+    Ended,
+    /// It waits for another job, or another process works on it.
+    Waits,
+}
+
+impl<'a> Execution<'a> {
+    /// Takes over what is finished, and looks at the claims of the rest: a failure that is older is tried again.
+    fn begin(&mut self) {
+        let mut open = std::mem::take(&mut self.open);
+        open.retain(|planned| {
+            let folder = self.session.runs.job(planned.job.key());
+            match &planned.state {
+                State::Done(manifest) => {
+                    folder.discard(&manifest.scratch);
+                    self.finish(planned.job, &folder, Manifest::clone(manifest));
+                    false
+                }
+                _ => {
+                    // What cannot be read is seen when it is claimed.
+                    let _ = self.session.claims.last(&planned.job.key().to_string());
+                    true
+                }
+            }
+        });
+        self.open = open;
+    }
+
+    /// Looks at every open job once, in their order, and runs what it can claim. Returns whether any ended.
+    fn pass(&mut self) -> bool {
+        let mut ended = false;
+        let mut left = Vec::new();
+        let open = std::mem::take(&mut self.open);
+        for (i, planned) in open.iter().enumerate() {
+            self.summary.stopped = self.summary.stopped.or_else(|| self.session.stop.reason());
+            if self.summary.stopped.is_some() {
+                left.extend(&open[i..]);
+                break;
+            }
+            match self.look(planned) {
+                Look::Ended => ended = true,
+                Look::Waits => left.push(*planned),
+            }
+        }
+        self.open = left;
+        ended
+    }
+
+    fn look(&mut self, planned: &'a PlannedJob<'a>) -> Look {
+        let (job, spec) = (planned.job, planned.job.spec());
+        if let Some(missing) = spec.inputs.iter().find_map(|input| self.gone.get(input)) {
+            self.session.display.end(spec, Ending::Blocked(missing));
+            self.summary.blocked.push(job.label());
+            self.gone.insert(job.key(), spec.name.clone());
+            return Look::Ended;
+        }
+        if spec.inputs.iter().any(|input| !self.summary.finished.contains_key(input)) {
+            return Look::Waits;
+        }
+        let folder = self.session.runs.job(job.key());
+        if folder.has_manifest()
+            && let State::Done(manifest) = folder.state()
+        {
+            self.session.display.end(spec, Ending::Elsewhere { seconds: manifest.seconds });
+            self.finish(job, &folder, *manifest);
+            return Look::Ended;
+        }
+        let claim = match self.session.claims.take(&job.key().to_string(), || folder.progress()) {
+            Ok(Take::Claimed(claim)) => claim,
+            Ok(Take::Held(holder)) => {
+                if self.announced.insert(job.key()) {
+                    let ClaimRecord { host, process, .. } = &*holder;
+                    self.session
+                        .display
+                        .say(&format!("elsewhere: {}, by process {process} on {host}", job.label()));
+                }
+                return Look::Waits;
+            }
+            Ok(Take::Failed(record)) => {
+                return self.fail(job, &folder, format!("{} (on {})", record.cause, record.host));
+            }
+            Err(error) => {
+                let error = cannot_write(&self.session.runs.claims(), "--out DIR", error);
+                return self.fail(job, &folder, message(&error));
+            }
+        };
+        // Another process may have finished it just before.
+        match folder.state() {
+            State::Done(manifest) => {
+                // The manifest says that it is done, whatever the claim does.
+                let _ = claim.end(Phase::Done, "");
+                self.session.display.end(spec, Ending::Elsewhere { seconds: manifest.seconds });
+                self.finish(job, &folder, *manifest);
+                Look::Ended
+            }
+            state => self.run(job, &state, &folder, claim),
+        }
+    }
+
+    fn run(&mut self, job: &'a Job, state: &State, folder: &JobFolder, claim: Claim) -> Look {
+        let finished = &self.summary.finished;
+        match run_claimed(self.session, job, state, folder, finished, claim) {
+            Ok(manifest) => {
+                self.finish(job, folder, manifest);
+                self.summary.ran += 1;
+                Look::Ended
+            }
+            Err(error) => match error.downcast_ref() {
+                Some(Stopped::Displaced) => Look::Waits,
+                Some(reason) => {
+                    self.summary.stopped = Some(*reason);
+                    Look::Waits
+                }
+                None => self.fail(job, folder, message(&error)),
+            },
+        }
+    }
+
+    fn finish(&mut self, job: &Job, folder: &JobFolder, manifest: Manifest) {
+        self.summary.finished.insert(job.key(), Finished::new(job.key(), folder, manifest));
+    }
+
+    fn fail(&mut self, job: &Job, folder: &JobFolder, cause: String) -> Look {
+        self.session.display.end(job.spec(), Ending::Failed);
+        self.gone.insert(job.key(), job.spec().name.clone());
+        let folder = folder.path().to_path_buf();
+        self.summary.failures.push(Failure { job: job.label(), folder, cause });
+        Look::Ended
+    }
 }
 
 impl RunSummary {
     /// Everything that is finished, or the message that ends the run.
     ///
     /// # Errors
-    /// Fails if any job failed; the message names each of them with its folder and cause. [`TimeIsUp`] if the time limit
-    /// left jobs to do and none failed.
+    /// Fails if any job failed; the message names each of them with its folder and cause. [`Stopped`] if jobs were
+    /// left to do and none failed.
     pub fn into_result(self) -> anyhow::Result<BTreeMap<Key, Finished>> {
-        match (self.failures.is_empty(), self.postponed) {
-            (true, 0) => Ok(self.finished),
-            (true, _) => Err(TimeIsUp.into()),
+        match (self.failures.is_empty(), self.stopped) {
+            (true, None) => Ok(self.finished),
+            (true, Some(reason)) => Err(reason.into()),
             (false, _) => Err(anyhow!("{self}")),
         }
     }
@@ -165,73 +247,4 @@ impl fmt::Display for RunSummary {
             count(self.finished.len())
         )
     }
-}
-
-fn label(job: &Job) -> String {
-    format!("{} {}", job.spec().stage.kind, job.spec().name)
-}
-
-fn run_job(
-    job: &Job,
-    state: &State,
-    folder: &JobFolder,
-    finished: &BTreeMap<Key, Finished>,
-    environment: &RunEnvironment,
-    display: &Display,
-) -> anyhow::Result<Manifest> {
-    let (spec, resumed) = (job.spec(), *state == State::Interrupted);
-    folder.prepare(spec, state)?;
-    let inputs = spec.inputs.iter().map(|input| &finished[input]).collect();
-    let context = JobContext::new(folder, spec.seed, inputs, display).context("cannot open the log")?;
-    context.log(if resumed { "resumed" } else { "started" });
-    machine::reset_peak_rss();
-    environment.device.reset_peak_memory();
-    let started = Instant::now();
-    let result = catch_unwind(AssertUnwindSafe(|| job.run(&context)))
-        .unwrap_or_else(|panic| Err(anyhow!("panicked: {}", panic_message(&*panic))))
-        .and_then(|output| {
-            let manifest = Manifest {
-                key: job.key(),
-                name: spec.name.clone(),
-                kind: spec.stage.kind.to_owned(),
-                output,
-                files: record_files(&context)?,
-                scratch: context.scratch_names(),
-                seconds: started.elapsed().as_secs_f64(),
-                resumed,
-                peak_rss_bytes: machine::peak_rss(),
-                peak_device_bytes: environment.device.peak_memory(),
-                finished_unix: SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .map_or(0, |since| since.as_secs()),
-                provenance: environment.provenance.clone(),
-            };
-            manifest.write(folder.path()).with_context(|| format!("cannot write {}", Manifest::FILE))?;
-            folder.discard(&manifest.scratch);
-            Ok(manifest)
-        });
-    match &result {
-        Ok(_) => context.log("finished"),
-        Err(error) => context.log(&format!("failed: {}", message(error))),
-    }
-    result
-}
-
-/// The files that the job promised, and its metrics if it kept any.
-fn record_files(context: &JobContext<'_>) -> anyhow::Result<Vec<FileRecord>> {
-    const METRICS: &str = "metrics.jsonl";
-    let mut names = context.outputs();
-    if !names.iter().any(|name| name == METRICS) && fs::exists(context.folder().join(METRICS))? {
-        names.push(METRICS.to_owned());
-    }
-    let record = |name: &String| {
-        FileRecord::take(context.folder(), name)
-            .with_context(|| format!("the output file {name} cannot be read"))
-    };
-    names.iter().map(record).collect()
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }

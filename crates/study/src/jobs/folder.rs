@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
+use serde_json::json;
 use tarrl_files::remove_abandoned;
 
-use super::{Key, Lock, Manifest, Spec};
+use super::{Claims, Key, Manifest, Spec};
 use crate::files::{cannot_write, try_write, write_atomic};
 
 /// The folder of one profile, `OUT/PROFILE`, with one folder per job in `jobs`.
@@ -31,18 +33,43 @@ impl Runs {
         JobFolder { path: self.root.join("jobs").join(key.to_string()), key }
     }
 
-    /// Creates the folder, takes its lock, and makes sure that files can be written into it.
+    /// Creates the folder and makes sure that files can be written into it. Any number of processes may work in it, on any
+    /// machines that share it: each job is claimed by the one that runs it.
     ///
     /// # Errors
-    /// Fails if the folder cannot be created or written, or if another process works in it ([`LockHeld`](super::LockHeld)).
-    pub fn open(&self) -> anyhow::Result<Lock> {
+    /// Fails if the folder cannot be created or written.
+    pub fn open(&self) -> anyhow::Result<Claims> {
+        self.open_with(Claims::HEARTBEAT)
+    }
+
+    /// As [`open`](Self::open) with another time between heartbeats; claims of other machines that do not change for six of
+    /// theirs count as dead.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(&self, heartbeat: Duration) -> anyhow::Result<Claims> {
         let refused = |error| cannot_write(&self.root, "--out DIR", error);
+        let claims = self.claims();
         fs::create_dir_all(self.root.join("jobs")).map_err(refused)?;
-        let lock = Lock::take(&self.root)?;
+        fs::create_dir_all(&claims).map_err(refused)?;
+        remove_abandoned(&claims, ".").map_err(refused)?;
         try_write(&self.root.join("probe")).map_err(refused)?;
-        Ok(lock)
+        Ok(Claims::new(claims, heartbeat))
+    }
+
+    /// The claims as they are, for one that makes none. Creates nothing.
+    pub fn watch(&self) -> Claims {
+        Claims::new(self.claims(), Claims::HEARTBEAT)
+    }
+
+    /// The folder of the claims.
+    pub fn claims(&self) -> PathBuf {
+        self.root.join("claims")
     }
 }
+
+/// The file to which a training adds its metrics; every other file of a job appears whole.
+pub(super) const METRICS: &str = "metrics.jsonl";
 
 /// The folder of one job.
 #[derive(Clone, Debug)]
@@ -85,6 +112,14 @@ impl JobFolder {
         }
     }
 
+    /// The state by the manifest alone, which costs less: the files beside it are not read.
+    pub(super) fn state_unverified(&self) -> State {
+        match Manifest::read_alone(&self.path, self.key) {
+            Ok(Some(manifest)) => State::Done(Box::new(manifest)),
+            _ => self.state(),
+        }
+    }
+
     /// Prepares the folder for the job of `spec`. Files of an interrupted run are kept, so that the job can resume, except
     /// temporary ones; a stale folder is emptied except for its log.
     ///
@@ -96,7 +131,8 @@ impl JobFolder {
             State::Done(_) => bail!("{path} holds a finished job, which is never run again"),
             State::Stale(_) => self.clear().with_context(|| format!("cannot empty {path}"))?,
             State::Interrupted => {
-                remove_abandoned(&self.path, ".").with_context(|| format!("cannot tidy {path}"))?
+                remove_abandoned(&self.path, ".").with_context(|| format!("cannot tidy {path}"))?;
+                self.detach().with_context(|| format!("cannot tidy {path}"))?;
             }
             State::New => {}
         }
@@ -104,6 +140,37 @@ impl JobFolder {
         let config = serde_json::to_vec_pretty(&spec.identity())?;
         write_atomic(&self.path.join(Self::CONFIG), &config)
             .with_context(|| format!("cannot write to {path}"))
+    }
+
+    /// Whether there is a manifest, whole or not.
+    pub(super) fn has_manifest(&self) -> bool {
+        self.path.join(Manifest::FILE).exists()
+    }
+
+    /// What has been done of the job, in short: another text once there are new files to resume from.
+    pub(super) fn progress(&self) -> String {
+        let plain = |name: &str| [Self::CONFIG, Self::LOG, METRICS].contains(&name) || name.starts_with('.');
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Ok(found) = entry.metadata() else { continue };
+            let changed = found.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+            if !plain(&name) {
+                files.push((name, found.len(), changed.map_or(0, |since| since.as_nanos()).to_string()));
+            }
+        }
+        files.sort();
+        if files.is_empty() { String::new() } else { Key::of(&json!(files)).short() }
+    }
+
+    /// Gives the job its own copy of the file that is added to in place. A process that was given up for dead and lives may
+    /// still hold the old one open.
+    fn detach(&self) -> std::io::Result<()> {
+        let path = self.path.join(METRICS);
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_file() => write_atomic(&path, &fs::read(&path)?),
+            _ => Ok(()),
+        }
     }
 
     /// Removes the files of a finished job that only served to resume. One that cannot be removed only takes space.
@@ -145,13 +212,12 @@ mod tests {
     }
 
     #[test]
-    fn opening_leaves_nothing_but_the_lock_and_the_folder_of_jobs() {
+    fn opening_leaves_nothing_but_the_folders_of_jobs_and_claims() {
         let folder = tempfile::tempdir().unwrap();
         let runs = Runs::new(folder.path(), "smoke");
-        let lock = runs.open().unwrap();
+        runs.open().unwrap();
         let mut names: Vec<_> = fs::read_dir(runs.root()).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
-        assert_eq!(names, ["jobs", "lock"]);
-        drop(lock);
+        assert_eq!(names, ["claims", "jobs"]);
     }
 }

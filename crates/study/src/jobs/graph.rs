@@ -32,6 +32,11 @@ impl Job {
         self.key
     }
 
+    /// Kind and name, for people.
+    pub(super) fn label(&self) -> String {
+        format!("{} {}", self.spec.stage.kind, self.spec.name)
+    }
+
     pub(super) fn run(&self, context: &JobContext<'_>) -> anyhow::Result<Value> {
         (self.run)(context)
     }

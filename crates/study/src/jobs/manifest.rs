@@ -7,6 +7,7 @@ use std::path::{Component, Path};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tarrl_data::read_at_most;
+use tarrl_files::write_first;
 
 use super::Key;
 use crate::files::{digest, write_atomic};
@@ -77,9 +78,21 @@ impl Manifest {
     /// # Errors
     /// Returns the system's error.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
+        write_atomic(&folder.join(Self::FILE), &self.sealed()?)
+    }
+
+    /// As [`write`](Self::write), unless there is a manifest already: the first one of a job stays. Returns whether this was it.
+    ///
+    /// # Errors
+    /// Returns the system's error.
+    pub(super) fn write_first(&self, folder: &Path) -> io::Result<bool> {
+        Ok(write_first(&folder.join(Self::FILE), &self.sealed()?)?.is_some())
+    }
+
+    fn sealed(&self) -> io::Result<Vec<u8>> {
         let manifest = serde_json::to_value(self)?;
         let sealed = Sealed { checksum: Key::of(&manifest), manifest };
-        write_atomic(&folder.join(Self::FILE), &serde_json::to_vec_pretty(&sealed)?)
+        Ok(serde_json::to_vec_pretty(&sealed)?)
     }
 
     /// Reads the manifest of the job `key` and compares it with the files in `folder`.
@@ -88,6 +101,15 @@ impl Manifest {
     /// # Errors
     /// Returns the reason, as half a sentence, why the job does not count as finished.
     pub fn read(folder: &Path, key: Key) -> Result<Option<Self>, String> {
+        let found = Self::read_alone(folder, key)?;
+        for record in found.iter().flat_map(|manifest| &manifest.files) {
+            record.verify(folder)?;
+        }
+        Ok(found)
+    }
+
+    /// As [`read`](Self::read), and the files beside it are not looked at.
+    pub(super) fn read_alone(folder: &Path, key: Key) -> Result<Option<Self>, String> {
         let text = match read_at_most(&folder.join(Self::FILE), MOST_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -110,9 +132,6 @@ impl Manifest {
                     Self::FILE
                 ));
             }
-        }
-        for record in &manifest.files {
-            record.verify(folder)?;
         }
         Ok(Some(manifest))
     }

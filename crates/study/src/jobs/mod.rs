@@ -1,11 +1,12 @@
 //! The job engine: a study is a graph of jobs, each with a key that is a hash of everything that determines it.
 //!
 //! A finished job is recognized by its key and skipped; one that was interrupted resumes from its own
-//! checkpoint; if one fails, only the jobs that depend on it are skipped. The engine does not know what jobs compute.
+//! checkpoint; if one fails, only the jobs that depend on it are skipped. Any number of processes share a run folder: each
+//! job is run by the one that claims it. The engine does not know what jobs compute.
 //!
 //! ```
 //! use serde_json::{Value, json};
-//! use tarrl_study::jobs::{Display, Graph, Job, Plan, Runs, RunEnvironment, Spec, Stage, execute};
+//! use tarrl_study::jobs::{Display, Graph, Job, Plan, Runs, RunEnvironment, Session, Spec, Stage, Stop, execute};
 //!
 //! # let out = std::env::temp_dir().join(format!("tarrl-study-doc-{}", std::process::id()));
 //! let spec = Spec {
@@ -20,16 +21,19 @@
 //! let key = graph.add(Job::new(spec, |_| Ok(json!(6 * 7))));
 //!
 //! let runs = Runs::new(&out, "doc");
-//! let lock = runs.open()?;
+//! let claims = runs.open()?;
 //! let plan = Plan::new(&graph, &runs);
 //! let display = Display::lines(&plan, Box::new(std::io::sink()));
 //! let environment = RunEnvironment { provenance: Value::Null, device: tarrl_tensor::cpu() };
-//! let results = execute(&plan, &runs, &lock, &environment, None, &display).into_result()?;
+//! let (environment, stop) = (&environment, &Stop::default());
+//! let session = Session { runs: &runs, claims: &claims, environment, stop, display: &display };
+//! let results = execute(&plan, &session).into_result()?;
 //! assert_eq!(results[&key].output, 42);
 //! # std::fs::remove_dir_all(&out)?;
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 
+mod claim;
 mod context;
 mod display;
 mod engine;
@@ -37,18 +41,28 @@ mod folder;
 mod forecast;
 mod graph;
 mod key;
-mod lock;
 mod manifest;
+mod one;
 mod plan;
+mod run;
+mod saved;
+mod session;
 mod spec;
+mod status;
+mod stop;
 
+pub use claim::{Claim, ClaimRecord, Claims, Phase, Take, read_claim};
 pub use context::{Finished, JobContext};
 pub use display::Display;
-pub use engine::{Failure, RunEnvironment, RunSummary, TimeIsUp, execute};
+pub use engine::{Failure, RunSummary, execute};
 pub use folder::{JobFolder, Runs, State};
 pub use graph::{Graph, Job};
 pub use key::Key;
-pub use lock::{Lock, LockHeld};
 pub use manifest::{FileRecord, Manifest};
+pub use one::{JobHeld, MissingInputs, execute_one};
 pub use plan::{Plan, PlannedJob};
+pub use saved::Saved;
+pub use session::{RunEnvironment, Session};
 pub use spec::{Spec, Stage, count};
+pub use status::{GraphJob, JobState, JobStatus, read_graph, status_table, statuses, write_graph};
+pub use stop::{Stop, Stopped};

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::forecast::{Forecast, spell_seconds};
-use super::{Graph, Job, Runs, State, count};
+use super::{Graph, Job, Key, Runs, State, count};
 
 /// Every job of a graph with what its folder says.
 pub struct Plan<'a> {
@@ -24,6 +24,18 @@ impl<'a> Plan<'a> {
     pub fn new(graph: &'a Graph, runs: &Runs) -> Self {
         let planned = |job: &'a Job| PlannedJob { job, state: runs.job(job.key()).state() };
         Self { jobs: graph.jobs().iter().map(planned).collect() }
+    }
+
+    /// A job of `graph` with its inputs alone.
+    ///
+    /// # Panics
+    /// Panics if it is not in the graph.
+    #[track_caller]
+    pub fn of_inputs(graph: &'a Graph, runs: &Runs, key: Key) -> Self {
+        let job = graph.jobs().iter().find(|job| job.key() == key);
+        let inputs = &job.unwrap_or_else(|| panic!("of_inputs: {key} is not in the graph")).spec().inputs;
+        let part = graph.jobs().iter().filter(|job| job.key() == key || inputs.contains(&job.key()));
+        Self { jobs: part.map(|job| PlannedJob { job, state: runs.job(job.key()).state() }).collect() }
     }
 
     /// Jobs that have to run.
@@ -77,7 +89,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+pub(super) fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

@@ -51,7 +51,10 @@ pub fn job(
     Job::new(spec, move |context| {
         let data = study.images()?.train;
         let encoder = study.encoder(&context.input(0).folder)?;
-        let encode = |x: &Tensor| encoder.forward(x);
+        let encode = |x: &Tensor| {
+            context.stop().unwind();
+            encoder.forward(x)
+        };
         let key = Random::new(context.seed()).fold("alf");
         let mut progress = |step: usize, steps: usize| context.progress(step as u64, steps as u64, "");
         let (pixels, truth) = (study.pixels(&data), labels(&data.labels));

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_attacks::{Pgd, Threat};
 use tarrl_data::Manifest;
-use tarrl_eval::{RobustConfig, labels, robust_curve};
-use tarrl_tensor::Key as Random;
+use tarrl_eval::{RobustAccuracy, RobustConfig, continue_robust_curve, labels};
+use tarrl_tensor::{Key as Random, Tensor};
 
 use super::head::{BATCH, Weights};
 use crate::context::StudyContext;
@@ -19,6 +19,9 @@ const STAGE: Stage = Stage { kind: "attack", version: 1 };
 
 /// The file with example images.
 pub const EXAMPLES: &str = "examples.json";
+
+/// The file with the images that are done.
+const PROGRESS: &str = "progress.json";
 
 /// The output of an attack job.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -102,7 +105,22 @@ pub fn job(
         let head = context.input(1).parse::<Fitted>()?.head.head();
         let key = Random::new(context.seed()).fold("attack");
         let (pixels, labels) = (study.pixels(&images.test), labels(&images.test.labels));
-        let curve = robust_curve(&|x| encoder.forward(x), &head, &pixels, &labels, &radii, &config, key);
+        let encode = |x: &Tensor| {
+            context.stop().unwind();
+            encoder.forward(x)
+        };
+        let from: Vec<RobustAccuracy> = context.saved(PROGRESS).unwrap_or_default();
+        let from = if fits(&from, &radii, labels.len()) { from } else { Vec::new() };
+        let mut saved = Ok(());
+        let mut go_on = |curve: &[RobustAccuracy]| {
+            context.progress(curve[0].samples.len() as u64, labels.len() as u64, "");
+            saved = context.save(PROGRESS, &curve);
+            saved.is_ok()
+        };
+        let curve =
+            continue_robust_curve(&encode, &head, &pixels, &labels, &radii, &config, key, from, &mut go_on);
+        saved?;
+        let curve = curve.context("the attack ended early")?;
 
         let examples: Vec<Example> = curve
             .iter()
@@ -142,6 +160,14 @@ fn config(study: &StudyContext) -> RobustConfig {
     let threat = Threat::linf(attack.epsilons[0].value());
     let pgd = Pgd { restarts: attack.restarts, ..Pgd::usual(&threat, attack.steps) };
     RobustConfig { threat, pgd, batch: BATCH, ..RobustConfig::default() }
+}
+
+/// Whether a stored curve is one of these radii that is not done.
+fn fits(curve: &[RobustAccuracy], radii: &[f64], images: usize) -> bool {
+    let done = curve.first().map_or(0, |level| level.samples.len());
+    curve.iter().map(|level| level.epsilon).eq(radii.iter().copied())
+        && curve.iter().all(|level| level.samples.len() == done)
+        && done < images
 }
 
 fn show(example: &tarrl_eval::Example, epsilon: f64) -> Example {

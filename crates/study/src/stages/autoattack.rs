@@ -1,11 +1,12 @@
 //! AutoAttack stage: accuracy under AutoAttack at the radii of the tables, through encoder and head together.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tarrl_attacks::{AttackSpec, AutoAttack, Ball, Progress, RunConfig, SuiteOutcome, SuiteRun, Threat};
+use tarrl_attacks::{AutoAttack, SuiteRun, SuiteState, Threat};
 use tarrl_data::Manifest;
 use tarrl_eval::{DeviceHead, labels};
 use tarrl_tensor::{Array, DType, Key as Random, Tensor};
@@ -78,19 +79,43 @@ pub fn job(
         let key = Random::new(context.seed()).fold("autoattack");
         let n = truth.len();
         output.n = n;
-        let mut alive: Vec<usize> = (0..n).collect();
-        let (mut forward, mut backward) = (0.0, 0.0);
-        for (number, &epsilon) in radii.iter().enumerate() {
+        let stored: Option<Stored> = context.saved(PROGRESS).filter(|stored: &Stored| stored.is_of(n));
+        let Stored { output: done, mut alive, passes: [mut forward, mut backward], mut suite } =
+            stored.unwrap_or_else(|| Stored::new(&output));
+        output = done;
+        for (number, &epsilon) in radii.iter().enumerate().skip(output.levels.len()) {
             let rows: Vec<u32> = alive.iter().map(|&i| i as u32).collect();
             let x = pixels.gather(0, &Array::new(&study.device, [rows.len()], &rows));
             let y: Vec<u32> = alive.iter().map(|&i| truth[i]).collect();
             let keys: Vec<Random> = alive.iter().map(|&i| key.fold(i).fold(epsilon.to_bits())).collect();
             let threat = Threat::linf(epsilon);
-            let suite = Suite { parts: attack.parts(threat.norm), config: attack.run };
-            let found = suite.run(threat.around(&x), &y, &keys, &logits, &mut |progress| {
-                let done = (number * n + n - alive.len() + progress.finished) as u64;
-                context.progress(done, (radii.len() * n) as u64, &format!("ε = {epsilon}"));
+            let (parts, ball) = (attack.parts(threat.norm), threat.around(&x));
+            let resumed = suite.take().and_then(|state| {
+                SuiteRun::resume(ball.clone(), &y, &keys, parts.clone(), attack.run, weights.k, &state).ok()
             });
+            let mut run = resumed.unwrap_or_else(|| SuiteRun::new(ball, &y, &keys, parts, attack.run));
+            let (mut rounds, mut saved) = (0u64, Instant::now());
+            loop {
+                let stop = context.stop().reason();
+                if stop.is_some() || saved.elapsed() >= BETWEEN_SAVES {
+                    let passes = [forward, backward];
+                    let (output, alive) = (output.clone(), alive.clone());
+                    context.save(PROGRESS, &Stored { output, alive, passes, suite: Some(run.state()) })?;
+                    saved = Instant::now();
+                }
+                if let Some(stop) = stop {
+                    return Err(stop.into());
+                }
+                if rounds.is_multiple_of(16) {
+                    let done = (number * n + n - alive.len() + run.progress().finished) as u64;
+                    context.progress(done, (radii.len() * n) as u64, &format!("ε = {epsilon}"));
+                }
+                if !run.round(&|u, _| logits(u)) {
+                    break;
+                }
+                rounds += 1;
+            }
+            let found = run.finish();
             if number == 0 {
                 let clean = |origin: &Option<tarrl_attacks::Origin>| {
                     origin.as_ref().is_some_and(|origin| origin.attack == "clean")
@@ -108,32 +133,31 @@ pub fn job(
     })
 }
 
-/// The attacks of a suite in their order, and how they run.
-struct Suite {
-    parts: Vec<AttackSpec>,
-    config: RunConfig,
+/// The file with the progress of the attack.
+const PROGRESS: &str = "progress.json";
+
+/// Time between two states of a job that nothing interrupts.
+const BETWEEN_SAVES: Duration = Duration::from_secs(60);
+
+/// The progress of a job: the radii that are done, and the state of the next one.
+#[derive(Deserialize, Serialize)]
+struct Stored {
+    output: AutoAttackResult,
+    alive: Vec<usize>,
+    passes: [f64; 2],
+    suite: Option<SuiteState>,
 }
 
-impl Suite {
-    /// Runs to the end and reports the progress every sixteen rounds.
-    fn run(
-        &self,
-        ball: Ball,
-        labels: &[u32],
-        keys: &[Random],
-        logits: &dyn Fn(&Tensor) -> Tensor,
-        progress: &mut dyn FnMut(&Progress),
-    ) -> SuiteOutcome {
-        let mut run = SuiteRun::new(ball, labels, keys, self.parts.clone(), self.config);
-        let mut rounds = 0u64;
-        while run.round(&|u, _| logits(u)) {
-            rounds += 1;
-            if rounds.is_multiple_of(16) {
-                progress(&run.progress());
-            }
-        }
-        progress(&run.progress());
-        run.finish()
+impl Stored {
+    /// Whether it is of `n` images.
+    fn is_of(&self, n: usize) -> bool {
+        let rising = self.alive.is_sorted_by(|a, b| a < b);
+        self.output.n == n && rising && self.alive.last().is_none_or(|&last| last < n)
+    }
+
+    /// Nothing done.
+    fn new(output: &AutoAttackResult) -> Self {
+        Stored { output: output.clone(), alive: (0..output.n).collect(), passes: [0.0; 2], suite: None }
     }
 }
 

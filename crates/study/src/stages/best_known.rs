@@ -79,7 +79,10 @@ pub fn job(
         let data = data.balanced_subset(per_class, Random::new(0).fold("autoattack"))?;
         let encoder = study.encoder(&context.input(0).folder)?;
         let head = DeviceHead::new(&weights.head(), &study.device, DType::F32);
-        let logits = |x: &Tensor| head.forward(&encoder.forward(x));
+        let logits = |x: &Tensor| {
+            context.stop().unwind();
+            head.forward(&encoder.forward(x))
+        };
         let (pixels, truth) = (study.pixels(&data), labels(&data.labels));
         let survivors: AutoAttackResult = context.input(2).parse()?;
         let key = Random::new(context.seed()).fold("best known");

@@ -8,7 +8,7 @@ use serde_json::json;
 use tarrl_certify::{Certificates, Network};
 use tarrl_data::Manifest;
 use tarrl_eval::{BoundEvaluation, BoundLevel, FittedTask, features, standard_tasks, task_probes};
-use tarrl_tensor::Key as Random;
+use tarrl_tensor::{Key as Random, Tensor};
 
 use super::certify::{CertifyResult, hash_pixels, sample};
 use super::head::BATCH;
@@ -17,6 +17,9 @@ use crate::files;
 use crate::jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "bound", version: 2 };
+
+/// The file with the radii that are done.
+const PROGRESS: &str = "progress.json";
 
 /// The output of a bound job.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -53,7 +56,10 @@ pub fn job(
     Job::new(spec, move |context| {
         let folder = &context.input(0).folder;
         let encoder = study.encoder(folder)?;
-        let encode = |x: &_| encoder.forward(x);
+        let encode = |x: &Tensor| {
+            context.stop().unwind();
+            encoder.forward(x)
+        };
         let sample = sample(&study)?;
         let images = study.pixels(&sample);
         let hash = files::hash(&folder.join(ENCODER))?;
@@ -68,8 +74,8 @@ pub fn job(
         let network = Network::trace(&encode, &images.slice(0, 0, 1))?;
         let evaluation =
             BoundEvaluation { encoder: &encode, network: &network, images: &images, tasks: &fitted, steps };
-        let mut levels = Vec::new();
-        for (i, level) in certified.levels.iter().enumerate() {
+        let mut levels: Vec<BoundLevel> = context.saved(PROGRESS).unwrap_or_default();
+        for (i, level) in certified.levels.iter().enumerate().skip(levels.len()) {
             let epsilon = level.displacements.epsilon;
             context.progress(i as u64, radii.len() as u64, &format!("ε = {epsilon}"));
             let path = context.input(1).folder.join(&level.file);
@@ -78,6 +84,7 @@ pub fn job(
                 Certificates::from_bytes(&bytes).with_context(|| path.display().to_string())?;
             certificates.check(&hash, &hash_pixels(&images)).with_context(|| path.display().to_string())?;
             levels.push(evaluation.measure(&level.displacements, &certificates)?);
+            context.save(PROGRESS, &levels)?;
         }
         serde_json::to_value(BoundResult { levels }).context("the bound as JSON")
     })

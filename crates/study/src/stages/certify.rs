@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_attacks::{Pgd, Threat};
-use tarrl_certify::{Certificates, CertifyConfig, Cost, Network, Provenance, certify};
+use tarrl_certify::{Certificates, CertifyConfig, Cost, Network, Provenance, certify_until};
 use tarrl_data::Dataset;
 use tarrl_encoders::Arch;
 use tarrl_eval::{Displacements, displacement_attack};
@@ -14,9 +14,12 @@ use tarrl_tensor::{Key as Random, Tensor};
 
 use crate::context::{ENCODER, StudyContext};
 use crate::files;
-use crate::jobs::{Job, Key, Spec, Stage};
+use crate::jobs::{Job, Key, Spec, Stage, Stopped};
 
 const STAGE: Stage = Stage { kind: "certify", version: 2 };
+
+/// The file with the radii that are done.
+const PROGRESS: &str = "progress.json";
 
 /// The output of a certify job, beside its files.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -60,20 +63,31 @@ pub fn job(study: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> J
         let hash = files::hash(&path)?;
         let x = study.pixels(&sample(&study)?);
         let samples = hash_pixels(&x);
-        let encode = |x: &Tensor| encoder.forward(x);
+        let encode = |x: &Tensor| {
+            context.stop().unwind();
+            encoder.forward(x)
+        };
         let network = Network::trace(&encode, &x.slice(0, 0, 1))?;
-        let mut levels = Vec::new();
-        for (i, config) in configs.iter().enumerate() {
+        let mut levels: Vec<CertifyLevel> = context.saved(PROGRESS).unwrap_or_default();
+        levels.truncate(
+            levels.iter().zip(0..configs.len()).take_while(|(level, i)| level.file == file(*i)).count(),
+        );
+        levels.iter().for_each(|level| drop(context.output(&level.file)));
+        for (i, config) in configs.iter().enumerate().skip(levels.len()) {
             let epsilon = config.threat.epsilon;
             context.progress(i as u64, configs.len() as u64, &format!("ε = {epsilon}"));
             let began = std::time::Instant::now();
-            let (found, cost) = certify(&network, &x, config)?;
+            let stop = context.stop();
+            let found = certify_until(&network, &x, config, &|| stop.reason().is_some())?;
+            let Some((found, cost)) = found else {
+                return Err(context.stop().reason().unwrap_or(Stopped::Signal).into());
+            };
             let seconds = began.elapsed().as_secs_f64();
             let attack = displacement_attack(&config.threat, steps, restarts);
             let key = Random::new(context.seed()).fold("certify");
             let displacements =
                 Displacements::measure(&encode, &network, &x, &config.threat, &found, &attack, key)?;
-            let file = format!("certificates-{i}.safetensors");
+            let file = file(i);
             let provenance =
                 Provenance { encoder: hash.clone(), samples: samples.clone(), config: *config, cost };
             let path = context.output(&file);
@@ -86,6 +100,7 @@ pub fn job(study: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> J
                 seconds / displacements.certified.len() as f64
             ));
             levels.push(CertifyLevel { displacements, file, cost });
+            context.save(PROGRESS, &levels)?;
         }
         serde_json::to_value(CertifyResult { levels }).context("certificates as JSON")
     })
@@ -107,6 +122,11 @@ pub fn sample(study: &StudyContext) -> anyhow::Result<Dataset> {
     let test = study.images()?.test;
     let n = study.profile.bound.samples.min(test.len());
     Ok(test.balanced_subset(n / test.classes.len(), Random::new(0).fold("bound"))?)
+}
+
+/// The file with the certificates of radius `i`.
+fn file(i: usize) -> String {
+    format!("certificates-{i}.safetensors")
 }
 
 /// What is certified at each radius.

@@ -47,6 +47,7 @@ pub fn job(study: &Arc<StudyContext>, [pretrain, head]: [Key; 2], name: &str) ->
         let correct = |x: &Tensor| -> usize {
             let of = |start: usize| {
                 let len = BATCH.min(n - start);
+                context.stop().unwind();
                 let z = encoder.forward(&x.slice(0, start, len)).detach();
                 clean_outcomes(&head, &z, &truth[start..start + len]).correct()
             };

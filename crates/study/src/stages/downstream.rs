@@ -120,7 +120,10 @@ pub fn job(
             Some((name, _)) => cut(study.catalog.load(name)?, own.train.len())?,
         };
         let encoder = study.encoder(&context.input(0).folder)?;
-        let encode = |x: &Tensor| encoder.forward(x);
+        let encode = |x: &Tensor| {
+            context.stop().unwind();
+            encoder.forward(x)
+        };
         let sample = sample::sample(&test, images)?;
         let pixels = study.pixels(&sample);
         let train_features = features(&encode, &train, &study.device, BATCH);

@@ -19,6 +19,9 @@ use crate::profile::Frontier;
 
 const STAGE: Stage = Stage { kind: "frontier", version: 1 };
 
+/// The file with the heads that are done.
+const PROGRESS: &str = "progress.json";
+
 /// The output of a frontier job.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct FrontierResult {
@@ -70,7 +73,10 @@ pub fn job(
     Job::new(spec, move |context| {
         let data = study.images()?;
         let encoder = study.encoder(&context.input(0).folder)?;
-        let encode = |x: &Tensor| encoder.forward(x);
+        let encode = |x: &Tensor| {
+            context.stop().unwind();
+            encoder.forward(x)
+        };
         let train = features(&encode, &data.train, &study.device, BATCH);
         let test = features(&encode, &data.test, &study.device, BATCH);
         let heads = head_path(&train, &labels(&data.train.labels), data.train.classes.len(), &l2, &solver)?;
@@ -81,8 +87,9 @@ pub fn job(
         let sample = data.test.subset(&places);
         let (pixels, truth) = (study.pixels(&sample), labels(&sample.labels));
         let key = Random::new(context.seed()).fold("frontier");
-        let mut output = FrontierResult { images: places, heads: Vec::new() };
-        for (i, (head, &l2)) in heads.iter().zip(&l2).enumerate() {
+        let done: Vec<HeadLevel> = context.saved(PROGRESS).unwrap_or_default();
+        let mut output = FrontierResult { images: places, heads: done };
+        for (i, (head, &l2)) in heads.iter().zip(&l2).enumerate().skip(output.heads.len()) {
             context.progress(i as u64, heads.len() as u64, &format!("l2 = {l2:.1e}"));
             let curve = robust_curve(&encode, head, &pixels, &truth, &radii, &config, key);
             let unbroken = |level: &tarrl_eval::RobustAccuracy| {
@@ -93,6 +100,7 @@ pub fn job(
                 clean: clean_outcomes(head, &test, &labels(&data.test.labels)),
                 robust: curve.iter().map(unbroken).collect(),
             });
+            context.save(PROGRESS, &output.heads)?;
         }
         serde_json::to_value(output).context("the frontier as JSON")
     })

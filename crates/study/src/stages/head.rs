@@ -9,7 +9,7 @@ use serde_json::json;
 use tarrl_bound::LinearHead;
 use tarrl_encoders::checkpoint::{Metadata, Stored, Tensors, Values, load_tensors, save_tensors};
 use tarrl_eval::{Diagnostics, Knn, ProbeConfig, diagnose, features, labels, linear_probe};
-use tarrl_tensor::Key as Random;
+use tarrl_tensor::{Key as Random, Tensor};
 
 use crate::context::{ENCODER, StudyContext};
 use crate::files;
@@ -76,13 +76,17 @@ pub fn job(study: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> J
     Job::new(spec, move |context| {
         let images = study.images()?;
         let encoder = study.encoder(&context.input(0).folder)?;
-        let encode = |x: &_| encoder.forward(x);
+        let encode = |x: &Tensor| {
+            context.stop().unwind();
+            encoder.forward(x)
+        };
         let train = features(&encode, &images.train, &study.device, BATCH);
         let test = features(&encode, &images.test, &study.device, BATCH);
         let (train_labels, test_labels) = (labels(&images.train.labels), labels(&images.test.labels));
         let key = Random::new(context.seed()).fold("probe");
         let probe =
             linear_probe(&train, &train_labels, images.train.classes.len(), &ProbeConfig::default(), key)?;
+        context.stop().check()?;
         context.log(&format!("linear head: l2 {:.1e}, {} iterations", probe.l2, probe.iterations));
         let encoder = Some(files::hash(&context.input(0).folder.join(ENCODER))?);
         HeadFile { head: probe.head.clone(), encoder }.save(&context.output(HEAD))?;

@@ -6,6 +6,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_eval::{Lbfgs, features, head_path, labels, matched_l2};
+use tarrl_tensor::Tensor;
 
 use super::frontier::{FrontierResult, clean_outcomes};
 use super::head::{BATCH, Weights};
@@ -57,7 +58,10 @@ pub fn job(
             return Ok(serde_json::to_value(MatchedResult { head: None, l2: None, clean_correct: 0, n })?);
         };
         let encoder = study.encoder(&context.input(0).folder)?;
-        let encode = |x: &_| encoder.forward(x);
+        let encode = |x: &Tensor| {
+            context.stop().unwind();
+            encoder.forward(x)
+        };
         let train = features(&encode, &data.train, &study.device, BATCH);
         let test = features(&encode, &data.test, &study.device, BATCH);
         let classes = data.train.classes.len();

@@ -11,7 +11,7 @@ use tarrl_tensor::Device;
 use tarrl_train::{EpochRecord, Event, Finish, Method, Options, Pretraining, TrainConfig, TrainError};
 
 use crate::context::{ENCODER, StudyContext};
-use crate::jobs::{Job, Key, Spec, Stage, TimeIsUp};
+use crate::jobs::{Job, Key, Spec, Stage, Stopped};
 
 const STAGE: Stage = Stage { kind: "pretrain", version: 2 };
 
@@ -65,7 +65,10 @@ pub fn job(
             folder: context.folder(),
             options: Options {
                 stop_on_collapse: study.profile.pretrain.stop_on_collapse,
-                stop_at: study.deadline,
+                stop: Some({
+                    let stop = context.stop().clone();
+                    Arc::new(move || stop.reason().is_some())
+                }),
                 loader_threads: loader_threads(&study.device),
                 ..Options::default()
             },
@@ -98,7 +101,9 @@ pub fn job(
             Event::Saved { .. } => {}
         });
         let finish = finish.map_err(|error| located(error, &study.profile.path))?;
-        let Finish::Trained(trained) = finish else { return Err(TimeIsUp.into()) };
+        let Finish::Trained(trained) = finish else {
+            return Err(context.stop().reason().unwrap_or(Stopped::Signal).into());
+        };
         Ok(serde_json::to_value(PretrainResult { last: trained.last })?)
     })
 }

@@ -48,7 +48,10 @@ pub fn job(
     Job::new(spec, move |context| {
         let data = study.images()?;
         let encoder = study.encoder(&context.input(0).folder)?;
-        let encode = |x: &Tensor| encoder.forward(x);
+        let encode = |x: &Tensor| {
+            context.stop().unwind();
+            encoder.forward(x)
+        };
         let train = features(&encode, &data.train, &study.device, BATCH);
         let train_labels = labels(&data.train.labels);
         let bank = Bank { features: &train, labels: &train_labels };

@@ -53,7 +53,10 @@ pub fn job(
     Job::new(spec, move |context| {
         let data = study.images()?;
         let encoder = study.encoder(&context.input(0).folder)?;
-        let encode = |x: &Tensor| encoder.forward(x);
+        let encode = |x: &Tensor| {
+            context.stop().unwind();
+            encoder.forward(x)
+        };
         let head = context.input(1).parse::<HeadResult>()?.head.head();
         let (train, test) = (study.pixels(&data.train), study.pixels(&data.test));
         let truth = labels(&data.test.labels);

@@ -5,6 +5,7 @@ use std::ops::Range;
 use anyhow::Context;
 use tarrl_attacks::{AttackSpec, Classifier, LabelLoss, Limits, Problem, RunConfig, SuiteRun, classify};
 use tarrl_nearest::{Nearest, NearestRun, with_scores};
+use tarrl_study::jobs::Stop;
 use tarrl_tensor::Tensor;
 
 use super::feature;
@@ -20,12 +21,13 @@ const ROUNDS: u64 = 16;
 /// Runs `plan` to its end; `watch` is told how many images are finished and broken.
 ///
 /// # Errors
-/// If the state cannot be written, or belongs to another attack.
+/// If the state cannot be written, or belongs to another attack, or there was a reason to stop; the state is then saved.
 pub(crate) fn run(
     plan: &Plan,
     target: &Target<'_>,
     from: Option<AttackProgress>,
     state: Option<&mut StateFile>,
+    stop: &Stop,
     watch: &mut dyn FnMut(usize, usize),
 ) -> anyhow::Result<Vec<ImageOutcome>> {
     match (plan, from) {
@@ -53,7 +55,7 @@ pub(crate) fn run(
             };
             let is_fab =
                 |part: &AttackSpec| matches!(part, AttackSpec::Fab { .. } | AttackSpec::FabTargeted { .. });
-            run_suite(run, target, parts.iter().all(is_fab), state, watch)
+            run_suite(run, target, parts.iter().all(is_fab), state, stop, watch)
         }
         (Plan::Batches(single), from) => {
             let finished = match from {
@@ -65,14 +67,14 @@ pub(crate) fn run(
                 images <= all,
                 "the state is of {images} of {all} images; remove it to start anew"
             );
-            run_batches(single, target, finished, state, watch)
+            run_batches(single, target, finished, state, stop, watch)
         }
         (Plan::Nearest(nearest, name), from) => {
             let (finished, batch) = match from {
                 Some(AttackProgress::Nearest(finished, batch)) => (finished, batch),
                 _ => (Vec::new(), None),
             };
-            run_nearest(nearest, name, target, (finished, batch), state, watch)
+            run_nearest(nearest, name, target, (finished, batch), state, stop, watch)
         }
     }
 }
@@ -96,11 +98,18 @@ fn run_suite(
     target: &Target<'_>,
     nearest: bool,
     mut state: Option<&mut StateFile>,
+    stop: &Stop,
     watch: &mut dyn FnMut(usize, usize),
 ) -> anyhow::Result<Vec<ImageOutcome>> {
     let mut rounds = 0u64;
     while run.round(&|u, _| target.logits(u)) {
         rounds += 1;
+        if let Some(reason) = stop.reason() {
+            if let Some(state) = &mut state {
+                state.save(AttackProgress::Suite(run.state()))?;
+            }
+            return Err(reason.into());
+        }
         if rounds.is_multiple_of(ROUNDS) {
             let now = run.progress();
             watch(now.finished, now.broken);
@@ -118,6 +127,7 @@ fn run_batches(
     target: &Target<'_>,
     mut finished: Vec<ImageOutcome>,
     mut state: Option<&mut StateFile>,
+    stop: &Stop,
     watch: &mut dyn FnMut(usize, usize),
 ) -> anyhow::Result<Vec<ImageOutcome>> {
     let clean = matches!(single, Single::Feature(..)).then(|| target.representations());
@@ -128,6 +138,12 @@ fn run_batches(
             _ => one_batch(single, target, of),
         });
         watch(finished.len(), finished.iter().filter(|image| image.broken).count());
+        if let Some(reason) = stop.reason().filter(|_| finished.len() < target.labels.len()) {
+            if let Some(state) = &mut state {
+                state.save(AttackProgress::Images(finished))?;
+            }
+            return Err(reason.into());
+        }
         if let Some(state) = &mut state {
             state.save_if_due(|| AttackProgress::Images(finished.clone()))?;
         }
@@ -142,6 +158,7 @@ fn run_nearest(
     target: &Target<'_>,
     (mut finished, mut interrupted): (Vec<ImageOutcome>, Option<Box<BatchProgress>>),
     mut state: Option<&mut StateFile>,
+    stop: &Stop,
     watch: &mut dyn FnMut(usize, usize),
 ) -> anyhow::Result<Vec<ImageOutcome>> {
     let all = target.labels.len();
@@ -161,6 +178,13 @@ fn run_nearest(
             let mut rounds = 0u64;
             while run.step() {
                 rounds += 1;
+                if let Some(reason) = stop.reason() {
+                    if let Some(state) = &mut state {
+                        let batch = BatchProgress { images: of.len(), state: run.state() };
+                        state.save(AttackProgress::Nearest(finished.clone(), Some(Box::new(batch))))?;
+                    }
+                    return Err(reason.into());
+                }
                 if rounds.is_multiple_of(ROUNDS) {
                     let broken = finished.iter().filter(|image| image.broken).count();
                     watch(finished.len() + run.finished(), broken);
