@@ -31,7 +31,7 @@ cluster.toml says what the jobs of each stage are given; all of it may be left o
   memory-mb = 8000
   minutes = 60                 time limit
   options = [\"--partition=main\"]    of sbatch, as they are
-  [stage.pretrain]             or data, head, attack, autoattack, frontier, matched, certify, bound, report
+  [stage.pretrain]             or the kind of any other job, or report
   gpus = 1
   minutes = 600
   warn-seconds = 180           the signal to stop comes so long before the limit

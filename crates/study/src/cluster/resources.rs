@@ -66,8 +66,25 @@ struct Ranged<'a> {
 }
 
 /// The stages that there are.
-const STAGES: [&str; 10] =
-    ["data", "pretrain", "head", "attack", "autoattack", "frontier", "matched", "certify", "bound", "report"];
+const STAGES: [&str; 17] = [
+    "data",
+    "pretrain",
+    "head",
+    "attack",
+    "autoattack",
+    "best-known",
+    "frontier",
+    "matched",
+    "certify",
+    "bound",
+    "alf",
+    "corruptions",
+    "downstream",
+    "few-labels",
+    "retrieval",
+    "universal",
+    "report",
+];
 
 impl Resources {
     /// Reads `cluster.toml`.
