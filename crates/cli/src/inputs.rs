@@ -7,11 +7,12 @@ use clap::Args;
 use serde_json::{Value, json};
 use tarrl_data::{Catalog, Dataset, Resizing, Source, SourceOptions};
 use tarrl_encoders::{Encoder, checkpoint::load_encoder};
-use tarrl_interop::{Model, Normalization, ReadOptions};
+use tarrl_interop::Model;
 use tarrl_study::files::{cannot_write, hash, try_write};
 use tarrl_tensor::{Device, Key};
 
 use crate::limits;
+use crate::model_options::ModelOptions;
 use crate::stdout::note;
 use crate::workspace::workspace_root;
 
@@ -90,80 +91,6 @@ impl ImageOptions {
     /// The folder of manifests, which no output may replace.
     pub(crate) fn manifests(&self) -> &Path {
         &self.datasets
-    }
-}
-
-/// What a model file does not say, for files of other programs.
-#[derive(Args, Clone, Debug, Default)]
-pub(crate) struct ModelOptions {
-    /// State dicts: the name map, by name or as a TOML file [default: the one that fits]
-    #[arg(long, value_name = "NAME|FILE", help_heading = "Model files of other programs")]
-    map: Option<String>,
-
-    /// State dicts: which of several sets of batch norms is used, from 0 [default: the map's choice]
-    #[arg(long, value_name = "N", value_parser = limits::whole::<usize>("--branch"), help_heading = "Model files of other programs")]
-    branch: Option<usize>,
-
-    /// State dicts: which of several networks is used, by the prefix of its names
-    #[arg(long, value_name = "PREFIX", help_heading = "Model files of other programs")]
-    network: Option<String>,
-
-    /// State dicts: names that begin so are no part of the encoder; may be given several times
-    #[arg(long, value_name = "PREFIX", help_heading = "Model files of other programs")]
-    ignore: Vec<String>,
-
-    /// The padding of a 3×3 stem, 1 or 2, which no file says [default: the map's]
-    #[arg(long, value_name = "PIXELS", value_parser = limits::whole::<usize>("--stem-padding"), help_heading = "Model files of other programs")]
-    stem_padding: Option<usize>,
-
-    /// The side of images, where the file does not fix it
-    #[arg(long, value_name = "PIXELS", value_parser = limits::whole::<usize>("--side"), help_heading = "Model files of other programs")]
-    side: Option<usize>,
-
-    /// What is done to pixels in [0, 1] before the network: none, or means and standard deviations of the channels as
-    /// 0.5,0.5,0.5:0.25,0.25,0.25 [default: what the file holds, and then what the map says]
-    #[arg(long, value_name = "MEAN,..:STD,..", value_parser = normalization, help_heading = "Model files of other programs")]
-    normalize: Option<Normalization>,
-}
-
-impl ModelOptions {
-    /// The options of the reader.
-    fn read(&self) -> ReadOptions {
-        ReadOptions {
-            map: self.map.clone(),
-            branch: self.branch,
-            network: self.network.clone(),
-            ignore: self.ignore.clone(),
-            stem_padding: self.stem_padding,
-            side: self.side,
-            normalization: self.normalize.clone(),
-        }
-    }
-
-    /// Everything that changes what a file means, or nothing.
-    pub(crate) fn about(&self) -> Option<String> {
-        let options = self.read();
-        (options != ReadOptions::default()).then(|| format!("{options:?}"))
-    }
-}
-
-/// Reads `none`, or means and standard deviations.
-fn normalization(text: &str) -> Result<Normalization, String> {
-    if text == "none" {
-        return Ok(Normalization::None);
-    }
-    let numbers = |text: &str| -> Option<Vec<f64>> {
-        text.split(',').map(|number| number.trim().parse().ok().filter(|v: &f64| v.is_finite())).collect()
-    };
-    let both = text.split_once(':').and_then(|(mean, std)| Some((numbers(mean)?, numbers(std)?)));
-    match both {
-        Some((mean, std)) if mean.len() == std.len() && std.iter().all(|&std| std > 0.0) => {
-            Ok(Normalization::Constants { mean, std })
-        }
-        _ => Err(
-            "give none, or as many means as positive standard deviations, such as 0.5,0.5,0.5:0.25,0.25,0.25"
-                .into(),
-        ),
     }
 }
 
@@ -325,16 +252,6 @@ pub(crate) fn check_output(path: &Path, option: &str, inputs: &[&Path]) -> anyho
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn constants_of_a_normalization_are_read_and_slips_refused() {
-        assert_eq!(normalization("none"), Ok(Normalization::None));
-        let constants = Normalization::Constants { mean: vec![0.5, 0.25], std: vec![1.0, 0.125] };
-        assert_eq!(normalization("0.5,0.25:1, 0.125"), Ok(constants));
-        for slip in ["0.5", "0.5:0", "0.5,1:2", "a:1", "0.5:inf", ""] {
-            assert!(normalization(slip).unwrap_err().contains("as many means"), "{slip}");
-        }
-    }
 
     #[test]
     fn larger_images_are_held_in_smaller_numbers() {

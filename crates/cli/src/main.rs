@@ -7,7 +7,7 @@ mod commands;
 mod device;
 mod inputs;
 mod limits;
-mod model_flags;
+mod model_options;
 mod signals;
 mod stdout;
 mod study_args;

@@ -184,7 +184,7 @@ mod tests {
         let threat = Threat { bounds: None, ..Threat::new(Norm::L2, 0.3) };
         let attack = Pgd { steps: 60, step_size: 0.3, ..Pgd::default() };
         let encoder = |x: &Tensor| x.reshape([x.shape()[0], 9]).matmul(&a);
-        let keys: Vec<Key> = (0..5).map(|i| Key::new(1).fold(i)).collect();
+        let keys: Vec<Key> = (0..5usize).map(|i| Key::new(1).fold(i)).collect();
         let end = most_displaced(&encoder, &toy.images, &threat, &attack, &keys);
         let [there, here] = [&end, &toy.images].map(|x| encoder(x).array().to_f64());
         let exact = 0.3 * crate::spectrum::Spectrum::of_gram(&a).values[0].sqrt();

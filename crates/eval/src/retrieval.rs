@@ -47,7 +47,8 @@ pub fn most_turned(
     key: Key,
 ) -> Tensor {
     let direction = |x: &Tensor| encoder(x).l2_normalize(FLOOR);
-    most_displaced(&direction, images, threat, attack, key)
+    let keys: Vec<Key> = (0..images.shape()[0]).map(|i| key.fold(i)).collect();
+    most_displaced(&direction, images, threat, attack, &keys)
 }
 
 /// Shorter representations have no direction.

@@ -31,9 +31,10 @@ pub(crate) use self::state::StateFile;
 use self::summary::Summary;
 pub(crate) use self::target::Target;
 use crate::inputs::{
-    EncoderFile, ImageOptions, ModelOptions, balanced, batch_for, check_classes, check_memory, check_output,
+    EncoderFile, ImageOptions, balanced, batch_for, check_classes, check_memory, check_output,
 };
 use crate::limits;
+use crate::model_options::ModelOptions;
 use crate::signals;
 use crate::stdout::{note, out, outln};
 use tarrl_study::attack_state::AttackProgress;

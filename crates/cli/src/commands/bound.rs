@@ -15,8 +15,9 @@ use tarrl_tensor::Key;
 
 use self::head_attack::attack;
 use super::certify::{Chosen, Images, network, open};
-use crate::inputs::{EncoderFile, ModelOptions, batch_for};
+use crate::inputs::{EncoderFile, batch_for};
 use crate::limits;
+use crate::model_options::ModelOptions;
 use crate::stdout::outln;
 use tarrl_study::heads::AnyHead;
 use tarrl_study::stages::head::BATCH;

@@ -10,8 +10,9 @@ use tarrl_eval::{Displacements, dataset_pixels, displacement_attack, labels, med
 use tarrl_interop::Model;
 use tarrl_tensor::{Arithmetic, Cpu, Key, Tensor};
 
-use crate::inputs::{EncoderFile, ImageOptions, ModelOptions, balanced, check_memory, check_output};
+use crate::inputs::{EncoderFile, ImageOptions, balanced, check_memory, check_output};
 use crate::limits;
+use crate::model_options::ModelOptions;
 use crate::signals;
 use crate::stdout::outln;
 use tarrl_study::files::{cannot_write, write_atomic};

@@ -9,8 +9,9 @@ use tarrl_study::files::{cannot_write, write_atomic};
 use tarrl_study::stages::head::BATCH;
 use tarrl_tensor::Cpu;
 
-use crate::inputs::{EncoderFile, ImageOptions, ModelOptions, batch_for, check_output};
+use crate::inputs::{EncoderFile, ImageOptions, batch_for, check_output};
 use crate::limits;
+use crate::model_options::ModelOptions;
 use crate::stdout::outln;
 
 const EXAMPLES: &str = "\

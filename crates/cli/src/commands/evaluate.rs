@@ -16,13 +16,15 @@ use anyhow::bail;
 use clap::Args;
 use tarrl_attacks::Norm;
 use tarrl_report::{prepare, write};
-use tarrl_study::jobs::{Display, Graph, Key, Plan, RunEnvironment, Runs, count, execute};
+use tarrl_study::jobs::{Display, Graph, Key, Plan, RunEnvironment, Runs, Session, count, execute};
 use tarrl_study::machine;
 
 use self::subject::Subject;
 use super::attack::Kind;
-use crate::inputs::{ImageOptions, ModelOptions, check_output};
+use crate::inputs::{ImageOptions, check_output};
 use crate::limits;
+use crate::model_options::ModelOptions;
+use crate::signals;
 use crate::stdout::{note, outln};
 use crate::workspace::workspace_root;
 
@@ -139,7 +141,8 @@ impl Evaluate {
         let mut graph = Graph::default();
         let jobs = jobs(&subject, &mut graph);
         let runs = Runs::new(&self.out, "");
-        let lock = runs.open()?;
+        let claims = runs.open()?;
+        let stop = signals::stop(deadline)?;
         prepare(&self.out)?;
         let plan = Plan::new(&graph, &runs);
         let done = plan.jobs.len() - plan.open().count();
@@ -151,7 +154,14 @@ impl Evaluate {
         let display = Display::stderr(&plan);
         let provenance = machine::provenance_on(workspace_root(), &subject.device);
         let environment = RunEnvironment { provenance, device: subject.device.clone() };
-        let summary = execute(&plan, &runs, &lock, &environment, deadline, &display);
+        let session = Session {
+            runs: &runs,
+            claims: &claims,
+            environment: &environment,
+            stop: &stop,
+            display: &display,
+        };
+        let summary = execute(&plan, &session);
         drop(display);
         let finished = summary.into_result()?;
         let results = page::Results::new(&subject, &jobs, &finished)?;

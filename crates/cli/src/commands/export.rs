@@ -17,8 +17,9 @@ use tarrl_tensor::{DType, Device, cpu};
 
 use self::function::Function;
 use crate::commands::certify::Images;
-use crate::inputs::{EncoderFile, ModelOptions, check_output};
+use crate::inputs::{EncoderFile, check_output};
 use crate::limits;
+use crate::model_options::ModelOptions;
 use crate::stdout::outln;
 
 const EXAMPLES: &str = "\

@@ -9,7 +9,7 @@ use tarrl_study::files::hash;
 use tarrl_tensor::Cpu;
 
 use crate::inputs::check_output;
-use crate::model_flags::ModelFlags;
+use crate::model_options::ModelOptions;
 use crate::stdout::outln;
 
 const EXAMPLES: &str = "\
@@ -40,12 +40,12 @@ pub(crate) struct Import {
     list: bool,
 
     #[command(flatten)]
-    flags: ModelFlags,
+    flags: ModelOptions,
 }
 
 impl Import {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let options = self.flags.options();
+        let options = self.flags.read();
         let Some(out) = &self.out else {
             for line in list_state_dict(&self.model, &options)? {
                 outln!("{line}");

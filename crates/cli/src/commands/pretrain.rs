@@ -13,13 +13,14 @@ use tarrl_encoders::checkpoint::load_encoder;
 use tarrl_encoders::{Arch, Encoder, EncoderConfig};
 use tarrl_study::context::ENCODER;
 use tarrl_study::files::cannot_write;
-use tarrl_study::jobs::{Lock, TimeIsUp};
+use tarrl_study::jobs::{Claim, Claims, JobHeld, Phase, Stopped, Take};
 use tarrl_tensor::Device;
 use tarrl_train::{Event, Finish, Method, Options, Pretraining, TrainConfig};
 
 use crate::device::DeviceName;
 use crate::inputs::ImageOptions;
 use crate::limits;
+use crate::signals;
 use crate::stdout::{note, outln};
 use crate::workspace::workspace_root;
 
@@ -116,7 +117,9 @@ impl Pretrain {
         let config = self.config(method, &data)?;
         let refused = |error| cannot_write(&self.out, "--out DIR", error);
         std::fs::create_dir_all(&self.out).map_err(refused)?;
-        let _lock = Lock::take(&self.out)?;
+        let claim = self.claim()?;
+        let stop = signals::stop(deadline)?;
+        let asked = stop.clone();
         note!("{}, {} images of {:?}", config.method.title, data.len(), data.shape());
         let training = Pretraining {
             config: &config,
@@ -125,7 +128,7 @@ impl Pretrain {
             start: start.as_ref(),
             device: &device,
             folder: &self.out,
-            options: Options { stop_at: deadline, ..Options::default() },
+            options: Options { stop: Some(Arc::new(move || asked.reason().is_some())), ..Options::default() },
         };
         let bar = bar();
         let finish = training.run(&mut |event| match event {
@@ -156,9 +159,26 @@ impl Pretrain {
             Event::Saved { .. } => {}
         })?;
         bar.finish_and_clear();
-        let Finish::Trained(_) = finish else { return Err(TimeIsUp.into()) };
+        let Finish::Trained(_) = finish else {
+            claim.end(Phase::Stopped, "")?;
+            return Err(stop.reason().unwrap_or(Stopped::Signal).into());
+        };
+        claim.end(Phase::Done, "")?;
         outln!("The encoder: {}", self.out.join(ENCODER).display());
         Ok(())
+    }
+
+    /// Makes sure that no other process trains in the same folder.
+    fn claim(&self) -> anyhow::Result<Claim> {
+        let folder = self.out.join("claims");
+        std::fs::create_dir_all(&folder).map_err(|error| cannot_write(&folder, "--out DIR", error))?;
+        match Claims::new(folder, Claims::HEARTBEAT).take("pretrain", String::new)? {
+            Take::Claimed(claim) => Ok(claim),
+            Take::Held(holder) | Take::Failed(holder) => {
+                let job = format!("the training in {}", self.out.display());
+                Err(JobHeld { job, holder }.into())
+            }
+        }
     }
 
     fn method(&self) -> anyhow::Result<Method> {

@@ -138,7 +138,7 @@ impl Claims {
     pub const HEARTBEAT: Duration = Duration::from_secs(10);
 
     /// Those in `folder`, which exists.
-    pub(super) fn new(folder: PathBuf, heartbeat: Duration) -> Self {
+    pub fn new(folder: PathBuf, heartbeat: Duration) -> Self {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let machine = if boot.trim().is_empty() { host() } else { boot.trim().to_owned() };
         Self { folder, heartbeat, machine, made: AtomicU64::new(0), seen: Mutex::default() }

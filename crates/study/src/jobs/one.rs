@@ -96,8 +96,10 @@ impl std::error::Error for MissingInputs {}
 /// The error of a job that another process runs.
 #[derive(Debug)]
 pub struct JobHeld {
-    job: String,
-    holder: Box<ClaimRecord>,
+    /// What it would do.
+    pub job: String,
+    /// Who works on it.
+    pub holder: Box<ClaimRecord>,
 }
 
 impl fmt::Display for JobHeld {

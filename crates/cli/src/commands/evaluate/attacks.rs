@@ -86,7 +86,7 @@ fn attack(
         let mut state = StateFile::beside(&context.folder().join("outcome"), about, EVERY);
         let from = state.load()?;
         let total = rows.len() as u64;
-        let images = run(plan, target, from, Some(&mut state), &mut |finished, broken| {
+        let images = run(plan, target, from, Some(&mut state), context.stop(), &mut |finished, broken| {
             context.progress(finished as u64, total, &format!("{broken} broken"));
         })?;
         let findings = Findings::of(plan, &images).map_or(Value::Null, |found| found.report(&places));
@@ -141,7 +141,7 @@ pub(super) fn masking(subject: &Rc<Subject>, clean: Key) -> Job {
         let clean: Clean = context.input(0).parse()?;
         let plan = Kind::Pgd.plan(subject.norm, epsilon, subject.batch).map_err(anyhow::Error::msg)?;
         with_target(&subject, &clean, epsilon, &rows, |target| {
-            let images = run(&plan, target, None, None, &mut |finished, _| {
+            let images = run(&plan, target, None, None, context.stop(), &mut |finished, _| {
                 context.progress(finished as u64, 2 * rows.len() as u64, "PGD");
             })?;
             let Some(mut findings) = Findings::of(&plan, &images) else { return Ok(Value::Null) };

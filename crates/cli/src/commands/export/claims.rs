@@ -13,7 +13,7 @@ use tarrl_tensor::DType;
 
 use super::function::Function;
 use crate::commands::certify::{Images, open};
-use crate::inputs::ModelOptions;
+use crate::model_options::ModelOptions;
 use crate::stdout::outln;
 
 /// The time in seconds that the lists of queries ask for.

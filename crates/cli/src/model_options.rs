@@ -8,7 +8,7 @@ use crate::limits;
 /// What a model file of another program does not say
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Models of other programs")]
-pub(crate) struct ModelFlags {
+pub(crate) struct ModelOptions {
     /// State dicts: the name map, by name or as a TOML file [default: the one that fits]
     #[arg(long, value_name = "NAME|FILE")]
     map: Option<String>,
@@ -37,15 +37,19 @@ pub(crate) struct ModelFlags {
     #[arg(long, value_name = "N", value_parser = limits::whole::<usize>("--heads"))]
     heads: Option<usize>,
 
+    /// The side of images in pixels, where the file does not fix it
+    #[arg(long, value_name = "PIXELS", value_parser = limits::whole::<usize>("--side"))]
+    side: Option<usize>,
+
     /// What is done to pixels before the network: none, imagenet, cifar10, or MEAN,…/STD,… [default: the file's, then the
     /// map's]
     #[arg(long, value_name = "CONSTANTS")]
     normalization: Option<Normalization>,
 }
 
-impl ModelFlags {
+impl ModelOptions {
     /// As options of the reader.
-    pub(crate) fn options(&self) -> ReadOptions {
+    pub(crate) fn read(&self) -> ReadOptions {
         ReadOptions {
             map: self.map.clone(),
             branch: self.branch,
@@ -54,8 +58,14 @@ impl ModelFlags {
             ignore: self.ignore.clone(),
             stem_padding: self.stem_padding,
             heads: self.heads,
+            side: self.side,
             normalization: self.normalization.clone(),
-            ..ReadOptions::default()
         }
+    }
+
+    /// Everything that changes what a file means, or nothing.
+    pub(crate) fn about(&self) -> Option<String> {
+        let options = self.read();
+        (options != ReadOptions::default()).then(|| format!("{options:?}"))
     }
 }
