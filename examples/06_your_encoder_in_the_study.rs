@@ -15,10 +15,8 @@ use tarrl_encoders::{
     Linear, LinearBias, Module, ParamBuilder, Role, checkpoint, detach, parameters, set_parameters, track,
 };
 use tarrl_eval::{ProbeConfig, RobustConfig, linear_probe, robust_accuracy};
+use tarrl_jobs::{Display, Graph, Job, Plan, RunEnvironment, Runs, Session, Spec, Stage, Stop, execute};
 use tarrl_objectives::nt_xent;
-use tarrl_study::jobs::{
-    Display, Graph, Job, Plan, RunEnvironment, Runs, Session, Spec, Stage, Stop, execute,
-};
 use tarrl_tensor::{DType, Key, Random, Tensor, cpu, grad};
 
 /// Two linear maps on the pixels, which the study knows nothing of.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tarrl_data::{Catalog, Dataset, Resizing, Source, SourceOptions};
 use tarrl_encoders::{Encoder, checkpoint::load_encoder};
 use tarrl_interop::Model;
-use tarrl_study::files::{cannot_write, hash, try_write};
+use tarrl_jobs::files::{cannot_write, hash, try_write};
 use tarrl_tensor::{Device, Key};
 
 use crate::limits;

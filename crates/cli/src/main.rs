@@ -5,6 +5,7 @@
 mod cli;
 mod commands;
 mod device;
+mod exit_code;
 mod inputs;
 mod limits;
 mod model_options;
@@ -15,18 +16,10 @@ mod workspace;
 
 use std::process::ExitCode;
 
-use tarrl_study::jobs::{JobHeld, MissingInputs, Stopped};
+use tarrl_jobs::{JobHeld, MissingInputs, Stopped};
 
+use crate::exit_code::{NO_INPUT, OUTPUT_CLOSED, TRY_AGAIN};
 use crate::stdout::{StdoutError, note};
-
-/// `EX_TEMPFAIL` of sysexits.h: nothing is wrong, run it again.
-const TRY_AGAIN: u8 = 75;
-
-/// `EX_NOINPUT` of sysexits.h: a job needs another one that is not done.
-const NO_INPUT: u8 = 66;
-
-/// What a shell reports of a program that SIGPIPE ended: nobody reads its output.
-const OUTPUT_CLOSED: u8 = 128 + 13;
 
 fn main() -> ExitCode {
     let Err(error) = cli::main().and_then(|()| Ok(stdout::flush()?)) else { return ExitCode::SUCCESS };
@@ -36,7 +29,7 @@ fn main() -> ExitCode {
     if error.is::<Stopped>() {
         note!("{error}");
     } else {
-        note!("error: {}", tarrl_study::message::message(&error));
+        note!("error: {}", tarrl_jobs::message::message(&error));
     }
     if error.is::<Stopped>() || error.is::<JobHeld>() {
         return ExitCode::from(TRY_AGAIN);

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
-use tarrl_study::jobs::Stop;
+use tarrl_jobs::Stop;
 
-use crate::TRY_AGAIN;
+use crate::exit_code::TRY_AGAIN;
 use crate::stdout::note;
 
 /// Time after which work that has reached no point to stop at is cut off, as by a kill: before the 30 s that Slurm leaves.

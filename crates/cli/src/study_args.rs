@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use clap::Args;
 use tarrl_data::Catalog;
+use tarrl_jobs::machine;
+use tarrl_jobs::{Claims, Graph, RunEnvironment, Runs, write_graph};
 use tarrl_study::context::StudyContext;
-use tarrl_study::jobs::{Claims, Graph, RunEnvironment, Runs, write_graph};
 use tarrl_study::profile::Profile;
 use tarrl_study::study::Study;
-use tarrl_study::{artifacts, machine, published};
+use tarrl_study::{artifacts, published};
 
 use crate::device::DeviceName;
 use crate::limits;

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use common::{Files, dataset, text};
 use tarrl_encoders::{Arch, Encoder, EncoderConfig, checkpoint::save_encoder};
-use tarrl_study::files::hash;
+use tarrl_jobs::files::hash;
 use tarrl_study::stages::head::HeadFile;
 use tarrl_tensor::{Key, cpu};
 

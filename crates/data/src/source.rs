@@ -1,7 +1,9 @@
 //! Sources of images: a dataset of the catalog, or files and folders of other programs, recognized by their content.
 
 mod layout;
+mod options;
 mod part;
+mod split;
 
 use std::path::{Path, PathBuf};
 
@@ -10,19 +12,12 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Result, io_error, setting};
 use crate::files;
 use crate::name::is_plain_name;
-use crate::resize::Resizing;
+
+pub use self::options::SourceOptions;
 
 use self::layout::recognize;
 use self::part::Part;
-
-/// How the images of a [`Source`] are read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SourceOptions {
-    /// Of images in five blocks, one for each severity as in CIFAR-10-C, the block that is taken, from 1.
-    pub severity: Option<u8>,
-    /// How images are brought to one size.
-    pub resizing: Resizing,
-}
+use self::split::Split;
 
 /// Labeled images in one or more splits, such as `train` and `test`, each of which is read when it is asked for.
 #[derive(Clone, Debug)]
@@ -38,13 +33,6 @@ enum Origin {
     Catalog(Catalog),
     /// Files at `root`.
     Files { root: PathBuf, format: &'static str, splits: Vec<Split> },
-}
-
-/// Images that belong together, under a name.
-#[derive(Clone, Debug)]
-struct Split {
-    name: String,
-    part: Part,
 }
 
 /// Names of splits to report on, best first.
@@ -191,7 +179,7 @@ impl Source {
                 let found = splits.iter().find(|known| known.name == split);
                 let found =
                     found.ok_or_else(|| self.no_split(&format!("a split {split}"), &self.splits()))?;
-                let classes = self::part::classes(splits)?;
+                let classes = self::split::classes(splits)?;
                 let data = found.part.read(&self.name, classes, &self.options)?;
                 // Pictures were resized one by one.
                 if found.part.is_of_pictures() {

@@ -85,7 +85,7 @@ pub(crate) fn attack_state(bytes: &[u8]) -> Option<Vec<u8>> {
 /// A job's manifest: `{"checksum": key, "manifest": …}`, where the key is that of the manifest's value.
 pub(crate) fn job_manifest(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut sealed: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-    let key = tarrl_study::jobs::Key::of(sealed.get("manifest")?);
+    let key = tarrl_jobs::Key::of(sealed.get("manifest")?);
     *sealed.get_mut("checksum")? = key.to_string().into();
     serde_json::to_vec(&sealed).ok()
 }

@@ -10,7 +10,7 @@ use tarrl_cuda::{Cuda, Gpu};
 use crate::progress::show;
 use crate::report_writer::ReportWriter;
 use crate::{agreement, conformance, measure, pytorch, replay, steps};
-use tarrl_study::machine;
+use tarrl_jobs::machine;
 
 /// A part of the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -90,7 +90,7 @@ impl<'a> ReportWriter<'a> {
         let json = serde_json::to_string_pretty(&self.json)?;
         for (name, text) in [("gpu-check.json", &json), ("gpu-check.md", &self.table)] {
             let path = out.join(name);
-            tarrl_study::files::write_atomic(&path, text.as_bytes())
+            tarrl_jobs::files::write_atomic(&path, text.as_bytes())
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(())

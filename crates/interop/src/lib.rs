@@ -17,7 +17,6 @@ mod model;
 pub mod onnx;
 mod options;
 mod state_dict;
-pub mod vnnlib;
 
 pub use error::InteropError;
 pub use model::{Model, import_encoder, list_state_dict};

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use tarrl_study::jobs::{Phase, Runs, Take};
+use tarrl_jobs::{Phase, Runs, Take};
 
 fn main() -> anyhow::Result<()> {
     let words: Vec<String> = args().collect();

@@ -10,9 +10,9 @@ use tarrl_data::Manifest;
 use tarrl_train::Method;
 
 use crate::context::StudyContext;
-use crate::jobs::{Graph, Key};
 use crate::profile::{AttackedHead, Pair, Sweep, Tasks, Trial};
 use crate::stages;
+use tarrl_jobs::{Graph, Key};
 
 /// The jobs of the methods, pairs and the sweep of a profile, whatever artifacts are drawn of them.
 pub struct Layout {

@@ -3,8 +3,7 @@
 //! ## What is in it
 //!
 //! - A [`Profile`](profile::Profile) says how large a study is and which [`artifacts`] it draws.
-//! - [`layout`] turns the methods of a profile into jobs of the [`stages`]; the engine in [`jobs`] runs them and can be used
-//!   with any work.
+//! - [`layout`] turns the methods of a profile into jobs of the [`stages`]; the engine of [`tarrl_jobs`] runs them.
 //! - A [`Study`](study::Study) joins both: the jobs that its artifacts need, and the report of their results.
 
 #![forbid(unsafe_code)]
@@ -15,12 +14,8 @@ pub mod attack_state;
 pub mod cluster;
 pub mod context;
 pub mod experiments;
-pub mod files;
 pub mod heads;
-pub mod jobs;
 pub mod layout;
-pub mod machine;
-pub mod message;
 pub mod outcomes;
 pub mod pixels;
 pub mod profile;

@@ -1,6 +1,7 @@
 //! Profiles: the size of a study and what it draws, one TOML file each in `experiments/profiles`.
 
 mod frontier;
+mod repeated;
 mod tasks;
 mod trial;
 
@@ -19,6 +20,7 @@ use tarrl_encoders::{Arch, Precision};
 use tarrl_train::config::{nearest, read_toml};
 use tarrl_train::{OptimizerConfig, check_ranges};
 
+use self::repeated::repeated;
 use crate::pixels::Pixels;
 
 /// The size of a study: what is trained on what, how long, and how hard it is attacked.
@@ -408,10 +410,6 @@ pub fn toml_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
-}
-
-fn repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
-    items.iter().enumerate().find(|(i, item)| items[..*i].contains(item)).map(|(_, item)| item)
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use tarrl_report::{Job, Provenance, Report};
 
 use crate::artifacts::{self, Artifact, Results, radius};
 use crate::context::StudyContext;
-use crate::jobs::{Finished, Graph, Key};
 use crate::layout::Layout;
+use tarrl_jobs::{Finished, Graph, Key};
 
 /// The artifacts of a profile with the jobs that they need.
 pub struct Study {
@@ -54,7 +54,7 @@ impl Study {
     }
 
     /// Draws every artifact from the results of all jobs. `provenance` says what machine and version made them; see
-    /// [`machine`](crate::machine).
+    /// [`machine`](tarrl_jobs::machine).
     ///
     /// # Errors
     /// Fails if a result has an unexpected form.
@@ -83,7 +83,7 @@ impl Study {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        let title = |job: &crate::jobs::Job| format!("{}: {}", job.spec().stage.kind, job.spec().name);
+        let title = |job: &tarrl_jobs::Job| format!("{}: {}", job.spec().stage.kind, job.spec().name);
         let jobs = self.graph().jobs().iter();
         Provenance {
             version: format!("{} (commit {})", text("version"), text("commit")),
@@ -137,10 +137,10 @@ impl Chosen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jobs::{Job, Spec, Stage};
     use crate::profile::{AttackedHead, Profile};
     use serde_json::json;
     use tarrl_data::Catalog;
+    use tarrl_jobs::{Job, Spec, Stage};
 
     fn job(name: &str, inputs: &[Key]) -> Job {
         let stage = Stage { kind: "test", version: 1 };

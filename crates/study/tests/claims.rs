@@ -9,7 +9,7 @@ use std::thread::{scope, sleep};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tarrl_study::jobs::{
+use tarrl_jobs::{
     ClaimRecord, Claims, Display, Graph, GraphJob, Job, JobContext, JobHeld, JobState, Key, MissingInputs,
     Phase, Plan, RunEnvironment, RunSummary, Runs, Session, Spec, Stage, State, Stop, Stopped, Take, execute,
     execute_one, read_claim, read_graph, statuses, write_graph,

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 use serde_json::{Value, json};
-use tarrl_study::jobs::{
+use tarrl_jobs::{
     Display, Graph, Job, JobContext, JobFolder, Key, Plan, RunEnvironment, RunSummary, Runs, Session, Spec,
     Stage, State, Stop, Stopped, execute,
 };

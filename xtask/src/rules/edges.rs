@@ -19,15 +19,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nearest", &["tensor", "attacks"]),
     ("bound", &["tensor", "attacks"]),
     ("certify", &["tensor", "attacks", "bound"]),
+    ("interop", &["tensor", "encoders", "files"]),
     // A query is decided by an attack or a certificate.
-    ("interop", &["tensor", "encoders", "attacks", "certify", "files"]),
+    ("vnnlib", &["tensor", "interop", "attacks", "certify"]),
+    ("jobs", &["tensor", "data", "files"]),
     ("train", &["tensor", "data", "encoders", "objectives", "attacks", "bound"]),
     ("eval", &["tensor", "data", "encoders", "attacks", "nearest", "bound", "certify"]),
     (
         "study",
         &[
             "tensor", "data", "encoders", "attacks", "nearest", "bound", "certify", "train", "eval",
-            "report", "files",
+            "report", "files", "jobs",
         ],
     ),
     ("xtask", &[]),

@@ -32,7 +32,7 @@ const RULES: &[Rule] = &[
     Rule {
         words: &["fs::", "File::", "OpenOptions"],
         allowed: |source| {
-            ["files", "data", "report", "study", "cli", "gpu-check", "fuzz", "benches", "xtask"]
+            ["files", "data", "report", "jobs", "study", "cli", "gpu-check", "fuzz", "benches", "xtask"]
                 .contains(&source.krate.as_str())
                 || source.krate == "interop"
                 || source.path.starts_with("crates/encoders/src/checkpoint")
@@ -43,7 +43,7 @@ const RULES: &[Rule] = &[
                     .any(|name| source.path == format!("crates/cuda/src/{name}.rs"))
         },
         tests_too: false,
-        reason: "touches the file system, which only files, data, interop, report, study, the programs, the checkpoints of encoders, the run \
+        reason: "touches the file system, which only files, data, interop, report, jobs, study, the programs, the checkpoints of encoders, the run \
                  folder and method files of train, and the libraries and the cache of cuda may do; take or return bytes instead",
     },
     Rule {

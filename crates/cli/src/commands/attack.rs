@@ -37,8 +37,8 @@ use crate::limits;
 use crate::model_options::ModelOptions;
 use crate::signals;
 use crate::stdout::{note, out, outln};
+use tarrl_jobs::files::{cannot_write, hash, write_atomic};
 use tarrl_study::attack_state::AttackProgress;
-use tarrl_study::files::{cannot_write, hash, write_atomic};
 use tarrl_study::stages::certify::{hash_labels, hash_pixels};
 use tarrl_study::stages::head::HeadFile;
 

@@ -14,7 +14,7 @@ use tarrl_tensor::{Cpu, Device};
 use crate::limits;
 use crate::stdout::{note, outln};
 use crate::workspace::workspace_root;
-use tarrl_study::machine;
+use tarrl_jobs::machine;
 
 const EXAMPLES: &str = "\
 Examples:

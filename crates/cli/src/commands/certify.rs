@@ -15,8 +15,8 @@ use crate::limits;
 use crate::model_options::ModelOptions;
 use crate::signals;
 use crate::stdout::outln;
-use tarrl_study::files::{cannot_write, write_atomic};
-use tarrl_study::jobs::Stopped;
+use tarrl_jobs::Stopped;
+use tarrl_jobs::files::{cannot_write, write_atomic};
 use tarrl_study::pixels::Pixels;
 use tarrl_study::stages::certify::hash_pixels;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use tarrl_data::{npy, write_zip};
 use tarrl_eval::{features, labels};
-use tarrl_study::files::{cannot_write, write_atomic};
+use tarrl_jobs::files::{cannot_write, write_atomic};
 use tarrl_study::stages::head::BATCH;
 use tarrl_tensor::Cpu;
 

@@ -11,7 +11,7 @@ use tarrl_encoders::checkpoint::{Metadata, Stored, Values, save_tensors, state_d
 use tarrl_encoders::{Encoder, cast};
 use tarrl_interop::onnx;
 use tarrl_interop::onnx::ExportBatch;
-use tarrl_study::files::{cannot_write, hash, write_atomic};
+use tarrl_jobs::files::{cannot_write, hash, write_atomic};
 use tarrl_study::heads::AnyHead;
 use tarrl_tensor::{DType, Device, cpu};
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use tarrl_encoders::checkpoint::save_encoder;
 use tarrl_interop::{import_encoder, list_state_dict};
-use tarrl_study::files::hash;
+use tarrl_jobs::files::hash;
 use tarrl_tensor::Cpu;
 
 use crate::inputs::check_output;

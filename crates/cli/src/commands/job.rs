@@ -7,7 +7,7 @@ use crate::limits;
 use crate::signals;
 use crate::stdout::note;
 use crate::study_args::StudyArgs;
-use tarrl_study::jobs::{Display, Key, Plan, Session, execute_one};
+use tarrl_jobs::{Display, Key, Plan, Session, execute_one};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::stdout::out;
 use crate::study_args::StudyArgs;
-use tarrl_study::jobs::{GraphJob, status_table, statuses};
+use tarrl_jobs::{GraphJob, status_table, statuses};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -11,9 +11,9 @@ use std::io::IsTerminal;
 use tarrl_data::Dataset;
 use tarrl_encoders::checkpoint::load_encoder;
 use tarrl_encoders::{Arch, Encoder, EncoderConfig};
+use tarrl_jobs::files::cannot_write;
+use tarrl_jobs::{Claim, Claims, JobHeld, Phase, Stopped, Take};
 use tarrl_study::context::ENCODER;
-use tarrl_study::files::cannot_write;
-use tarrl_study::jobs::{Claim, Claims, JobHeld, Phase, Stopped, Take};
 use tarrl_tensor::Device;
 use tarrl_train::{Event, Finish, Method, Options, Pretraining, TrainConfig};
 

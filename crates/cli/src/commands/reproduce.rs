@@ -9,7 +9,7 @@ use crate::limits;
 use crate::signals;
 use crate::stdout::{note, out, outln};
 use crate::study_args::{OpenStudy, StudyArgs};
-use tarrl_study::jobs::{Display, Plan, Session, count, execute};
+use tarrl_jobs::{Display, Plan, Session, count, execute};
 
 const EXAMPLES: &str = "\
 Examples:

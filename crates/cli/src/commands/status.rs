@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::stdout::out;
-use tarrl_study::jobs::{Runs, read_graph, status_table, statuses};
+use tarrl_jobs::{Runs, read_graph, status_table, statuses};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -9,9 +9,9 @@ use clap::{Args, ValueEnum};
 
 use crate::stdout::{note, out, outln};
 use crate::study_args::StudyArgs;
+use tarrl_jobs::files::{cannot_write, write_atomic};
+use tarrl_jobs::{GraphJob, JobState, statuses};
 use tarrl_study::cluster::{Resources, Task, hyperqueue, slurm};
-use tarrl_study::files::{cannot_write, write_atomic};
-use tarrl_study::jobs::{GraphJob, JobState, statuses};
 
 const EXAMPLES: &str = "\
 Examples:

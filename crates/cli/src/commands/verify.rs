@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 use tarrl_interop::onnx;
-use tarrl_interop::vnnlib::{Answer, Query, Variable, VerifyOptions, Version, verify};
 use tarrl_tensor::{Arithmetic, Cpu};
+use tarrl_vnnlib::{Answer, Query, Variable, VerifyOptions, Version, verify};
 
 use crate::limits;
 use crate::stdout::{note, outln};
@@ -133,7 +133,7 @@ fn print(variable: &Variable, values: &[f64]) -> anyhow::Result<()> {
     let extents: Vec<String> = variable.shape.iter().map(usize::to_string).collect();
     outln!("{} {} [{}]", variable.name, variable.element, extents.join(","));
     for value in values {
-        outln!("{}", tarrl_interop::vnnlib::number(*value));
+        outln!("{}", tarrl_vnnlib::number(*value));
     }
     Ok(())
 }

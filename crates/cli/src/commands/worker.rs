@@ -9,7 +9,7 @@ use crate::limits;
 use crate::signals;
 use crate::stdout::note;
 use crate::study_args::StudyArgs;
-use tarrl_study::jobs::{Display, Phase, Plan, Session, Take, execute};
+use tarrl_jobs::{Display, Phase, Plan, Session, Take, execute};
 
 const EXAMPLES: &str = "\
 Examples:

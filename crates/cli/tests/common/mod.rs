@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use tarrl_data::{Catalog, Splits};
 use tarrl_encoders::{Encoder, EncoderConfig, checkpoint::save_encoder};
 use tarrl_eval::{nearest_centroid, pixels};
-use tarrl_study::files::hash;
+use tarrl_jobs::files::hash;
 use tarrl_study::stages::head::HeadFile;
 use tarrl_tensor::{Key, cpu};
 

@@ -12,8 +12,8 @@ use crate::npy;
 use crate::stl10;
 use crate::zip::{self, Archive};
 
-use super::Split;
 use super::part::{Part, Place, Variant};
+use super::split::Split;
 
 const FORMATS: &str =
     "known are npz, npy, IDX, STL-10, SVHN's .mat, CIFAR's binary version, parquet, and folders of classes";

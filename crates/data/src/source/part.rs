@@ -11,7 +11,7 @@ use crate::files;
 use crate::zip::Archive;
 use crate::{folder, idx, mat, npy, stl10};
 
-use super::{SourceOptions, Split};
+use super::options::SourceOptions;
 
 /// The files of one split.
 #[derive(Clone, Debug)]
@@ -77,23 +77,6 @@ impl Place {
     }
 }
 
-/// The classes of a source with these splits: their names, or as many numbers as the largest label says.
-pub(super) fn classes(splits: &[Split]) -> Result<Vec<String>> {
-    if let Some(named) = splits.iter().map(|split| split.part.class_names()).find_map(Result::transpose) {
-        return named;
-    }
-    let mut classes = 0;
-    for split in splits {
-        if let Some(top) = split.part.labels()?.iter().max() {
-            classes = classes.max(usize::from(*top) + 1);
-        }
-    }
-    if classes == 0 {
-        return Ok(vec!["unlabeled".to_owned()]);
-    }
-    Ok((0..classes).map(|class| class.to_string()).collect())
-}
-
 impl Part {
     pub(super) fn has_class_names(&self) -> bool {
         matches!(
@@ -121,7 +104,7 @@ impl Part {
     }
 
     /// The names of the classes, where the files have some.
-    fn class_names(&self) -> Result<Option<Vec<String>>> {
+    pub(super) fn class_names(&self) -> Result<Option<Vec<String>>> {
         let named = |names: &[&str]| Ok(Some(names.iter().map(|name| (*name).to_owned()).collect()));
         match self {
             Part::Stl10 { labels: Some(_), .. } => named(&stl10::CLASSES),
@@ -137,7 +120,7 @@ impl Part {
     }
 
     /// The labels, of parts whose classes have no names.
-    fn labels(&self) -> Result<Vec<u16>> {
+    pub(super) fn labels(&self) -> Result<Vec<u16>> {
         match self {
             Part::Npy { labels, .. } => npy::parse_labels(labels.open()?, &labels.path()),
             Part::Idx { labels, variant, .. } => {

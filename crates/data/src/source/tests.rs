@@ -1,5 +1,6 @@
 use super::*;
 use crate::npy::{encode_f32, encode_u8, encode_u32};
+use crate::resize::Resizing;
 use crate::write_zip;
 use std::fs;
 use tempfile::TempDir;

@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 use tarrl_tensor::math;
 
-use super::Image;
+use super::image::Image;
 
 const SIDE: usize = 8;
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use tarrl_tensor::Cpu;
 
+use super::image::overlaps;
 use super::*;
 
 fn images(shape: [usize; 4], values: &[f32]) -> Tensor {

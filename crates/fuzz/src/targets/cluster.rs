@@ -4,11 +4,11 @@ use super::settings::job_key;
 use crate::scratch::Scratch;
 use crate::target::{Target, none};
 use serde_json::{Value, json};
-use tarrl_study::cluster::{Resources, Task, hyperqueue, slurm};
-use tarrl_study::jobs::{
+use tarrl_jobs::{
     ClaimRecord, Graph, GraphJob, Job, Key, Phase, Runs, Saved, Spec, Stage, read_claim, read_graph,
     write_graph,
 };
+use tarrl_study::cluster::{Resources, Task, hyperqueue, slurm};
 
 pub(super) const CLAIM: Target = Target {
     name: "claim",

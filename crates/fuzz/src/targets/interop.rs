@@ -3,8 +3,8 @@
 use crate::scratch::Scratch;
 use crate::target::{Target, none};
 use tarrl_interop::onnx::{Export, ExportBatch, Graph, export};
-use tarrl_interop::vnnlib::{Claim, Query, Version, classification_claim};
 use tarrl_tensor::{Conv, DType, Key, Pool, Random, Tensor, Transpose};
+use tarrl_vnnlib::{Claim, Query, Version, classification_claim};
 
 pub(super) const ONNX: Target = Target {
     name: "onnx",

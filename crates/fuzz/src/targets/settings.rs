@@ -4,7 +4,7 @@ use super::datasets::repository;
 use crate::target::{Target, none};
 use crate::{repair, scratch::Scratch};
 use serde_json::json;
-use tarrl_study::jobs::{FileRecord, Key, Manifest};
+use tarrl_jobs::{FileRecord, Key, Manifest};
 use tarrl_study::profile::Profile;
 use tarrl_study::published;
 use tarrl_train::Method;

@@ -3,9 +3,9 @@
 use tarrl_report::{Figure, Table};
 
 use super::Results;
-use crate::jobs::Key;
 use crate::layout::Layout;
 use crate::profile::Profile;
+use tarrl_jobs::Key;
 
 /// A table or figure of a study.
 pub trait Artifact: Sync {

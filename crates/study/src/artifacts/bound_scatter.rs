@@ -4,9 +4,9 @@ use tarrl_report::{Axis, Chart, Drawing, Figure, Mark, Point, Reference, Scale, 
 
 use super::cells::{keys, radius};
 use super::{Artifact, Rendered, Results};
-use crate::jobs::Key;
 use crate::layout::Layout;
 use crate::stages::bound::BoundResult;
+use tarrl_jobs::Key;
 
 /// Increases below this are shown as this: the axis is logarithmic.
 const LEAST: f64 = 1e-4;

@@ -5,9 +5,9 @@ use tarrl_report::{Cell, Column, Estimate, Heading, Keys, Table};
 
 use super::cells::{interval_note, keys, radius};
 use super::{Artifact, Rendered, Results};
-use crate::jobs::Key;
 use crate::layout::Layout;
 use crate::stages::bound::BoundResult;
+use tarrl_jobs::Key;
 
 /// The value of one seed, the half-width of its interval over samples if it has one, and the number of samples.
 type Sampled = (f64, Option<f64>, usize);

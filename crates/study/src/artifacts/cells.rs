@@ -5,10 +5,10 @@ use tarrl_eval::Interval;
 use tarrl_report::Estimate;
 
 use super::Results;
-use crate::jobs::{Job, Key};
 use crate::layout::{Layout, MethodJobs, SeedJobs};
 use crate::profile::{Profile, Tasks};
 use crate::stages::attack::AttackResult;
+use tarrl_jobs::{Job, Key};
 
 /// An accuracy in per cent from counts `(correct, n)`, one for each seed: over seeds where there are several, else over the
 /// images of the one.

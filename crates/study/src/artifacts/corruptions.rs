@@ -5,10 +5,10 @@ use tarrl_report::{Best, Cell, Column, Keys, Table};
 
 use super::cells::{added, asked, interval_note, over_seeds, per_method, tasks};
 use super::{Artifact, Rendered, Results};
-use crate::jobs::Key;
 use crate::layout::Layout;
 use crate::profile::Profile;
 use crate::stages::corruptions::{self, CorruptionsResult};
+use tarrl_jobs::Key;
 
 /// Does robustness to an adversary come with robustness to what happens to images anyway?
 pub(super) struct Corruptions;

@@ -6,10 +6,10 @@ use tarrl_train::EpochRecord;
 
 use super::cells::{keys, radius};
 use super::{Artifact, Rendered, Results};
-use crate::jobs::{Finished, Key};
 use crate::layout::Layout;
 use crate::stages::attack::AttackResult;
 use crate::stages::pretrain::PretrainResult;
+use tarrl_jobs::{Finished, Key};
 
 /// What does it cost?
 pub(super) struct Cost;

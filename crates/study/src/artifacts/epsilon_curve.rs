@@ -4,10 +4,10 @@ use tarrl_report::{Axis, Chart, Drawing, Estimate, Figure, Mark, Point, Referenc
 
 use super::cells::{accuracy, attacks, keys, radius};
 use super::{Artifact, Rendered, Results, examples};
-use crate::jobs::Key;
 use crate::layout::{Layout, MethodJobs};
 use crate::profile::AttackedHead;
 use crate::stages::autoattack::AutoAttackResult;
+use tarrl_jobs::Key;
 
 /// A curve per method, down to chance.
 pub(super) struct EpsilonCurve;

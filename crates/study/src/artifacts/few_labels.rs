@@ -4,11 +4,11 @@ use tarrl_report::Table;
 
 use super::cells::{added, asked, interval_note, over_seeds, per_method, tasks};
 use super::{Artifact, Rendered, Results, levels};
-use crate::jobs::Key;
 use crate::layout::Layout;
 use crate::profile::Profile;
 use crate::stages::few_labels::{self, FewLabelsResult};
 use crate::stages::sample::Counts;
+use tarrl_jobs::Key;
 
 /// How much of the robustness is left to a head that sees few labels?
 pub(super) struct FewLabels;

@@ -6,10 +6,10 @@ use tarrl_report::{Axis, Chart, Drawing, Figure, Mark, Point, Series};
 use super::at_clean::frontiers;
 use super::cells::{accuracy, keys, radius};
 use super::{Artifact, Rendered, Results};
-use crate::jobs::Key;
 use crate::layout::Layout;
 use crate::profile::Profile;
 use crate::stages::frontier::FrontierResult;
+use tarrl_jobs::Key;
 
 /// A line per method through the heads from strong to weak regularization.
 pub(super) struct FrontierCurve;

@@ -5,11 +5,11 @@ use tarrl_report::{Best, Cell, Column, Estimate, Keys, Table};
 use super::at_clean::{Paired, autoattack, best_known, frontiers, most_clean, robust};
 use super::cells::{accuracy, keys, radius};
 use super::{Artifact, Rendered, Results};
-use crate::jobs::Key;
 use crate::layout::Layout;
 use crate::profile::{Frontier, Profile};
 use crate::stages::autoattack::AutoAttackResult;
 use crate::stages::best_known::{ATTACKS, BestKnownResult};
+use tarrl_jobs::Key;
 
 /// Which encoder is more robust at the same clean accuracy, and by how much?
 pub(super) struct Headline;

@@ -4,9 +4,9 @@ use tarrl_report::{Best, Cell, Column, Keys, Table};
 
 use super::cells::{accuracy, attacks, interval_note, keys, radius};
 use super::{Artifact, Rendered, Results};
-use crate::jobs::Key;
 use crate::layout::{Layout, MethodJobs};
 use crate::profile::Profile;
+use tarrl_jobs::Key;
 
 /// Does the regularizer help whatever the objective?
 pub(super) struct Objectives;

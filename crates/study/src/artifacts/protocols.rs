@@ -4,11 +4,11 @@ use tarrl_report::Table;
 
 use super::cells::{accuracy, added, asked, interval_note, keys, tasks};
 use super::{Artifact, Rendered, Results, levels};
-use crate::jobs::Key;
 use crate::layout::Layout;
 use crate::profile::Profile;
 use crate::stages::attack::AttackResult;
 use crate::stages::{alf, attack};
+use tarrl_jobs::Key;
 
 /// What remains of a lead when the head, or all of the network, is trained under attack?
 pub(super) struct Protocols;

@@ -5,10 +5,10 @@ use tarrl_report::{Best, Cell, Column, Keys, Table};
 use super::at_clean::{frontiers, most_clean, robust};
 use super::cells::{accuracy, keys, over_seeds, radius};
 use super::{Artifact, Rendered, Results};
-use crate::jobs::Key;
 use crate::layout::Layout;
 use crate::profile::Profile;
 use crate::stages::head::HeadResult;
+use tarrl_jobs::Key;
 
 /// Which choice matters?
 pub(super) struct Choices;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 
 use crate::context::StudyContext;
-use crate::jobs::{Finished, Key};
 use crate::layout::{Layout, MethodJobs, SeedJobs};
 use crate::profile::Profile;
+use tarrl_jobs::{Finished, Key};
 
 /// Everything that an artifact reads.
 #[derive(Clone, Copy)]

@@ -4,10 +4,10 @@ use tarrl_report::Table;
 
 use super::cells::{accuracy, added, asked, interval_note, per_method, tasks};
 use super::{Artifact, Rendered, Results, levels};
-use crate::jobs::Key;
 use crate::layout::Layout;
 use crate::profile::Profile;
 use crate::stages::retrieval::{self, RetrievalResult};
+use tarrl_jobs::Key;
 
 /// Does the nearest image stay of the same kind when the query is attacked?
 pub(super) struct Retrieval;

@@ -4,11 +4,11 @@ use tarrl_report::{Best, Cell, Column, Heading, Keys, Table};
 
 use super::cells::{accuracy, attacks, interval_note, keys, radius};
 use super::{Artifact, Rendered, Results, published_columns};
-use crate::jobs::Key;
 use crate::layout::{Layout, MethodJobs};
 use crate::profile::AttackedHead;
 use crate::stages::autoattack::AutoAttackResult;
 use crate::stages::head::HeadResult;
+use tarrl_jobs::Key;
 
 /// Is it more robust than the baselines?
 pub(super) struct Robustness;

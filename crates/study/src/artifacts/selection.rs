@@ -5,9 +5,9 @@ use tarrl_report::{Best, Cell, Column, Keys, Table};
 use super::at_clean::{Paired, frontiers, most_clean, robust};
 use super::cells::{accuracy, keys, radius};
 use super::{Artifact, Rendered, Results};
-use crate::jobs::Key;
 use crate::layout::Layout;
 use crate::profile::Profile;
+use tarrl_jobs::Key;
 
 /// What was tried for each method, and which of it is chosen?
 pub(super) struct Selection;

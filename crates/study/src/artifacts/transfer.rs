@@ -5,11 +5,11 @@ use tarrl_report::Table;
 
 use super::cells::{added, asked, interval_note, over_seeds, per_method, tasks};
 use super::{Artifact, Rendered, Results, levels};
-use crate::jobs::Key;
 use crate::layout::Layout;
 use crate::profile::Profile;
 use crate::stages;
 use crate::stages::downstream::{self, DownstreamResult, GROUPS, ONE_AGAINST_THE_REST, Source, TaskResult};
+use tarrl_jobs::Key;
 
 /// Is it robust on tasks that it was not made for?
 pub(super) struct Transfer;

@@ -4,10 +4,10 @@ use tarrl_report::{Axis, Chart, Drawing, Figure, Mark, Point, Reference, Series}
 
 use super::cells::{accuracy, added, asked, per_method, tasks};
 use super::{Artifact, Rendered, Results};
-use crate::jobs::Key;
 use crate::layout::Layout;
 use crate::profile::Profile;
 use crate::stages::universal::{self, UniversalResult};
+use tarrl_jobs::Key;
 
 /// A curve per method.
 pub(super) struct Universal;

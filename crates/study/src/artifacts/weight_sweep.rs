@@ -4,9 +4,9 @@ use tarrl_report::{Axis, Chart, Drawing, Figure, Mark, Point, Series};
 
 use super::cells::{accuracy, attacks, keys, radius};
 use super::{Artifact, Rendered, Results};
-use crate::jobs::Key;
 use crate::layout::{Layout, MethodJobs};
 use crate::profile::Profile;
+use tarrl_jobs::Key;
 
 /// A curve per divergence, and the methods of T1 as points.
 pub(super) struct WeightSweep;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Resources, Task};
-use crate::jobs::{GraphJob, Key};
+use tarrl_jobs::{GraphJob, Key};
 
 /// The file for `hq job submit-file`.
 #[derive(Serialize)]

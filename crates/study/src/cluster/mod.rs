@@ -5,7 +5,7 @@
 //! ```
 //! use serde_json::json;
 //! use tarrl_study::cluster::{Resources, Task, slurm};
-//! use tarrl_study::jobs::{GraphJob, Key};
+//! use tarrl_jobs::{GraphJob, Key};
 //!
 //! let resources = Resources::parse("[default]\ncpus = 2\n[stage.pretrain]\ngpus = 1\nminutes = 600").unwrap();
 //! let job = |kind: &str, inputs| {

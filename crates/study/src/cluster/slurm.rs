@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::{Resources, Task, quoted};
-use crate::jobs::{GraphJob, Key};
+use tarrl_jobs::{GraphJob, Key};
 
 /// An array of Slurm, and the keys of its tasks.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use tarrl_data::is_plain_name;
 use tarrl_eval::UniversalConfig;
 
-use super::{Pixels, Trial};
+use super::repeated::repeated;
+use super::trial::Trial;
+use crate::pixels::Pixels;
 
 /// What encoders are asked for beside the accuracy of one head.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -96,7 +98,7 @@ impl Tasks {
         if let Some(name) = names.into_iter().find(|name| !is_plain_name(name)) {
             return Err(format!("`tasks` has `{name}`, which is no plain name; remove separators and dots"));
         }
-        match super::repeated(&self.transfer) {
+        match repeated(&self.transfer) {
             Some(twice) => Err(format!("`tasks.transfer` names `{twice}` twice; remove one")),
             None => Ok(()),
         }
@@ -105,7 +107,7 @@ impl Tasks {
 
 /// Whether every variant is another one.
 pub(super) fn check_variants(variants: &[Trial]) -> Result<(), String> {
-    match super::repeated(variants) {
+    match repeated(variants) {
         Some(twice) => Err(format!("`variant` has {} {} twice; remove one", twice.method, twice.label())),
         None => Ok(()),
     }

@@ -13,8 +13,8 @@ use tarrl_tensor::{Key as Random, Tensor};
 use super::head::Weights;
 use super::sample::seconds;
 use crate::context::StudyContext;
-use crate::jobs::{Job, Key, Spec, Stage};
 use crate::profile::AdversarialFit;
+use tarrl_jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "alf", version: 1 };
 

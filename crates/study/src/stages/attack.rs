@@ -12,8 +12,8 @@ use tarrl_tensor::{Key as Random, Tensor};
 
 use super::head::{BATCH, Weights};
 use crate::context::StudyContext;
-use crate::files::write_atomic;
-use crate::jobs::{Job, Key, Spec, Stage};
+use tarrl_jobs::files::write_atomic;
+use tarrl_jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "attack", version: 1 };
 

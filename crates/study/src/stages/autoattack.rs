@@ -14,8 +14,8 @@ use tarrl_tensor::{Array, DType, Key as Random, Tensor};
 use super::attack::RobustLevel;
 use super::head::Weights;
 use crate::context::StudyContext;
-use crate::jobs::{Job, Key, Spec, Stage};
 use crate::outcomes::Outcomes;
+use tarrl_jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "autoattack", version: 2 };
 

@@ -18,8 +18,8 @@ use super::autoattack::AutoAttackResult;
 use super::head::Weights;
 use super::sample::{radii, seconds};
 use crate::context::StudyContext;
-use crate::jobs::{Job, Key, Spec, Stage};
 use crate::outcomes::Outcomes;
+use tarrl_jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "best-known", version: 1 };
 

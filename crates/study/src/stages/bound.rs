@@ -13,8 +13,8 @@ use tarrl_tensor::{Key as Random, Tensor};
 use super::certify::{CertifyResult, hash_pixels, sample};
 use super::head::BATCH;
 use crate::context::{ENCODER, StudyContext};
-use crate::files;
-use crate::jobs::{Job, Key, Spec, Stage};
+use tarrl_jobs::files;
+use tarrl_jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "bound", version: 2 };
 

@@ -13,8 +13,8 @@ use tarrl_eval::{Displacements, displacement_attack};
 use tarrl_tensor::{Key as Random, Tensor};
 
 use crate::context::{ENCODER, StudyContext};
-use crate::files;
-use crate::jobs::{Job, Key, Spec, Stage, Stopped};
+use tarrl_jobs::files;
+use tarrl_jobs::{Job, Key, Spec, Stage, Stopped};
 
 const STAGE: Stage = Stage { kind: "certify", version: 2 };
 

@@ -11,7 +11,7 @@ use tarrl_tensor::{Key as Random, Tensor};
 use super::frontier::clean_outcomes;
 use super::head::{BATCH, HeadResult};
 use crate::context::StudyContext;
-use crate::jobs::{Job, Key, Spec, Stage};
+use tarrl_jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "corruptions", version: 1 };
 

@@ -4,7 +4,7 @@ use anyhow::Context;
 use serde_json::json;
 use tarrl_data::Catalog;
 
-use crate::jobs::{Job, Spec, Stage};
+use tarrl_jobs::{Job, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "data", version: 1 };
 

@@ -13,8 +13,8 @@ use tarrl_tensor::{Key as Random, Tensor};
 use super::head::BATCH;
 use super::sample::{self, Counts, count, outcomes, seconds};
 use crate::context::StudyContext;
-use crate::jobs::{Job, Key, Spec, Stage};
 use crate::profile::Tasks;
+use tarrl_jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "downstream", version: 1 };
 

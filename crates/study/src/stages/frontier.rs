@@ -13,9 +13,9 @@ use tarrl_tensor::{Key as Random, Tensor};
 
 use super::head::BATCH;
 use crate::context::StudyContext;
-use crate::jobs::{Job, Key, Spec, Stage};
 use crate::outcomes::Outcomes;
 use crate::profile::Frontier;
+use tarrl_jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "frontier", version: 1 };
 

@@ -12,8 +12,8 @@ use tarrl_eval::{Diagnostics, Knn, ProbeConfig, diagnose, features, labels, line
 use tarrl_tensor::{Key as Random, Tensor};
 
 use crate::context::{ENCODER, StudyContext};
-use crate::files;
-use crate::jobs::{Job, Key, Spec, Stage};
+use tarrl_jobs::files;
+use tarrl_jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "head", version: 3 };
 

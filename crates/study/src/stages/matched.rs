@@ -11,7 +11,7 @@ use tarrl_tensor::Tensor;
 use super::frontier::{FrontierResult, clean_outcomes};
 use super::head::{BATCH, Weights};
 use crate::context::StudyContext;
-use crate::jobs::{Job, Key, Spec, Stage};
+use tarrl_jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "matched", version: 1 };
 

@@ -11,7 +11,7 @@ use tarrl_tensor::Device;
 use tarrl_train::{EpochRecord, Event, Finish, Method, Options, Pretraining, TrainConfig, TrainError};
 
 use crate::context::{ENCODER, StudyContext};
-use crate::jobs::{Job, Key, Spec, Stage, Stopped};
+use tarrl_jobs::{Job, Key, Spec, Stage, Stopped};
 
 const STAGE: Stage = Stage { kind: "pretrain", version: 2 };
 

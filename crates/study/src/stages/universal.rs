@@ -16,8 +16,8 @@ use super::frontier::clean_outcomes;
 use super::head::{BATCH, HeadResult};
 use super::sample::seconds;
 use crate::context::StudyContext;
-use crate::jobs::{Job, Key, Spec, Stage};
 use crate::profile::Tasks;
+use tarrl_jobs::{Job, Key, Spec, Stage};
 
 const STAGE: Stage = Stage { kind: "universal", version: 1 };
 

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use anyhow::Context;
 use tarrl_attacks::{AttackSpec, Classifier, LabelLoss, Limits, Problem, RunConfig, SuiteRun, classify};
+use tarrl_jobs::Stop;
 use tarrl_nearest::{Nearest, NearestRun, with_scores};
-use tarrl_study::jobs::Stop;
 use tarrl_tensor::Tensor;
 
 use super::feature;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
+use tarrl_jobs::files::{cannot_write, write_atomic};
 use tarrl_study::attack_state::{AttackProgress, AttackState};
-use tarrl_study::files::{cannot_write, write_atomic};
 
 /// The file with the progress of an attack.
 pub(crate) struct StateFile {

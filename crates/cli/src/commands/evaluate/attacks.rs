@@ -7,11 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tarrl_attacks::Limits;
 use tarrl_eval::DeviceHead;
+use tarrl_jobs::{Job, JobContext, Key, Spec, Stage};
 use tarrl_study::attack_state::ImageOutcome;
-use tarrl_study::jobs::{Job, JobContext, Key, Spec, Stage};
 use tarrl_tensor::{DType, Key as Random, Tensor};
 
-use super::EXAMINED;
 use super::clean::Clean;
 use super::subject::Subject;
 use crate::commands::attack::{Findings, Kind, Plan, StateFile, Target, run};
@@ -40,7 +39,7 @@ pub(super) fn job(subject: &Rc<Subject>, kind: Kind, epsilon: f64, clean: Key, b
     // Passes of an image that stays, as AutoAttack's and those of PGD.
     let passes = if kind == Kind::Pgd { 500.0 } else { 4000.0 };
     let spec = Spec {
-        name: format!("{}, ε = {}", kind.name(), super::page::radius(epsilon)),
+        name: format!("{}, ε = {}", kind.name(), super::radius::radius(epsilon)),
         stage: STAGE,
         seed: subject.seed,
         config: subject.config(json!({
@@ -123,6 +122,9 @@ fn with_target<T>(
         limits: Limits::default(),
     })
 }
+
+/// Images whose gradients are examined.
+const EXAMINED: usize = 20;
 
 /// A search for masked gradients at the largest radius, on the first images.
 pub(super) fn masking(subject: &Rc<Subject>, clean: Key) -> Job {

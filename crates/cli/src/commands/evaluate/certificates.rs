@@ -10,8 +10,8 @@ use tarrl_eval::{
     BoundEvaluation, BoundLevel, Displacements, DownstreamTask, FittedTask, NO_CLAIM, TaskHead,
     displacement_attack, median, tasks_of_classes,
 };
-use tarrl_study::files::write_atomic;
-use tarrl_study::jobs::{Job, Key, Spec, Stage};
+use tarrl_jobs::files::write_atomic;
+use tarrl_jobs::{Job, Key, Spec, Stage};
 use tarrl_study::stages::certify::hash_pixels;
 use tarrl_tensor::{Key as Random, Tensor};
 
@@ -85,7 +85,11 @@ pub(super) fn job(subject: &Rc<Subject>, clean: Key) -> Job {
         let tasks = tasks(&subject, &clean, &places, context.seed())?;
         let mut found = Certified::default();
         for (i, &epsilon) in radii.iter().enumerate() {
-            context.progress(i as u64, radii.len() as u64, &format!("ε = {}", super::page::radius(epsilon)));
+            context.progress(
+                i as u64,
+                radii.len() as u64,
+                &format!("ε = {}", super::radius::radius(epsilon)),
+            );
             let threat = subject.threat(epsilon);
             let config = CertifyConfig { threat, ..CertifyConfig::default() };
             let (samples, cost) = match certify(&network, &x, &config) {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_eval::{DeviceHead, Diagnostics, Knn, ProbeConfig, diagnose, features, labels, linear_probe};
-use tarrl_study::jobs::{Job, Spec, Stage};
+use tarrl_jobs::{Job, Spec, Stage};
 use tarrl_study::outcomes::Outcomes;
 use tarrl_study::stages::head::{HEAD, HeadFile, Weights};
 use tarrl_tensor::Key as Random;

@@ -7,7 +7,7 @@ use serde_json::json;
 use tarrl_attacks::{LabelLoss, Pgd, attack_classifier};
 use tarrl_bound::{AttackedSample, BoundReport};
 use tarrl_eval::{DeviceHead, displacement_attack, displacements};
-use tarrl_study::jobs::{Job, Key, Spec, Stage};
+use tarrl_jobs::{Job, Key, Spec, Stage};
 use tarrl_study::outcomes::Outcomes;
 use tarrl_tensor::{Array, DType, Key as Random, Tensor};
 
@@ -50,7 +50,7 @@ pub(super) struct Bound {
 
 pub(super) fn job(subject: &Rc<Subject>, epsilon: f64, clean: Key) -> Job {
     let spec = Spec {
-        name: format!("displacement and bound, ε = {}", super::page::radius(epsilon)),
+        name: format!("displacement and bound, ε = {}", super::radius::radius(epsilon)),
         stage: STAGE,
         seed: subject.seed,
         config: subject.config(json!({

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use tarrl_eval::{BoundLevel, Interval, NO_CLAIM, TaskBound, median};
+use tarrl_jobs::{Finished, Graph, Key};
 use tarrl_report::{
     Axis, Cell, Chart, Column, Drawing, Estimate, Figure, Keys, Mark, Point, Provenance, Report, Series,
     Table,
 };
-use tarrl_study::jobs::{Finished, Graph, Key};
 
-use super::Jobs;
 use super::attacks::Attacked;
 use super::certificates::{Certified, Level};
 use super::clean::Clean;
 use super::displacement::Displaced;
+use super::jobs::Jobs;
+use super::radius::radius;
 use super::subject::Subject;
 
 /// Everything that was measured.
@@ -28,11 +29,6 @@ pub(super) struct Results<'a> {
     pub(super) certified: Certified,
     /// As `tarrl attack --examine --json` has it.
     pub(super) masking: Value,
-}
-
-/// A radius as tables show it.
-pub(super) fn radius(epsilon: f64) -> String {
-    ((epsilon * 1e6).round() / 1e6).to_string()
 }
 
 impl<'a> Results<'a> {

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use tarrl_study::files::{cannot_write, write_atomic};
+use tarrl_jobs::files::{cannot_write, write_atomic};
 
 use super::attacks::Attacked;
-use super::page::{Results, radius};
+use super::page::Results;
+use super::radius::radius;
 
 /// Writes `images.csv` and `images.json` into a folder.
 ///

@@ -10,12 +10,12 @@ use tarrl_bound::LinearHead;
 use tarrl_data::{Dataset, Source};
 use tarrl_eval::{dataset_pixels, features, labels};
 use tarrl_interop::Model;
-use tarrl_study::files::hash;
+use tarrl_jobs::files::hash;
 use tarrl_study::heads::AnyHead;
 use tarrl_study::stages::head::BATCH;
 use tarrl_tensor::{Cpu, Device, Key, Tensor};
 
-use super::Evaluate;
+use super::arguments::Evaluate;
 use crate::inputs::{EncoderFile, balanced, batch_for, check_classes, check_memory};
 
 /// Images that are attacked without `--images`.

@@ -6,10 +6,10 @@ use anyhow::{Context, bail};
 use tarrl_attacks::Norm;
 use tarrl_certify::Certificates;
 use tarrl_interop::onnx::ExportBatch;
-use tarrl_interop::vnnlib::{Claim, Version, classification_claim, displacement_claim};
-use tarrl_study::files::{cannot_write, write_atomic};
+use tarrl_jobs::files::{cannot_write, write_atomic};
 use tarrl_study::heads::AnyHead;
 use tarrl_tensor::DType;
+use tarrl_vnnlib::{Claim, Version, classification_claim, displacement_claim};
 
 use super::function::Function;
 use crate::commands::certify::{Images, open};

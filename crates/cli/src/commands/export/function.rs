@@ -5,7 +5,7 @@ use std::path::Path;
 use tarrl_encoders::Encoder;
 use tarrl_interop::onnx;
 use tarrl_interop::onnx::ExportBatch;
-use tarrl_study::files::hash;
+use tarrl_jobs::files::hash;
 use tarrl_study::heads::{AnyHead, Layer};
 use tarrl_tensor::{DType, Device, Tensor, Transpose};
 

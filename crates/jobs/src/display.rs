@@ -1,0 +1,270 @@
+//! Progress display: live bars on a terminal, one line per finished job elsewhere.
+
+use std::io::{IsTerminal, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::context::Progress;
+use crate::forecast::{Forecast, spell_seconds};
+use crate::{Plan, Spec};
+
+/// Two live bars on a terminal (the whole run with the time left, and the running job), or one line per finished job
+/// elsewhere.
+pub struct Display {
+    view: View,
+    tally: Mutex<Tally>,
+}
+
+enum View {
+    Bars { all: MultiProgress, overall: ProgressBar, job: ProgressBar },
+    Lines(Mutex<Box<dyn Write + Send>>),
+}
+
+/// The progress of the run.
+struct Tally {
+    forecast: Forecast,
+    /// Kind and estimate of the jobs that have not ended, in their order; the first one is the running one.
+    open: Vec<(&'static str, f64)>,
+    jobs: usize,
+    estimate: f64,
+    started: Instant,
+    fraction: f64,
+}
+
+/// Parts of the overall bar.
+const UNITS: u64 = 10_000;
+
+impl Display {
+    /// Bars if standard error is a terminal, and lines on standard error if not.
+    pub fn stderr(plan: &Plan<'_>) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self::lines(plan, Box::new(std::io::stderr()));
+        }
+        let all = MultiProgress::new();
+        let style = |template| {
+            ProgressStyle::with_template(template).expect("the template is valid").progress_chars("━╸ ")
+        };
+        let overall = all.add(ProgressBar::new(UNITS));
+        overall.set_style(style("{bar:32} {percent:>3} %  {elapsed_precise}  {msg}"));
+        let job = all.add(ProgressBar::new(1));
+        job.set_style(style("{bar:32} {prefix}  {wide_msg}"));
+        for bar in [&overall, &job] {
+            bar.enable_steady_tick(Duration::from_millis(500));
+        }
+        let display = Self { view: View::Bars { all, overall, job }, tally: Mutex::new(Tally::new(plan)) };
+        display.refresh();
+        display
+    }
+
+    /// One line per finished job, into `out`.
+    pub fn lines(plan: &Plan<'_>, out: Box<dyn Write + Send>) -> Self {
+        Self { view: View::Lines(Mutex::new(out)), tally: Mutex::new(Tally::new(plan)) }
+    }
+
+    pub(crate) fn begin(&self, spec: &Spec) {
+        self.tally().restart();
+        if let View::Bars { job, .. } = &self.view {
+            job.set_length(1);
+            job.set_position(0);
+            job.set_message("");
+            job.set_prefix(format!("{} {}", spec.stage.kind, spec.name));
+        }
+        self.refresh();
+    }
+
+    pub(crate) fn end(&self, spec: &Spec, ending: Ending<'_>) {
+        let mut tally = self.tally();
+        if let Some(place) = tally.open.iter().position(|open| *open == (spec.stage.kind, spec.seconds)) {
+            tally.open.remove(place);
+        }
+        tally.restart();
+        let what = format!("{} {}", spec.stage.kind, spec.name);
+        let text = match ending {
+            Ending::Done { seconds, resumed } => {
+                if !resumed {
+                    tally.forecast.observe(spec.stage.kind, spec.seconds, seconds);
+                }
+                format!("done: {what}, {}", spell_seconds(seconds))
+            }
+            Ending::Elsewhere { seconds } => format!("done elsewhere: {what}, {}", spell_seconds(seconds)),
+            Ending::Failed => format!("FAILED: {what}"),
+            Ending::Paused => format!("paused: {what}"),
+            Ending::Blocked(by) => format!("not run: {what}, which needs {by}"),
+        };
+        let left = if tally.open.is_empty() { String::new() } else { format!(" ({})", tally.left(0.0)) };
+        let line = format!("[{}/{}] {text}{left}", tally.ended(), tally.jobs);
+        drop(tally);
+        self.say(&line);
+        self.refresh();
+    }
+
+    /// Prints a line for the record, above the bars if there are any.
+    pub(crate) fn say(&self, line: &str) {
+        match &self.view {
+            // A closed standard error is no reason to stop computing.
+            View::Bars { all, .. } => drop(all.println(line)),
+            View::Lines(out) => drop(writeln!(out.lock().unwrap_or_else(PoisonError::into_inner), "{line}")),
+        }
+    }
+
+    fn refresh(&self) {
+        if let View::Bars { overall, .. } = &self.view {
+            let tally = self.tally();
+            overall.set_position((tally.fraction() * UNITS as f64) as u64);
+            let left = tally.left(tally.started.elapsed().as_secs_f64());
+            overall.set_message(format!(
+                "job {} of {}, {left}",
+                (tally.ended() + 1).min(tally.jobs),
+                tally.jobs
+            ));
+        }
+    }
+
+    /// A panic of a job cannot leave the tally inconsistent, so a poisoned lock is used as it is.
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Progress for Display {
+    fn progress(&self, done: u64, total: u64, message: &str) {
+        self.tally().fraction = done.min(total) as f64 / total.max(1) as f64;
+        if let View::Bars { job, .. } = &self.view {
+            job.set_length(total);
+            job.set_position(done);
+            job.set_message(message.to_owned());
+            self.refresh();
+        }
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        if let View::Bars { overall, job, .. } = &self.view {
+            job.finish_and_clear();
+            overall.finish_and_clear();
+        }
+    }
+}
+
+/// How a job ended.
+pub(crate) enum Ending<'a> {
+    /// Well.
+    Done { seconds: f64, resumed: bool },
+    /// Well, by another process.
+    Elsewhere { seconds: f64 },
+    /// With an error.
+    Failed,
+    /// At the time limit or by a signal; it resumes in a later run.
+    Paused,
+    /// It could not run because the named job failed.
+    Blocked(&'a str),
+}
+
+impl Tally {
+    fn new(plan: &Plan<'_>) -> Self {
+        let open: Vec<_> = plan.open().map(|p| (p.job.spec().stage.kind, p.job.spec().seconds)).collect();
+        Self {
+            forecast: plan.forecast(),
+            jobs: open.len(),
+            estimate: open.iter().map(|(_, seconds)| seconds).sum(),
+            open,
+            started: Instant::now(),
+            fraction: 0.0,
+        }
+    }
+
+    /// Resets the progress of the running job.
+    fn restart(&mut self) {
+        self.started = Instant::now();
+        self.fraction = 0.0;
+    }
+
+    fn ended(&self) -> usize {
+        self.jobs - self.open.len()
+    }
+
+    /// The share of the estimated cost that is spent: unlike the expected time, it never decreases.
+    fn fraction(&self) -> f64 {
+        let open: f64 = self.open.iter().map(|(_, seconds)| seconds).sum();
+        let running = self.open.first().map_or(0.0, |(_, seconds)| seconds * self.fraction);
+        if self.estimate > 0.0 { 1.0 - (open - running) / self.estimate } else { 1.0 }
+    }
+
+    fn left(&self, elapsed: f64) -> String {
+        let running = self.open.first().map_or(0.0, |(kind, seconds)| {
+            let fraction = if elapsed > 0.0 { self.fraction } else { 0.0 };
+            self.forecast.rest(kind, *seconds, elapsed, fraction)
+        });
+        let waiting: f64 =
+            self.open.iter().skip(1).map(|(kind, seconds)| self.forecast.seconds(kind, *seconds)).sum();
+        format!("about {} left", spell_seconds(running + waiting))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Stage;
+    use serde_json::Value;
+
+    fn tally(open: &[(&'static str, f64)]) -> Tally {
+        Tally {
+            forecast: Forecast::default(),
+            jobs: open.len(),
+            estimate: open.iter().map(|(_, seconds)| seconds).sum(),
+            open: open.to_vec(),
+            started: Instant::now(),
+            fraction: 0.0,
+        }
+    }
+
+    #[test]
+    fn the_bar_follows_cost_and_not_the_number_of_jobs() {
+        let mut tally = tally(&[("pretrain", 90.0), ("probe", 10.0)]);
+        assert_eq!(tally.fraction(), 0.0);
+        tally.fraction = 0.5;
+        assert!((tally.fraction() - 0.45).abs() < 1e-12);
+        tally.open.remove(0);
+        tally.fraction = 0.0;
+        assert!((tally.fraction() - 0.9).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_time_left_counts_the_running_job_by_its_pace_and_the_others_by_their_estimates() {
+        let mut tally = tally(&[("pretrain", 90.0), ("probe", 10.0)]);
+        assert_eq!(tally.left(0.0), "about 1 min 40 s left");
+        tally.fraction = 0.5;
+        assert_eq!(tally.left(20.0), "about 30 s left");
+    }
+
+    #[test]
+    fn the_bar_never_runs_backwards_from_job_to_job() {
+        let specs = ["a", "b"].map(|name| Spec {
+            name: name.into(),
+            stage: Stage { kind: "pretrain", version: 1 },
+            seed: 0,
+            config: Value::Null,
+            inputs: vec![],
+            seconds: 5.0,
+        });
+        let display = Display {
+            view: View::Lines(Mutex::new(Box::new(std::io::sink()))),
+            tally: Mutex::new(tally(&[("pretrain", 5.0), ("pretrain", 5.0)])),
+        };
+        let mut seen = vec![];
+        for spec in &specs {
+            display.begin(spec);
+            for done in 0..=4 {
+                display.progress(done, 4, "");
+                seen.push(display.tally().fraction());
+            }
+            display.end(spec, Ending::Done { seconds: 1.0, resumed: false });
+            seen.push(display.tally().fraction());
+        }
+        assert!(seen.is_sorted(), "{seen:?}");
+        assert_eq!((seen[0], seen[5], seen[11]), (0.0, 0.5, 1.0));
+    }
+}
