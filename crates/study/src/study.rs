@@ -186,8 +186,10 @@ mod tests {
 
     #[test]
     fn autoattack_is_run_on_the_head_that_the_profile_names() {
-        let matched = ["data", "pretrain", "frontier", "matched", "autoattack"];
-        assert_eq!(kinds("T0", |_| ()).0, matched);
+        let all = ["data", "pretrain", "frontier", "matched", "autoattack", "best-known"];
+        assert_eq!(kinds("T0", |_| ()).0, all);
+        let without = |profile: &mut Profile| profile.frontier.as_mut().unwrap().best_known = false;
+        assert_eq!(kinds("T0", without).0, all[..5]);
         assert_eq!(kinds("T1", |_| ()).0, ["data", "pretrain", "head", "attack"]);
         let selected = |profile: &mut Profile| profile.attack.autoattack_head = AttackedHead::Selected;
         assert_eq!(kinds("T0", selected).0, ["data", "pretrain", "frontier"]);
