@@ -86,7 +86,7 @@ pub fn parse_any_labels(mut stream: impl Read, path: &Path) -> Result<Vec<u16>> 
     }
     let n = header_word(&mut stream, path)?;
     let columns = if axes == 2 { header_word(&mut stream, path)? } else { 1 };
-    let bytes = u64::from(n).checked_mul(u64::from(columns) * size).unwrap_or(u64::MAX);
+    let bytes = u64::from(n).saturating_mul(u64::from(columns) * size);
     if bytes == 0 || bytes > MOST_LABEL_BYTES {
         return Err(malformed(path, format!("the header announces {n} × {columns} labels"), AGAIN));
     }

@@ -23,8 +23,9 @@ pub fn malt_targets(
     let (n, k) = classes(&logits(x), labels);
     let own: Vec<usize> = labels.iter().map(|&y| y as usize).collect();
     let len = x.shape().iter().product::<usize>() / n;
-    let mut distances = vec![vec![f64::INFINITY; k]; n];
-    for target in 0..k {
+    // By class, then by sample.
+    let mut distances = vec![vec![f64::INFINITY; n]; k];
+    for (target, distances) in distances.iter_mut().enumerate() {
         let gap = |u: &Tensor| {
             let z = logits(u);
             &z.pick_columns(&own) - &z.pick_columns(&vec![target; n])
@@ -34,17 +35,17 @@ pub fn malt_targets(
         for (i, slope) in slopes.array().to_f64().chunks(len).enumerate() {
             let distance = gaps[i] / dual_norm(slope, norm);
             if target != own[i] && !distance.is_nan() {
-                distances[i][target] = distance;
+                distances[i] = distance;
             }
         }
     }
-    let nearest = |(distances, own): (&Vec<f64>, &usize)| {
+    let nearest = |(i, own): (usize, &usize)| {
         let mut order: Vec<u32> = (0..k as u32).filter(|&t| t as usize != *own).collect();
-        order.sort_by(|&a, &b| distances[a as usize].total_cmp(&distances[b as usize]));
+        order.sort_by(|&a, &b| distances[a as usize][i].total_cmp(&distances[b as usize][i]));
         order.truncate(count);
         order
     };
-    distances.iter().zip(&own).map(nearest).collect()
+    own.iter().enumerate().map(nearest).collect()
 }
 
 /// The largest change of a linear function with this slope over a ball of radius one.
