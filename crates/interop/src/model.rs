@@ -26,7 +26,7 @@ enum Network {
     /// One of our architectures.
     Encoder(Box<InferenceEncoder>),
     /// An ONNX graph, with the scale and shift of its pixels.
-    Graph(Box<Graph>, Option<[Tensor; 2]>),
+    Graph(Box<Graph>, Option<Box<[Tensor; 2]>>),
 }
 
 impl Model {
@@ -52,7 +52,8 @@ impl Model {
         match &self.network {
             Network::Encoder(encoder) => encoder.forward(images),
             Network::Graph(graph, None) => graph.forward(images),
-            Network::Graph(graph, Some([scale, shift])) => {
+            Network::Graph(graph, Some(affine)) => {
+                let [scale, shift] = &**affine;
                 graph.forward(&images.channel_affine(scale, shift, false))
             }
         }
@@ -157,7 +158,7 @@ fn open_onnx(path: &Path, options: &ReadOptions, device: &Device) -> Result<Mode
         dim: graph.dim(),
         channels: graph.channels(),
         side: graph.side().or(options.side),
-        network: Network::Graph(Box::new(graph), normalization),
+        network: Network::Graph(Box::new(graph), normalization.map(Box::new)),
         summary,
     })
 }

@@ -206,7 +206,7 @@ impl Pretrain {
                 _ => return Err(error).context("choose one with --split"),
             },
         };
-        Ok(source.read(split).with_context(|| format!("dataset {}", source.name()))?)
+        source.read(split).with_context(|| format!("dataset {}", source.name()))
     }
 
     fn config(&self, method: Method, data: &Dataset) -> anyhow::Result<TrainConfig> {

@@ -70,11 +70,11 @@ fn with_target<R>(rows: &[usize], norm: Norm, limits: Limits, f: impl FnOnce(&Ne
     with_scores(&|u, _| z(u), &own, &ball, &keys, limits, f)
 }
 
-/// Everything that was found of a sample, its numbers as bits.
-fn facts(
-    found: &NearestOutcome,
-    row: usize,
-) -> (Vec<u32>, [u64; 2], [u32; 2], Option<u32>, Option<String>, Flags) {
+/// Point, distance and margin, passes, first mistake, method and flags; floating-point numbers as bits.
+type Facts = (Vec<u32>, [u64; 2], [u32; 2], Option<u32>, Option<String>, Flags);
+
+/// Everything that was found of a sample.
+fn facts(found: &NearestOutcome, row: usize) -> Facts {
     let d = found.point.len() / found.distance.len();
     let point = found.point.to_vec::<f32>()[row * d..][..d].iter().map(|v| v.to_bits()).collect();
     (

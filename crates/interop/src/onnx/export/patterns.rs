@@ -101,7 +101,7 @@ fn global_average(node: &Arc<Node>) -> Option<&Arc<Node>> {
 }
 
 /// Both operands of a node of this op, tracked.
-fn pair<'a>(node: &'a Arc<Node>, op: Binary) -> Option<[&'a Arc<Node>; 2]> {
+fn pair(node: &Arc<Node>, op: Binary) -> Option<[&Arc<Node>; 2]> {
     match node.edges() {
         [Edge::Tracked(a), Edge::Tracked(b)] if node.op() == &Op::Binary(op) => Some([a, b]),
         _ => None,
@@ -149,7 +149,7 @@ fn normalize<'a>(node: &'a Arc<Node>) -> Option<Found<'a>> {
 }
 
 /// A product with constant weights of rows `(n, k)`.
-fn product<'a>(node: &'a Arc<Node>) -> Option<(&'a Arc<Node>, &'a Array, bool)> {
+fn product(node: &Arc<Node>) -> Option<(&Arc<Node>, &Array, bool)> {
     match (node.op(), node.edges()) {
         (Op::Matmul(Transpose { a: false, b }), [Edge::Tracked(x), Edge::Constant(w)])
             if x.shape().rank() == 2 && w.shape().rank() == 2 =>

@@ -353,10 +353,10 @@ impl<'a> Lowering<'a> {
     fn plain(&mut self, name: &str) -> Lowered<Live> {
         let live = self.live(name)?;
         let shape = self.values[name].shape.clone();
-        Ok(self.to_plain(live, &shape))
+        Ok(self.as_plain(live, &shape))
     }
 
-    fn to_plain(&mut self, live: Live, shape: &[Size]) -> Live {
+    fn as_plain(&mut self, live: Live, shape: &[Size]) -> Live {
         if live.layout == Layout::Plain {
             return live;
         }
@@ -377,10 +377,10 @@ impl<'a> Lowering<'a> {
         if shape.len() != 4 {
             return Err(format!("takes {}; only images (n, c, h, w) are supported", shown(&shape)));
         }
-        Ok(self.to_nhwc(live, &shape))
+        Ok(self.as_nhwc(live, &shape))
     }
 
-    fn to_nhwc(&mut self, live: Live, shape: &[Size]) -> Live {
+    fn as_nhwc(&mut self, live: Live, shape: &[Size]) -> Live {
         if live.layout == Layout::Nhwc {
             return live;
         }

@@ -88,9 +88,9 @@ impl Lowering<'_> {
         let shape = broadcast(&sa, &sb)?;
         if x.layout != y.layout {
             if sa.len() == 4 && sb.len() == 4 {
-                (x, y) = (self.to_nhwc(x, &sa), self.to_nhwc(y, &sb));
+                (x, y) = (self.as_nhwc(x, &sa), self.as_nhwc(y, &sb));
             } else {
-                (x, y) = (self.to_plain(x, &sa), self.to_plain(y, &sb));
+                (x, y) = (self.as_plain(x, &sa), self.as_plain(y, &sb));
             }
         }
         let layout = x.layout;
@@ -152,7 +152,7 @@ impl Lowering<'_> {
             };
         }
         let live = self.live(x)?;
-        let live = if nhwc { live } else { self.to_plain(live, &value.shape) };
+        let live = if nhwc { live } else { self.as_plain(live, &value.shape) };
         let data = if op == "Div" && !swapped { reciprocals(&data) } else { data };
         let constant = self.weight(c, &constant.shape, &data);
         let operands = vec![Operand::Value(live.at), constant];
@@ -225,7 +225,7 @@ impl Lowering<'_> {
             }
             let other = self.live(name)?;
             let so = self.values[name].shape.clone();
-            let (x, y) = (self.to_plain(at, &shape), self.to_plain(other, &so));
+            let (x, y) = (self.as_plain(at, &shape), self.as_plain(other, &so));
             shape = broadcast(&shape, &so)?;
             let run: Binary = if node.op == "Min" { |x, y| x.minimum(y) } else { |x, y| x.maximum(y) };
             let operands = vec![Operand::Value(x.at), Operand::Value(y.at)];
@@ -385,7 +385,7 @@ impl Lowering<'_> {
         if live.layout == Layout::Nhwc && is_channels {
             shape = vec![slopes.len()];
         } else {
-            live = self.to_plain(live, &of);
+            live = self.as_plain(live, &of);
         }
         let slopes = self.weight(&name, &shape, &slopes);
         let at = self.emit("prelu", vec![Operand::Value(live.at), slopes], |t, _| {

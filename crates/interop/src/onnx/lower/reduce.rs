@@ -82,7 +82,7 @@ impl Lowering<'_> {
         if keeps {
             return Ok(whole);
         }
-        let plain = self.to_plain(kept, &reduced(true));
+        let plain = self.as_plain(kept, &reduced(true));
         self.reshaped(plain, reduced(false))
     }
 

@@ -10,11 +10,14 @@ use tarrl_tensor::{Tensor, cpu};
 /// Name, extents, element type and bytes.
 type Stored = (String, Vec<i64>, i64, Vec<u8>);
 
+/// Operation, inputs, outputs and attributes.
+type Recorded = (String, Vec<String>, Vec<String>, Vec<AttributeProto<'static>>);
+
 /// A model in the making.
 pub(super) struct Builder {
     pub(super) opset: i64,
     pub(super) input: Vec<i64>,
-    nodes: Vec<(String, Vec<String>, Vec<String>, Vec<AttributeProto<'static>>)>,
+    nodes: Vec<Recorded>,
     tensors: Vec<Stored>,
 }
 
@@ -71,17 +74,14 @@ impl Builder {
                 ..TensorProto::default()
             }
         }
-        let node =
-            |(i, (op, inputs, outputs, attributes)): (usize, &(String, Vec<String>, Vec<String>, Vec<_>))| {
-                NodeProto {
-                    name: format!("{op}_{i}"),
-                    op: op.clone(),
-                    domain: String::new(),
-                    inputs: inputs.clone(),
-                    outputs: outputs.clone(),
-                    attributes: attributes.clone(),
-                }
-            };
+        let node = |(i, (op, inputs, outputs, attributes)): (usize, &Recorded)| NodeProto {
+            name: format!("{op}_{i}"),
+            op: op.clone(),
+            domain: String::new(),
+            inputs: inputs.clone(),
+            outputs: outputs.clone(),
+            attributes: attributes.clone(),
+        };
         ModelProto {
             ir_version: 8,
             producer: "a test".into(),
