@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use tarrl_encoders::checkpoint::{Metadata, Stored, Values, save_tensors, state_dict};
 use tarrl_encoders::{Encoder, cast};
-use tarrl_interop::onnx;
-use tarrl_interop::onnx::ExportBatch;
+use tarrl_interop::onnx::{self, ExportBatch};
+use tarrl_interop::save_state_dict;
 use tarrl_jobs::files::{cannot_write, hash, write_atomic};
 use tarrl_study::heads::AnyHead;
 use tarrl_tensor::{DType, Device, cpu};
@@ -152,27 +151,24 @@ impl Export {
         let device = cpu();
         let file = EncoderFile::open(&self.encoder, &ModelOptions::default(), &device)?;
         let encoder = file.encoder()?;
-        let mut tensors = state_dict(&encoder);
         let config = encoder.config();
-        let mut metadata = Metadata::new();
-        metadata.insert("config".into(), serde_json::to_string(config)?);
-        metadata.insert("source_blake3".into(), file.hash.clone());
-        if let Some(path) = &self.head {
-            let (head, named) = AnyHead::read(path)?;
-            file.check_head(path, head.features(), named.as_deref())?;
-            let AnyHead::Linear(head) = head else {
-                bail!(
-                    "{} is no linear head, which `fc` of a state dict is; export ONNX instead",
-                    path.display()
-                );
-            };
-            let single = |values: &[f64]| Values::F32(values.iter().map(|&v| v as f32).collect());
-            let (k, d) = (head.classes(), head.features());
-            tensors.insert("fc.weight".into(), Stored::new(&[k, d], single(head.weight())));
-            tensors.insert("fc.bias".into(), Stored::new(&[k], single(head.bias())));
-        }
-        save_tensors(out, &tensors, &metadata)?;
-        outln!("{}: {} tensors; torch.load_state_dict takes them as they are", out.display(), tensors.len());
+        let head = match &self.head {
+            None => None,
+            Some(path) => {
+                let (head, named) = AnyHead::read(path)?;
+                file.check_head(path, head.features(), named.as_deref())?;
+                let AnyHead::Linear(head) = head else {
+                    bail!(
+                        "{} is no linear head, which `fc` of a state dict is; export ONNX instead",
+                        path.display()
+                    );
+                };
+                Some([head.weight(), head.bias()].map(single))
+            }
+        };
+        let head = head.as_ref().map(|[weight, bias]| (&weight[..], &bias[..]));
+        save_state_dict(out, &encoder, head)?;
+        outln!("{}: torch.load_state_dict takes it as it is", out.display());
         if !config.mean.is_empty() || !config.std.is_empty() {
             outln!(
                 "the encoder subtracts mean {:?} and divides by std {:?}, which a state dict does not",
@@ -182,6 +178,11 @@ impl Export {
         }
         Ok(())
     }
+}
+
+/// As f32, which state dicts hold.
+fn single(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|&value| value as f32).collect()
 }
 
 /// Height, width and channels of the images of an encoder.
