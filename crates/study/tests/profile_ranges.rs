@@ -39,6 +39,18 @@ curve = [0.2]
 steps = 20
 restarts = 1
 autoattack = 10
+[tasks]
+images = 100
+shares = [0.1]
+draws = 2
+[tasks.universal]
+steps = 5
+batch = 20
+restarts = 1
+[tasks.alf]
+epsilon = 0.1
+steps = 3
+epochs = 1
 [bound]
 samples = 100
 epsilons = [0.1]

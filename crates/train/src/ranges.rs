@@ -135,8 +135,8 @@ pub const RANGES: &[(&str, Range)] = &[
     ("tasks.images", IMAGES),
     ("tasks.shares", SHARE),
     ("tasks.draws", range(1.0, 1000.0)),
-    ("universal.batch", range(1.0, 1_048_576.0)),
-    ("alf.epochs", range(1.0, 1e6)),
+    ("tasks.universal.batch", range(1.0, 1_048_576.0)),
+    ("tasks.alf.epochs", range(1.0, 1e6)),
     ("bound.samples", range(10.0, 1e9)),
     ("bound.epsilons", SHARE),
     // Attacks, of profiles and methods.
