@@ -52,7 +52,7 @@ fn a_misspelled_profile_is_answered_with_its_neighbor() {
 #[test]
 fn faulty_options_have_an_exit_code_of_their_own() {
     assert_eq!(tarrl(&["reproduce", "--seeds", "0"]).status.code(), Some(2));
-    assert_eq!(tarrl(&["reproduce", "--only", "T9"]).status.code(), Some(2));
+    assert_eq!(tarrl(&["reproduce", "--only", "T99"]).status.code(), Some(2));
 }
 
 #[test]
