@@ -81,6 +81,15 @@ impl Stop {
         self.held.as_ref().is_some_and(|held| !held()).then_some(Stopped::Displaced)
     }
 
+    /// Why to end work that could not go on from where it is: a signal, or the loss of the claim. The time limit waits for
+    /// such work, or a job that takes longer than the limit would begin again for ever.
+    pub fn urgent(&self) -> Option<Stopped> {
+        if self.flag.load(Ordering::Relaxed) {
+            return Some(Stopped::Signal);
+        }
+        self.held.as_ref().is_some_and(|held| !held()).then_some(Stopped::Displaced)
+    }
+
     /// Whether to go on.
     ///
     /// # Errors
@@ -89,10 +98,10 @@ impl Stop {
         self.reason().map_or(Ok(()), Err)
     }
 
-    /// Leaves the job if there is a reason to, from within functions that return no errors, such as the closures of
+    /// Leaves the job if it is urgent, from within functions that return no errors, such as the closures of
     /// attacks. It unwinds the stack without a message; [`execute`](crate::execute) takes the reason as the job's error.
     pub fn unwind(&self) {
-        if let Some(reason) = self.reason() {
+        if let Some(reason) = self.urgent() {
             resume_unwind(Box::new(reason));
         }
     }
@@ -107,6 +116,7 @@ mod tests {
         let stop = Stop::new(Arc::default(), Some(Instant::now()));
         let clone = stop.clone();
         assert_eq!(clone.reason(), Some(Stopped::TimeLimit));
+        assert_eq!(clone.urgent(), None, "work that cannot go on from where it is ends first");
         stop.flag().store(true, Ordering::Relaxed);
         assert_eq!(clone.reason(), Some(Stopped::Signal));
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| clone.unwind())).unwrap_err();

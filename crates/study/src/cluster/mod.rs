@@ -16,7 +16,7 @@
 //! let train = job("pretrain", vec![data.key]);
 //! let task = Task { program: "/opt/tarrl".into(), options: vec!["--profile".into(), "smoke".into()] };
 //! let arrays = slurm::arrays(&[data, train], |_| true, &resources, &task, "/shared/submit", "smoke", true);
-//! assert_eq!(arrays.len(), 2);
+//! assert_eq!(arrays.len(), 3, "the last makes the report");
 //! assert_eq!(arrays[1].after, [0]);
 //! assert!(arrays[1].script.contains("#SBATCH --gpus=1"));
 //! ```

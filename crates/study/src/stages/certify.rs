@@ -78,9 +78,9 @@ pub fn job(study: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> J
             context.progress(i as u64, configs.len() as u64, &format!("ε = {epsilon}"));
             let began = std::time::Instant::now();
             let stop = context.stop();
-            let found = certify_until(&network, &x, config, &|| stop.reason().is_some())?;
+            let found = certify_until(&network, &x, config, &|| stop.urgent().is_some())?;
             let Some((found, cost)) = found else {
-                return Err(context.stop().reason().unwrap_or(Stopped::Signal).into());
+                return Err(context.stop().urgent().unwrap_or(Stopped::Signal).into());
             };
             let seconds = began.elapsed().as_secs_f64();
             let attack = displacement_attack(&config.threat, steps, restarts);

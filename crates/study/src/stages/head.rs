@@ -86,7 +86,7 @@ pub fn job(study: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> J
         let key = Random::new(context.seed()).fold("probe");
         let probe =
             linear_probe(&train, &train_labels, images.train.classes.len(), &ProbeConfig::default(), key)?;
-        context.stop().check()?;
+        context.stop().unwind();
         context.log(&format!("linear head: l2 {:.1e}, {} iterations", probe.l2, probe.iterations));
         let encoder = Some(files::hash(&context.input(0).folder.join(ENCODER))?);
         HeadFile { head: probe.head.clone(), encoder }.save(&context.output(HEAD))?;
