@@ -183,9 +183,13 @@ impl FoldedUnit {
     }
 }
 
-/// `x + bias` for each channel, then ReLU if asked, in one pass over the map; the adjoint of `channel_affine` would spend
-/// another one on a product with one.
-fn shifted(x: &Tensor, bias: &Tensor, relu: bool) -> Tensor {
+/// `x + bias` for each channel, the innermost axis, then ReLU if asked, in one pass over the map; the adjoint of
+/// `channel_affine` would spend another one on a product with one.
+///
+/// # Panics
+/// If `bias (c)` does not fit `x (…, c)`.
+#[track_caller]
+pub fn shifted(x: &Tensor, bias: &Tensor, relu: bool) -> Tensor {
     let one = Tensor::full(bias.device(), *bias.shape(), bias.dtype(), 1.0);
     let y = x.device().channel_affine(x.array(), one.array(), bias.array(), relu);
     let y = Array::wrap(x.device(), *x.shape(), x.dtype(), y);

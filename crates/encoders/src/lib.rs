@@ -38,7 +38,7 @@ pub use encoder::Encoder;
 pub use forward_context::{BatchStatistics, BnBranch, ForwardContext};
 pub use head::{Predictor, Projector};
 pub use head_config::{After, PredictorConfig, ProjectorConfig};
-pub use inference::InferenceEncoder;
+pub use inference::{InferenceEncoder, shifted};
 pub use interval_displacement::IntervalDisplacement;
 pub use layers::{
     Activation, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, BatchNorm, Conv2d, ConvConfig, Linear, LinearBias,

@@ -20,7 +20,8 @@ use super::source::{Node, Source};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use tarrl_tensor::{Array, Device, Op, Tensor};
+use tarrl_encoders::shifted;
+use tarrl_tensor::{Device, Tensor};
 
 /// Elements of one value for one image at most.
 const MOST_ACTIVATIONS: usize = 1 << 25;
@@ -447,7 +448,7 @@ impl<'a> Lowering<'a> {
             (None, None) => at,
             (Some(scale), None) if !relu => self.emit("scale", vec![x, scale], |t, _| &t[0] * &t[1]),
             (Some(scale), None) => self.emit("scale_relu", vec![x, scale], |t, _| (&t[0] * &t[1]).relu()),
-            (None, Some(shift)) => self.emit("bias", vec![x, shift], move |t, _| biased(&t[0], &t[1], relu)),
+            (None, Some(shift)) => self.emit("bias", vec![x, shift], move |t, _| shifted(&t[0], &t[1], relu)),
             (Some(scale), Some(shift)) => self.emit("channel_affine", vec![x, scale, shift], move |t, _| {
                 t[0].channel_affine(&t[1], &t[2], relu)
             }),
@@ -475,19 +476,6 @@ impl<'a> Lowering<'a> {
         let shape = self.shape(node, 0)?;
         let at = self.emit(name, vec![Operand::Value(live.at)], move |t, _| run(&t[0]));
         self.live_value(Live::new(at, live.layout), shape)
-    }
-}
-
-/// `x + bias` for each channel, then ReLU if asked: recorded as the affine map that it is, whose adjoint need not multiply.
-fn biased(x: &Tensor, bias: &Tensor, relu: bool) -> Tensor {
-    let one = Tensor::full(bias.device(), *bias.shape(), bias.dtype(), 1.0);
-    let y = x.device().channel_affine(x.array(), one.array(), bias.array(), relu);
-    let y = Array::wrap(x.device(), *x.shape(), x.dtype(), y);
-    let (op, operands) = (Op::ChannelAffine { relu }, [x, &one, bias]);
-    if relu {
-        Tensor::record_keeping_output(op, y, &operands, |p| vec![Some(p.masked(&p.y().detach())), None, None])
-    } else {
-        Tensor::record(op, y, &operands, |p| vec![Some(p.dy().clone()), None, None])
     }
 }
 
