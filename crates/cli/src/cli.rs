@@ -7,7 +7,7 @@ use crate::commands;
 const EXAMPLES: &str = "\
 Examples:
   tarrl reproduce                    the whole study, five to fifteen minutes on two cores
-  tarrl reproduce --profile smoke    every part once at toy size, about a minute
+  tarrl reproduce --profile smoke    every part once at toy size, about two minutes
   tarrl reproduce --dry-run          what would run, and for how long
   tarrl worker --profile smoke       one of several processes that share a study, on one machine or many
   tarrl submit --help                a study as jobs of Slurm or HyperQueue
