@@ -7,6 +7,7 @@ use anyhow::Context;
 use tarrl_data::{Catalog, Dataset, Manifest, Splits};
 use tarrl_encoders::{EncoderConfig, InferenceEncoder, checkpoint::load_encoder, encoder_multiply_adds};
 use tarrl_eval::dataset_pixels;
+use tarrl_jobs::JobContext;
 use tarrl_tensor::{Device, Key, Tensor};
 
 use crate::profile::Profile;
@@ -105,6 +106,22 @@ impl StudyContext {
     /// Fails if the file is missing or damaged.
     pub fn encoder(&self, folder: &Path) -> anyhow::Result<InferenceEncoder> {
         Ok(load_encoder(&folder.join(ENCODER), &self.device)?.inference())
+    }
+
+    /// The encoder of job input `input` as a function of images, which leaves the job once it is told to stop at once.
+    ///
+    /// # Errors
+    /// Fails if the file is missing or damaged.
+    pub fn encode<'a>(
+        &self,
+        context: &'a JobContext<'_>,
+        input: usize,
+    ) -> anyhow::Result<impl Fn(&Tensor) -> Tensor + use<'a>> {
+        let encoder = self.encoder(&context.input(input).folder)?;
+        Ok(move |x: &Tensor| {
+            context.stop().unwind();
+            encoder.forward(x)
+        })
     }
 
     /// All images of a dataset as pixels in [0, 1]: `(n, h, w, c)`.

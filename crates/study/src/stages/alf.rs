@@ -8,7 +8,7 @@ use serde_json::json;
 use tarrl_attacks::{Pgd, Threat};
 use tarrl_data::Manifest;
 use tarrl_eval::{AdversarialProbeConfig, adversarial_probe, labels};
-use tarrl_tensor::{Key as Random, Tensor};
+use tarrl_tensor::Key as Random;
 
 use super::head::Weights;
 use super::sample::seconds;
@@ -50,11 +50,7 @@ pub fn job(
     let study = study.clone();
     Job::new(spec, move |context| {
         let data = study.images()?.train;
-        let encoder = study.encoder(&context.input(0).folder)?;
-        let encode = |x: &Tensor| {
-            context.stop().unwind();
-            encoder.forward(x)
-        };
+        let encode = study.encode(context, 0)?;
         let key = Random::new(context.seed()).fold("alf");
         let mut progress = |step: usize, steps: usize| context.progress(step as u64, steps as u64, "");
         let (pixels, truth) = (study.pixels(&data), labels(&data.labels));

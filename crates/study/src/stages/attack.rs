@@ -8,7 +8,7 @@ use serde_json::json;
 use tarrl_attacks::{Pgd, Threat};
 use tarrl_data::Manifest;
 use tarrl_eval::{RobustAccuracy, RobustConfig, continue_robust_curve, labels};
-use tarrl_tensor::{Key as Random, Tensor};
+use tarrl_tensor::Key as Random;
 
 use super::head::{BATCH, Weights};
 use crate::context::StudyContext;
@@ -101,14 +101,10 @@ pub fn job(
     let study = study.clone();
     Job::new(spec, move |context| {
         let images = study.images()?;
-        let encoder = study.encoder(&context.input(0).folder)?;
+        let encode = study.encode(context, 0)?;
         let head = context.input(1).parse::<Fitted>()?.head.head();
         let key = Random::new(context.seed()).fold("attack");
         let (pixels, labels) = (study.pixels(&images.test), labels(&images.test.labels));
-        let encode = |x: &Tensor| {
-            context.stop().unwind();
-            encoder.forward(x)
-        };
         let from: Vec<RobustAccuracy> = context.saved(PROGRESS).unwrap_or_default();
         let from = if fits(&from, &radii, labels.len()) { from } else { Vec::new() };
         let mut saved = Ok(());

@@ -77,12 +77,9 @@ pub fn job(
         let data = study.images()?.test;
         let per_class = images.min(data.len()) / data.classes.len();
         let data = data.balanced_subset(per_class, Random::new(0).fold("autoattack"))?;
-        let encoder = study.encoder(&context.input(0).folder)?;
+        let encode = study.encode(context, 0)?;
         let head = DeviceHead::new(&weights.head(), &study.device, DType::F32);
-        let logits = |x: &Tensor| {
-            context.stop().unwind();
-            head.forward(&encoder.forward(x))
-        };
+        let logits = |x: &Tensor| head.forward(&encode(x));
         let (pixels, truth) = (study.pixels(&data), labels(&data.labels));
         let survivors: AutoAttackResult = context.input(2).parse()?;
         let key = Random::new(context.seed()).fold("best known");

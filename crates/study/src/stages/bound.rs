@@ -8,7 +8,7 @@ use serde_json::json;
 use tarrl_certify::{Certificates, Network};
 use tarrl_data::Manifest;
 use tarrl_eval::{BoundEvaluation, BoundLevel, FittedTask, features, standard_tasks, task_probes};
-use tarrl_tensor::{Key as Random, Tensor};
+use tarrl_tensor::Key as Random;
 
 use super::certify::{CertifyResult, hash_pixels, sample};
 use super::head::BATCH;
@@ -55,11 +55,7 @@ pub fn job(
     let study = study.clone();
     Job::new(spec, move |context| {
         let folder = &context.input(0).folder;
-        let encoder = study.encoder(folder)?;
-        let encode = |x: &Tensor| {
-            context.stop().unwind();
-            encoder.forward(x)
-        };
+        let encode = study.encode(context, 0)?;
         let sample = sample(&study)?;
         let images = study.pixels(&sample);
         let hash = files::hash(&folder.join(ENCODER))?;

@@ -59,14 +59,10 @@ pub fn job(study: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> J
     let study = study.clone();
     Job::new(spec, move |context| {
         let path = context.input(0).folder.join(ENCODER);
-        let encoder = study.encoder(&context.input(0).folder)?;
+        let encode = study.encode(context, 0)?;
         let hash = files::hash(&path)?;
         let x = study.pixels(&sample(&study)?);
         let samples = hash_pixels(&x);
-        let encode = |x: &Tensor| {
-            context.stop().unwind();
-            encoder.forward(x)
-        };
         let network = Network::trace(&encode, &x.slice(0, 0, 1))?;
         let mut levels: Vec<CertifyLevel> = context.saved(PROGRESS).unwrap_or_default();
         levels.truncate(

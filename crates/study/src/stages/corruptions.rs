@@ -40,15 +40,14 @@ pub fn job(study: &Arc<StudyContext>, [pretrain, head]: [Key; 2], name: &str) ->
     let study = study.clone();
     Job::new(spec, move |context| {
         let data = study.images()?.test;
-        let encoder = study.encoder(&context.input(0).folder)?;
+        let encode = study.encode(context, 0)?;
         let head = context.input(1).parse::<HeadResult>()?.head.head();
         let (pixels, truth) = (study.pixels(&data), labels(&data.labels));
         let n = truth.len();
         let correct = |x: &Tensor| -> usize {
             let of = |start: usize| {
                 let len = BATCH.min(n - start);
-                context.stop().unwind();
-                let z = encoder.forward(&x.slice(0, start, len)).detach();
+                let z = encode(&x.slice(0, start, len)).detach();
                 clean_outcomes(&head, &z, &truth[start..start + len]).correct()
             };
             (0..n).step_by(BATCH).map(of).sum()

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_data::{Dataset, Grouping, Manifest, Splits};
 use tarrl_eval::{DownstreamTask, TaskHead, features, task_probes};
-use tarrl_tensor::{Key as Random, Tensor};
+use tarrl_tensor::Key as Random;
 
 use super::head::BATCH;
 use super::sample::{self, Counts, count, outcomes, seconds};
@@ -119,11 +119,7 @@ pub fn job(
             None => (own.train, own.test),
             Some((name, _)) => cut(study.catalog.load(name)?, own.train.len())?,
         };
-        let encoder = study.encoder(&context.input(0).folder)?;
-        let encode = |x: &Tensor| {
-            context.stop().unwind();
-            encoder.forward(x)
-        };
+        let encode = study.encode(context, 0)?;
         let sample = sample::sample(&test, images)?;
         let pixels = study.pixels(&sample);
         let train_features = features(&encode, &train, &study.device, BATCH);

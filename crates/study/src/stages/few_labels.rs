@@ -8,7 +8,7 @@ use serde_json::json;
 use tarrl_bound::LinearHead;
 use tarrl_data::Manifest;
 use tarrl_eval::{features, few_label_heads, labels};
-use tarrl_tensor::{Key as Random, Tensor};
+use tarrl_tensor::Key as Random;
 
 use super::head::BATCH;
 use super::sample::{self, Counts, count, outcomes, seconds};
@@ -54,11 +54,7 @@ pub fn job(
     let study = study.clone();
     Job::new(spec, move |context| {
         let data = study.images()?;
-        let encoder = study.encoder(&context.input(0).folder)?;
-        let encode = |x: &Tensor| {
-            context.stop().unwind();
-            encoder.forward(x)
-        };
+        let encode = study.encode(context, 0)?;
         let train = features(&encode, &data.train, &study.device, BATCH);
         let train_labels = labels(&data.train.labels);
         let sample = sample::sample(&data.test, images)?;

@@ -72,11 +72,7 @@ pub fn job(
     let study = study.clone();
     Job::new(spec, move |context| {
         let data = study.images()?;
-        let encoder = study.encoder(&context.input(0).folder)?;
-        let encode = |x: &Tensor| {
-            context.stop().unwind();
-            encoder.forward(x)
-        };
+        let encode = study.encode(context, 0)?;
         let train = features(&encode, &data.train, &study.device, BATCH);
         let test = features(&encode, &data.test, &study.device, BATCH);
         let heads = head_path(&train, &labels(&data.train.labels), data.train.classes.len(), &l2, &solver)?;

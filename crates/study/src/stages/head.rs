@@ -9,7 +9,7 @@ use serde_json::json;
 use tarrl_bound::LinearHead;
 use tarrl_encoders::checkpoint::{Metadata, Stored, Tensors, Values, load_tensors, save_tensors};
 use tarrl_eval::{Diagnostics, Knn, ProbeConfig, diagnose, features, labels, linear_probe};
-use tarrl_tensor::{Key as Random, Tensor};
+use tarrl_tensor::Key as Random;
 
 use crate::context::{ENCODER, StudyContext};
 use tarrl_jobs::files;
@@ -75,11 +75,7 @@ pub fn job(study: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> J
     let study = study.clone();
     Job::new(spec, move |context| {
         let images = study.images()?;
-        let encoder = study.encoder(&context.input(0).folder)?;
-        let encode = |x: &Tensor| {
-            context.stop().unwind();
-            encoder.forward(x)
-        };
+        let encode = study.encode(context, 0)?;
         let train = features(&encode, &images.train, &study.device, BATCH);
         let test = features(&encode, &images.test, &study.device, BATCH);
         let (train_labels, test_labels) = (labels(&images.train.labels), labels(&images.test.labels));

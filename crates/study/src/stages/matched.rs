@@ -6,7 +6,6 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_eval::{Lbfgs, features, head_path, labels, matched_l2};
-use tarrl_tensor::Tensor;
 
 use super::frontier::{FrontierResult, clean_outcomes};
 use super::head::{BATCH, Weights};
@@ -57,11 +56,7 @@ pub fn job(
             context.log(&format!("no head of the frontier has a clean accuracy of {clean}"));
             return Ok(serde_json::to_value(MatchedResult { head: None, l2: None, clean_correct: 0, n })?);
         };
-        let encoder = study.encoder(&context.input(0).folder)?;
-        let encode = |x: &Tensor| {
-            context.stop().unwind();
-            encoder.forward(x)
-        };
+        let encode = study.encode(context, 0)?;
         let train = features(&encode, &data.train, &study.device, BATCH);
         let test = features(&encode, &data.test, &study.device, BATCH);
         let classes = data.train.classes.len();

@@ -8,7 +8,7 @@ use serde_json::json;
 use tarrl_attacks::{Pgd, Threat};
 use tarrl_data::Manifest;
 use tarrl_eval::{Bank, features, labels, most_turned};
-use tarrl_tensor::{Key as Random, Tensor};
+use tarrl_tensor::Key as Random;
 
 use super::head::BATCH;
 use super::sample::{self, Counts, seconds};
@@ -47,11 +47,7 @@ pub fn job(
     let study = study.clone();
     Job::new(spec, move |context| {
         let data = study.images()?;
-        let encoder = study.encoder(&context.input(0).folder)?;
-        let encode = |x: &Tensor| {
-            context.stop().unwind();
-            encoder.forward(x)
-        };
+        let encode = study.encode(context, 0)?;
         let train = features(&encode, &data.train, &study.device, BATCH);
         let train_labels = labels(&data.train.labels);
         let bank = Bank { features: &train, labels: &train_labels };

@@ -52,11 +52,7 @@ pub fn job(
     let study = study.clone();
     Job::new(spec, move |context| {
         let data = study.images()?;
-        let encoder = study.encoder(&context.input(0).folder)?;
-        let encode = |x: &Tensor| {
-            context.stop().unwind();
-            encoder.forward(x)
-        };
+        let encode = study.encode(context, 0)?;
         let head = context.input(1).parse::<HeadResult>()?.head.head();
         let (train, test) = (study.pixels(&data.train), study.pixels(&data.test));
         let truth = labels(&data.test.labels);
