@@ -27,6 +27,12 @@ pub trait SslLoss: Debug {
     /// The first setting that is out of range.
     fn check(&self) -> Result<(), ObjectiveError>;
 
+    /// What to change if the loss or its gradient is not finite, besides the learning rate: a clause of a message, for
+    /// losses that some embeddings give no value.
+    fn remedy(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The scalar loss of a batch, differentiable in the online embeddings.
     ///
     /// # Panics

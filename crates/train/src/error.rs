@@ -72,8 +72,9 @@ pub enum TrainError {
     /// A loss or a gradient is no longer a finite number.
     #[error(
         "training diverged in step {step} (epoch {epoch}): the {what} is {value}; {}; lower optimizer.lr or \
-         lengthen warmup_epochs and begin anew in an empty folder{}",
+         lengthen warmup_epochs{} and begin anew in an empty folder{}",
         last.map_or("no loss was finite before".into(), |loss| format!("the last finite loss was {loss}")),
+        remedy.map_or(String::new(), |remedy| format!(", or {remedy},")),
         checkpoint.as_ref().map_or(String::new(), |p| format!(" (the last good checkpoint is kept: {})", p.display()))
     )]
     Diverged {
@@ -85,6 +86,8 @@ pub enum TrainError {
         what: String,
         /// What it is instead of a finite number.
         value: f64,
+        /// What else to change, as the objective says.
+        remedy: Option<&'static str>,
         /// The loss of the step before.
         last: Option<f64>,
         /// The checkpoint that is left, if there is one.

@@ -231,6 +231,7 @@ impl<'a> Trainer<'a> {
             epoch: *epoch as u64,
             what,
             value,
+            remedy: self.training.config.method.loss().and_then(|loss| loss.remedy()),
             last: self.history.loss,
             checkpoint: self.run.existing_checkpoint(),
         };
@@ -238,6 +239,8 @@ impl<'a> Trainer<'a> {
         require_finite("objective", objective).map_err(diverged)?;
         require_finite("regularizer", regularizer).map_err(diverged)?;
         require_finite("certified term", certified).map_err(diverged)?;
+        // Rows of length one hide an overflow: divided by an infinite length they are zero, and so is their gradient.
+        require_finite("spread of the representations", metrics.feature_spread).map_err(diverged)?;
         let gradient_norm = gradient_norm(&self.state.model, &metrics.squares).map_err(diverged)?;
         let state = &mut self.state;
         state

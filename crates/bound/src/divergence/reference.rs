@@ -129,14 +129,13 @@ pub(crate) fn nearest_distances(z: &Tensor) -> Tensor {
     let squares = centered.square().sum(1);
     let products = centered.matmul_with(&centered, Transpose { a: false, b: true });
     let nearness = &(&products.mul_scalar(2.0) - &squares) - &squares.reshape([1, n]);
-    let nearest = (&nearness + &diagonal(z, n, -SELF)).argmax(1);
+    // A sample is not its own neighbor, whatever the scale: nothing is added that a square could outgrow.
+    let never = Tensor::full(z.device(), [n, n], z.dtype(), f64::NEG_INFINITY);
+    let nearest = diagonal(z, n, 1.0).select(&never, &nearness).argmax(1);
     let distances = (z - &z.gather(0, &nearest)).norm(1);
     let least = distances.mean(0).mul_scalar(0.25).broadcast_to([n, 1]);
     floored(&distances.maximum(&least)).reshape([n])
 }
-
-/// Farther than any other sample, in any precision.
-const SELF: f64 = 1e30;
 
 /// `√d · det(S)^{1/2d}` of the representations `(n, d)`, where S is their covariance, divided by `n`, and a twentieth of
 /// its mean variance in every direction: a scalar, differentiable. It is the total deviation of a cloud of the same

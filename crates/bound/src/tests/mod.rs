@@ -2,6 +2,7 @@
 
 mod bound_chain;
 mod encoder_checks;
+mod extremes;
 mod inner_maximizers;
 mod linear_head;
 mod other_heads;

@@ -93,4 +93,6 @@ impl Default for Objective {
 }
 
 #[cfg(test)]
+mod extremes;
+#[cfg(test)]
 mod tests;

@@ -40,6 +40,13 @@ impl SslLoss for VicReg {
         not_negative("covariance", self.covariance)
     }
 
+    fn remedy(&self) -> Option<&'static str> {
+        Some(
+            "end the projector with a batch norm, because VICReg grows with the fourth power of the embeddings and \
+             overflows f32 where they exceed about 1e9",
+        )
+    }
+
     #[track_caller]
     fn loss(&self, batch: &Embeddings<'_>) -> Tensor {
         batch.mean_over_pairs(&|i, j| vicreg(&batch.online[i], &batch.online[j], self))
@@ -55,7 +62,8 @@ impl SslLoss for VicReg {
 /// L = λ/(nd) ‖z1 − z2‖² + μ·½ Σ_views 1/d Σ_j max(0, 1 − √(Var_j + 1e-4)) + ν Σ_views 1/d Σ_{j ≠ k} Cov_jk²
 /// ```
 ///
-/// The half stands in the authors' code, not in their equation. Constant embeddings give `0.99 μ`.
+/// The half stands in the authors' code, not in their equation. Constant embeddings give `0.99 μ`. The loss grows with
+/// the fourth power of the embeddings: from about 1e9 on it is infinite in f32.
 ///
 /// # Panics
 /// If the views differ in shape or have one row: it has no variance.
@@ -79,7 +87,8 @@ fn hinge_and_covariance(z: &Tensor, n: usize) -> (Tensor, Tensor) {
     let lack = deviation.neg().add_scalar(1.0).relu().mean_all();
     let covariance = centered.matmul_with(&centered, Transpose::LEFT).mul_scalar(unbiased); // (d, d)
     let others = rows::diagonal(z, d, -1.0).add_scalar(1.0);
-    (lack, (&covariance.square() * &others).sum_all().mul_scalar(1.0 / d as f64))
+    // Masked before the square, which may overflow: infinity times zero would be no number.
+    (lack, (&covariance * &others).square().sum_all().mul_scalar(1.0 / d as f64))
 }
 
 #[cfg(test)]

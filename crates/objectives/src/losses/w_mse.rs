@@ -42,6 +42,19 @@ impl SslLoss for WMse {
         Needs { block: Some(self.block), ..Needs::default() }
     }
 
+    fn remedy(&self) -> Option<&'static str> {
+        Some(match self.epsilon {
+            0.0 => {
+                "set objective.epsilon to 1e-4, because W-MSE has no value where the embeddings of a block do not span \
+                 all dimensions"
+            }
+            _ => {
+                "raise objective.epsilon, because W-MSE has no value where the embeddings of a block do not span all \
+                 dimensions and epsilon is lost beside their variance"
+            }
+        })
+    }
+
     #[track_caller]
     fn loss(&self, batch: &Embeddings<'_>) -> Tensor {
         w_mse(&batch.views(), self, batch.key)
@@ -85,15 +98,20 @@ pub fn w_mse(views: &[&Tensor], config: &WMse, key: Key) -> Tensor {
 /// `(n, d)` rows as `L⁻¹(x − mean)`, where `L Lᵀ = (1 − ε)Σ + εI` is the Cholesky factorization of their unbiased
 /// covariance: for ε = 0 their covariance is then the identity. Differentiable, to any order.
 ///
-/// If the covariance is singular the result is not finite: take more rows than dimensions, or ε > 0.
+/// If the covariance is singular the result is not finite: take more rows than dimensions, or ε > 0. Rows as large or as
+/// small as the element type allows are rescaled first, so that their squares neither overflow nor vanish.
 #[track_caller]
 pub fn whiten(x: &Tensor, epsilon: f64) -> Tensor {
     let &[n, d] = &x.shape()[..] else { panic!("whiten: rows {:?}, expected (n, d)", x.shape()) };
     assert!(n > 1 && d > 0, "whiten: {:?} has no covariance", x.shape());
     let centered = x - &x.mean(0);
+    // `(1 − ε)Σ + εI` of `s x` is s² times the same of `x` with ε/s², and both whiten `x` alike.
+    let unit = unit_of(&centered, epsilon);
+    let centered = &centered / &unit;
     let covariance =
         centered.matmul_with(&centered, Transpose::LEFT).mul_scalar((1.0 - epsilon) / (n - 1) as f64);
-    let covariance = &covariance + &rows::diagonal(x, d, epsilon);
+    let identity = rows::diagonal(x, d, epsilon);
+    let covariance = &covariance + &(&(&identity / &unit) / &unit);
     // One elimination on the covariance and, below it, the rows: column j of what is left, divided by the root of its
     // pivot, is column j of L above and of the whitened rows below.
     let mut left = Tensor::concat(&[&covariance, &centered], 0); // (d + n, d)
@@ -110,6 +128,18 @@ pub fn whiten(x: &Tensor, epsilon: f64) -> Tensor {
         }
     }
     Tensor::concat(&columns.iter().collect::<Vec<_>>(), 1)
+}
+
+/// The scalar in whose units the covariance of `centered` is computed: 1, except where a square could overflow, or, with
+/// ε = 0, vanish. Then it is the largest entry.
+fn unit_of(centered: &Tensor, epsilon: f64) -> Tensor {
+    let centered = centered.detach();
+    let largest = centered.abs().reshape([centered.array().len()]).max(0).reshape([]);
+    let constant = |value| Tensor::full(centered.device(), [], centered.dtype(), value);
+    let huge = largest.greater(&constant(1e9));
+    let tiny = &constant(1e-9).greater(&largest) * &largest.greater(&constant(0.0));
+    let outside = if epsilon > 0.0 { huge } else { &huge + &tiny };
+    outside.select(&largest, &constant(1.0))
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Certify stage: certificates of an encoder, made once, before any task is known.
 
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tarrl_attacks::{Pgd, Threat};
-use tarrl_certify::{Certificates, CertifyConfig, Cost, Network, Provenance, certify_until};
+use tarrl_certify::{Certificate, Certificates, CertifyConfig, Cost, Network, Provenance, certify_until};
 use tarrl_data::Dataset;
 use tarrl_encoders::Arch;
 use tarrl_eval::{Displacements, displacement_attack};
@@ -20,6 +22,9 @@ const STAGE: Stage = Stage { kind: "certify", version: 2 };
 
 /// The file with the radii that are done.
 const PROGRESS: &str = "progress.json";
+
+/// Samples that are certified at a time: these are kept if the job is stopped.
+const PART: usize = 32;
 
 /// The output of a certify job, beside its files.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -69,13 +74,18 @@ pub fn job(study: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> J
             levels.iter().zip(0..configs.len()).take_while(|(level, i)| level.file == file(*i)).count(),
         );
         levels.iter().for_each(|level| drop(context.output(&level.file)));
+        let part = |i: usize, start: usize| context.scratch(&format!("part-{i}-{start}.safetensors"));
+        // Named before any is written, so that all of them are removed in the end, whoever wrote them.
+        for i in 0..configs.len() {
+            (0..x.shape()[0]).step_by(PART).for_each(|start| drop(part(i, start)));
+        }
         for (i, config) in configs.iter().enumerate().skip(levels.len()) {
             let epsilon = config.threat.epsilon;
             context.progress(i as u64, configs.len() as u64, &format!("ε = {epsilon}"));
             let began = std::time::Instant::now();
             let stop = context.stop();
-            let found = certify_until(&network, &x, config, &|| stop.urgent().is_some())?;
-            let Some((found, cost)) = found else {
+            let parts = Parts { network: &network, x: &x, encoder: &hash, path: &|start| part(i, start) };
+            let Some((found, cost)) = parts.certify(config, &|| stop.urgent().is_some())? else {
                 return Err(context.stop().urgent().unwrap_or(Stopped::Signal).into());
             };
             let seconds = began.elapsed().as_secs_f64();
@@ -100,6 +110,58 @@ pub fn job(study: &Arc<StudyContext>, pretrain: Key, name: &str, seed: u64) -> J
         }
         serde_json::to_value(CertifyResult { levels }).context("certificates as JSON")
     })
+}
+
+/// Samples that are certified part by part, each of which is a file as soon as it is finished.
+struct Parts<'a> {
+    network: &'a Network,
+    x: &'a Tensor,
+    encoder: &'a str,
+    /// Where the part that begins with this sample is.
+    path: &'a dyn Fn(usize) -> PathBuf,
+}
+
+impl Parts<'_> {
+    /// The certificates of all samples and their mean cost, those of finished parts from their files; nothing if `stop`
+    /// ended it.
+    fn certify(
+        &self,
+        config: &CertifyConfig,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> anyhow::Result<Option<(Vec<Certificate>, Cost)>> {
+        let n = self.x.shape()[0];
+        let (mut all, mut sum) = (Vec::with_capacity(n), Cost::default());
+        for start in (0..n).step_by(PART) {
+            let x = self.x.slice(0, start, PART.min(n - start));
+            let (path, samples) = ((self.path)(start), hash_pixels(&x));
+            let part = match self.read(&path, &samples, config) {
+                Some(part) => part,
+                None => {
+                    let Some((certificates, cost)) = certify_until(self.network, &x, config, stop)? else {
+                        return Ok(None);
+                    };
+                    let provenance =
+                        Provenance { encoder: self.encoder.to_owned(), samples, config: *config, cost };
+                    let part = Certificates { provenance, samples: certificates };
+                    files::write_atomic(&path, &part.to_bytes())
+                        .with_context(|| format!("cannot write {}", path.display()))?;
+                    part
+                }
+            };
+            // Whole numbers, whose mean over the part is rounded: so the mean over all is that of one pass.
+            let len = part.samples.len() as f64;
+            sum.forward += (part.provenance.cost.forward * len).round();
+            sum.rows += (part.provenance.cost.rows * len).round();
+            all.extend(part.samples);
+        }
+        Ok(Some((all, Cost { forward: sum.forward / n as f64, rows: sum.rows / n as f64 })))
+    }
+
+    /// A part that was finished before: whole, of this encoder, these samples and this configuration.
+    fn read(&self, path: &Path, samples: &str, config: &CertifyConfig) -> Option<Certificates> {
+        let part = Certificates::from_reader(File::open(path).ok()?).ok()?;
+        (part.check(self.encoder, samples).is_ok() && part.provenance.config == *config).then_some(part)
+    }
 }
 
 /// An estimate on two cores: a row is substituted for every unit that can change its sign.
@@ -144,4 +206,56 @@ pub fn hash_pixels(x: &Tensor) -> String {
 pub fn hash_labels(labels: &[u32]) -> String {
     let bytes: Vec<u8> = labels.iter().flat_map(|label| label.to_le_bytes()).collect();
     blake3::hash(&bytes).to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tarrl_certify::certify;
+    use tarrl_tensor::{DType, Random as Distribution, cpu};
+
+    use super::*;
+
+    /// Forty samples of three numbers under a network of two layers; stopped in the second part.
+    #[test]
+    fn a_stopped_certification_keeps_its_finished_parts_and_ends_with_the_same_certificates() {
+        let device = cpu();
+        let keys: Vec<Random> = (0..40).map(|i| Random::new(3).fold(i as u64)).collect();
+        let x = Tensor::random(&device, Distribution::Uniform, &keys, &[1, 3, 1], DType::F32);
+        let first = Tensor::new(&device, [3, 4], &[0.5f32, -1.0, 0.25, 1.0, -0.5, 0.75, 1.0, 0.5, 1.0, 0.25, -0.25, 0.5]);
+        let second = Tensor::new(&device, [4, 2], &[1.0f32, -0.5, 0.5, 1.0, -1.0, 0.25, 0.5, 0.75]);
+        let encode = |x: &Tensor| {
+            let n = x.shape()[0];
+            x.reshape([n, 3]).add_scalar(-0.5).matmul(&first).relu().matmul(&second)
+        };
+        let network = Network::trace(&encode, &x.slice(0, 0, 1)).unwrap();
+        let config = CertifyConfig { threat: Threat::linf(0.1), batch: 4, ..CertifyConfig::default() };
+        let (golden, cost) = certify(&network, &x, &config).unwrap();
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = |start: usize| folder.path().join(format!("part-{start}"));
+        let parts = |encoder| Parts { network: &network, x: &x, encoder, path: &path };
+        let asked = AtomicUsize::new(0);
+        // Eight batches of the first part, whatever the number of threads, which may make batches smaller.
+        let stop = || path(0).exists() || asked.fetch_add(1, Ordering::Relaxed) > 1000;
+        assert!(parts("a").certify(&config, &stop).unwrap().is_none());
+        assert!(path(0).exists() && !path(PART).exists());
+
+        // The first part is taken as it is: nothing is asked but for the batches of the second, of eight samples.
+        let (found, found_cost) = parts("a").certify(&config, &|| false).unwrap().unwrap();
+        assert!(found == golden && found_cost == cost, "{found_cost:?} but {cost:?}");
+        assert!(parts("a").certify(&config, &|| true).unwrap().is_some(), "two finished parts need no batch");
+
+        // Of another encoder, another configuration, or damaged: made anew.
+        assert!(parts("b").certify(&config, &|| true).unwrap().is_none());
+        let other = CertifyConfig { threat: Threat::linf(0.2), ..config };
+        assert!(parts("a").certify(&other, &|| true).unwrap().is_none());
+        let mut bytes = std::fs::read(path(0)).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(path(0), bytes).unwrap();
+        assert!(parts("a").certify(&config, &|| true).unwrap().is_none());
+        assert!(parts("a").certify(&config, &|| false).unwrap().unwrap().0 == golden);
+    }
 }
