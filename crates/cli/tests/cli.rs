@@ -43,6 +43,20 @@ fn an_unwritable_place_is_refused_before_any_work() {
 }
 
 #[test]
+fn a_run_folder_that_cannot_be_read_is_named_with_the_option() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for verb in [&["jobs"][..], &["submit", "--engine", "slurm", "--dry-run"]] {
+        let output = tarrl(&[verb, &["--profile", "smoke", "--out", path(&file)]].concat());
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        let place = format!("cannot read the run folder {}", file.join("smoke").display());
+        assert!(message.contains(&place) && message.contains("--out DIR"), "{message}");
+    }
+}
+
+#[test]
 fn a_misspelled_profile_is_answered_with_its_neighbor() {
     let output = tarrl(&["reproduce", "--profile", "defualt"]);
     assert_eq!(output.status.code(), Some(1));

@@ -174,6 +174,39 @@ fn numbers_outside_their_range_are_refused() {
     }
 }
 
+/// A radius in levels of 255 holds every image; the verbs that take one say so before any work.
+#[test]
+fn a_radius_that_holds_every_image_is_refused() {
+    let files = Files::new();
+    for line in [
+        "evaluate encoder.safetensors --dataset fashion-mnist-sample --epsilon 2/255,8 --out page",
+        "attack --checkpoint encoder.safetensors --head head.safetensors --dataset fashion-mnist-sample --epsilon 8",
+    ] {
+        let done = tarrl(&files, line);
+        assert!(
+            !done.status.success() && text(&done.stderr).contains("holds every image"),
+            "{}",
+            text(&done.stderr)
+        );
+    }
+    assert!(!files.path("page").exists());
+}
+
+#[test]
+fn images_of_one_color_are_refused_with_their_dataset() {
+    let files = Files::new();
+    let folder = files.path("gray");
+    fs::create_dir(&folder).unwrap();
+    let idx = |magic: u32, sizes: &[u32], value: u8| {
+        let head = [magic].iter().chain(sizes).flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+        [head, vec![value; sizes.iter().product::<u32>() as usize]].concat()
+    };
+    fs::write(folder.join("train-images-idx3-ubyte"), idx(2051, &[20, 8, 8], 7)).unwrap();
+    fs::write(folder.join("train-labels-idx1-ubyte"), idx(2049, &[20], 0)).unwrap();
+    let done = tarrl(&files, "pretrain --method simclr --dataset gray --epochs 1 --batch 10 --out trained");
+    refused(&done, &["channel 0", "gray", "same everywhere"]);
+}
+
 #[test]
 fn the_index_of_an_image_is_its_place_in_the_dataset() {
     let files = Files::new();

@@ -221,6 +221,22 @@ fn queries_are_decided_where_the_range_of_the_outputs_is_known() {
     assert!(error.to_string().contains("3 elements"), "{error}");
 }
 
+/// Outputs that overflow even in f64 satisfy every comparison with a number and answer none.
+#[test]
+fn outputs_that_are_no_numbers_are_no_answer() {
+    let device = direct();
+    let function = |x: &Tensor| {
+        let flat = x.permute(&[0, 3, 1, 2]).reshape([x.shape()[0], 2]);
+        (0..9).fold(flat, |y, _| y.mul_scalar(1e38))
+    };
+    let what =
+        Export { image: [1, 1, 2], dtype: DType::F32, batch: ExportBatch::One, names: &[], metadata: &[] };
+    let bytes = export(&function, &what, &device).unwrap();
+    let network = Graph::from_bytes(&bytes, &|_, _, _| Err(String::new()), &device).unwrap();
+    let answer = verify(&Query::parse(TWO).unwrap(), &network, &VerifyOptions::default(), &device).unwrap();
+    assert!(matches!(answer, Answer::Unknown(_)), "{answer:?}");
+}
+
 /// What a certificate says is confirmed; a bound that an attack passes is refuted.
 #[test]
 fn queries_of_certificates_are_unsatisfiable_until_their_bounds_are_cut() {

@@ -225,7 +225,9 @@ impl<'a> Problem<'a> {
         let x: Vec<f64> = inside.collect();
         let images = Tensor::new(self.device, [1, c, h, w], &x).permute(&[0, 2, 3, 1]);
         let y = self.network.cast(DType::F64).forward(&images).array().to_f64();
-        self.query.is_satisfied(&x, &y).then_some(Answer::Sat { x, y })
+        // What overflows even in f64 compares with everything and shows nothing.
+        let is_finite = y.iter().all(|v| v.is_finite());
+        (is_finite && self.query.is_satisfied(&x, &y)).then_some(Answer::Sat { x, y })
     }
 
     fn certificate(&self) -> Result<Certificate, CertifyError> {

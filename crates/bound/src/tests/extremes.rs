@@ -29,9 +29,9 @@ fn shapes() -> Vec<(&'static str, [Tensor; 2])> {
 }
 
 fn measures() -> Vec<Measure> {
-    let scaled = Scale::ALL.iter().flat_map(|&scale| {
-        Divergence::ALL.map(|divergence| Measure { divergence, scale, sigma: 0.5 })
-    });
+    let scaled = Scale::ALL
+        .iter()
+        .flat_map(|&scale| Divergence::ALL.map(|divergence| Measure { divergence, scale, sigma: 0.5 }));
     scaled.filter(|m| m.scale == Scale::None || !m.divergence.has_own_scale()).collect()
 }
 
@@ -40,7 +40,11 @@ fn value_and_gradients(measure: &Measure, [z, moved]: &[Tensor; 2], scale: f64, 
     let (z, moved) = (scaled(z), scaled(moved));
     let each = measure.per_sample(&z, &moved);
     let gradients = grad(&each.mean_all(), &[&z, &moved]);
-    assert!(each.array().to_f64().iter().all(|v| *v >= 0.0), "{measure:?} at {scale}: {:?}", each.array().to_f64());
+    assert!(
+        each.array().to_f64().iter().all(|v| *v >= 0.0),
+        "{measure:?} at {scale}: {:?}",
+        each.array().to_f64()
+    );
     [&each.detach()].into_iter().chain(&gradients).flat_map(|t| t.array().to_f64()).collect()
 }
 

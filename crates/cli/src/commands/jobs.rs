@@ -1,5 +1,6 @@
 //! `tarrl jobs`: the jobs of a study with their states.
 
+use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
@@ -32,7 +33,13 @@ pub(crate) struct Jobs {
 impl Jobs {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let open = self.study.open()?;
-        let jobs = statuses(&GraphJob::all(open.graph()), &open.runs, &open.runs.watch(), true)?;
+        let jobs = statuses(&GraphJob::all(open.graph()), &open.runs, &open.runs.watch(), true)
+            .with_context(|| {
+                format!(
+                    "cannot read the run folder {}; choose another with --out DIR",
+                    open.runs.root().display()
+                )
+            })?;
         if self.json {
             let folder = open.runs.root().to_string_lossy();
             out!("{:#}\n", json!({"title": open.title, "folder": folder, "jobs": jobs}));

@@ -216,7 +216,11 @@ impl Pretrain {
         }
         let statistics = data.channel_statistics();
         if let Some(channel) = statistics.iter().position(|(_, std)| *std == 0.0) {
-            bail!("channel {channel} of the images is constant; it cannot be normalized");
+            bail!(
+                "channel {channel} of the training images of {} is the same everywhere, so that it cannot be normalized; \
+                 take images that differ, or leave that channel out",
+                self.dataset
+            );
         }
         let encoder = EncoderConfig {
             arch: self.arch,

@@ -1,5 +1,6 @@
 //! `tarrl status`: the progress of a study, from its run folder alone.
 
+use anyhow::Context;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -38,7 +39,9 @@ impl Status {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let runs = Runs::new(&self.out, &self.profile);
         let jobs = read_graph(runs.root()).map_err(anyhow::Error::msg)?;
-        let jobs = statuses(&jobs, &runs, &runs.watch(), false)?;
+        let jobs = statuses(&jobs, &runs, &runs.watch(), false).with_context(|| {
+            format!("cannot read the run folder {}; choose another with --out DIR", runs.root().display())
+        })?;
         if self.json {
             out!("{:#}\n", json!({"folder": runs.root().to_string_lossy(), "jobs": jobs}));
         } else {

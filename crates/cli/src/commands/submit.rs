@@ -69,7 +69,12 @@ impl Submit {
         let resources = self.cluster.as_deref().map(Resources::read).transpose()?.unwrap_or_default();
         let open = self.study.open()?;
         let jobs = GraphJob::all(open.graph());
-        let states = statuses(&jobs, &open.runs, &open.runs.watch(), true)?;
+        let states = statuses(&jobs, &open.runs, &open.runs.watch(), true).with_context(|| {
+            format!(
+                "cannot read the run folder {}; choose another with --out DIR",
+                open.runs.root().display()
+            )
+        })?;
         let done: std::collections::BTreeSet<_> = states
             .iter()
             .filter(|status| status.state == JobState::Done)

@@ -84,6 +84,10 @@ fn encode(tensors: &Tensors, metadata: &Metadata) -> Result<Vec<u8>, Fault> {
 }
 
 fn decode(bytes: &[u8]) -> Result<(Tensors, Metadata), Fault> {
+    // Behind the length of the header is its JSON. What begins otherwise may be worth more than a damaged checkpoint.
+    if bytes.get(8).is_some_and(|&first| first != b'{') {
+        return Err(Fault::NoSafetensors);
+    }
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let json = header.metadata().as_ref().and_then(|entries| entries.get(ENTRY)).ok_or(Fault::Foreign)?;
     let version: Version = serde_json::from_str(json).map_err(damaged)?;
@@ -179,6 +183,15 @@ mod tests {
         let found = read_declared(&mut (&header[..]).chain(io::repeat(0))).unwrap();
         assert!(found == header && matches!(decode(&found), Err(Fault::Damaged(_))));
         assert_eq!(read_declared(&mut &b"short"[..]).unwrap(), b"short");
+    }
+
+    /// Whoever gives another file in place of a checkpoint is not told to delete it.
+    #[test]
+    fn what_is_no_safetensors_file_is_not_called_damaged() {
+        for bytes in [&b"\x08\x08\x12\x07pytorch"[..], b"PK\x03\x04\x14\0\0\0archive", b"<!DOCTYPE html>"] {
+            let fault = decode(bytes).unwrap_err();
+            assert!(matches!(fault, Fault::NoSafetensors), "{fault}");
+        }
     }
 
     #[test]

@@ -102,6 +102,11 @@ impl Constant {
                 (None, element::F64) => tensor.doubles.iter().map(|&v| to_f32(v, &mut rounded)).collect(),
                 (None, kind) => tensor.ints.iter().map(|&bits| half(bits as u16, kind)).collect(),
             };
+            if let Some(at) = data.iter().position(|v| v.is_nan()) {
+                return Err(fault(format!(
+                    "element {at} is NaN: the training diverged; export a good checkpoint"
+                )));
+            }
             Constant::floats(shape, data)
         } else {
             let data: Vec<i64> = match (raw, tensor.element) {

@@ -42,10 +42,19 @@ fn shapes() -> Vec<(&'static str, [Tensor; 2])> {
         ("collapsed", map(&|z| z.slice(0, 0, 1).broadcast_to([N, D]))),
         ("one constant", [0, 1].map(|_| Tensor::full(&cpu(), [N, D], DType::F64, 1.0))),
         ("zeros", map(&Tensor::zeros_like)),
-        ("a row of zeros", map(&|z| Tensor::concat(&[&z.slice(0, 0, 1).zeros_like(), &z.slice(0, 1, N - 1)], 0))),
-        ("two rows, again and again", map(&|z| {
-            Tensor::concat(&(0..N / 2).map(|_| z.slice(0, 0, 2)).collect::<Vec<_>>().iter().collect::<Vec<_>>(), 0)
-        })),
+        (
+            "a row of zeros",
+            map(&|z| Tensor::concat(&[&z.slice(0, 0, 1).zeros_like(), &z.slice(0, 1, N - 1)], 0)),
+        ),
+        (
+            "two rows, again and again",
+            map(&|z| {
+                Tensor::concat(
+                    &(0..N / 2).map(|_| z.slice(0, 0, 2)).collect::<Vec<_>>().iter().collect::<Vec<_>>(),
+                    0,
+                )
+            }),
+        ),
         ("dead columns", map(&|z| z * &columns(2).broadcast_to([N, D]))),
     ]
 }

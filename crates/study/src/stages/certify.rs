@@ -223,7 +223,11 @@ mod tests {
         let device = cpu();
         let keys: Vec<Random> = (0..40).map(|i| Random::new(3).fold(i as u64)).collect();
         let x = Tensor::random(&device, Distribution::Uniform, &keys, &[1, 3, 1], DType::F32);
-        let first = Tensor::new(&device, [3, 4], &[0.5f32, -1.0, 0.25, 1.0, -0.5, 0.75, 1.0, 0.5, 1.0, 0.25, -0.25, 0.5]);
+        let first = Tensor::new(
+            &device,
+            [3, 4],
+            &[0.5f32, -1.0, 0.25, 1.0, -0.5, 0.75, 1.0, 0.5, 1.0, 0.25, -0.25, 0.5],
+        );
         let second = Tensor::new(&device, [4, 2], &[1.0f32, -0.5, 0.5, 1.0, -1.0, 0.25, 0.5, 0.75]);
         let encode = |x: &Tensor| {
             let n = x.shape()[0];

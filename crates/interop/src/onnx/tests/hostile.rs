@@ -28,6 +28,23 @@ fn every_file_that_is_cut_short_is_refused_or_the_same_as_the_whole() {
     }
 }
 
+/// What a diverged training leaves is no encoder, as in every other format; infinity is, for bounds of a clip are.
+#[test]
+fn a_constant_that_is_no_number_is_named() {
+    let with = |value: f64| {
+        Builder::new(13, &[0, 1, 2, 2]).floats("w", &[4], &[0.5, value, 0.5, 0.5]).node(
+            "Mul",
+            "x w",
+            "y",
+            &[],
+        )
+    };
+    let refused = refusal(&with(f64::NAN));
+    assert!(refused.contains("\"w\"") && refused.contains("element 1 is NaN"), "{refused}");
+    let infinite = with(f64::INFINITY).read();
+    assert!(!infinite.is_err_and(|error| error.to_string().contains("NaN")));
+}
+
 #[test]
 fn cycles_repeated_names_and_missing_values_are_named() {
     let cycle = Builder::new(13, &[0, 1, 2, 2])
