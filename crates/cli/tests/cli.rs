@@ -56,6 +56,22 @@ fn a_run_folder_that_cannot_be_read_is_named_with_the_option() {
     }
 }
 
+/// Slurm reads `#SBATCH` lines by itself: what would have to be quoted there is refused.
+#[test]
+fn paths_that_engines_would_misread_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a b", "a%j", "a\"b", "a'b", "a\\b"] {
+        let out = folder.path().join(name);
+        let output =
+            tarrl(&["submit", "--engine", "slurm", "--dry-run", "--profile", "smoke", "--out", path(&out)]);
+        let message = text(&output.stderr);
+        assert!(
+            output.status.code() == Some(1) && message.contains("in the path of their logs"),
+            "{name}: {message}"
+        );
+    }
+}
+
 #[test]
 fn a_misspelled_profile_is_answered_with_its_neighbor() {
     let output = tarrl(&["reproduce", "--profile", "defualt"]);

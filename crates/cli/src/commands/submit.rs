@@ -87,9 +87,10 @@ impl Submit {
         }
         let folder = std::path::absolute(open.runs.root().join("submit"))?;
         let at = folder.to_str().with_context(|| format!("{} is not UTF-8", folder.display()))?;
-        if at.contains(|c: char| c.is_whitespace() || c == '%') {
+        // Slurm reads `#SBATCH` lines by itself, quotes and backslashes included.
+        if at.contains(|c: char| c.is_whitespace() || ['%', '"', '\'', '\\'].contains(&c)) {
             bail!(
-                "{at}: engines take no blanks and no % in the path of their logs; choose another --out DIR"
+                "{at}: engines take no blanks, quotes, backslashes and no % in the path of their logs; choose another --out DIR"
             );
         }
         let program = std::env::current_exe().context("cannot find this program")?;
