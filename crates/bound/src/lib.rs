@@ -27,7 +27,9 @@ pub mod theorems;
 #[cfg(test)]
 mod tests;
 
-pub use divergence::{Divergence, Measure, Scale, TaskConstant, diagonal_gaussian_kl, spread};
+pub use divergence::{
+    Divergence, Measure, Scale, TaskConstant, diagonal_gaussian_kl, spread, total_deviation,
+};
 pub use heads::{
     HeadConstants, KnnHead, LinearHead, MlpHead, NormalizedHead, RegressionHead, ScalarLoss, SoftmaxHead,
     angle, cap_support, chord, mean_squared_bound, squared_bound,

@@ -32,6 +32,22 @@ pub enum BoundError {
         /// Samples where the chain of inequalities is out of order.
         samples: usize,
     },
+    /// Errors on draws lie above their bound, beyond what draws can do.
+    #[error(
+        "{predictor}: errors on draws at ε = {epsilon} pass the bound in the mean, and for {images} images by themselves: this \
+         is a bug in the program, because the theorem is proved, or a chance smaller than stated"
+    )]
+    PredictorBoundViolated {
+        /// The kind of predictor.
+        predictor: &'static str,
+        /// Radius ε of the ball.
+        epsilon: f64,
+        /// Images whose limits are out of order by themselves.
+        images: usize,
+    },
+    /// A predictor cannot be applied.
+    #[error(transparent)]
+    Predictor(#[from] crate::fit_error::FitError),
     /// A loss is NaN or so large that it stands for no claim, so that there is nothing to compare with its bound.
     #[error("`{task}`: a loss is not below 1e30; the weights of its head are too large, take smaller ones")]
     LossTooLarge {

@@ -13,6 +13,8 @@
 //!   ([`universal_perturbation`]), and with a head that is trained under attack ([`adversarial_probe`]).
 //! - [`standard_tasks`] are the downstream tasks of the study; [`BoundEvaluation`] verifies the bound at attacked points
 //!   and applies certificates.
+//! - [`PredictorEvaluation`] does so for random representations and predictors of every [`PredictorKind`], with confidence limits
+//!   from draws.
 //! - Every reported mean has an [`Interval`] that says whether it is over seeds or over samples.
 //! - The same seed gives the same bits for any number of threads, and for any batch size where there is one.
 
@@ -20,6 +22,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod adversarial_probe;
+mod any_predictor;
 mod binarization_test;
 mod bootstrap;
 mod bound;
@@ -31,6 +34,7 @@ mod downstream;
 mod features;
 mod few_labels;
 mod fit_error;
+mod forest;
 mod frontier;
 mod head;
 mod head_path;
@@ -38,6 +42,8 @@ mod knn;
 mod l2_choice;
 mod lbfgs;
 mod logistic;
+mod mlp_probe;
+mod predictors;
 mod probe;
 mod retrieval;
 mod ridge;
@@ -53,6 +59,7 @@ mod universal;
 mod wolfe;
 
 pub use adversarial_probe::{AdversarialProbeConfig, adversarial_probe};
+pub use any_predictor::{DrawConfig, PredictorErrors, PredictorEvaluation, PredictorLevel, PredictorRun};
 pub use binarization_test::{AttackUnderTest, BinarizationScore, BinarizationTest};
 pub use bootstrap::{Resample, half_width, resamples};
 pub use bound::{BoundEvaluation, BoundLevel, CorrectCounts, Mean, TaskBound};
@@ -68,12 +75,15 @@ pub use downstream::{
 pub use features::{dataset_pixels, features, labels, pixels};
 pub use few_labels::few_label_heads;
 pub use fit_error::FitError;
+pub use forest::{Forest, ForestConfig};
 pub use frontier::{matched_l2, robust_at_clean};
 pub use head::DeviceHead;
 pub use head_path::head_path;
 pub use knn::{Knn, nearest_centroid};
 pub use l2_choice::Candidate;
 pub use lbfgs::Lbfgs;
+pub use mlp_probe::{MlpConfig, MlpProbe};
+pub use predictors::{Predictor, PredictorKind, RepresentationNoise};
 pub use probe::{Probe, ProbeConfig, linear_probe};
 pub use retrieval::{Bank, most_turned};
 pub use ridge::{Ridge, ridge};

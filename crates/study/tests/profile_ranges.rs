@@ -43,6 +43,12 @@ autoattack = 10
 images = 100
 shares = [0.1]
 draws = 2
+noise = 0.25
+[tasks.predictors]
+pilot = 10
+draws = 20
+attack = 2
+delta = 0.01
 [tasks.universal]
 steps = 5
 batch = 20

@@ -18,7 +18,7 @@
 //! The learning rate warms up linearly and falls on a cosine; [`Optimizer`] is SGD with momentum, LARS or AdamW. Only the
 //! run folder, method files and [`config::read_toml`] touch the file system.
 //!
-//! One step, in the order of the code: `Trainer::load_batch` and `launch_step` (sample the attacks' initial points, compute
+//! One step, in the order of the code: `Trainer::load_batch` and `launch_step` (sample the attacks' initial points and noise, compute
 //! targets, adversarial views, terms and gradients, update the parameters), then `finish_step`, which reads the metrics
 //! once, after the next batch has been requested.
 
@@ -55,7 +55,7 @@ pub use ibp_loss::{CertifiedContrastive, IbpError, IbpLoss};
 pub use method::{
     Adversary, AdversaryCombine, AdversaryLoss, AdversaryReference, AdversaryView, Distillation,
     DistillationLoss, EncoderMode, Invariance, Method, MethodError, MomentumConfig, NetworkConfig,
-    PseudoLabels, Strength,
+    NoiseConfig, NoiseUnit, PseudoLabels, Strength,
 };
 pub use metrics::{EpochRecord, Event, Record, StepRecord, WarningRecord};
 pub use optimizer::{

@@ -159,7 +159,8 @@ impl<'a> Trainer<'a> {
         let lr = self.learning_rate();
         let state = &mut self.state;
 
-        let initial_points = InitialPoints::sample(method, &self.plan, views, epsilon_scale, keys);
+        let dim = state.model.encoder.dim();
+        let initial_points = InitialPoints::sample(method, &self.plan, views, epsilon_scale, keys, dim);
         let input = StepInput {
             views,
             labels,

@@ -97,6 +97,11 @@ fn parts_without_a_method_file_train_and_resume_to_the_same_bits() {
         ("'nt-xent'", "[adversary]\nascends = 'representation'"),
         ("'supcon'", "[adversary]\nattacks = 'both'\nenters = 'second'"),
         ("'nt-xent'", "network = { average = 0.5 }"),
+        (
+            "'nt-xent'",
+            "noise = { sigma = 0.5, unit = 'fixed' }\n[adversary]\nattacks = 'both'\nenters = 'second'",
+        ),
+        ("'byol'", "noise = { sigma = 0.5 }\nnetwork = { predictor = {}, momentum = {} }"),
         ("'nt-xent'", "[adversary]\nattacks = 'clean'\nenters = 'third'\nmode = 'train'"),
         (
             "'nt-xent'",

@@ -13,7 +13,8 @@ pub struct Measure {
     pub divergence: Divergence,
     /// The control of scale; [`Scale::None`] for a divergence with one of its own.
     pub scale: Scale,
-    /// The deviation of the noise of [`Scale::Noise`], in the units of the representation.
+    /// The deviation of the noise of [`Scale::Noise`], in the units of the representation, or of [`Scale::RelativeNoise`], as a
+    /// share of [`total_deviation`].
     pub sigma: f64,
 }
 
@@ -81,6 +82,7 @@ impl Measure {
             Scale::None => self.divergence.own_reference(z),
             Scale::Normalized => Reference::Rows,
             Scale::Noise => Reference::Factor(Tensor::full(z.device(), [], z.dtype(), self.sigma)),
+            Scale::RelativeNoise => Reference::Factor(floored(&total_deviation(z)).mul_scalar(self.sigma)),
             Scale::Variance => Reference::Factor(floored(&total_deviation(z))),
             Scale::Pairs => Reference::Factor(floored(&pair_distance(z))),
             Scale::Whitened => match Reference::whitening(z, Whitening::RIDGE) {

@@ -11,10 +11,8 @@ mod task_constant;
 pub use distances::Divergence;
 pub use gaussian_kl::diagonal_gaussian_kl;
 pub use measure::Measure;
-pub use reference::spread;
 #[cfg(test)]
-pub(crate) use reference::{
-    VOLUME_RIDGE, nearest_distances, pair_distance, total_deviation, volume_deviation,
-};
+pub(crate) use reference::{VOLUME_RIDGE, nearest_distances, pair_distance, volume_deviation};
+pub use reference::{spread, total_deviation};
 pub use scale::Scale;
 pub use task_constant::TaskConstant;

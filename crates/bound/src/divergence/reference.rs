@@ -85,13 +85,13 @@ pub fn spread(z: &Tensor) -> Tensor {
     (z - &z.mean(0)).norm(1).mean_all()
 }
 
-/// `√(tr Cov)` of the representations `(n, d)`, the covariance divided by `n`: a scalar, differentiable but at
-/// collapse.
+/// `√(tr Cov)` of the representations `(n, d)`, the covariance divided by `n`, which is their root mean square distance from
+/// the mean: a scalar, differentiable but at collapse.
 ///
 /// # Panics
 /// If `z` is not `(n, d)`.
 #[track_caller]
-pub(crate) fn total_deviation(z: &Tensor) -> Tensor {
+pub fn total_deviation(z: &Tensor) -> Tensor {
     assert!(z.shape().rank() == 2, "total_deviation: representations of shape {:?}, not (n, d)", z.shape());
     let n = z.shape()[0];
     let centered = (z - &z.mean(0)).reshape([1, z.shape().len()]);

@@ -21,6 +21,10 @@ pub enum Scale {
     /// In units of a noise of fixed deviation σ. The objective, and later the heads, must see that noise,
     /// which is what holds the scale: a network that shrinks its representations loses them in the noise.
     Noise,
+    /// In units of a noise of deviation σ times [`total_deviation`](super::total_deviation) of the batch, so that noise and
+    /// displacements keep their proportion to what is told apart whatever the scale. The objective, and later the heads,
+    /// must see that noise.
+    RelativeNoise,
     /// In units of `√(tr Cov)`, the root mean square distance from the mean.
     Variance,
     /// In units of `Cov^{1/2} √d`, direction by direction.
@@ -31,6 +35,13 @@ pub enum Scale {
 
 impl Scale {
     /// All of them.
-    pub const ALL: [Scale; 6] =
-        [Scale::None, Scale::Normalized, Scale::Noise, Scale::Variance, Scale::Whitened, Scale::Pairs];
+    pub const ALL: [Scale; 7] = [
+        Scale::None,
+        Scale::Normalized,
+        Scale::Noise,
+        Scale::RelativeNoise,
+        Scale::Variance,
+        Scale::Whitened,
+        Scale::Pairs,
+    ];
 }

@@ -13,7 +13,8 @@ pub struct RegularizerConfig {
     /// Against what, if the divergence has no scale of its own.
     #[serde(skip_serializing_if = "is_none")]
     pub scale: Scale,
-    /// σ of `scale = "noise"`, in the units of the representation.
+    /// σ of `scale = "noise"`, in the units of the representation, or of `scale = "relative-noise"`, as a share of the root mean
+    /// square distance of the clean batch from its mean.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sigma: Option<f64>,
     /// λ: the factor of the term in the loss; finite and not negative.
@@ -138,8 +139,10 @@ pub enum RegularizerError {
         /// The control.
         scale: Scale,
     },
-    /// `scale = "noise"` without `sigma`, or `sigma` without it.
-    #[error("regularizer: scale = \"noise\" and sigma go together; give both, or neither")]
+    /// A scale of noise without `sigma`, or `sigma` without it.
+    #[error(
+        "regularizer: scale = \"noise\" or \"relative-noise\" and sigma go together; give both, or neither"
+    )]
     NoiseWithoutSigma,
     /// FGSM with a number of steps.
     #[error(
@@ -211,7 +214,7 @@ impl RegularizerConfig {
         if self.scale != Scale::None && self.divergence.has_own_scale() {
             return Err(RegularizerError::ScaledTwice { divergence: self.divergence, scale: self.scale });
         }
-        if (self.scale == Scale::Noise) != self.sigma.is_some() {
+        if matches!(self.scale, Scale::Noise | Scale::RelativeNoise) != self.sigma.is_some() {
             return Err(RegularizerError::NoiseWithoutSigma);
         }
         if let Some(sigma) = self.sigma.filter(|s| !(*s > 0.0 && s.is_finite())) {

@@ -22,7 +22,7 @@ fn images(n: usize, d: usize) -> Tensor {
 }
 
 fn config(divergence: Divergence, scale: Scale, kind: InnerKind) -> RegularizerConfig {
-    let sigma = (scale == Scale::Noise).then_some(0.5);
+    let sigma = matches!(scale, Scale::Noise | Scale::RelativeNoise).then_some(0.5);
     let inner = InnerConfig { kind, epsilon: 0.05, ..InnerConfig::default() };
     RegularizerConfig { divergence, scale, sigma, inner, ..RegularizerConfig::default() }
 }
@@ -51,6 +51,9 @@ fn scale_references_of_a_square_of_four_points() {
     close(value(Divergence::L2, Scale::Noise), 2.0);
     close(value(Divergence::GaussianTv, Scale::Noise), stochastic::gaussian_tv(2.0));
     close(value(Divergence::GaussianKl, Scale::Noise), stochastic::gaussian_kl(2.0));
+    // A quarter of the total deviation.
+    close(value(Divergence::L2, Scale::RelativeNoise), 2.0 / 2f64.sqrt());
+    close(value(Divergence::GaussianTv, Scale::RelativeNoise), stochastic::gaussian_tv(2f64.sqrt()));
     close(value(Divergence::L1, Scale::None), 0.7);
     close(value(Divergence::Linf, Scale::None), 0.4);
     // The covariance is the unit matrix, and its ridge a thousandth.

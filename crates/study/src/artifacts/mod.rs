@@ -3,6 +3,7 @@
 //! To add one, write a file with a unit struct that implements [`Artifact`], and add it to [`REGISTRY`]; then name its id in
 //! a profile.
 
+mod any_predictor;
 mod artifact;
 mod at_clean;
 mod bound_scatter;
@@ -50,6 +51,7 @@ pub static REGISTRY: &[&dyn Artifact] = &[
     &corruptions::Corruptions,
     &few_labels::FewLabels,
     &retrieval::Retrieval,
+    &any_predictor::AnyPredictor,
     &epsilon_curve::EpsilonCurve,
     &weight_sweep::WeightSweep,
     &bound_scatter::BoundScatter,
@@ -143,6 +145,7 @@ mod tests {
             (&["T9"], "T9 shows `tasks`; add `tasks` or remove it"),
             (&["T10"], "T10 shows `tasks`; add `tasks` or remove it"),
             (&["T11"], "T11 shows `tasks`; add `tasks` or remove it"),
+            (&["T12"], "T12 shows `tasks`; add `tasks` or remove it"),
             (&["F5"], "F5 shows `tasks`; add `tasks` or remove it"),
             (&["T8"], "T8 shows `trial`; add trials or remove it"),
         ] {

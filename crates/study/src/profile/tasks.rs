@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tarrl_data::is_plain_name;
-use tarrl_eval::UniversalConfig;
+use tarrl_eval::{DrawConfig, UniversalConfig};
 
 use super::repeated::repeated;
 use super::trial::Trial;
@@ -29,6 +29,13 @@ pub struct Tasks {
     /// How one perturbation is made for all images.
     #[serde(default)]
     pub universal: UniversalConfig,
+    /// The deviation of the noise on representations, as a share of the root mean square distance of the training images'
+    /// representations from their mean.
+    #[serde(default = "noise")]
+    pub noise: f64,
+    /// Draws of noisy representations that predictors are judged by.
+    #[serde(default)]
+    pub predictors: DrawConfig,
     /// How heads are fitted under attack.
     pub alf: AdversarialFit,
     /// Name of the method with labels that encoders are fine-tuned by as a whole.
@@ -56,6 +63,10 @@ fn draws() -> usize {
     5
 }
 
+fn noise() -> f64 {
+    0.25
+}
+
 fn trades() -> String {
     "trades".to_owned()
 }
@@ -80,6 +91,9 @@ impl Tasks {
             ("universal.steps", self.universal.steps),
             ("universal.batch", self.universal.batch),
             ("universal.restarts", self.universal.restarts),
+            ("predictors.pilot", self.predictors.pilot),
+            ("predictors.draws", self.predictors.draws),
+            ("predictors.attack", self.predictors.attack),
             ("alf.steps", self.alf.steps),
             ("alf.epochs", self.alf.epochs),
         ];
@@ -93,6 +107,13 @@ impl Tasks {
         if self.shares.is_empty() || !rise || !(self.shares[0] > 0.0 && self.shares.iter().all(|s| *s <= 1.0))
         {
             return Err("`tasks.shares` has to rise, from above 0 to at most 1".to_owned());
+        }
+        if !(self.noise > 0.0 && self.noise.is_finite()) {
+            return Err("`tasks.noise` has to be above 0; without noise no bound holds for every predictor"
+                .to_owned());
+        }
+        if !(self.predictors.delta > 0.0 && self.predictors.delta < 1.0) {
+            return Err("`tasks.predictors.delta` has to lie between 0 and 1".to_owned());
         }
         let names = self.transfer.iter().chain([&self.aff]);
         if let Some(name) = names.into_iter().find(|name| !is_plain_name(name)) {
@@ -145,6 +166,13 @@ mod tests {
             ("images = 100", "images = 100\ntransfer = [\"mnist\", \"mnist\"]", "names `mnist` twice"),
             ("images = 100", "images = 100\ntransfer = [\"../mnist\"]", "no plain name"),
             ("images = 100", "images = 100\naff = \"a/b\"", "no plain name"),
+            ("images = 100", "images = 100\nnoise = 0.0", "`tasks.noise` has to be above 0"),
+            ("images = 100", "images = 100\npredictors = { draws = 0 }", "`tasks.predictors.draws` is 0"),
+            (
+                "images = 100",
+                "images = 100\npredictors = { delta = 1.0 }",
+                "`tasks.predictors.delta` has to lie",
+            ),
             ("epsilon = 0.1", "epsilon = 0", "`tasks.alf.epsilon` has to be above 0"),
             ("epochs = 2", "epochs = 0", "`tasks.alf.epochs` is 0"),
             ("images = 100", "images = 100\nuniversal = { steps = 0 }", "`tasks.universal.steps` is 0"),

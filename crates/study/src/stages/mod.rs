@@ -3,13 +3,14 @@
 //! ```text
 //! data → pretrain → head → attack, autoattack
 //!         ├──→ frontier → matched → autoattack → best-known
-//!         ├──→ certify → bound
+//!         ├──→ certify → bound, any predictor
 //!         ├──→ downstream, few labels, retrieval
 //!         ├──→ alf → attack
 //!         └──→ head → corruptions, universal
 //! ```
 
 pub mod alf;
+pub mod any_predictor;
 pub mod attack;
 pub mod autoattack;
 pub mod best_known;

@@ -47,6 +47,7 @@ impl Method {
         }
         check_shared_attack(self)?;
         check_invariance(self)?;
+        super::noise::check(self)?;
         Ok(check_ranges(self)?)
     }
 }

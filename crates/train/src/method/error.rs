@@ -41,6 +41,15 @@ pub enum MethodError {
     /// Neither an objective nor a distillation is there.
     #[error("there is no `objective` and no `distillation`: nothing would be learned; name one")]
     NothingLearned,
+    /// Noise on representations that no objective compares.
+    #[error("`noise` is on representations that no objective sees; name an `objective`, or remove it")]
+    NoiseWithoutObjective,
+    /// R is in units of another noise than the objective sees.
+    #[error(
+        "R is in units of another noise than `noise` adds; give regularizer.sigma the value of noise.sigma, and scale = \
+         \"relative-noise\" for the unit \"spread\", \"noise\" for the unit \"fixed\""
+    )]
+    OtherNoise,
     /// Views or an adversary without an objective that sees them.
     #[error("without `objective` nobody looks at `views` or an `[adversary]`; remove them")]
     ViewsWithoutObjective,

@@ -6,6 +6,7 @@ mod check;
 mod cost;
 mod error;
 mod network;
+mod noise;
 mod plan;
 mod radius;
 mod view;
@@ -17,6 +18,7 @@ pub use auxiliary::{Distillation, DistillationLoss, Invariance, PseudoLabels};
 pub use error::MethodError;
 pub(crate) use network::average_momentum;
 pub use network::{MomentumConfig, NetworkConfig};
+pub use noise::{NoiseConfig, NoiseUnit};
 pub(crate) use plan::{Plan, stack};
 pub use view::Strength;
 pub(crate) use view::at_strength;
@@ -74,6 +76,9 @@ pub struct Method {
     /// The attack on views, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adversary: Option<Adversary>,
+    /// The noise on the representations that the objective compares, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<NoiseConfig>,
     /// The term `λ R` on the representations, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regularizer: Option<Regularizer>,

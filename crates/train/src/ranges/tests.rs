@@ -11,6 +11,7 @@ strength = { start = 1.0, end = 0.0, stages = 2 }
 projector = { hidden = 8, out = 4, layers = 3 }
 network = { batch_norm = "dual", average = 0.9 }
 objective = { kind = "nt-xent", temperature = 0.5 }
+noise = { sigma = 1.0, unit = "fixed" }
 invariance = { standard = 0.5, adversarial = 0.5, temperature = 0.5 }
 [[views]]
 [views.custom]

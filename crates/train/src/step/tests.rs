@@ -1,6 +1,6 @@
 use super::*;
 use crate::ema_model::EmaModel;
-use crate::method::{Method, Plan};
+use crate::method::{Method, NoiseConfig, NoiseUnit, Plan};
 use crate::model::Model;
 use crate::train_config::TrainConfig;
 use tarrl_encoders::{EncoderConfig, ForwardContext, ProjectorConfig, parameters, track};
@@ -38,7 +38,7 @@ fn output_of(
     let views: Vec<Tensor> = views.iter().map(view).collect();
     let plan = Plan::new(method);
     let input = StepInput {
-        initial_points: &InitialPoints::sample(method, &plan, &views, 1.0, &keys),
+        initial_points: &InitialPoints::sample(method, &plan, &views, 1.0, &keys, model.encoder.dim()),
         views: &views,
         labels: &Array::new(&device, [6], &[0u32, 1, 2, 0, 1, 2]),
         clusters: &[],
@@ -129,7 +129,9 @@ fn captured_steps_give_the_bits_of_plain_steps() {
     byol.objective = Some(toml::from_str("kind = 'byol'").unwrap());
     byol.network = toml::from_str("predictor = { hidden = 8 }\nmomentum = { start = 0.9 }").unwrap();
     let shared = shared("attacks = 'both'", "");
-    for method in [method(2, None), adversary, byol, shared] {
+    let noise =
+        Method { noise: Some(NoiseConfig { sigma: 0.5, unit: NoiseUnit::Spread }), ..adversary.clone() };
+    for method in [method(2, None), adversary, byol, shared, noise] {
         let mut captured = CapturedStep::new();
         let mut again =
             || output_of(&method, &[0, 1, 2], &mut |net, input| captured.step(net, &method, input));
@@ -147,6 +149,28 @@ fn captured_steps_give_the_bits_of_plain_steps() {
         assert_eq!(second.read(), plain.read());
         assert_eq!(second.passes, plain.passes);
     }
+}
+
+/// R and what is reported are of representations without noise, and the encoder learns from the objective with it.
+#[test]
+fn noise_is_seen_by_the_objective_alone() {
+    let plain = method(2, Some(1.0));
+    let noisy =
+        |sigma| Method { noise: Some(NoiseConfig { sigma, unit: NoiseUnit::Spread }), ..plain.clone() };
+    let of = |method: &Method| output(method, &[0, 1, 2]);
+    let [without, faint, strong, again] = [of(&plain), of(&noisy(1e-6)), of(&noisy(1.0)), of(&noisy(1.0))];
+    let [a, b, c] = [&without, &faint, &strong].map(StepOutput::read);
+    let features = |found: &StepOutput| found.features.as_ref().unwrap().to_vec::<f32>();
+    assert!(features(&without) == features(&strong) && a.regularizer == c.regularizer);
+    assert!(a.feature_spread == c.feature_spread);
+    assert!(
+        (a.objective - b.objective).abs() < 1e-4 && (a.objective - c.objective).abs() > 1e-3,
+        "{a:?} {c:?}"
+    );
+    assert_eq!(again.read(), c);
+    let gradients =
+        |found: &StepOutput| found.gradients.iter().map(Tensor::to_vec::<f32>).collect::<Vec<_>>();
+    assert!(gradients(&again) == gradients(&strong) && gradients(&without)[0] != gradients(&strong)[0]);
 }
 
 /// A method whose adversary serves the regularizer too.

@@ -9,6 +9,7 @@
 //!   one number, `rho = ‖Σ^{−1/2}(μ(x') − μ(x))‖₂`: [`shift_bound`] is exact, [`gaussian_tv`] and
 //!   [`gaussian_kl`] are its divergences, [`input_rho`] is ρ for noise on the input.
 //! - From the Kullback–Leibler divergence: [`pinsker`], [`bretagnolle_huber`], [`kl_upper`].
+//! - The same from errors that are counted on draws, with a stated confidence: [`drawn_bound`], [`mean_drawn_bound`].
 //! - Gaussian noise whose variances depend on the input: [`DiagonalPair`].
 //!
 //! ```
@@ -20,12 +21,14 @@
 //! ```
 
 mod diagonal_gaussian;
+mod from_draws;
 mod gaussian_shift;
 mod kl;
 mod normal;
 mod total_variation;
 
 pub use diagonal_gaussian::DiagonalPair;
+pub use from_draws::{DrawnErrors, drawn_bound, mean_drawn_bound};
 pub use gaussian_shift::{
     averaged_loss_bound, gaussian_kl, gaussian_tv, input_rho, joint_tv, shift_bound, shift_floor,
     variance_bound,

@@ -64,6 +64,17 @@ fn term(ctx: &StepContext<'_>, comparison: &Comparison<'_>) -> TermOutput {
     }
 }
 
+/// The representations of the rows at `places` as the objective sees them: with noise, if the method has some. Rows at one
+/// place of two terms share it.
+fn noisy(ctx: &StepContext<'_>, features: &Tensor, places: &[usize]) -> Tensor {
+    let Some((config, noise)) = ctx.method.noise.zip(ctx.input.initial_points.noise.as_ref()) else {
+        return features.clone();
+    };
+    let n = ctx.batch_size();
+    let noise: Vec<Tensor> = places.iter().map(|&place| noise.slice(0, place * n, n)).collect();
+    config.apply(features, &crate::method::stack(noise.iter()))
+}
+
 /// The rows of a comparison after the model.
 struct Forward {
     views: Vec<ViewEmbeddings>,
@@ -91,7 +102,9 @@ fn forward(ctx: &StepContext<'_>, rows: &[Row<'_>]) -> Forward {
             views[place] = Some(ViewEmbeddings { online, ema: None });
         }
         let features = if compared == places.len() { features } else { features.slice(0, 0, compared * n) };
-        let output = model.heads.embed(features, &mut context);
+        let output = model.heads.embed(noisy(ctx, &features, &places[..compared]), &mut context);
+        // R and what is reported are of the representations themselves.
+        let output = NetworkOutput { features, ..output };
         for (part, &place) in places.iter().enumerate().take(compared) {
             views[place] = Some(ViewEmbeddings::new(ctx, &output, part, rows[place].source));
         }
