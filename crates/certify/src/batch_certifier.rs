@@ -1,21 +1,30 @@
 //! Certification of one batch: interval propagation forward, backward substitution for the tight bounds, one zonotope
 //! for each sample.
 
-use crate::backward_substitution::{BackwardSubstitution, InputForm, Relaxation};
+use crate::adjoint::Adjoints;
+use crate::backward_substitution::{BackwardSubstitution, Band, InputForm, Relaxation, Rows, magnitudes};
 use crate::certificate::Certificate;
-use crate::coefficient_patch::{CoefficientPatch, TargetRows, spatial_extents};
+use crate::coefficient_lines::Buffers;
 use crate::config::{CertifyConfig, Effort, Precision};
 use crate::interval_propagation::{DisplacementBox, IntervalPropagation, input_box};
 use crate::lipschitz::OperatorNorms;
 use crate::network::{LayerOp, Network};
+use crate::parallel::parallel_map;
 use crate::relu_relaxation::{RelaxationSlope, ReluRelaxation};
 use crate::rounding::{FloatFormat, UNIT, above, down, slack, up};
 use crate::sector::{self, ReluLayer, ReluUnit, sector};
 use crate::vector::{max_or_nan, min_or_nan};
 use crate::zonotope::{Zonotope, ZonotopeParts};
 use std::collections::BTreeMap;
-use tarrl_attacks::Norm;
-use tarrl_tensor::{Device, Tensor};
+use tarrl_attacks::{Norm, Threat};
+use tarrl_tensor::{Device, LINE, Tensor};
+
+/// What the certification of every batch reads.
+pub(crate) struct Prepared {
+    pub(crate) adjoints: Adjoints,
+    pub(crate) norms: Option<OperatorNorms>,
+    pub(crate) buffers: Buffers,
+}
 
 /// The state of the certification of one batch.
 pub(crate) struct BatchCertifier<'a> {
@@ -28,6 +37,8 @@ pub(crate) struct BatchCertifier<'a> {
     /// `(value, sample)`: upper bounds of the l2 norm of the displacement, if operator norms are known.
     balls: Vec<Vec<f64>>,
     device: Device,
+    /// Threads that substitute rows.
+    threads: usize,
     /// Forward passes so far.
     pub(crate) passes: f64,
     /// Rows substituted back so far.
@@ -39,12 +50,13 @@ impl<'a> BatchCertifier<'a> {
         network: &'a Network,
         x: &Tensor,
         config: &'a CertifyConfig,
-        norms: Option<&'a OperatorNorms>,
+        prepared: &'a Prepared,
+        threads: usize,
     ) -> Self {
         // A radius such as 8/255 is a rounded number itself.
         let epsilon = up(config.threat.epsilon);
         let input = input_box(&x.array().to_f64(), epsilon, config.threat.bounds);
-        let mut backward = BackwardSubstitution::new(network, x.device());
+        let mut backward = BackwardSubstitution::new(network, &prepared.adjoints, &prepared.buffers);
         backward.record_magnitude(x.shape()[0], &input);
         let intervals = IntervalPropagation::new(network, x, input);
         let mut run = BatchCertifier {
@@ -53,14 +65,15 @@ impl<'a> BatchCertifier<'a> {
             epsilon,
             intervals,
             backward,
-            norms,
+            norms: prepared.norms.as_ref(),
             balls: vec![],
             device: x.device().clone(),
+            threads,
             // The clean values, then center, radius and rounding of every step.
             passes: 4.0,
             rows: 0,
         };
-        if norms.is_some() {
+        if run.norms.is_some() {
             run.balls.push(run.box_norms(0));
             if config.threat.norm != Norm::Linf {
                 run.balls[0].iter_mut().for_each(|r| *r = r.min(epsilon));
@@ -104,40 +117,80 @@ impl<'a> BatchCertifier<'a> {
         if self.config.effort != Effort::Full || first {
             return;
         }
-        let (h, e, bounds) =
-            (&self.intervals.clean[value], &self.intervals.error[value], &self.intervals.boxes[value]);
-        let unstable = |&i: &usize| {
-            let active = h[i] - e[i] + bounds.lower[i] >= 0.0;
-            !active && h[i] + e[i] + bounds.upper[i] > 0.0 && bounds.magnitude(i).is_finite()
-        };
-        let units: Vec<usize> = (0..h.len()).filter(unstable).collect();
-        for chunk in units.chunks(self.config.rows) {
-            let len = self.network.shapes[value].len();
-            let map = spatial_extents(&self.network.shapes[value]);
-            let bound = |run: &Self, sign: f64| {
-                let (targets, piece) = unit_rows(chunk, len, map, sign);
-                run.upper(value, &targets, piece)
-            };
-            let (upper, lower) = (bound(self, 1.0), bound(self, -1.0));
-            for (i, &unit) in chunk.iter().enumerate() {
-                self.intervals.boxes[value].intersect(unit, -lower[i], upper[i]);
+        let groups = self.unstable(value);
+        let found = parallel_map(self.threads, &groups, |group| {
+            self.bounds(value, group)
+        });
+        let len = self.network.shapes[value].len();
+        for (group, (bounds, rows)) in groups.iter().zip(found) {
+            for (&unit, [lower, upper]) in group.units.iter().zip(bounds) {
+                self.intervals.boxes[value].intersect(group.sample * len + unit, lower, upper);
             }
-            self.rows += 2 * chunk.len();
+            self.rows += rows;
         }
         if !self.balls.is_empty() {
             let ball = self.box_norms(value).into_iter().zip(&self.balls[value]);
             self.balls[value] = ball.map(|(a, &b)| min_or_nan(a, b)).collect();
         }
-        self.backward.magnitude[value] = {
-            let mut noted = BackwardSubstitution::new(self.network, &self.device);
-            noted.record_magnitude(self.intervals.n, &self.intervals.boxes[value]);
-            noted.magnitude.remove(0)
-        };
+        self.backward.magnitude[value] = magnitudes(self.intervals.n, &self.intervals.boxes[value]);
     }
 
-    fn upper(&self, value: usize, targets: &TargetRows, rows: CoefficientPatch) -> Vec<f64> {
-        let found = self.backward.run(value, targets, rows, Relaxation::OneSided);
-        self.backward.upper(&found, targets, &self.intervals.boxes[0], self.config.threat.norm, self.epsilon)
+    /// The units of a value whose sign is not fixed, in groups that read the same patch of the values below.
+    fn unstable(&self, value: usize) -> Vec<UnitGroup> {
+        let (h, e, bounds) =
+            (&self.intervals.clean[value], &self.intervals.error[value], &self.intervals.boxes[value]);
+        let shape = &self.network.shapes[value];
+        let len = shape.len();
+        let together = if shape.rank() == 3 { shape[2] } else { len };
+        let unstable = |&i: &usize| {
+            let active = h[i] - e[i] + bounds.lower[i] >= 0.0;
+            !active && h[i] + e[i] + bounds.upper[i] > 0.0 && bounds.magnitude(i).is_finite()
+        };
+        let mut groups = vec![];
+        for first in (0..h.len()).step_by(together) {
+            let units: Vec<usize> = (first..first + together).filter(unstable).map(|i| i % len).collect();
+            let parts = units.chunks(self.config.rows.div_ceil(2));
+            groups.extend(parts.map(|units| UnitGroup { sample: first / len, units: units.to_vec() }));
+        }
+        groups
+    }
+
+    /// Lower and upper bounds of the units of a group, and how many rows they took.
+    fn bounds(&self, value: usize, group: &UnitGroup) -> (Vec<[f64; 2]>, usize) {
+        let base = group.sample * self.network.shapes[value].len();
+        let (h, e) = (&self.intervals.clean[value][base..], &self.intervals.error[value][base..]);
+        // A unit that its upper bound shows to be inactive in the whole ball needs no lower one; in other balls than this one
+        // the length of the displacement before a ReLU is read too.
+        let may_be_inactive = |unit: usize| self.config.threat.norm == Norm::Linf && h[unit] <= 0.0;
+        let mut found = vec![[f64::NEG_INFINITY, f64::INFINITY]; group.units.len()];
+        let mut rows: Vec<(usize, f64)> = group.units.iter().map(|&unit| (unit, 1.0)).collect();
+        rows.extend(group.units.iter().filter(|&&unit| !may_be_inactive(unit)).map(|&unit| (unit, -1.0)));
+        let mut taken = 0;
+        while !rows.is_empty() {
+            taken += rows.len();
+            let upper = self.upper(Rows { sample: group.sample, value, units: &rows });
+            for (&(unit, sign), bound) in rows.iter().zip(upper) {
+                let i = group.units.binary_search(&unit).expect("a unit of the group");
+                // An upper bound of the negative is a lower bound.
+                found[i][usize::from(sign > 0.0)] = sign * bound;
+            }
+            let is_open = |&(&unit, bounds): &(&usize, &[f64; 2])| {
+                let active = up(h[unit] + e[unit]) + bounds[1] > 0.0 || bounds[1].is_nan();
+                bounds[0] == f64::NEG_INFINITY && may_be_inactive(unit) && active
+            };
+            let first = taken == rows.len();
+            rows = if first {
+                group.units.iter().zip(&found).filter(is_open).map(|(&unit, _)| (unit, -1.0)).collect()
+            } else {
+                vec![]
+            };
+        }
+        (found, taken)
+    }
+
+    fn upper(&self, rows: Rows<'_>) -> Vec<f64> {
+        let Threat { norm, .. } = self.config.threat;
+        self.backward.upper(rows, &self.intervals.boxes[0], norm, self.epsilon)
     }
 
     pub(crate) fn certificates(&mut self) -> Vec<Certificate> {
@@ -179,15 +232,17 @@ impl<'a> BatchCertifier<'a> {
             return self.vacuous(clean);
         }
         if self.config.effort != Effort::Interval {
-            let whole: Vec<usize> = (0..d).collect();
-            for (sign, side) in [(1.0, &mut upper), (-1.0, &mut lower)] {
-                let (mut targets, piece) = unit_rows(&whole, d, [1, 1, d], sign);
-                targets.sample.fill(sample);
-                for (i, bound) in self.upper(output, &targets, piece).into_iter().enumerate() {
-                    // A lower bound of the output is an upper bound of its negative.
-                    if sign * side[i] > bound || bound.is_nan() {
-                        side[i] = sign * max_or_nan(bound, 0.0);
-                    }
+            let signed = |feature| [(feature, 1.0), (feature, -1.0)];
+            let rows: Vec<(usize, f64)> = (0..d).flat_map(signed).collect();
+            let parts: Vec<&[(usize, f64)]> = rows.chunks(OUTPUT_ROWS).collect();
+            let found = parallel_map(self.threads, &parts, |units| {
+                self.upper(Rows { sample, value: output, units })
+            });
+            for (&(i, sign), bound) in rows.iter().zip(found.into_iter().flatten()) {
+                // A lower bound of the output is an upper bound of its negative.
+                let side = if sign > 0.0 { &mut upper[i] } else { &mut lower[i] };
+                if sign * *side > bound || bound.is_nan() {
+                    *side = sign * max_or_nan(bound, 0.0);
                 }
             }
             self.rows += 2 * d;
@@ -280,17 +335,28 @@ impl<'a> BatchCertifier<'a> {
     /// adds, by the current relaxation.
     fn unroll(&self, sample: usize) -> (ZonotopeParts, Vec<ReluLayer>) {
         let d = self.network.features();
-        let whole: Vec<usize> = (0..d).collect();
-        let (mut targets, piece) = unit_rows(&whole, d, [1, 1, d], 1.0);
-        targets.sample.fill(sample);
+        let rows: Vec<(usize, f64)> = (0..d).map(|feature| (feature, 1.0)).collect();
+        let parts: Vec<&[(usize, f64)]> = rows.chunks(OUTPUT_ROWS).collect();
+        let value = self.network.steps.len();
+        let found = parallel_map(self.threads, &parts, |units| {
+            let mut bands = vec![];
+            let mut collect = |band: Band<'_>| {
+                if band.coefficients.iter().any(|&a| a != 0.0) {
+                    bands.push((band.step, band.unit, band.bundle, *band.coefficients));
+                }
+            };
+            let mode = Relaxation::Parallel(&mut collect);
+            (self.backward.run(Rows { sample, value, units }, mode), bands)
+        });
+        let (forms, bands): (Vec<_>, Vec<_>) = found.into_iter().unzip();
         let mut units = BTreeMap::<(usize, usize), Vec<f64>>::new();
-        let mut collect = |row: usize, step: usize, unit: usize, coefficient: f64| {
-            if coefficient != 0.0 {
-                units.entry((step, unit)).or_insert_with(|| vec![0.0; d])[row] += coefficient;
+        for (part, bands) in bands.into_iter().enumerate() {
+            for (step, unit, bundle, line) in bands {
+                let column = units.entry((step, unit)).or_insert_with(|| vec![0.0; d]);
+                let first = part * OUTPUT_ROWS + bundle * LINE;
+                column[first..].iter_mut().zip(line).for_each(|(to, a)| *to = a);
             }
-        };
-        let found =
-            self.backward.run(self.network.steps.len(), &targets, piece, Relaxation::Parallel(&mut collect));
+        }
         let mut layers = BTreeMap::<usize, ReluLayer>::new();
         for ((step, unit), column) in units {
             let layer = layers.entry(step).or_default();
@@ -307,34 +373,44 @@ impl<'a> BatchCertifier<'a> {
             layer.units.push(ReluUnit { band, half, reach: bounds.magnitude(i) });
             layer.ball = self.balls.get(value).map_or(f64::INFINITY, |balls| balls[sample]);
         }
-        (self.input_generators(sample, found, &targets), layers.into_values().collect())
+        (self.input_generators(sample, &forms), layers.into_values().collect())
     }
 
-    /// The part of the input alone: `A δ`.
-    fn input_generators(&self, sample: usize, found: InputForm, targets: &TargetRows) -> ZonotopeParts {
+    /// The part of the input alone: `A δ`, from the forms of the parts of the rows.
+    fn input_generators(&self, sample: usize, forms: &[InputForm]) -> ZonotopeParts {
         let d = self.network.features();
-        let map = spatial_extents(&self.network.shapes[0]);
-        let piece = found.piece.into_whole(targets, map);
-        let len: usize = map.iter().product();
-        let mut parts =
-            ZonotopeParts { offset: vec![0.0; d], spread: found.slack, generators: vec![], ball: vec![] };
+        let len = self.network.shapes[0].len();
+        let mut columns = vec![0.0; len * d];
+        let mut spread = vec![];
+        for (part, form) in forms.iter().enumerate() {
+            for (bundle, lines) in form.lines.lines().enumerate() {
+                let first = part * OUTPUT_ROWS + bundle * LINE;
+                for (&unit, line) in form.lines.units.iter().zip(lines) {
+                    let column = &mut columns[unit as usize * d..][..d];
+                    column[first..].iter_mut().zip(line).for_each(|(to, a)| *to = *a);
+                }
+            }
+            spread.extend(&form.slack);
+            spread.truncate(d.min((part + 1) * OUTPUT_ROWS));
+        }
+        let mut parts = ZonotopeParts { offset: vec![0.0; d], spread, generators: vec![], ball: vec![] };
+        // The constants of bands are added with the layers.
         let input = &self.intervals.boxes[0];
-        for i in 0..len {
-            let column =
-                |factor: f64| -> Vec<f64> { (0..d).map(|row| piece.data[row * len + i] * factor).collect() };
+        for (i, column) in columns.chunks(d).enumerate() {
+            let scaled = |factor: f64| -> Vec<f64> { column.iter().map(|a| a * factor).collect() };
             if self.config.threat.norm == Norm::L2 {
-                parts.ball.push(column(self.epsilon));
+                parts.ball.push(scaled(self.epsilon));
                 continue;
             }
             let (l, u) = (input.lower[sample * len + i], input.upper[sample * len + i]);
             let middle = 0.5 * l + 0.5 * u;
             let half = up(max_or_nan(u - middle, middle - l));
-            for (row, v) in column(middle).into_iter().enumerate() {
+            for (row, v) in scaled(middle).into_iter().enumerate() {
                 parts.offset[row] += v;
                 // Product and sum are rounded.
                 parts.spread[row] += 2.0 * UNIT * (v.abs() + parts.offset[row].abs());
             }
-            parts.generators.push(column(half));
+            parts.generators.push(scaled(half));
         }
         // Offsets of the ReLU units are added to this one later.
         let units = slack(self.network.units());
@@ -343,18 +419,13 @@ impl<'a> BatchCertifier<'a> {
     }
 }
 
-/// One row for each unit of a batch; units are numbered through all samples.
-fn unit_rows(units: &[usize], len: usize, map: [usize; 3], sign: f64) -> (TargetRows, CoefficientPatch) {
-    let [h, w, c] = map;
-    let mut targets = TargetRows::default();
-    let mut data = vec![0.0; units.len() * c];
-    for (row, &unit) in units.iter().enumerate() {
-        let at = unit % len;
-        targets.sample.push(unit / len);
-        targets.anchor.push([at / (w * c), at / c % w]);
-        data[row * c + at % c] = sign;
-    }
-    // A vector is a map of one position, which every row covers.
-    let scale = usize::from(h * w > 1);
-    (targets, CoefficientPatch { scale, offset: [0, 0], size: [1, 1], data })
+/// Units of one sample that are substituted together.
+struct UnitGroup {
+    sample: usize,
+    /// In rising order.
+    units: Vec<usize>,
 }
+
+/// Rows of the output that are substituted at a time: few, so that the maps of a part stay in the cache, and that a feature
+/// which is the mean of one channel needs lines for few channels.
+const OUTPUT_ROWS: usize = 4 * LINE;

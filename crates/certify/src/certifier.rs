@@ -1,12 +1,13 @@
 //! Certification of a data set: one certificate for each sample, batches in parallel.
 
-use crate::batch_certifier::BatchCertifier;
+use crate::adjoint::Adjoints;
+use crate::batch_certifier::{BatchCertifier, Prepared};
 use crate::certificate::Certificate;
+use crate::coefficient_lines::Buffers;
 use crate::config::{CertifyConfig, Cost, Slopes};
 use crate::error::CertifyError;
 use crate::network::Network;
-use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::parallel::parallel_map;
 use tarrl_attacks::Norm;
 use tarrl_tensor::Tensor;
 
@@ -44,20 +45,27 @@ pub fn certify_until(
     let n = x.shape()[0];
     // In an l-infinity ball with chord slopes, norms of whole layers are never tighter than boxes.
     let needs_norms = config.threat.norm != Norm::Linf || config.slopes != Slopes::Chord;
-    let norms = needs_norms.then(|| network.norms());
+    let prepared = Prepared {
+        adjoints: Adjoints::new(network),
+        norms: needs_norms.then(|| network.norms()),
+        buffers: Buffers::default(),
+    };
     let threads = x.device().threads();
-    let batch = config.batch.min(n.div_ceil(threads)).max(1);
+    // Batches are cut so that no thread waits long for another; with fewer batches than threads, these share a batch.
+    let batch = config.batch.min(n.div_ceil(BATCHES * threads)).max(1);
     let starts: Vec<usize> = (0..n).step_by(batch).collect();
+    let inner = (threads / starts.len()).max(1);
     let found = parallel_map(threads, &starts, |&start| {
-        if stop() {
-            return None;
-        }
-        let part = x.slice(0, start, batch.min(n - start));
-        let mut run = BatchCertifier::new(network, &part, config, norms.as_ref());
-        run.forward();
-        let certificates = run.certificates();
-        Some((certificates, Cost { forward: run.passes * part.shape()[0] as f64, rows: run.rows as f64 }))
-    });
+            if stop() {
+                return None;
+            }
+            let part = x.slice(0, start, batch.min(n - start));
+            let mut run = BatchCertifier::new(network, &part, config, &prepared, inner);
+            run.forward();
+            let certificates = run.certificates();
+            Some((certificates, Cost { forward: run.passes * part.shape()[0] as f64, rows: run.rows as f64 }))
+        },
+    );
     let Some(found) = found.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
     let mut certificates = Vec::with_capacity(n);
     let mut cost = Cost::default();
@@ -72,26 +80,5 @@ pub fn certify_until(
     Ok(Some((certificates, cost)))
 }
 
-/// A parallel map that keeps the order: much of the work between kernels runs on the host, and batches are independent.
-fn parallel_map<I: Sync, T: Send>(threads: usize, items: &[I], f: impl Fn(&I) -> T + Sync) -> Vec<T> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut found = Vec::new();
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(at) else { break };
-            found.push((at, f(item)));
-        }
-        found
-    };
-    let mut found = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(items.len())).map(|_| scope.spawn(work)).collect();
-        let mut found = work();
-        for other in others {
-            found.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        }
-        found
-    });
-    found.sort_unstable_by_key(|(at, _)| *at);
-    found.into_iter().map(|(_, found)| found).collect()
-}
+/// Batches for each thread, where there are enough samples.
+const BATCHES: usize = 8;

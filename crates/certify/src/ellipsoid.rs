@@ -82,11 +82,12 @@ pub(crate) fn zonotope_radius(generators: &[f64], d: usize, device: &Device) -> 
         return 0.0;
     }
     let g = Tensor::new(device, [m, d], &generators);
-    let mut metric = identity(d, device);
+    // P, which is the identity at first.
+    let mut metric = None;
     let mut best = f64::INFINITY;
     for _ in 0..STEPS {
         // w_k = √(g_kᵀ P g_k), kept away from zero: any positive weight is sound.
-        let square = (&g.matmul(&metric) * &g).sum(1);
+        let square = (&metric.as_ref().map_or_else(|| g.clone(), |metric| g.matmul(metric)) * &g).sum(1);
         let most = square.max(0).item();
         let tiny = Tensor::full(device, [], square.dtype(), (1e-24 * most).max(f64::MIN_POSITIVE));
         let w = square.maximum(&tiny).sqrt();
@@ -100,9 +101,9 @@ pub(crate) fn zonotope_radius(generators: &[f64], d: usize, device: &Device) -> 
             return bound;
         }
         best = best.min(up(bound));
-        let next = matrix.matmul(&metric).matmul(&matrix);
+        let next = metric.map_or_else(|| matrix.clone(), |metric| matrix.matmul(&metric)).matmul(&matrix);
         let trace = next.array().to_f64().iter().step_by(d + 1).sum::<f64>();
-        metric = (&next + &next.t()).mul_scalar(0.5 / trace);
+        metric = Some((&next + &next.t()).mul_scalar(0.5 / trace));
     }
     best
 }
@@ -114,11 +115,6 @@ const STEPS: usize = 4;
 fn moment(g: &Tensor, w: &Tensor) -> Tensor {
     let scaled = g / &w.sqrt();
     scaled.matmul_with(&scaled, Transpose { a: true, b: false })
-}
-
-fn identity(d: usize, device: &Device) -> Tensor {
-    let values: Vec<f64> = (0..d * d).map(|i| if i % (d + 1) == 0 { 1.0 } else { 0.0 }).collect();
-    Tensor::new(device, [d, d], &values)
 }
 
 #[cfg(test)]

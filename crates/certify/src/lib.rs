@@ -15,13 +15,14 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod adjoint;
 mod backward_substitution;
 mod batch_certifier;
 mod box_and_ball;
 mod certificate;
 mod certificate_file;
 mod certifier;
-mod coefficient_patch;
+mod coefficient_lines;
 mod config;
 mod ellipsoid;
 mod error;
@@ -30,6 +31,7 @@ mod head_report;
 mod interval_propagation;
 mod lipschitz;
 mod network;
+mod parallel;
 mod relu_relaxation;
 mod rounding;
 mod sector;

@@ -4,7 +4,7 @@ use crate::interval_propagation::{DisplacementBox, relu_lower, relu_upper};
 use crate::rounding::{LEAST, UNIT, down, up};
 use crate::sector::sector;
 use crate::vector::max_or_nan;
-use std::ops::Range;
+use tarrl_tensor::LINE;
 
 /// The common slope of the parallel lines of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,27 @@ pub(crate) struct ReluRelaxation {
     pub(crate) tangent: Vec<f64>,
     /// Its offset.
     pub(crate) floor: Vec<f64>,
+    /// Whether the unit can be displaced at all.
+    alive: Vec<bool>,
+}
+
+/// What the offsets of lines add to the rows of a bundle.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LineSums {
+    pub(crate) sum: [f64; LINE],
+    /// The sum of the sizes of the terms.
+    pub(crate) size: [f64; LINE],
+}
+
+impl LineSums {
+    /// Adds an offset times each coefficient.
+    pub(crate) fn add(&mut self, line: &[f64; LINE], offset: f64) {
+        for lane in 0..LINE {
+            let term = line[lane] * offset;
+            self.sum[lane] += term;
+            self.size[lane] += term.abs();
+        }
+    }
 }
 
 impl ReluRelaxation {
@@ -38,8 +59,14 @@ impl ReluRelaxation {
     pub(crate) fn new(h: &[f64], error: &[f64], bounds: &DisplacementBox, slope: RelaxationSlope) -> Self {
         let n = h.len();
         let zeros = || vec![0.0; n];
-        let mut lines =
-            ReluRelaxation { slope: zeros(), high: zeros(), low: zeros(), tangent: zeros(), floor: zeros() };
+        let mut lines = ReluRelaxation {
+            slope: zeros(),
+            high: zeros(),
+            low: zeros(),
+            tangent: zeros(),
+            floor: zeros(),
+            alive: vec![false; n],
+        };
         for i in 0..n {
             let ends = [down(h[i] - error[i]), up(h[i] + error[i])];
             lines.set(i, ends, [bounds.lower[i], bounds.upper[i]], slope);
@@ -50,12 +77,13 @@ impl ReluRelaxation {
     fn set(&mut self, i: usize, [h0, h1]: [f64; 2], [l, u]: [f64; 2], slope: RelaxationSlope) {
         if h0 + l >= 0.0 {
             // Active in the whole box: φ(D) = D.
-            (self.slope[i], self.tangent[i]) = (1.0, 1.0);
+            (self.slope[i], self.tangent[i], self.alive[i]) = (1.0, 1.0, true);
             return;
         }
         if h1 + u <= 0.0 || (l == 0.0 && u == 0.0) {
             return; // Inactive, or never displaced: φ(D) = 0.
         }
+        self.alive[i] = true;
         // Any slope is sound with its offset.
         let s = match slope {
             RelaxationSlope::Chord => ((relu_upper(h1, u) - relu_lower(h1, l)) / (u - l)).clamp(0.0, 1.0),
@@ -78,18 +106,27 @@ impl ReluRelaxation {
         }
     }
 
-    /// Replaces the ReLU of some units in an upper bound: positive coefficients take the upper line, the others the free
-    /// lower one. `add` gets what the offsets add, in order.
-    pub(crate) fn replace(&self, units: Range<usize>, coefficients: &mut [f64], mut add: impl FnMut(f64)) {
-        let lines = [&self.high, &self.slope, &self.floor, &self.tangent];
-        let [high, slope, floor, tangent] = lines.map(|line| &line[units.clone()]);
-        let lines = high.iter().zip(slope).zip(floor.iter().zip(tangent));
-        for (a, ((high, slope), (floor, tangent))) in coefficients.iter_mut().zip(lines) {
-            // Chosen without a branch: signs change from unit to unit.
-            let (offset, factor) = if *a > 0.0 { (*high, *slope) } else { (*floor, *tangent) };
-            add(*a * offset);
-            *a *= factor;
+    /// Replaces the ReLU of unit `i` in upper bounds: positive coefficients take the upper line, the others the free lower
+    /// one.
+    pub(crate) fn replace(&self, i: usize, line: &mut [f64; LINE], sums: &mut LineSums) {
+        let (high, slope, floor, tangent) = (self.high[i], self.slope[i], self.floor[i], self.tangent[i]);
+        if slope == 1.0 && tangent == 1.0 && high == 0.0 && floor == 0.0 {
+            return; // Active in the whole box.
         }
+        for lane in 0..LINE {
+            let a = line[lane];
+            // Chosen without a branch: signs change from row to row.
+            let (offset, factor) = if a > 0.0 { (high, slope) } else { (floor, tangent) };
+            let term = a * offset;
+            sums.sum[lane] += term;
+            sums.size[lane] += term.abs();
+            line[lane] = a * factor;
+        }
+    }
+
+    /// Which units of a sample of `len` units can be displaced at all.
+    pub(crate) fn alive(&self, sample: usize, len: usize) -> &[bool] {
+        &self.alive[sample * len..][..len]
     }
 
     /// Half the distance of the parallel lines, rounded up, and their middle.

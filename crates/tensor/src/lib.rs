@@ -35,7 +35,7 @@ pub use backend::{
     Product, Random, Strided, Transpose, Unary,
 };
 pub use captured::{Captured, CapturedFn};
-pub use cpu::{Arithmetic, Cpu, Limits, cpu};
+pub use cpu::{Arithmetic, Cpu, LINE, Limits, LineProduct, LineRun, LineTarget, cpu};
 pub use graph::{Edge, Node, topological_order};
 pub use key::{Key, KeyPart, Stream};
 pub use op::Op;

@@ -6,6 +6,7 @@ mod exp;
 mod gemm;
 mod layout;
 mod limits;
+mod line_product;
 mod matmul;
 mod memory;
 mod norm;
@@ -22,6 +23,7 @@ mod wide;
 
 pub use gemm::Arithmetic;
 pub use limits::Limits;
+pub use line_product::{LINE, LineProduct, LineRun, LineTarget};
 
 use crate::array::{Array, Buffer, DType, HostSlice, HostVec};
 use crate::backend::{
