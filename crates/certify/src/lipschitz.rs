@@ -141,6 +141,9 @@ mod tests {
         let x = Tensor::new(&device, [1, 2], &[0.5f32, 0.5]);
         let constant = Network::trace(&|x: &Tensor| x.matmul(&w), &x).unwrap().lipschitz();
         assert!((3.0..3.0 + 1e-6).contains(&constant), "{constant}");
+        // A residual branch adds to what it goes around: 3 + 1 along the first axis.
+        let constant = Network::trace(&|x: &Tensor| &x.matmul(&w) + x, &x).unwrap().lipschitz();
+        assert!((4.0..4.0 + 1e-6).contains(&constant), "{constant}");
         // Filters of ones move every mean of a constant image alike: 4 · 63/64 of 2 · 2.
         let x = Tensor::full(&device, [1, 64, 64, 1], tarrl_tensor::DType::F32, 0.5);
         let ones = Tensor::full(&device, [2, 2, 1, 1], tarrl_tensor::DType::F32, 1.0);

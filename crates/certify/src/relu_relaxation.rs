@@ -188,8 +188,32 @@ mod tests {
         }
     }
 
+    /// A number times 2¹²⁰, exactly: numbers below 8 that are multiples of 2⁻¹²⁰.
+    fn exact(v: f64) -> i128 {
+        let scaled = v * 120f64.exp2();
+        assert!(scaled.fract() == 0.0 && v.abs() < 8.0, "{v}");
+        scaled as i128
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        /// Without any tolerance: `φ − s D`, whole numbers in units of 2⁻¹²⁰, at the ends and at the kink. The eight bits of
+        /// the pre-activation and of the ends are exact, slopes and offsets are not.
+        #[test]
+        fn offsets_cover_their_own_rounding(h in -255i32..255, l in -255i32..0, u in 1i32..255, chord in any::<bool>()) {
+            prop_assume!(h != 0);
+            let [h, l, u] = [h, l, u].map(|v| f64::from(v) / 128.0);
+            let found = sloped(h, 0.0, l, u, if chord { RelaxationSlope::Chord } else { RelaxationSlope::Sector });
+            for d in [l, u, (-h).clamp(l, u)] {
+                let phi = exact((h + d).max(0.0) - h.max(0.0));
+                // d is a whole number of 128ths.
+                let line = |slope: f64, offset: f64| exact(slope) / 128 * (d * 128.0) as i128 + exact(offset);
+                prop_assert!(phi <= line(found.slope[0], found.high[0]));
+                prop_assert!(phi >= line(found.slope[0], found.low[0]));
+                prop_assert!(phi >= line(found.tangent[0], found.floor[0]));
+            }
+        }
 
         #[test]
         fn the_lines_enclose_the_relu(

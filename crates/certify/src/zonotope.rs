@@ -150,3 +150,34 @@ fn round(g: &[f64], to: &mut Vec<f32>, error: &mut [f64]) {
         *error += (g - f64::from(near)).abs() + g.abs() * 2.0 * UNIT + TINY;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tarrl_tensor::cpu;
+
+    fn zonotope(offset: &[f64], generators: Vec<Vec<f64>>, ball: Vec<Vec<f64>>) -> Zonotope {
+        let parts =
+            ZonotopeParts { offset: offset.to_vec(), spread: vec![0.0; offset.len()], generators, ball };
+        Zonotope::new(parts, 8, &cpu())
+    }
+
+    /// 1 + 2⁻³⁰ is 1 in f32: what a stored generator or a row of the ball lost is in the spread.
+    #[test]
+    fn generators_that_f32_rounds_are_covered() {
+        let g = 1.0 + (-30f64).exp2();
+        assert!(zonotope(&[0.0], vec![vec![g]], vec![]).support(&[1.0]) >= g);
+        assert!(zonotope(&[0.0], vec![], vec![vec![g]]).support(&[-1.0]) >= g);
+        assert!(zonotope(&[0.0], vec![vec![g]], vec![]).support(&[1.0]) < g + 1e-9);
+    }
+
+    /// 1 + 2⁻⁵⁴ is 1 in f64, and less than the support.
+    #[test]
+    fn the_rounding_of_the_sum_is_covered() {
+        for v in [[1.0, 1.0], [-1.0, -1.0]] {
+            let offset = [v[0], v[1] * (-54f64).exp2()];
+            let found = zonotope(&offset, vec![], vec![]).support(&v);
+            assert!(found > 1.0 && found < 1.0 + 1e-12, "{found:e}");
+        }
+    }
+}

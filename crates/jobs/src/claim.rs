@@ -372,3 +372,23 @@ pub fn read_claim(path: &Path) -> Result<ClaimRecord, String> {
     let content = read_at_most(path, MOST_BYTES).map_err(|error| format!("it cannot be read: {error}"))?;
     serde_json::from_slice(&content).map_err(|error| format!("it is damaged: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two processes as two sets of claims: the lock of the first shows that its holder lives.
+    #[test]
+    fn a_claim_that_is_held_is_given_to_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let claims = || Claims::new(folder.path().to_path_buf(), Claims::HEARTBEAT);
+        let (one, other) = (claims(), claims());
+        let Take::Claimed(claim) = one.take("job", String::new).unwrap() else { panic!("nobody holds it") };
+        for _ in 0..3 {
+            let Take::Held(by) = other.take("job", String::new).unwrap() else { panic!("it is held") };
+            assert_eq!(by.token, claim.record().token);
+        }
+        claim.end(Phase::Done, "").unwrap();
+        assert!(matches!(other.take("job", String::new).unwrap(), Take::Claimed(_)));
+    }
+}

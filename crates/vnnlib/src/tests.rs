@@ -237,6 +237,22 @@ fn outputs_that_are_no_numbers_are_no_answer() {
     assert!(matches!(answer, Answer::Unknown(_)), "{answer:?}");
 }
 
+/// At the one point (½, ¼) of the box, with outputs ¾ and ¼, the left side is
+/// `2⁵⁴ + 4·¾ + 10·¼ + 5·½ − 4(2⁵⁴ + 8)·¼ = 0`, which satisfies `≤ 0`. Each of the three terms in the middle is rounded up to
+/// 4, so that a sum in f64 is 4.
+#[test]
+fn a_sum_that_rounding_lifts_above_zero_refutes_nothing() {
+    let device = direct();
+    let mut query = Query::parse(TWO).unwrap();
+    let large = 54f64.exp2();
+    query.bounds = vec![(0.5, 0.5), (0.25, 0.25)];
+    let inputs = vec![(0, 5.0), (1, -4.0 * (large + 8.0))];
+    query.cases =
+        vec![vec![Comparison { inputs, outputs: vec![(0, 4.0), (1, 10.0)], constant: large, strict: false }]];
+    let answer = verify(&query, &small(&device), &VerifyOptions::default(), &device).unwrap();
+    assert!(matches!(answer, Answer::Unknown(_)), "{answer:?}");
+}
+
 /// What a certificate says is confirmed; a bound that an attack passes is refuted.
 #[test]
 fn queries_of_certificates_are_unsatisfiable_until_their_bounds_are_cut() {

@@ -75,6 +75,29 @@ fn sums_that_may_overflow_in_the_deployed_precision_claim_nothing() {
     }
 }
 
+/// The same where a bias or a residual branch carries the sum beyond the largest f32.
+#[test]
+fn shifts_and_residuals_that_may_overflow_claim_nothing() {
+    let factor = |x: &Tensor, value| Tensor::full(x.device(), [1, 1], x.dtype(), value);
+    let shifted = |x: &Tensor| {
+        let y = &x.matmul(&factor(x, 1e38)) + &factor(x, 2.9e38).reshape([1]);
+        y.matmul(&factor(x, 1e-38))
+    };
+    let residual = |x: &Tensor| {
+        let y = x.matmul(&factor(x, 1.7e38));
+        (&(&y + &y) + &y.mul_scalar(1e-3)).matmul(&factor(x, 1e-38))
+    };
+    let x = point(&device(), &[0.5], DType::F32);
+    for encode in [&shifted as &dyn Fn(&Tensor) -> Tensor, &residual] {
+        assert!(encode(&x).item().is_finite() && !encode(&x.add_scalar(0.6)).item().is_finite());
+        let network = Network::trace(&|x: &Tensor| encode(x), &x).unwrap();
+        for config in all_certificates(Threat { bounds: None, ..Threat::linf(0.6) }) {
+            let claims = !certify(&network, &x, &config).unwrap().0[0].is_vacuous();
+            assert_eq!(claims, config.precision == Precision::F64, "{config:?}");
+        }
+    }
+}
+
 /// From the output backwards the coefficient is 2⁻¹¹²⁰, less than any number; the values on the way are 2⁸⁸².
 #[test]
 fn coefficients_that_underflow_are_covered() {

@@ -145,6 +145,21 @@ fn no_attacked_query_leaves_its_certified_neighbors() {
     assert!(certified > 3, "{certified}");
 }
 
+/// Between neighbors at 0 and 2 of two classes, a query at ½ keeps its own as long as it moves less than ½.
+#[test]
+fn neighbors_are_certified_up_to_half_way_to_the_other_class() {
+    let mut certificates = case(0.004).certificates;
+    let d = certificates.features();
+    let along = |v: f64| (0..d).map(|i| if i == 0 { v } else { 0.0 }).collect::<Vec<f64>>();
+    let head = KnnHead::new(d, 1, [along(0.0), along(2.0)].concat(), vec![0, 1]);
+    certificates.samples.truncate(2);
+    for (sample, radius) in certificates.samples.iter_mut().zip([0.49, 0.51]) {
+        (sample.clean, sample.radius) = (along(0.5), radius);
+    }
+    assert_eq!(certificates.certified_neighbors(&head, &[0, 0]).unwrap(), [true, false]);
+    assert_eq!(certificates.certified_neighbors(&head, &[1, 1]).unwrap(), [false, false]);
+}
+
 #[test]
 fn no_attacked_prediction_has_a_larger_error_than_certified() {
     let case = case(0.02);
