@@ -201,6 +201,21 @@ fn a_negative_radius_is_refused() {
     Threat::l2(-1.0).around(&Tensor::new(&cpu(), [1, 1], &[0.5f32]));
 }
 
+/// The judge of all points: outside of the box is outside, in every norm, however near the center.
+#[test]
+fn a_point_outside_the_box_is_not_contained() {
+    let x = Tensor::new(&cpu(), [3, 2], &[1.0, 0.5, 0.0, 0.5, 1.0, 0.5]);
+    let beyond = Tensor::new(&cpu(), [3, 2], &[1.0f64.next_up(), 0.5, -1e-300, 0.5, 1.0, 0.5]);
+    for norm in Norm::ALL {
+        let ball = Threat::new(norm, 1.0).around(&x);
+        assert_eq!(ball.contains(&beyond), [false, false, true], "{norm}");
+        let unbounded = Threat { bounds: None, ..Threat::new(norm, 1.0) };
+        if norm != Norm::L0 {
+            assert_eq!(unbounded.around(&x).contains(&beyond), [true; 3], "{norm}");
+        }
+    }
+}
+
 #[test]
 fn every_sample_may_have_its_own_radius() {
     let (n, d) = (5, 8);
