@@ -66,7 +66,7 @@ struct Ranged<'a> {
 }
 
 /// The stages that there are.
-const STAGES: [&str; 17] = [
+const STAGES: [&str; 18] = [
     "data",
     "pretrain",
     "head",
@@ -78,6 +78,7 @@ const STAGES: [&str; 17] = [
     "certify",
     "bound",
     "alf",
+    "any-predictor",
     "corruptions",
     "downstream",
     "few-labels",

@@ -105,7 +105,10 @@ pub fn job(
             let moved = &level.displacements;
             context.progress(i as u64, certified.levels.len() as u64, &format!("ε = {}", moved.epsilon));
             run.measure(moved)?;
-            rho.push([median(run.reached().into_iter()), median(moved.certified.iter().map(|far| far / noise.sigma))]);
+            rho.push([
+                median(run.reached().into_iter()),
+                median(moved.certified.iter().map(|far| far / noise.sigma)),
+            ]);
         }
         let output =
             AnyPredictorResult { images: truth.len(), sigma: noise.sigma, rho, predictors: run.finish() };
