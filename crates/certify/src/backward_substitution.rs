@@ -1,10 +1,11 @@
 //! Backward substitution (CROWN): linear bounds of a value in terms of the input, Theorems I3 and I4 of
 //! docs/certificates.md.
 
-use crate::adjoint::Adjoints;
 use crate::coefficient_lines::{Buffers, CoefficientLines};
 use crate::interval_propagation::DisplacementBox;
+use crate::linear_maps::LinearMaps;
 use crate::network::{LayerOp, Network};
+use crate::optimized_slopes::Tape;
 use crate::relu_relaxation::{LineSums, ReluRelaxation};
 use crate::rounding::{TINY, UNIT, above, slack, up};
 use crate::vector::max_or_nan;
@@ -15,8 +16,8 @@ use tarrl_tensor::LINE;
 /// What a substitution reads: magnitudes and ReLU relaxations of all values before its target.
 pub(crate) struct BackwardSubstitution<'a> {
     pub(crate) network: &'a Network,
-    adjoints: &'a Adjoints,
-    buffers: &'a Buffers,
+    pub(crate) maps: &'a LinearMaps,
+    pub(crate) buffers: &'a Buffers,
     /// The relaxation of each ReLU step so far.
     pub(crate) lines: BTreeMap<usize, ReluRelaxation>,
     /// `(value, sample)`: the largest `|Δ|` of any element.
@@ -27,6 +28,9 @@ pub(crate) struct BackwardSubstitution<'a> {
 pub(crate) enum Relaxation<'a> {
     /// For an upper bound: positive coefficients take the upper line, negative ones the free lower line.
     OneSided,
+    /// As [`OneSided`](Relaxation::OneSided), with free lower lines of the slopes of a tape, which records what their
+    /// gradient reads.
+    Recorded(&'a mut Tape),
     /// By parallel lines: an identity with one free number in [−1, 1] for each unstable unit, whose band is passed on.
     Parallel(&'a mut dyn FnMut(Band<'_>)),
 }
@@ -47,6 +51,30 @@ pub(crate) struct Rows<'a> {
     pub(crate) units: &'a [(usize, f64)],
 }
 
+/// The inputs that bounds are taken over: a box and, in the Euclidean ball, its radius.
+pub(crate) struct InputBall<'a> {
+    pub(crate) input: &'a DisplacementBox,
+    pub(crate) norm: Norm,
+    pub(crate) epsilon: f64,
+}
+
+impl InputBall<'_> {
+    /// The largest value in the box of each row of a bundle, and the sum of the squares of its coefficients.
+    fn sums(&self, base: usize, units: &[u32], lines: &[[f64; LINE]]) -> ([f64; LINE], [f64; LINE]) {
+        let (mut most, mut square) = ([0.0; LINE], [0.0; LINE]);
+        for (&unit, line) in units.iter().zip(lines) {
+            let i = base + unit as usize;
+            let (low, high) = (self.input.lower[i], self.input.upper[i]);
+            for lane in 0..LINE {
+                let a = line[lane];
+                most[lane] += a * if a > 0.0 { high } else { low };
+                square[lane] += a * a;
+            }
+        }
+        (most, square)
+    }
+}
+
 /// Rows expressed at the input: `row·value ≤ lines·δ + constant`, up to `slack`.
 pub(crate) struct InputForm {
     pub(crate) lines: CoefficientLines,
@@ -56,8 +84,8 @@ pub(crate) struct InputForm {
 }
 
 impl<'a> BackwardSubstitution<'a> {
-    pub(crate) fn new(network: &'a Network, adjoints: &'a Adjoints, buffers: &'a Buffers) -> Self {
-        BackwardSubstitution { network, adjoints, buffers, lines: BTreeMap::new(), magnitude: vec![] }
+    pub(crate) fn new(network: &'a Network, maps: &'a LinearMaps, buffers: &'a Buffers) -> Self {
+        BackwardSubstitution { network, maps, buffers, lines: BTreeMap::new(), magnitude: vec![] }
     }
 
     /// Records the magnitudes of the next value.
@@ -74,6 +102,9 @@ impl<'a> BackwardSubstitution<'a> {
         let (mut sums, mut lost) = (vec![LineSums::default(); bundles], vec![0.0; bundles * LINE]);
         for at in (0..target).rev() {
             let Some(mut lines) = pending[at + 1].take() else { continue };
+            if let Relaxation::Recorded(tape) = &mut mode {
+                tape.record_units(at + 1, &lines.units);
+            }
             let step = &self.network.steps[at];
             let input = step.inputs[0];
             match &step.op {
@@ -86,15 +117,11 @@ impl<'a> BackwardSubstitution<'a> {
                 }
                 LayerOp::Shift(_) => {}
                 LayerOp::Add => {
-                    self.accumulate(
-                        &mut pending,
-                        lines.clone(),
-                        [sample, step.inputs[1]],
-                        &mut lost);
+                    self.accumulate(&mut pending, lines.clone(), [sample, step.inputs[1]], &mut lost);
                 }
                 _ => {
-                    self.add_rounding(&mut lost, &mut lines, self.adjoints.rounding[at], [sample, input]);
-                    lines = self.adjoints.apply(at, lines, bundles, self.needed(input, sample), self.buffers);
+                    self.add_rounding(&mut lost, &mut lines, self.maps.rounding[at], [sample, input]);
+                    lines = self.maps.adjoint(at, lines, bundles, self.needed(input, sample), self.buffers);
                 }
             }
             self.accumulate(&mut pending, lines, [sample, input], &mut lost);
@@ -111,42 +138,63 @@ impl<'a> BackwardSubstitution<'a> {
         }
     }
 
-    /// The upper bound of each row over the inputs in `input` and, for the Euclidean ball, in its radius.
-    pub(crate) fn upper(
-        &self,
-        rows: Rows<'_>,
-        input: &DisplacementBox,
-        norm: Norm,
-        epsilon: f64,
-    ) -> Vec<f64> {
+    /// The upper bound of each row.
+    pub(crate) fn upper(&self, rows: Rows<'_>, ball: &InputBall<'_>) -> Vec<f64> {
         let found = self.run(rows, Relaxation::OneSided);
+        let bounds = self.bounds(&found, rows, ball);
+        self.buffers.keep(found.lines.data);
+        bounds
+    }
+
+    /// The upper bound of each row over the inputs.
+    pub(crate) fn bounds(&self, found: &InputForm, rows: Rows<'_>, ball: &InputBall<'_>) -> Vec<f64> {
         let base = rows.sample * self.network.shapes[0].len();
         let terms = found.lines.units.len();
         let mut bounds = Vec::with_capacity(found.slack.len());
         for lines in found.lines.lines() {
-            let (mut most, mut square) = ([0.0; LINE], [0.0; LINE]);
-            for (&unit, line) in found.lines.units.iter().zip(lines) {
-                let i = base + unit as usize;
-                let (low, high) = (input.lower[i], input.upper[i]);
-                for lane in 0..LINE {
-                    let a = line[lane];
-                    most[lane] += a * if a > 0.0 { high } else { low };
-                    square[lane] += a * a;
-                }
-            }
+            let (most, square) = ball.sums(base, &found.lines.units, lines);
             for (most, square) in most.into_iter().zip(square) {
                 let most = above(most, terms);
-                let ball = above(epsilon * above(square, terms).sqrt(), 4);
-                let smaller = norm == Norm::L2 && (ball < most || ball.is_nan());
-                bounds.push(if smaller { ball } else { most });
+                let length = above(ball.epsilon * above(square, terms).sqrt(), 4);
+                let smaller = ball.norm == Norm::L2 && (length < most || length.is_nan());
+                bounds.push(if smaller { length } else { most });
             }
         }
         // Where no unit is read at all, the constants are left.
         bounds.resize(found.slack.len(), above(0.0, 1));
-        self.buffers.keep(found.lines.data);
         let rest = found.slack.iter().zip(&found.constant);
         let bound = |(most, (slack, constant)): (f64, (&f64, &f64))| up(up(most + slack) + constant);
         bounds.into_iter().zip(rest).map(bound).take(rows.units.len()).collect()
+    }
+
+    /// For each row the input at which its bound is attained, up to rounding.
+    pub(crate) fn maximizers(
+        &self,
+        lines: &CoefficientLines,
+        sample: usize,
+        ball: &InputBall<'_>,
+    ) -> CoefficientLines {
+        let base = sample * self.network.shapes[0].len();
+        let mut points = lines.clone();
+        let units = &lines.units;
+        for (to, lines) in points.data.chunks_mut((units.len() * LINE).max(1)).zip(lines.lines()) {
+            let (most, square) = ball.sums(base, units, lines);
+            for (&unit, to) in units.iter().zip(to.as_chunks_mut::<LINE>().0) {
+                let i = base + unit as usize;
+                for lane in 0..LINE {
+                    let a = to[lane];
+                    let length = ball.epsilon * square[lane].sqrt();
+                    to[lane] = if ball.norm == Norm::L2 && length < most[lane] {
+                        ball.epsilon * ball.epsilon * a / length
+                    } else if a > 0.0 {
+                        ball.input.upper[i]
+                    } else {
+                        ball.input.lower[i]
+                    };
+                }
+            }
+        }
+        points
     }
 
     /// The units of a value at which a coefficient can matter: not those of a ReLU that is inactive in the whole ball, which
@@ -208,14 +256,18 @@ impl<'a> BackwardSubstitution<'a> {
         sums: &mut [LineSums],
     ) {
         let relu = &self.lines[&at];
-        let CoefficientLines { units, data, .. } = lines;
         let first = sample * self.network.shapes[at + 1].len();
+        if let Relaxation::Recorded(tape) = mode {
+            return tape.replace(at, relu, first, lines, sums);
+        }
+        let CoefficientLines { units, data, .. } = lines;
         let bundles = data.chunks_mut(units.len().max(1) * LINE).zip(sums).enumerate();
         for (bundle, (data, sums)) in bundles {
             for (&unit, line) in units.iter().zip(data.as_chunks_mut::<LINE>().0) {
                 let unit = unit as usize;
                 match mode {
                     Relaxation::OneSided => relu.replace(first + unit, line, sums),
+                    Relaxation::Recorded(_) => unreachable!("a tape replaces whole steps"),
                     Relaxation::Parallel(pass_on) => {
                         let (middle, half) = relu.band(first + unit);
                         if half != 0.0 {

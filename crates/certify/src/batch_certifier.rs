@@ -1,12 +1,14 @@
 //! Certification of one batch: interval propagation forward, backward substitution for the tight bounds, one zonotope
 //! for each sample.
 
-use crate::adjoint::Adjoints;
-use crate::backward_substitution::{BackwardSubstitution, Band, InputForm, Relaxation, Rows, magnitudes};
+use crate::backward_substitution::{
+    BackwardSubstitution, Band, InputBall, InputForm, Relaxation, Rows, magnitudes,
+};
 use crate::certificate::Certificate;
 use crate::coefficient_lines::Buffers;
 use crate::config::{CertifyConfig, Effort, Precision};
 use crate::interval_propagation::{DisplacementBox, IntervalPropagation, input_box};
+use crate::linear_maps::LinearMaps;
 use crate::lipschitz::OperatorNorms;
 use crate::network::{LayerOp, Network};
 use crate::parallel::parallel_map;
@@ -16,12 +18,12 @@ use crate::sector::{self, ReluLayer, ReluUnit, sector};
 use crate::vector::{max_or_nan, min_or_nan};
 use crate::zonotope::{Zonotope, ZonotopeParts};
 use std::collections::BTreeMap;
-use tarrl_attacks::{Norm, Threat};
+use tarrl_attacks::Norm;
 use tarrl_tensor::{Device, LINE, Tensor};
 
 /// What the certification of every batch reads.
 pub(crate) struct Prepared {
-    pub(crate) adjoints: Adjoints,
+    pub(crate) maps: LinearMaps,
     pub(crate) norms: Option<OperatorNorms>,
     pub(crate) buffers: Buffers,
 }
@@ -56,7 +58,7 @@ impl<'a> BatchCertifier<'a> {
         // A radius such as 8/255 is a rounded number itself.
         let epsilon = up(config.threat.epsilon);
         let input = input_box(&x.array().to_f64(), epsilon, config.threat.bounds);
-        let mut backward = BackwardSubstitution::new(network, &prepared.adjoints, &prepared.buffers);
+        let mut backward = BackwardSubstitution::new(network, &prepared.maps, &prepared.buffers);
         backward.record_magnitude(x.shape()[0], &input);
         let intervals = IntervalPropagation::new(network, x, input);
         let mut run = BatchCertifier {
@@ -114,13 +116,11 @@ impl<'a> BatchCertifier<'a> {
     fn tighten(&mut self, value: usize) {
         let first = self.backward.lines.is_empty() && self.config.threat.norm == Norm::Linf;
         // Intervals of one linear map are exact in the l-infinity ball.
-        if self.config.effort != Effort::Full || first {
+        if !matches!(self.config.effort, Effort::Full | Effort::Optimized) || first {
             return;
         }
         let groups = self.unstable(value);
-        let found = parallel_map(self.threads, &groups, |group| {
-            self.bounds(value, group)
-        });
+        let found = parallel_map(self.threads, &groups, |group| self.bounds(value, group));
         let len = self.network.shapes[value].len();
         for (group, (bounds, rows)) in groups.iter().zip(found) {
             for (&unit, [lower, upper]) in group.units.iter().zip(bounds) {
@@ -185,12 +185,47 @@ impl<'a> BatchCertifier<'a> {
                 vec![]
             };
         }
+        if self.config.effort == Effort::Optimized {
+            taken += self.optimize(value, group, &mut found);
+        }
         (found, taken)
     }
 
+    /// Makes the bounds of the units tighter whose sign is still open, and returns how many rows that took.
+    fn optimize(&self, value: usize, group: &UnitGroup, found: &mut [[f64; 2]]) -> usize {
+        let base = group.sample * self.network.shapes[value].len();
+        let (h, e) = (&self.intervals.clean[value][base..], &self.intervals.error[value][base..]);
+        let is_open = |&i: &usize| {
+            let (unit, [lower, upper]) = (group.units[i], found[i]);
+            h[unit] - e[unit] + lower < 0.0 && h[unit] + e[unit] + upper > 0.0
+        };
+        let open: Vec<usize> = (0..group.units.len()).filter(is_open).collect();
+        let rows: Vec<(usize, f64)> =
+            open.iter().flat_map(|&i| [(group.units[i], 1.0), (group.units[i], -1.0)]).collect();
+        if rows.is_empty() {
+            return 0;
+        }
+        let (bounds, taken) = self.best_upper(Rows { sample: group.sample, value, units: &rows });
+        for (pair, &i) in bounds.chunks(2).zip(&open) {
+            found[i] = [max_or_nan(-pair[1], found[i][0]), min_or_nan(pair[0], found[i][1])];
+        }
+        taken
+    }
+
     fn upper(&self, rows: Rows<'_>) -> Vec<f64> {
-        let Threat { norm, .. } = self.config.threat;
-        self.backward.upper(rows, &self.intervals.boxes[0], norm, self.epsilon)
+        self.backward.upper(rows, &self.ball())
+    }
+
+    /// Upper bounds of rows by the best lines of the effort, and how many rows were substituted for them.
+    fn best_upper(&self, rows: Rows<'_>) -> (Vec<f64>, usize) {
+        match self.config.effort {
+            Effort::Optimized => self.backward.optimized_upper(rows, &self.ball()),
+            _ => (self.upper(rows), rows.units.len()),
+        }
+    }
+
+    fn ball(&self) -> InputBall<'_> {
+        InputBall { input: &self.intervals.boxes[0], norm: self.config.threat.norm, epsilon: self.epsilon }
     }
 
     pub(crate) fn certificates(&mut self) -> Vec<Certificate> {
@@ -236,16 +271,17 @@ impl<'a> BatchCertifier<'a> {
             let rows: Vec<(usize, f64)> = (0..d).flat_map(signed).collect();
             let parts: Vec<&[(usize, f64)]> = rows.chunks(OUTPUT_ROWS).collect();
             let found = parallel_map(self.threads, &parts, |units| {
-                self.upper(Rows { sample, value: output, units })
+                self.best_upper(Rows { sample, value: output, units })
             });
-            for (&(i, sign), bound) in rows.iter().zip(found.into_iter().flatten()) {
+            let (bounds, taken): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+            for (&(i, sign), bound) in rows.iter().zip(bounds.into_iter().flatten()) {
                 // A lower bound of the output is an upper bound of its negative.
                 let side = if sign > 0.0 { &mut upper[i] } else { &mut lower[i] };
                 if sign * *side > bound || bound.is_nan() {
                     *side = sign * max_or_nan(bound, 0.0);
                 }
             }
-            self.rows += 2 * d;
+            self.rows += taken.into_iter().sum::<usize>();
         }
         for i in 0..d {
             lower[i] = down(lower[i] - 2.0 * error[i]);

@@ -1,11 +1,11 @@
 //! Certification of a data set: one certificate for each sample, batches in parallel.
 
-use crate::adjoint::Adjoints;
 use crate::batch_certifier::{BatchCertifier, Prepared};
 use crate::certificate::Certificate;
 use crate::coefficient_lines::Buffers;
-use crate::config::{CertifyConfig, Cost, Slopes};
+use crate::config::{CertifyConfig, Cost, Effort, Slopes};
 use crate::error::CertifyError;
+use crate::linear_maps::LinearMaps;
 use crate::network::Network;
 use crate::parallel::parallel_map;
 use tarrl_attacks::Norm;
@@ -46,7 +46,7 @@ pub fn certify_until(
     // In an l-infinity ball with chord slopes, norms of whole layers are never tighter than boxes.
     let needs_norms = config.threat.norm != Norm::Linf || config.slopes != Slopes::Chord;
     let prepared = Prepared {
-        adjoints: Adjoints::new(network),
+        maps: LinearMaps::new(network, config.effort == Effort::Optimized),
         norms: needs_norms.then(|| network.norms()),
         buffers: Buffers::default(),
     };
@@ -56,16 +56,15 @@ pub fn certify_until(
     let starts: Vec<usize> = (0..n).step_by(batch).collect();
     let inner = (threads / starts.len()).max(1);
     let found = parallel_map(threads, &starts, |&start| {
-            if stop() {
-                return None;
-            }
-            let part = x.slice(0, start, batch.min(n - start));
-            let mut run = BatchCertifier::new(network, &part, config, &prepared, inner);
-            run.forward();
-            let certificates = run.certificates();
-            Some((certificates, Cost { forward: run.passes * part.shape()[0] as f64, rows: run.rows as f64 }))
-        },
-    );
+        if stop() {
+            return None;
+        }
+        let part = x.slice(0, start, batch.min(n - start));
+        let mut run = BatchCertifier::new(network, &part, config, &prepared, inner);
+        run.forward();
+        let certificates = run.certificates();
+        Some((certificates, Cost { forward: run.passes * part.shape()[0] as f64, rows: run.rows as f64 }))
+    });
     let Some(found) = found.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
     let mut certificates = Vec::with_capacity(n);
     let mut cost = Cost::default();

@@ -27,7 +27,8 @@ impl Buffers {
     pub(crate) fn take(&self, len: usize) -> Vec<f64> {
         let mut spare = self.spare();
         // The smallest that is large enough.
-        let fits = (0..spare.len()).filter(|&i| spare[i].capacity() >= len).min_by_key(|&i| spare[i].capacity());
+        let fits =
+            (0..spare.len()).filter(|&i| spare[i].capacity() >= len).min_by_key(|&i| spare[i].capacity());
         let mut buffer = fits.map_or_else(Vec::new, |i| spare.swap_remove(i));
         drop(spare);
         buffer.resize(len, 0.0);
@@ -77,11 +78,6 @@ impl CoefficientLines {
         self.data.chunks(self.units.len().max(1) * LINE).map(|bundle| bundle.as_chunks().0)
     }
 
-    /// The lines of each bundle.
-    pub(crate) fn lines_mut(&mut self) -> impl Iterator<Item = &mut [[f64; LINE]]> {
-        self.data.chunks_mut(self.units.len().max(1) * LINE).map(|bundle| bundle.as_chunks_mut().0)
-    }
-
     /// Drops the lines of units that are not in `kept`.
     pub(crate) fn retain(&mut self, kept: &[bool]) {
         if self.units.iter().all(|&unit| kept[unit as usize]) {
@@ -102,6 +98,26 @@ impl CoefficientLines {
         }
         self.data.truncate(to);
         self.units.retain(|&unit| kept[unit as usize]);
+    }
+
+    /// The lines of `units`; zeros where there is none.
+    pub(crate) fn at(&self, bundles: usize, units: &[u32], buffers: &Buffers) -> Self {
+        let mut data = buffers.take(bundles * units.len() * LINE);
+        if self.units == units {
+            data.copy_from_slice(&self.data);
+            return CoefficientLines { units: units.to_vec(), data, l1: None };
+        }
+        data.fill(0.0);
+        let places: Vec<Option<usize>> =
+            units.iter().map(|unit| self.units.binary_search(unit).ok()).collect();
+        for (to, from) in data.chunks_mut((units.len() * LINE).max(1)).zip(self.lines()) {
+            for (place, to) in places.iter().zip(to.as_chunks_mut::<LINE>().0) {
+                if let Some(line) = place {
+                    *to = from[*line];
+                }
+            }
+        }
+        CoefficientLines { units: units.to_vec(), data, l1: None }
     }
 
     /// The sum of two functionals of one value, with the lines of both.
@@ -196,6 +212,13 @@ mod tests {
         assert_eq!(row(&sum, 0), [(7, 100.0), (10, 1.0)]);
         assert_eq!(row(&sum, 4), [(7, 105.0)]);
         assert_eq!(row(&sum, 8), [(4, 9.0), (7, 100.0)]);
+    }
+
+    #[test]
+    fn lines_that_are_asked_for_and_missing_are_zero() {
+        let found = nine().at(2, &[3, 7], &Buffers::default());
+        assert_eq!(found.units, [3, 7]);
+        assert_eq!((row(&found, 0), row(&found, 4)), (vec![], vec![(7, 5.0)]));
     }
 
     #[test]

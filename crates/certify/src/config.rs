@@ -38,6 +38,8 @@ pub enum Effort {
     /// Zonotopes of the outputs, and backward substitution for every unstable unit.
     #[default]
     Full,
+    /// As [`Full`](Effort::Full), with the free lower lines of each row moved along the gradient of its bound (α-CROWN).
+    Optimized,
 }
 
 /// Which parallel lines relax a ReLU in a zonotope.

@@ -15,7 +15,6 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
-mod adjoint;
 mod backward_substitution;
 mod batch_certifier;
 mod box_and_ball;
@@ -29,8 +28,11 @@ mod error;
 mod graph_tracer;
 mod head_report;
 mod interval_propagation;
+mod line_convolution;
+mod linear_maps;
 mod lipschitz;
 mod network;
+mod optimized_slopes;
 mod parallel;
 mod relu_relaxation;
 mod rounding;

@@ -33,6 +33,8 @@ pub(crate) struct ReluRelaxation {
     pub(crate) floor: Vec<f64>,
     /// Whether the unit can be displaced at all.
     alive: Vec<bool>,
+    /// The ends of the pre-activation.
+    ends: Vec<[f64; 2]>,
 }
 
 /// What the offsets of lines add to the rows of a bundle.
@@ -66,9 +68,11 @@ impl ReluRelaxation {
             tangent: zeros(),
             floor: zeros(),
             alive: vec![false; n],
+            ends: vec![[0.0; 2]; n],
         };
         for i in 0..n {
             let ends = [down(h[i] - error[i]), up(h[i] + error[i])];
+            lines.ends[i] = ends;
             lines.set(i, ends, [bounds.lower[i], bounds.upper[i]], slope);
         }
         lines
@@ -110,8 +114,8 @@ impl ReluRelaxation {
     /// one.
     pub(crate) fn replace(&self, i: usize, line: &mut [f64; LINE], sums: &mut LineSums) {
         let (high, slope, floor, tangent) = (self.high[i], self.slope[i], self.floor[i], self.tangent[i]);
-        if slope == 1.0 && tangent == 1.0 && high == 0.0 && floor == 0.0 {
-            return; // Active in the whole box.
+        if self.is_active(i) {
+            return;
         }
         for lane in 0..LINE {
             let a = line[lane];
@@ -122,6 +126,73 @@ impl ReluRelaxation {
             sums.size[lane] += term.abs();
             line[lane] = a * factor;
         }
+    }
+
+    /// As [`replace`](Self::replace) with a slope in [0, 1] of each row for the free lower line.
+    pub(crate) fn replace_with_slopes(
+        &self,
+        i: usize,
+        line: &mut [f64; LINE],
+        slopes: &[f64; LINE],
+        sums: &mut LineSums,
+    ) {
+        if self.is_active(i) {
+            return;
+        }
+        for lane in 0..LINE {
+            let a = line[lane];
+            let (offset, factor) = if a > 0.0 {
+                (self.high[i], self.slope[i])
+            } else {
+                (self.floor_of(i, slopes[lane]), slopes[lane])
+            };
+            let term = a * offset;
+            sums.sum[lane] += term;
+            sums.size[lane] += term.abs();
+            line[lane] = a * factor;
+        }
+    }
+
+    /// The offset of the lower line of any slope in [0, 1]: Theorem I2.
+    fn floor_of(&self, i: usize, slope: f64) -> f64 {
+        let [h0, h1] = self.ends[i];
+        let rounding =
+            if slope == self.tangent[i] { 0.0 } else { 8.0 * UNIT * (h0.abs() + h1.abs()) + 8.0 * LEAST };
+        // NaN where a bound of the unit is.
+        self.floor[i] * 0.0 - max_or_nan(kink(slope, h0), kink(slope, h1)) - rounding
+    }
+
+    /// From displacements before unit `i` to those that the lines of [`replace_with_slopes`](Self::replace_with_slopes) give
+    /// for these coefficients, and the derivatives of the bounds in the slopes.
+    pub(crate) fn displace(
+        &self,
+        i: usize,
+        coefficients: &[f64; LINE],
+        values: &mut [f64; LINE],
+        slopes: &[f64; LINE],
+    ) -> [f64; LINE] {
+        let mut gradient = [0.0; LINE];
+        if self.is_active(i) {
+            return gradient;
+        }
+        let (slope, high) = (self.slope[i], self.high[i]);
+        let h = 0.5 * self.ends[i][0] + 0.5 * self.ends[i][1];
+        for lane in 0..LINE {
+            let (a, d) = (coefficients[lane], values[lane]);
+            if a > 0.0 {
+                values[lane] = slope * d + high;
+            } else {
+                // The offset is the slope times h, less the kink.
+                values[lane] = slopes[lane] * (d + h) - max_or_nan(h, 0.0);
+                gradient[lane] = a * (d + h);
+            }
+        }
+        gradient
+    }
+
+    /// Whether the ReLU changes nothing in the whole box.
+    fn is_active(&self, i: usize) -> bool {
+        self.slope[i] == 1.0 && self.tangent[i] == 1.0 && self.high[i] == 0.0 && self.floor[i] == 0.0
     }
 
     /// Which units of a sample of `len` units can be displaced at all.

@@ -6,6 +6,7 @@ mod dyadic_example;
 mod floating_point;
 mod graph_tracing;
 mod head_reports;
+mod optimized_slopes;
 mod planted_points;
 mod soundness;
 
@@ -13,7 +14,7 @@ use crate::{CertifyConfig, Effort};
 use tarrl_attacks::Threat;
 use tarrl_tensor::{Arithmetic, Conv, Cpu, DType, Device, Key, Random, Tensor};
 
-pub(super) const EFFORTS: [Effort; 3] = [Effort::Interval, Effort::Linear, Effort::Full];
+pub(super) const EFFORTS: [Effort; 4] = [Effort::Interval, Effort::Linear, Effort::Full, Effort::Optimized];
 
 pub(super) fn device() -> Device {
     Cpu { threads: 1, arithmetic: Arithmetic::Direct }.open()

@@ -295,7 +295,7 @@ fn more_effort_is_never_looser_and_a_smaller_ball_is_smaller() {
     };
     let mut before = vec![0.0; 3];
     for epsilon in [0.0, 0.001, 0.01, 0.05] {
-        let [interval, _, full] = EFFORTS.map(|effort| radii(effort, epsilon));
+        let [interval, _, full, _] = EFFORTS.map(|effort| radii(effort, epsilon));
         for i in 0..3 {
             assert!(full[i] <= interval[i], "ε = {epsilon}: {} {}", full[i], interval[i]);
             assert!(full[i] >= before[i], "ε = {epsilon}");

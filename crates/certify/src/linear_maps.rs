@@ -1,27 +1,25 @@
-//! Adjoints of linear steps on coefficient lines: `A ↦ A W`, at the units that are asked for.
+//! LinearMaps of linear steps on coefficient lines: `A ↦ A W`, at the units that are asked for.
 
 use crate::coefficient_lines::{Buffers, CoefficientLines};
+use crate::line_convolution::LineConvolution;
 use crate::network::{LayerOp, Network, Step, batched};
 use crate::rounding::slack;
-use std::ops::Range;
-use tarrl_tensor::{Conv, LINE, LineProduct, LineRun, LineTarget, Pool, Shape, Tensor};
+use tarrl_tensor::{LINE, LineProduct, LineRun, LineTarget, Pool, Shape};
 
-/// The adjoint of every linear step of a network.
-pub(crate) struct Adjoints {
-    steps: Vec<Adjoint>,
+/// Every linear step of a network.
+pub(crate) struct LinearMaps {
+    steps: Vec<LinearMap>,
     /// What an error of the coefficients of each step is at most, relative to their l1 norm and to the largest displacement
     /// of the value below: Theorem I3 of docs/certificates.md.
     pub(crate) rounding: Vec<f64>,
 }
 
-/// The adjoint of one step.
-enum Adjoint {
-    Conv(ConvAdjoint),
-    /// Of a product with `(inputs, outputs)`.
-    Linear {
-        weights: Vec<f64>,
-        outputs: usize,
-    },
+/// One step.
+enum LinearMap {
+    /// The adjoint of a convolution, and the convolution if it is wanted.
+    Conv { adjoint: LineConvolution, forward: Option<LineConvolution> },
+    /// A product with `(inputs, outputs)`.
+    Linear { weights: Vec<f64>, outputs: usize },
     /// A factor for each element.
     Scale(Vec<f64>),
     /// Each unit of the input is added to some of the output.
@@ -37,47 +35,28 @@ struct Sums {
     outputs: Vec<u32>,
 }
 
-struct ConvAdjoint {
-    /// `(kh, kw, c_in / groups, c_out)` row-major.
-    weights: Vec<f64>,
-    /// Height, width and channels of the input and of the output.
-    input: [usize; 3],
-    output: [usize; 3],
-    groups: usize,
-    /// The taps of each position of the input, in the order of the positions of the output that read it.
-    taps: Vec<Vec<Tap>>,
-    /// The rows and columns of the input that each row and column of the output reads.
-    reach: [Vec<Range<usize>>; 2],
-}
-
-/// A weight of the kernel through which a position of the output reads one of the input.
-struct Tap {
-    position: usize,
-    /// Where its weights begin.
-    weights: usize,
-}
-
-impl Adjoints {
-    pub(crate) fn new(network: &Network) -> Self {
+impl LinearMaps {
+    /// `forward` says whether the steps themselves are wanted too.
+    pub(crate) fn new(network: &Network, forward: bool) -> Self {
         let shapes = |at: usize, step: &Step| (&network.shapes[step.inputs[0]], &network.shapes[at + 1]);
         let steps = network.steps.iter().enumerate();
         let rounding = steps.clone().map(|(at, step)| {
             let (input, _) = shapes(at, step);
             slack(step.op.adjoint_terms()) * step.op.gain(input)
         });
-        Adjoints {
+        LinearMaps {
             rounding: rounding.collect(),
             steps: steps
                 .map(|(at, step)| {
                     let (input, output) = shapes(at, step);
-                    Adjoint::new(&step.op, input, output)
+                    LinearMap::new(&step.op, input, output, forward)
                 })
                 .collect(),
         }
     }
 
     /// The coefficients below step `at` from those above it, at the units that are `needed`, or at all.
-    pub(crate) fn apply(
+    pub(crate) fn adjoint(
         &self,
         at: usize,
         mut above: CoefficientLines,
@@ -86,50 +65,79 @@ impl Adjoints {
         buffers: &Buffers,
     ) -> CoefficientLines {
         let below = match &self.steps[at] {
-            Adjoint::Conv(conv) => conv.apply(&above, bundles, needed, buffers),
-            Adjoint::Linear { weights, outputs } => {
+            LinearMap::Conv { adjoint, .. } => {
+                adjoint.apply(&above, bundles, adjoint.readers(&above.units, needed), buffers)
+            }
+            LinearMap::Linear { weights, outputs } => {
                 linear(weights, *outputs, &above, bundles, needed, buffers)
             }
-            Adjoint::Sums(sums) => sums.apply(&above, bundles, needed, buffers),
-            Adjoint::Scale(factors) => {
-                let CoefficientLines { units, data, l1 } = &mut above;
-                for bundle in data.chunks_mut(units.len().max(1) * LINE) {
-                    for (&unit, line) in units.iter().zip(bundle.as_chunks_mut::<LINE>().0) {
-                        line.iter_mut().for_each(|a| *a *= factors[unit as usize]);
-                    }
-                }
-                *l1 = None;
+            LinearMap::Sums(sums) => sums.adjoint(&above, bundles, needed, buffers),
+            LinearMap::Scale(factors) => {
+                scale(&mut above, factors);
                 return above;
             }
-            Adjoint::Identity => return above,
+            LinearMap::Identity => return above,
         };
         buffers.keep(above.data);
         below
     }
+
+    /// The result of step `at` at `units` from the values of its input, of which some may be missing: they are zero.
+    pub(crate) fn forward(
+        &self,
+        at: usize,
+        below: &CoefficientLines,
+        bundles: usize,
+        units: &[u32],
+        buffers: &Buffers,
+    ) -> CoefficientLines {
+        match &self.steps[at] {
+            LinearMap::Conv { forward, .. } => {
+                let forward = forward.as_ref().expect("it was wanted");
+                forward.apply(below, bundles, units.to_vec(), buffers)
+            }
+            LinearMap::Linear { weights, outputs } => {
+                self::forward(weights, *outputs, below, bundles, units, buffers)
+            }
+            LinearMap::Sums(sums) => sums.forward(below, bundles, units, buffers),
+            LinearMap::Scale(factors) => {
+                let mut values = below.at(bundles, units, buffers);
+                scale(&mut values, factors);
+                values
+            }
+            LinearMap::Identity => below.at(bundles, units, buffers),
+        }
+    }
 }
 
-impl Adjoint {
-    fn new(op: &LayerOp, input: &Shape, output: &Shape) -> Self {
+impl LinearMap {
+    fn new(op: &LayerOp, input: &Shape, output: &Shape, forward: bool) -> Self {
         match op {
             LayerOp::Conv { weight, conv, .. } => {
-                Adjoint::Conv(ConvAdjoint::new(weight, conv, map(input), map(output)))
+                let [input, output] = [map(input), map(output)];
+                LinearMap::Conv {
+                    adjoint: LineConvolution::adjoint(weight, conv, input, output),
+                    forward: forward.then(|| LineConvolution::forward(weight, conv, input, output)),
+                }
             }
             LayerOp::Linear { weight, .. } => {
-                Adjoint::Linear { weights: weight.array().to_f64(), outputs: weight.shape()[1] }
+                LinearMap::Linear { weights: weight.array().to_f64(), outputs: weight.shape()[1] }
             }
             LayerOp::Scale { factor, .. } => {
-                Adjoint::Scale(factor.broadcast_to(batched(1, output)).array().to_f64())
+                LinearMap::Scale(factor.broadcast_to(batched(1, output)).array().to_f64())
             }
-            LayerOp::SumPool(pool) => Adjoint::Sums(Sums::of_pool(pool, map(input), map(output))),
+            LayerOp::SumPool(pool) => LinearMap::Sums(Sums::of_pool(pool, map(input), map(output))),
             LayerOp::Sum(axis) => {
                 // The axes of a batch are counted with the samples.
                 let inner: usize = input[*axis..].iter().product();
                 let extent = input[*axis - 1];
-                Adjoint::Sums(Sums::each(input.len(), |unit| unit / (inner * extent) * inner + unit % inner))
+                LinearMap::Sums(Sums::each(input.len(), |unit| {
+                    unit / (inner * extent) * inner + unit % inner
+                }))
             }
             LayerOp::Permute(order) => {
                 let strides = strides(output);
-                Adjoint::Sums(Sums::each(input.len(), |unit| {
+                LinearMap::Sums(Sums::each(input.len(), |unit| {
                     let (mut rest, mut to) = (unit, 0);
                     for axis in (0..input.rank()).rev() {
                         let place = order.iter().position(|&from| from == axis + 1).expect("a permutation");
@@ -139,7 +147,7 @@ impl Adjoint {
                     to
                 }))
             }
-            LayerOp::Shift(_) | LayerOp::Relu | LayerOp::Add | LayerOp::Reshape => Adjoint::Identity,
+            LayerOp::Shift(_) | LayerOp::Relu | LayerOp::Add | LayerOp::Reshape => LinearMap::Identity,
         }
     }
 }
@@ -171,7 +179,30 @@ impl Sums {
         sums
     }
 
-    fn apply(
+    /// The sums at `units` of the output.
+    fn forward(
+        &self,
+        below: &CoefficientLines,
+        bundles: usize,
+        units: &[u32],
+        buffers: &Buffers,
+    ) -> CoefficientLines {
+        let mut data = buffers.take(bundles * units.len() * LINE);
+        data.fill(0.0);
+        for (to, from) in data.chunks_mut((units.len() * LINE).max(1)).zip(below.lines()) {
+            for (&unit, from) in below.units.iter().zip(from) {
+                let list = self.starts[unit as usize] as usize..self.starts[unit as usize + 1] as usize;
+                for output in &self.outputs[list] {
+                    if let Ok(line) = units.binary_search(output) {
+                        to[line * LINE..].iter_mut().zip(from).for_each(|(to, v)| *to += v);
+                    }
+                }
+            }
+        }
+        CoefficientLines { units: units.to_vec(), data, l1: None }
+    }
+
+    fn adjoint(
         &self,
         above: &CoefficientLines,
         bundles: usize,
@@ -221,134 +252,38 @@ fn linear(
     CoefficientLines { units, data, l1: None }
 }
 
-/// Units of one position of the input, and the lines that they are read by.
-struct Span {
-    units: Range<usize>,
-    runs: Range<usize>,
+/// The product with `(inputs, outputs)` at `units` of its output.
+fn forward(
+    weights: &[f64],
+    outputs: usize,
+    below: &CoefficientLines,
+    bundles: usize,
+    units: &[u32],
+    buffers: &Buffers,
+) -> CoefficientLines {
+    let mut data = buffers.take(bundles * units.len() * LINE);
+    let mut to = LineTarget { data: &mut data, height: units.len() };
+    // Rows of the transposed weights lie apart: one line is a run of its own.
+    let runs: Vec<LineRun> = below
+        .units
+        .iter()
+        .enumerate()
+        .map(|(line, &unit)| LineRun { first: line, len: 1, weights: unit as usize * outputs })
+        .collect();
+    let columns = vec![0; below.units.len()];
+    let rows: Vec<usize> = units.iter().map(|&unit| unit as usize).collect();
+    LineProduct::new(weights, &columns, &below.data, bundles).multiply(&rows, &runs, &mut to, 0);
+    CoefficientLines { units: units.to_vec(), data, l1: None }
 }
 
-impl ConvAdjoint {
-    fn new(weight: &Tensor, conv: &Conv, input: [usize; 3], output: [usize; 3]) -> Self {
-        let kernel = [weight.shape()[0], weight.shape()[1]];
-        let of_tap = weight.shape()[2] * weight.shape()[3];
-        let windows = |at: usize, axis: usize| {
-            (0..kernel[axis]).rev().filter_map(move |tap| {
-                Some((tap, window_of(at, tap, conv.stride, conv.pad, output[axis])?))
-            })
-        };
-        let taps_of = |position: usize| {
-            let (y, x) = (position / input[1], position % input[1]);
-            let rows = windows(y, 0);
-            rows.flat_map(|(ky, oy)| {
-                windows(x, 1).map(move |(kx, ox)| Tap {
-                    position: oy * output[1] + ox,
-                    weights: (ky * kernel[1] + kx) * of_tap,
-                })
-            })
-            .collect()
-        };
-        let reach = [0, 1].map(|axis| {
-            let of_window = |window: usize| {
-                let first = window * conv.stride;
-                let cut = |at: usize| at.saturating_sub(conv.pad).min(input[axis]);
-                cut(first)..cut(first + kernel[axis])
-            };
-            (0..output[axis]).map(of_window).collect()
-        });
-        ConvAdjoint {
-            weights: weight.array().to_f64(),
-            input,
-            output,
-            groups: conv.groups,
-            taps: (0..input[0] * input[1]).map(taps_of).collect(),
-            reach,
+fn scale(lines: &mut CoefficientLines, factors: &[f64]) {
+    let CoefficientLines { units, data, l1 } = lines;
+    for bundle in data.chunks_mut(units.len().max(1) * LINE) {
+        for (&unit, line) in units.iter().zip(bundle.as_chunks_mut::<LINE>().0) {
+            line.iter_mut().for_each(|a| *a *= factors[unit as usize]);
         }
     }
-
-    fn apply(
-        &self,
-        above: &CoefficientLines,
-        bundles: usize,
-        needed: Option<&[bool]>,
-        buffers: &Buffers,
-    ) -> CoefficientLines {
-        let ([_, w, c_in], [_, out_w, c_out]) = (self.input, self.output);
-        let columns: Vec<u32> = above.units.iter().map(|&unit| unit % c_out as u32).collect();
-        let (starts, positions) = self.positions(&above.units);
-        let mut patch = [usize::MAX..0, usize::MAX..0];
-        for position in positions {
-            for (axis, at) in [position / out_w, position % out_w].into_iter().enumerate() {
-                let reach = &self.reach[axis][at];
-                patch[axis] = patch[axis].start.min(reach.start)..patch[axis].end.max(reach.end);
-            }
-        }
-        let (mut units, mut runs, mut spans) = (vec![], vec![], vec![]);
-        let per_group = c_in / self.groups;
-        for y in patch[0].clone() {
-            for position in y * w + patch[1].start..y * w + patch[1].end {
-                for group in 0..self.groups {
-                    let first = [units.len(), runs.len()];
-                    self.add_runs(position, group, &starts, &columns, &mut runs);
-                    if runs.len() == first[1] {
-                        continue;
-                    }
-                    let channel = position * c_in + group * per_group;
-                    let is_needed = |&unit: &usize| needed.is_none_or(|needed| needed[unit]);
-                    let of_group = (channel..channel + per_group).filter(is_needed);
-                    units.extend(of_group.map(|unit| unit as u32));
-                    spans.push(Span { units: first[0]..units.len(), runs: first[1]..runs.len() });
-                }
-            }
-        }
-        let mut data = buffers.take(bundles * units.len() * LINE);
-        let mut to = LineTarget { data: &mut data, height: units.len() };
-        let product = LineProduct::new(&self.weights, &columns, &above.data, bundles);
-        let mut rows = vec![];
-        for span in spans {
-            rows.clear();
-            rows.extend(units[span.units.clone()].iter().map(|&unit| unit as usize % per_group * c_out));
-            product.multiply(&rows, &runs[span.runs], &mut to, span.units.start);
-        }
-        CoefficientLines { units, data, l1: None }
-    }
-
-    /// Where the lines of each position of the output begin and where the last ones end, and the positions that have any.
-    fn positions(&self, units: &[u32]) -> (Vec<usize>, Vec<usize>) {
-        let [h, w, c] = self.output;
-        let (mut starts, mut positions) = (Vec::with_capacity(h * w + 1), vec![]);
-        for (line, &unit) in units.iter().enumerate() {
-            let position = unit as usize / c;
-            if positions.last() != Some(&position) {
-                positions.push(position);
-                starts.resize(position + 1, line);
-            }
-        }
-        starts.resize(h * w + 1, units.len());
-        (starts, positions)
-    }
-
-    /// Appends the lines that a position of the input is read by, in their order.
-    fn add_runs(
-        &self,
-        position: usize,
-        group: usize,
-        starts: &[usize],
-        columns: &[u32],
-        runs: &mut Vec<LineRun>,
-    ) {
-        let channels = self.output[2] / self.groups;
-        for tap in &self.taps[position] {
-            let (mut first, mut end) = (starts[tap.position], starts[tap.position + 1]);
-            if self.groups > 1 {
-                let lines = &columns[first..end];
-                let below = |channel: usize| lines.partition_point(|&c| (c as usize) < channel);
-                (first, end) = (first + below(group * channels), first + below((group + 1) * channels));
-            }
-            if end > first {
-                runs.push(LineRun { first, len: end - first, weights: tap.weights });
-            }
-        }
-    }
+    *l1 = None;
 }
 
 /// The window that reads place `at` by its tap `tap`, if there is one.
@@ -374,7 +309,7 @@ mod tests {
     use super::*;
     use crate::network::Weights;
     use crate::tests::device;
-    use tarrl_tensor::Key;
+    use tarrl_tensor::{Conv, Key, Tensor};
 
     /// `⟨W x, a⟩ = ⟨x, A a⟩` for whole numbers, whose sums are exact, at the units that are needed; lines of units that `a`
     /// does not read are left out.
@@ -382,7 +317,8 @@ mod tests {
     fn is_adjoint(op: &LayerOp, input: &[usize], output: &[usize]) {
         let device = device();
         let mut stream = Key::new(7).stream();
-        let mut whole = |n: usize| -> Vec<f64> { (0..n).map(|_| stream.uniform(-4.0, 4.0).round()).collect() };
+        let mut whole =
+            |n: usize| -> Vec<f64> { (0..n).map(|_| stream.uniform(-4.0, 4.0).round()).collect() };
         let (input, output) = (Shape::new(input), Shape::new(output));
         let x = whole(input.len());
         let y = op.linear(&Tensor::new(&device, batched(1, &input), &x), &output, Weights::Signed);
@@ -393,10 +329,9 @@ mod tests {
         let units: Vec<u32> = (0..output.len() as u32).filter(|unit| unit % 3 != 1).collect();
         let mut above = CoefficientLines { data: vec![0.0; 2 * units.len() * LINE], units, l1: None };
         for (row, a) in a.iter().enumerate() {
-            let units = above.units.clone();
-            let bundle = above.lines_mut().nth(row / LINE).unwrap();
-            for (&unit, line) in units.iter().zip(bundle) {
-                line[row % LINE] = a[unit as usize];
+            let first = row / LINE * above.units.len();
+            for (line, &unit) in above.units.iter().enumerate() {
+                above.data[(first + line) * LINE + row % LINE] = a[unit as usize];
             }
         }
         let network = Network {
@@ -404,12 +339,25 @@ mod tests {
             steps: vec![Step { op: op.clone(), inputs: vec![0] }],
             sphere: None,
         };
-        let adjoints = Adjoints::new(&network);
+        let maps = LinearMaps::new(&network, true);
         let buffers = Buffers::default();
         let needed: Vec<bool> = (0..input.len()).map(|unit| unit % 4 != 2).collect();
-        let all = adjoints.apply(0, above.clone(), 2, None, &buffers);
-        let some = adjoints.apply(0, above.clone(), 2, Some(&needed), &buffers);
+        let all = maps.adjoint(0, above.clone(), 2, None, &buffers);
+        let some = maps.adjoint(0, above.clone(), 2, Some(&needed), &buffers);
         assert!(all.units.is_sorted() && all.bundles() == 2);
+        // The step itself, on the same vector in every row, at the units that `a` reads.
+        let below = CoefficientLines {
+            units: (0..input.len() as u32).collect(),
+            data: (0..2).flat_map(|_| x.iter().flat_map(|&v| [v; LINE])).collect(),
+            l1: None,
+        };
+        let forward = maps.forward(0, &below, 2, &above.units, &buffers);
+        assert_eq!(forward.units, above.units);
+        for bundle in forward.lines() {
+            for (&unit, line) in above.units.iter().zip(bundle) {
+                assert_eq!(*line, [y[unit as usize]; LINE]);
+            }
+        }
         for (row, a) in a.iter().enumerate() {
             let found: f64 = {
                 let bundle = all.lines().nth(row / LINE).unwrap();
@@ -454,11 +402,7 @@ mod tests {
         is_adjoint(&LayerOp::Scale { magnitude: factor.abs(), factor }, &[2, 3, 4], &[2, 3, 4]);
         for (window, stride, pad) in [(2, 2, 0), (4, 1, 0), (2, 1, 1), (2, 3, 1)] {
             let out = |extent: usize| (extent + 2 * pad - window) / stride + 1;
-            is_adjoint(
-                &LayerOp::SumPool(Pool { window, stride, pad }),
-                &[5, 4, 3],
-                &[out(5), out(4), 3],
-            );
+            is_adjoint(&LayerOp::SumPool(Pool { window, stride, pad }), &[5, 4, 3], &[out(5), out(4), 3]);
         }
         is_adjoint(&LayerOp::Sum(1), &[4, 3], &[1, 3]);
         is_adjoint(&LayerOp::Sum(2), &[2, 4, 3], &[2, 1, 3]);
