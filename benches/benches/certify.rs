@@ -33,6 +33,7 @@ fn certificates(c: &mut Criterion) {
             ("linear", Effort::Linear, Slopes::Chord),
             ("full", Effort::Full, Slopes::Chord),
             ("full-both-slopes", Effort::Full, Slopes::Best),
+            ("optimized", Effort::Optimized, Slopes::Chord),
         ] {
             for epsilon in EPSILONS {
                 let threat = Threat::linf(epsilon);

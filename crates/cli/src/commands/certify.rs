@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use tarrl_attacks::{Norm, Threat};
-use tarrl_certify::{Certificates, CertifyConfig, Network, Provenance, Slopes, certify_until};
+use tarrl_certify::{Certificates, CertifyConfig, Effort, Network, Provenance, Slopes, certify_until};
 use tarrl_data::Source;
 use tarrl_eval::{Displacements, dataset_pixels, displacement_attack, labels, median};
 use tarrl_interop::Model;
@@ -25,6 +25,7 @@ Examples:
   tarrl certify encoder.safetensors                        a hundred images of the embedded sample, ε = 8/255
   tarrl certify encoder.safetensors --epsilon 0.02 --samples 20 --out small.certificates
   tarrl certify encoder.safetensors --norm l2 --epsilon 0.5 --slopes best    the Euclidean ball
+  tarrl certify encoder.safetensors --epsilon 0.01 --effort optimized        tighter, for more work
   tarrl bound report small.certificates encoder.safetensors    what they say about a task
 
 Certificates are made once for an encoder and serve every head that is put on it later. An encoder of ordinary training
@@ -66,6 +67,10 @@ pub(crate) struct Certify {
     #[arg(long, default_value = "chord")]
     slopes: SlopesArg,
 
+    /// What is spent: interval and linear are cheap and loose; optimized is tighter than full, for about five times the work
+    #[arg(long, default_value = "full")]
+    effort: EffortArg,
+
     #[command(flatten)]
     reading: ModelOptions,
 
@@ -88,6 +93,26 @@ impl From<SlopesArg> for Slopes {
             SlopesArg::Chord => Slopes::Chord,
             SlopesArg::Sector => Slopes::Sector,
             SlopesArg::Best => Slopes::Best,
+        }
+    }
+}
+
+/// [`Effort`] by name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum EffortArg {
+    Interval,
+    Linear,
+    Full,
+    Optimized,
+}
+
+impl From<EffortArg> for Effort {
+    fn from(arg: EffortArg) -> Self {
+        match arg {
+            EffortArg::Interval => Effort::Interval,
+            EffortArg::Linear => Effort::Linear,
+            EffortArg::Full => Effort::Full,
+            EffortArg::Optimized => Effort::Optimized,
         }
     }
 }
@@ -132,6 +157,7 @@ impl Certify {
         let network = network(&file.model, &chosen.pixels)?;
         let config = CertifyConfig {
             threat: Threat::new(self.norm, self.epsilon.value()),
+            effort: self.effort.into(),
             slopes: self.slopes.into(),
             generators: self.generators,
             batch: self.batch,

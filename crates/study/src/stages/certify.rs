@@ -18,7 +18,7 @@ use crate::context::{ENCODER, StudyContext};
 use tarrl_jobs::files;
 use tarrl_jobs::{Job, Key, Spec, Stage, Stopped};
 
-const STAGE: Stage = Stage { kind: "certify", version: 2 };
+const STAGE: Stage = Stage { kind: "certify", version: 3 };
 
 /// The file with the radii that are done.
 const PROGRESS: &str = "progress.json";
