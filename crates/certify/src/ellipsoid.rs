@@ -68,20 +68,17 @@ impl Ellipsoid {
     }
 }
 
-/// An upper bound of `max ‖Σ_k g_k e_k‖₂` over `|e_k| ≤ 1` for generators `(m, d)` row-major: Theorem I6
+/// An upper bound of `max ‖Σ_k g_k e_k‖₂` over `|e_k| ≤ 1` for generators `(m, d)` row-major, none of them zero: Theorem I6
 /// (docs/certificates.md).
 ///
 /// `√(Σ w_k · λ_max(Σ_k g_k g_kᵀ / w_k))` is a bound for all positive weights. The best weights, at which it is
 /// at most `√(π/2)` times the exact radius, are approximated by a few steps of a fixed-point iteration.
 pub(crate) fn zonotope_radius(generators: &[f64], d: usize, device: &Device) -> f64 {
-    // A zero adds nothing, and would only take a share of the weights.
-    let moving = generators.chunks(d).filter(|g| g.iter().any(|&v| v != 0.0));
-    let generators: Vec<f64> = moving.flatten().copied().collect();
     let m = generators.len() / d;
     if m == 0 {
         return 0.0;
     }
-    let g = Tensor::new(device, [m, d], &generators);
+    let g = Tensor::new(device, [m, d], generators);
     // P, which is the identity at first.
     let mut metric = None;
     let mut best = f64::INFINITY;

@@ -133,8 +133,10 @@ impl ZonotopeParts {
     /// An upper bound of `‖Δ‖₂` over the set: Theorem I6 (docs/certificates.md).
     pub(crate) fn radius(&self, device: &Device) -> f64 {
         let d = self.offset.len();
-        let mut columns: Vec<f64> = self.generators.iter().flatten().copied().collect();
-        columns.extend(&self.offset);
+        // A zero adds nothing, and would only take a share of the weights.
+        let moving = self.generators.iter().chain([&self.offset]).filter(|g| g.iter().any(|&v| v != 0.0));
+        let mut columns = Vec::with_capacity((self.generators.len() + 1) * d);
+        moving.for_each(|g| columns.extend(g));
         let spread = self.spread.iter().map(|s| s * s).sum::<f64>();
         let ball: Vec<f64> = self.ball.iter().flatten().copied().collect();
         let ball = if ball.is_empty() { 0.0 } else { (1.0 + 1e-9) * spectral_norm(&ball, ball.len() / d, d) };

@@ -182,6 +182,7 @@ fn configs(threat: Threat, precision: Precision) -> Vec<CertifyConfig> {
     for effort in [Effort::Linear, Effort::Full] {
         configs.extend([Slopes::Chord, Slopes::Sector, Slopes::Best].map(|slopes| with(effort, slopes)));
     }
+    configs.push(with(Effort::Optimized, Slopes::Chord));
     configs
 }
 
