@@ -257,7 +257,10 @@ mod tests {
         let longer = [&images[..], &[0]].concat();
         let whole_gzip = gzip(&images);
         let cut_gzip = &whole_gzip[..whole_gzip.len() - 4];
-        let cases: [(&[u8], &[u8], &str, &str); 12] = [
+        // 131,072 images of 256 × 256: two bytes for each that is believed.
+        let huge = [&images[..4], &[0, 2, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0]].concat();
+        let cases: [(&[u8], &[u8], &str, &str); 13] = [
+            (&huge, &labels, "more than 4 GiB", "again"),
             (&images[..30], &labels, "cut off: 14 bytes", "again"),
             (&images[..9], &labels, "inside its header", "again"),
             (&[], &labels, "inside its header", "again"),

@@ -40,7 +40,9 @@ pub enum Fault {
     #[error("is damaged: {0}; delete it and restore a copy or write it again")]
     Damaged(String),
     /// No safetensors file at all.
-    #[error("is no safetensors file; give one of this program, or make one of another program's file by `tarrl import`")]
+    #[error(
+        "is no safetensors file; give one of this program, or make one of another program's file by `tarrl import`"
+    )]
     NoSafetensors,
     /// Whole, but not written by this library.
     #[error("has no tarrl metadata: it was not written by this program; make it one by `tarrl import`")]
