@@ -30,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     checkpoints::ENCODER,
     state_dicts::SAFETENSORS,
     state_dicts::PYTORCH,
+    state_dicts::NAME_MAP,
     checkpoints::HEAD,
     checkpoints::JSON_HEAD,
     trainings::TRAINING,

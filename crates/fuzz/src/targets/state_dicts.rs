@@ -1,5 +1,6 @@
 //! Targets of state dicts of other programs: safetensors, and files of `torch.save`.
 
+use super::datasets::repository;
 use crate::scratch::Scratch;
 use crate::target::{Target, none};
 use tarrl_encoders::checkpoint::{Metadata, Tensors, load_encoder, save_encoder, state_dict};
@@ -61,6 +62,35 @@ pub(super) const PYTORCH: Target = Target {
     read: |bytes, scratch| read(bytes, scratch, "foreign.pt"),
 };
 
+pub(super) const NAME_MAP: Target = Target {
+    name: "name-map",
+    seeds: || {
+        let names = ["plain", "acl", "moco-v3", "robustness", "torchvision"];
+        names.iter().map(|name| repository(&format!("crates/interop/maps/{name}.toml"))).collect()
+    },
+    words: &[
+        "prefix",
+        "is",
+        "rename",
+        "ignore",
+        "requires",
+        "forbids",
+        "branch",
+        "stem_padding",
+        "normalization",
+        "outside",
+        "inside",
+        "[\"^\", \"x\"]",
+        "[\"\", \"xx\"]",
+        "[\"weight\", \"weightweight\"]",
+        "conv1.",
+        "bn1.",
+        "module.encoder_q.",
+    ],
+    repair: none,
+    read: read_map,
+};
+
 /// A network of a few hundred values, whose width follows from its stem.
 fn network() -> Tensors {
     let config = EncoderConfig { width: 1.0 / 32.0, ..EncoderConfig::default() };
@@ -97,4 +127,23 @@ fn read(bytes: &[u8], scratch: &Scratch, name: &str) -> bool {
     let again = load_encoder(&again, &scratch.device).expect("what was written is read");
     assert!(state_dict(&again) == state_dict(&found.encoder));
     true
+}
+
+/// A map alone, and what it makes of files that others fit.
+fn read_map(bytes: &[u8], scratch: &Scratch) -> bool {
+    let map = scratch.file("map.toml", bytes);
+    let options = ReadOptions { map: map.to_str().map(str::to_owned), ..ReadOptions::default() };
+    let mut accepted = false;
+    for (i, name) in ["mapped-0.safetensors", "mapped-1.safetensors"].iter().enumerate() {
+        let path = scratch.path(name);
+        if !path.exists() {
+            scratch.file(name, &safetensors_files()[i]);
+        }
+        if let Ok(found) = import_encoder(&path, &options, &scratch.device) {
+            let again = scratch.path("again.safetensors");
+            save_encoder(&again, &found.encoder, &Metadata::new()).expect("what was read is finite");
+            accepted = true;
+        }
+    }
+    accepted
 }

@@ -73,6 +73,12 @@ pub(crate) struct Constants {
     pub(crate) std: Vec<f64>,
 }
 
+/// The longest piece that is replaced, or replaces.
+const LONGEST_PIECE: usize = 256;
+
+/// The longest name that a replacement makes.
+const LONGEST_NAME: usize = 4096;
+
 fn one() -> usize {
     1
 }
@@ -131,6 +137,17 @@ pub(crate) fn parse(text: &str) -> Result<NameMap, String> {
     if !(1..=2).contains(&map.stem_padding) {
         return Err(format!("`stem_padding` is {} and has to be 1 or 2", map.stem_padding));
     }
+    for piece in map.rename.iter().flatten() {
+        if piece.len() > LONGEST_PIECE {
+            return Err(format!(
+                "`rename` has a piece of {} bytes; give at most {LONGEST_PIECE}",
+                piece.len()
+            ));
+        }
+    }
+    if map.rename.iter().any(|[from, _]| from.is_empty()) {
+        return Err("`rename` replaces nothing by something; name what is replaced, or write `^`".to_owned());
+    }
     for constants in [&map.normalization.inside, &map.normalization.outside].into_iter().flatten() {
         let valid = constants.mean.len() == constants.std.len()
             && constants.mean.iter().chain(&constants.std).all(|v| v.is_finite())
@@ -176,13 +193,15 @@ impl NameMap {
         (!found.is_empty()).then_some(Ok(found))
     }
 
+    /// A replacement that would make a name longer than those of any encoder is left out: others may double it again and
+    /// again.
     fn renamed(&self, name: &str) -> String {
-        self.rename.iter().fold(name.to_owned(), |name, [from, to]| match from.strip_prefix('^') {
-            Some(start) => match name.strip_prefix(start) {
-                Some(rest) => format!("{to}{rest}"),
-                None => name,
-            },
-            None => name.replace(from.as_str(), to),
+        self.rename.iter().fold(name.to_owned(), |name, [from, to]| {
+            let renamed = match from.strip_prefix('^') {
+                Some(start) => name.strip_prefix(start).map(|rest| format!("{to}{rest}")),
+                None => Some(name.replace(from.as_str(), to)),
+            };
+            renamed.filter(|renamed| renamed.len() <= LONGEST_NAME.max(name.len())).unwrap_or(name)
         })
     }
 }
@@ -224,6 +243,22 @@ mod tests {
             let cause = parse(text).unwrap_err();
             assert!(cause.contains(expected), "{cause}");
         }
+    }
+
+    /// Forty doublings of ten letters are ten terabytes.
+    #[test]
+    fn replacements_do_not_grow_a_name_without_bound() {
+        let with = |rename: &str| {
+            parse(&format!(
+                "name = 'm'\nabout = ''\nnetworks = [{{ prefix = '', is = '' }}]\nrename = [{rename}]"
+            ))
+        };
+        let doubling = with(&["['weight', 'weightweight']"; 40].join(", ")).unwrap();
+        assert!((2000..=4096).contains(&doubling.renamed("conv.weight").len()));
+        let adding = with(&["['^', 'a long beginning of a name ']"; 1000].join(", ")).unwrap();
+        assert!((2000..=4096).contains(&adding.renamed("conv.weight").len()));
+        assert!(with("['', 'x']").unwrap_err().contains("replaces nothing"));
+        assert!(with(&format!("['a', '{}']", "b".repeat(257))).unwrap_err().contains("257 bytes"));
     }
 
     #[test]
