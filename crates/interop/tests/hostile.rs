@@ -108,3 +108,18 @@ fn damaged_headers_of_safetensors_are_refused() {
         assert!(read(&file(json, data)).is_err(), "{json}");
     }
 }
+
+/// A map that never ends does not fill the memory.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_name_map_without_an_end_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = folder.path().join("endless.toml");
+    std::os::unix::fs::symlink("/dev/zero", &map).unwrap();
+    let model = folder.path().join("model.pt");
+    std::fs::write(&model, small()).unwrap();
+    let options = tarrl_interop::ReadOptions { map: map.to_str().map(str::to_owned), ..Default::default() };
+    let error =
+        tarrl_interop::import_encoder(&model, &options, &tarrl_tensor::cpu()).unwrap_err().to_string();
+    assert!(error.contains("too large for a name map"), "{error}");
+}

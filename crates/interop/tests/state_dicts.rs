@@ -560,6 +560,12 @@ fn a_map_of_the_user_is_read_from_its_file() {
     let found = import_encoder(&file.path, &options, &cpu()).unwrap();
     assert_eq!(state_dict(&found.encoder), state_dict(&encoder));
     assert_eq!(found.encoder.config().variant.stem_padding, Some(2));
+    // Constants that the user gives are those of the network, whatever its size.
+    let with_constants = std::fs::read_to_string(&map).unwrap()
+        + "[normalization.outside]\nmean = [0.5, 0.4, 0.3]\nstd = [0.2, 0.2, 0.1]\n";
+    std::fs::write(&map, with_constants).unwrap();
+    let config = import_encoder(&file.path, &options, &cpu()).unwrap().encoder.config().clone();
+    assert_eq!((config.mean, config.std), (vec![0.5, 0.4, 0.3], vec![0.2, 0.2, 0.1]));
     std::fs::write(&map, "name = 3").unwrap();
     let text = import_encoder(&file.path, &options, &cpu()).unwrap_err().to_string();
     assert!(text.contains("mine.toml") && text.contains("is no name map"), "{text}");

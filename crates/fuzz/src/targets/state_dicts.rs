@@ -1,6 +1,5 @@
 //! Targets of state dicts of other programs: safetensors, and files of `torch.save`.
 
-use super::datasets::repository;
 use crate::scratch::Scratch;
 use crate::target::{Target, none};
 use tarrl_encoders::checkpoint::{Metadata, Tensors, load_encoder, save_encoder, state_dict};
@@ -62,12 +61,32 @@ pub(super) const PYTORCH: Target = Target {
     read: |bytes, scratch| read(bytes, scratch, "foreign.pt"),
 };
 
+/// Maps of the files below.
+const MAPS: [&str; 2] = [
+    r#"name = "whole"
+about = "a file that is the encoder"
+networks = [{ prefix = "", is = "the encoder" }]
+ignore = ["fc.", "projector."]
+rename = [["^stem.", "conv1."], [".shortcut.", ".downsample."]]
+[normalization]
+none = true
+"#,
+    r#"name = "part"
+about = "the encoder beside others"
+requires = ["encoder_q."]
+forbids = ["teacher."]
+networks = [{ prefix = "encoder_q.", is = "the query encoder" }, { prefix = "", is = "the encoder" }]
+stem_padding = 1
+stem_padding_known = true
+[normalization.outside]
+mean = [0.25]
+std = [0.5]
+"#,
+];
+
 pub(super) const NAME_MAP: Target = Target {
     name: "name-map",
-    seeds: || {
-        let names = ["plain", "acl", "moco-v3", "robustness", "torchvision"];
-        names.iter().map(|name| repository(&format!("crates/interop/maps/{name}.toml"))).collect()
-    },
+    seeds: || MAPS.iter().map(|map| map.as_bytes().to_vec()).collect(),
     words: &[
         "prefix",
         "is",

@@ -1,6 +1,7 @@
 //! The name map of a file: the one that was asked for, or the one that fits.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use super::candidate::{Candidate, Faults, evaluate};
@@ -217,15 +218,20 @@ fn named(wanted: &str) -> Result<NameMap, InteropError> {
         ));
     }
     let unreadable = |source| InteropError::Read { path: path.to_path_buf(), source };
-    if fs::metadata(path).map_err(unreadable)?.len() > LARGEST_MAP {
+    let mut text = String::new();
+    // What is no regular file may have no size and no end.
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(LARGEST_MAP + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > LARGEST_MAP {
         return Err(InteropError::refused(
             path,
             "is too large for a name map",
             "give a name map of some lines",
         ));
     }
-    let text = fs::read_to_string(path).map_err(unreadable)?;
-    parse(&text).map_err(|cause| InteropError::refused(path, format!("is no name map: {cause}"), "mend it"))
+    let map = parse(&text)
+        .map_err(|cause| InteropError::refused(path, format!("is no name map: {cause}"), "mend it"))?;
+    Ok(NameMap { is_own: true, ..map })
 }
 
 /// The number of letters to insert, delete or replace between two words.

@@ -212,8 +212,8 @@ fn normalization(map: &NameMap, candidate: &Candidate, options: &ReadOptions) ->
             applied(Constants { mean: mean.clone(), std: std.clone() }, &why)
         }
         (None, None) => {
-            // The published networks for large images; small ones were trained on other data.
-            let large = !config.arch.name().ends_with("-cifar") && config.in_channels == 3;
+            // Of our maps, the published networks for large images; small ones were trained on other data.
+            let large = map.is_own || !config.arch.name().ends_with("-cifar") && config.in_channels == 3;
             match &map.normalization.outside {
                 Some(constants) if large => applied(constants.clone(), "the program's, outside of the file"),
                 _ if map.normalization.none => (None, normalization_line(&[], &[], "as its program has it")),

@@ -41,6 +41,9 @@ pub(crate) struct NameMap {
     pub(crate) normalization: NormalizationNames,
     /// Why such files are not read although their names are known.
     pub(crate) unsupported: Option<String>,
+    /// Whether it is a file of the user, and none of ours.
+    #[serde(skip)]
+    pub(crate) is_own: bool,
 }
 
 /// A network in a file.
