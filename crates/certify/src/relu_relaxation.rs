@@ -48,11 +48,12 @@ pub(crate) struct LineSums {
 impl LineSums {
     /// Adds an offset times each coefficient.
     pub(crate) fn add(&mut self, line: &[f64; LINE], offset: f64) {
-        for lane in 0..LINE {
-            let term = line[lane] * offset;
-            self.sum[lane] += term;
-            self.size[lane] += term.abs();
-        }
+        line.iter().enumerate().for_each(|(lane, a)| self.add_term(lane, a * offset));
+    }
+
+    fn add_term(&mut self, lane: usize, term: f64) {
+        self.sum[lane] += term;
+        self.size[lane] += term.abs();
     }
 }
 
@@ -117,14 +118,11 @@ impl ReluRelaxation {
         if self.is_active(i) {
             return;
         }
-        for lane in 0..LINE {
-            let a = line[lane];
+        for (lane, a) in line.iter_mut().enumerate() {
             // Chosen without a branch: signs change from row to row.
-            let (offset, factor) = if a > 0.0 { (high, slope) } else { (floor, tangent) };
-            let term = a * offset;
-            sums.sum[lane] += term;
-            sums.size[lane] += term.abs();
-            line[lane] = a * factor;
+            let (offset, factor) = if *a > 0.0 { (high, slope) } else { (floor, tangent) };
+            sums.add_term(lane, *a * offset);
+            *a *= factor;
         }
     }
 
@@ -139,17 +137,11 @@ impl ReluRelaxation {
         if self.is_active(i) {
             return;
         }
-        for lane in 0..LINE {
-            let a = line[lane];
-            let (offset, factor) = if a > 0.0 {
-                (self.high[i], self.slope[i])
-            } else {
-                (self.floor_of(i, slopes[lane]), slopes[lane])
-            };
-            let term = a * offset;
-            sums.sum[lane] += term;
-            sums.size[lane] += term.abs();
-            line[lane] = a * factor;
+        for (lane, (a, &free)) in line.iter_mut().zip(slopes).enumerate() {
+            let (offset, factor) =
+                if *a > 0.0 { (self.high[i], self.slope[i]) } else { (self.floor_of(i, free), free) };
+            sums.add_term(lane, *a * offset);
+            *a *= factor;
         }
     }
 
