@@ -4,6 +4,7 @@ use crate::method::Method;
 use crate::methods::alma::AlmaState;
 use crate::methods::apgd_search::ApgdSearchState;
 use crate::methods::ddn::DdnState;
+use crate::methods::dual_averaging::DualAveragingState;
 use crate::methods::fmn::FmnState;
 use crate::methods::greedy::GreedyState;
 use crate::methods::pdgd::PdgdState;
@@ -32,15 +33,17 @@ pub(crate) enum Current {
     SigmaZero(SigmaZeroState),
     ApgdSearch(Box<ApgdSearchState>),
     Greedy(GreedyState),
+    DualAveraging(DualAveragingState),
     TrustRegion(TrustRegionState),
     Polish(PolishState),
     Restore(RestoreState),
     RandomStart(RandomStart),
 }
 
-impl Current {
-    pub(crate) fn method(&self) -> Option<&dyn Method> {
-        Some(match self {
+/// The method, by a reference as written.
+macro_rules! method_of {
+    ($current:expr, $($reference:tt)+) => {
+        Some(match $current {
             Current::Clean => return None,
             Current::Ddn(state) => state,
             Current::Fmn(state) => state,
@@ -49,32 +52,24 @@ impl Current {
             Current::Pdpgd(state) => state,
             Current::SuperDeepFool(state) => state,
             Current::SigmaZero(state) => state,
-            Current::ApgdSearch(state) => &**state,
+            Current::ApgdSearch(state) => $($reference)+ **state,
             Current::Greedy(state) => state,
+            Current::DualAveraging(state) => state,
             Current::TrustRegion(state) => state,
             Current::Polish(state) => state,
             Current::Restore(state) => state,
             Current::RandomStart(state) => state,
         })
+    };
+}
+
+impl Current {
+    pub(crate) fn method(&self) -> Option<&dyn Method> {
+        method_of!(self, &)
     }
 
     pub(crate) fn method_mut(&mut self) -> Option<&mut dyn Method> {
-        Some(match self {
-            Current::Clean => return None,
-            Current::Ddn(state) => state,
-            Current::Fmn(state) => state,
-            Current::Alma(state) => state,
-            Current::Pdgd(state) => state,
-            Current::Pdpgd(state) => state,
-            Current::SuperDeepFool(state) => state,
-            Current::SigmaZero(state) => state,
-            Current::ApgdSearch(state) => &mut **state,
-            Current::Greedy(state) => state,
-            Current::TrustRegion(state) => state,
-            Current::Polish(state) => state,
-            Current::Restore(state) => state,
-            Current::RandomStart(state) => state,
-        })
+        method_of!(self, &mut)
     }
 
     /// Whether it is the method of a plan with its settings.
@@ -89,6 +84,7 @@ impl Current {
             (Current::SigmaZero(state), NearestMethod::SigmaZero(config)) => state.config == *config,
             (Current::ApgdSearch(state), NearestMethod::ApgdSearch(config)) => state.config == *config,
             (Current::Greedy(state), NearestMethod::Greedy(config)) => state.config == *config,
+            (Current::DualAveraging(state), NearestMethod::DualAveraging(config)) => state.config == *config,
             (Current::TrustRegion(state), NearestMethod::TrustRegion(config)) => state.config == *config,
             (Current::Polish(state), NearestMethod::Polish { evaluations }) => state.left <= *evaluations,
             (Current::Restore(state), NearestMethod::Restore { evaluations, exchanges }) => {
@@ -111,6 +107,7 @@ impl Current {
             Current::SigmaZero(_) => "sigma-zero",
             Current::ApgdSearch(_) => "apgd-search",
             Current::Greedy(_) => "greedy",
+            Current::DualAveraging(_) => "dual-averaging",
             Current::TrustRegion(_) => "trust-region",
             Current::Polish(_) => "polish",
             Current::Restore(_) => "restore",

@@ -21,6 +21,7 @@ pub use measure::{Optimality, optimality};
 pub use methods::alma::Alma;
 pub use methods::apgd_search::ApgdSearch;
 pub use methods::ddn::Ddn;
+pub use methods::dual_averaging::DualAveraging;
 pub use methods::fmn::Fmn;
 pub use methods::greedy::Greedy;
 pub use methods::pdgd::Pdgd;

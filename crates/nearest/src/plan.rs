@@ -3,6 +3,7 @@
 use crate::methods::alma::Alma;
 use crate::methods::apgd_search::ApgdSearch;
 use crate::methods::ddn::Ddn;
+use crate::methods::dual_averaging::DualAveraging;
 use crate::methods::fmn::Fmn;
 use crate::methods::greedy::Greedy;
 use crate::methods::pdgd::Pdgd;
@@ -35,6 +36,8 @@ pub enum NearestMethod {
     ApgdSearch(ApgdSearch),
     /// Greedy ascent, l0.
     Greedy(Greedy),
+    /// Dual averaging over supports, l0.
+    DualAveraging(DualAveraging),
     /// Least-norm steps in a trust region; l-infinity, l2 and l1.
     TrustRegion(TrustRegion),
     /// Random points, ever farther, of samples for which nothing has been found; then the methods before once more.
@@ -62,9 +65,10 @@ impl NearestMethod {
         match self {
             NearestMethod::Ddn(_) | NearestMethod::Pdgd(_) => norm == Norm::L2,
             NearestMethod::Alma(_) => matches!(norm, Norm::L2 | Norm::L1),
-            NearestMethod::SigmaZero(_) | NearestMethod::Greedy(_) | NearestMethod::Restore { .. } => {
-                norm == Norm::L0
-            }
+            NearestMethod::SigmaZero(_)
+            | NearestMethod::Greedy(_)
+            | NearestMethod::DualAveraging(_)
+            | NearestMethod::Restore { .. } => norm == Norm::L0,
             NearestMethod::ApgdSearch(_) | NearestMethod::TrustRegion(_) => norm != Norm::L0,
             NearestMethod::Fmn(_)
             | NearestMethod::Pdpgd(_)
@@ -122,7 +126,8 @@ impl Nearest {
             Norm::L0 => vec![
                 NearestMethod::Greedy(Greedy { targets: 3, ..Greedy::default() }),
                 random,
-                NearestMethod::SigmaZero(SigmaZero { steps: 680, ..SigmaZero::default() }),
+                NearestMethod::SigmaZero(SigmaZero { steps: 150, ..SigmaZero::default() }),
+                NearestMethod::DualAveraging(DualAveraging { steps: 750, ..DualAveraging::default() }),
                 NearestMethod::Restore { evaluations: 1000, exchanges: 80 },
             ],
         };

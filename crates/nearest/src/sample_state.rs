@@ -5,6 +5,7 @@ use crate::method::Seen;
 use crate::methods::alma::AlmaState;
 use crate::methods::apgd_search::ApgdSearchState;
 use crate::methods::ddn::DdnState;
+use crate::methods::dual_averaging::DualAveragingState;
 use crate::methods::fmn::FmnState;
 use crate::methods::greedy::GreedyState;
 use crate::methods::pdgd::PdgdState;
@@ -152,6 +153,8 @@ impl SampleState {
             let skips = match method {
                 NearestMethod::RandomStart { .. } => any || self.again,
                 NearestMethod::Sdf(_) => self.again,
+                // These begin at a mistake.
+                NearestMethod::DualAveraging(_) | NearestMethod::TrustRegion(_) => !any,
                 method => method.finishes() && !any,
             };
             if !skips {
@@ -179,8 +182,11 @@ impl SampleState {
                 Current::ApgdSearch(Box::new(ApgdSearchState::new(config, sample, found, &self.order)))
             }
             NearestMethod::Greedy(config) => Current::Greedy(GreedyState::new(config, sample, &self.order)),
+            NearestMethod::DualAveraging(config) => {
+                Current::DualAveraging(DualAveragingState::new(config, sample, found, &self.order))
+            }
             NearestMethod::TrustRegion(config) => {
-                Current::TrustRegion(TrustRegionState::new(config, sample, found, scale))
+                Current::TrustRegion(TrustRegionState::new(config, sample, found, scale, &self.order))
             }
             NearestMethod::RandomStart { tries } => Current::RandomStart(RandomStart::new(sample, *tries)),
             NearestMethod::Polish { evaluations } => {

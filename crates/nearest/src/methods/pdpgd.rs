@@ -1,11 +1,11 @@
 //! PDPGD (Matyasko & Chau 2021): Adam on the margin, and the proximal operator of the norm in Adam's metric.
 
 use crate::method::{Method, Seen};
-use crate::methods::pdgd::{Dual, logistic};
+use crate::methods::primal_dual::PrimalDual;
 use crate::sample::{Found, Sample};
-use crate::schedule::{Adam, length, to_a_hundredth};
+use crate::schedule::length;
 use serde::{Deserialize, Serialize};
-use tarrl_attacks::{Norm, bits};
+use tarrl_attacks::Norm;
 use tarrl_tensor::math;
 
 /// Proximal steps at most, and the relative change that ends them.
@@ -37,48 +37,40 @@ impl Default for Pdpgd {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PdpgdState {
     pub(crate) config: Pdpgd,
-    #[serde(with = "bits")]
-    scale: f64,
-    dual: Dual,
-    adam: Adam,
-    step: usize,
-    #[serde(with = "bits")]
-    u: Vec<f32>,
+    common: PrimalDual,
 }
 
 impl PdpgdState {
     /// From the nearest mistake if there is one.
     pub(crate) fn new(config: &Pdpgd, sample: &Sample, found: &Found, scale: f64) -> Self {
-        let start = if found.is_any() { &found.point[..] } else { sample.x() };
-        let adam = Adam::new(sample.width());
-        PdpgdState { config: *config, scale, dual: Dual::new(), adam, step: 0, u: start.to_vec() }
+        PdpgdState { config: *config, common: PrimalDual::new(sample, found, scale) }
     }
 }
 
 impl Method for PdpgdState {
     fn point(&self) -> &[f32] {
-        &self.u
+        &self.common.u
     }
 
     fn advance(&mut self, sample: &Sample, _found: &Found, seen: &Seen<'_>) -> bool {
-        let Pdpgd { steps, rate, dual_rate } = self.config;
-        if self.step >= steps {
+        let (Pdpgd { steps, rate, dual_rate }, common) = (self.config, &mut self.common);
+        if common.is_over(steps) {
             return false;
         }
-        let pull = logistic(seen.margin / self.scale) / self.scale;
+        let pull = common.pull(1.0, seen.margin);
         let gradient: Vec<f64> = seen.gradients[0].iter().map(|g| -pull * g).collect();
-        let (mean, root) = self.adam.update(&gradient, self.step + 1);
-        let size = rate * to_a_hundredth(self.step as f64, steps as f64);
+        let (mean, root) = common.moments(&gradient);
+        let size = common.rate(rate, steps);
         let descended: Vec<f64> = sample
-            .displacement(&self.u)
+            .displacement(&common.u)
             .iter()
             .zip(mean.iter().zip(&root))
             .map(|(v, (m, r))| v - size * m / r)
             .collect();
         let widest = root.iter().copied().fold(0.0, f64::max);
-        let (near, wrong) = self.dual.weights();
+        let (near, wrong) = common.weights();
         let weight = near / wrong * size / widest;
-        let mut u = self.u.clone();
+        let mut u = common.u.clone();
         let mut v = descended.clone();
         for _ in 0..PROXIMAL.0 {
             let before = v.clone();
@@ -91,16 +83,12 @@ impl Method for PdpgdState {
                 break;
             }
         }
-        self.u = u;
-        let part = self.step as f64 / steps as f64;
-        self.dual.update(seen.mistake, dual_rate * (1.0 - 0.9 * part));
-        self.step += 1;
+        common.advance(u, seen.mistake, dual_rate, steps);
         true
     }
 
     fn fits(&self, sample: &Sample, _classes: usize) -> bool {
-        let width = sample.width();
-        self.u.len() == width && self.adam.fits(width) && self.step <= self.config.steps
+        self.common.fits(sample, self.config.steps)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Least-norm steps in a trust region: the shortest displacement on the linearized face, near the current point.
 
-use crate::method::{Method, Seen};
+use crate::method::{Method, Seen, rise, rival};
 use crate::sample::{Found, Sample};
 use crate::schedule::geometric;
 use serde::{Deserialize, Serialize};
@@ -22,12 +22,14 @@ pub struct TrustRegion {
     pub momentum: f64,
     /// How far beyond the face a step goes, as a share of the clean margin.
     pub beyond: f64,
+    /// Which class it aims at: the first, second, … most promising; 0 for whichever is nearest.
+    pub target: usize,
 }
 
 /// Two hundred steps, from a half to a five-hundredth; half of each gradient stays.
 impl Default for TrustRegion {
     fn default() -> Self {
-        TrustRegion { steps: 200, region: (0.5, 0.002), momentum: 0.5, beyond: 1e-3 }
+        TrustRegion { steps: 200, region: (0.5, 0.002), momentum: 0.5, beyond: 1e-3, target: 0 }
     }
 }
 
@@ -41,6 +43,8 @@ pub(crate) struct TrustRegionState {
     #[serde(with = "bits")]
     largest: f64,
     step: usize,
+    /// The class that it aims at, if there is one.
+    target: Option<u32>,
     #[serde(with = "bits")]
     slope: Vec<f64>,
     #[serde(with = "bits")]
@@ -48,24 +52,45 @@ pub(crate) struct TrustRegionState {
 }
 
 impl TrustRegionState {
-    pub(crate) fn new(config: &TrustRegion, sample: &Sample, found: &Found, scale: f64) -> Self {
+    /// `order`: the classes, the most promising first.
+    pub(crate) fn new(
+        config: &TrustRegion,
+        sample: &Sample,
+        found: &Found,
+        scale: f64,
+        order: &[u32],
+    ) -> Self {
         let start = if found.is_any() { &found.point[..] } else { sample.x() };
         let largest = Norm::Linf.length(sample.displacement(start));
         let width = sample.width();
+        let target = config.target.checked_sub(1).map(|number| order.get(number).copied());
+        let begins = found.is_any() && target != Some(None);
         TrustRegionState {
             config: *config,
             scale,
             largest,
-            step: if found.is_any() { 0 } else { config.steps },
+            step: if begins { 0 } else { config.steps },
+            target: target.flatten(),
             slope: vec![0.0; width],
             u: start.to_vec(),
         }
     }
 }
 
+impl TrustRegionState {
+    fn aim(&self, z: &[f64], y: usize) -> usize {
+        let target = self.target.map(|target| target as usize);
+        target.filter(|&k| k < z.len() && k != y).unwrap_or_else(|| rival(z, y))
+    }
+}
+
 impl Method for TrustRegionState {
     fn point(&self) -> &[f32] {
         &self.u
+    }
+
+    fn slopes(&self, z: &[f64], y: usize) -> Vec<Vec<f64>> {
+        vec![rise(z, y, self.aim(z, y))]
     }
 
     fn advance(&mut self, sample: &Sample, _found: &Found, seen: &Seen<'_>) -> bool {
@@ -89,16 +114,18 @@ impl Method for TrustRegionState {
             })
             .collect();
         let along: f64 = self.slope.iter().zip(&moved).map(|(w, v)| w * v).sum();
-        let wanted = along + seen.margin + config.beyond * self.scale;
+        let gap = seen.z[sample.label] - seen.z[self.aim(seen.z, sample.label)];
+        let wanted = along + gap + config.beyond * self.scale;
         let next = shortest(sample.norm(), &self.slope, &ends, wanted, along);
         self.u = sample.moved(sample.x(), &next, 1.0);
         self.step += 1;
         true
     }
 
-    fn fits(&self, sample: &Sample, _classes: usize) -> bool {
+    fn fits(&self, sample: &Sample, classes: usize) -> bool {
         let width = sample.width();
-        self.u.len() == width && self.slope.len() == width && self.step <= self.config.steps
+        let known = self.target.is_none_or(|k| (k as usize) < classes);
+        known && self.u.len() == width && self.slope.len() == width && self.step <= self.config.steps
     }
 }
 

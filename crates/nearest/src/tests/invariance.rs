@@ -3,8 +3,8 @@
 use super::{EVERYWHERE, keys};
 use crate::methods::trust_region::TrustRegion;
 use crate::{
-    Alma, ApgdSearch, Ddn, Fmn, Nearest, NearestMethod, NearestOutcome, NearestRun, NearestTarget, Pdgd,
-    Pdpgd, SigmaZero, SuperDeepFool, with_margin, with_scores,
+    Alma, ApgdSearch, Ddn, DualAveraging, Fmn, Nearest, NearestMethod, NearestOutcome, NearestRun,
+    NearestTarget, Pdgd, Pdpgd, SigmaZero, SuperDeepFool, with_margin, with_scores,
 };
 use std::cell::Cell;
 use tarrl_attacks::{Flags, Limits, Norm, StateError, Threat};
@@ -51,9 +51,17 @@ fn plans() -> Vec<(Norm, Nearest)> {
         // From one method to the next, and the trust region, which needs a mistake to begin with.
         let mut all = Nearest::single(NearestMethod::Sdf(SuperDeepFool::default()), norm);
         if norm == Norm::L0 {
+            all.methods.push(NearestMethod::DualAveraging(DualAveraging {
+                steps: 20,
+                patience: 3,
+                ..DualAveraging::default()
+            }));
             all.methods.push(NearestMethod::Restore { evaluations: 40, exchanges: 3 });
         } else {
-            all.methods.push(NearestMethod::TrustRegion(TrustRegion { steps: 12, ..TrustRegion::default() }));
+            for target in [0, 2] {
+                let steps = TrustRegion { steps: 12, target, ..TrustRegion::default() };
+                all.methods.push(NearestMethod::TrustRegion(steps));
+            }
         }
         all.methods.push(NearestMethod::Polish { evaluations: 12 });
         plans.push((norm, all));

@@ -1,6 +1,5 @@
 //! Tests of the attacks as a whole.
 
-mod exact_networks;
 mod golden;
 mod invariance;
 mod linear_models;
