@@ -7,6 +7,8 @@
 //!   chosen on a part of the training set.
 //! - Accuracy under attack ([`robust_accuracy`], [`robust_curve`]) keeps the outcome of each image. It is an upper bound of
 //!   the true robust accuracy: a stronger attack may break more.
+//! - Distances from images to the nearest mistake ([`nearest_mistakes`]), or without labels to the nearest point where a
+//!   representation has moved ([`nearest_moves`]), with certified radii below them ([`radius_interval`]).
 //! - [`BinarizationTest`] tests attacks themselves: on readouts for which an adversarial example is known, they have to find one.
 //! - Encoders are asked for more than the accuracy of one head: under common corruptions ([`Corruption`]), with few labels
 //!   ([`few_label_heads`]), in retrieval ([`Bank`], [`most_turned`]), under one perturbation for all images
@@ -30,6 +32,7 @@ mod bound_error;
 mod corruptions;
 mod diagnostics;
 mod displacement;
+mod distances;
 mod downstream;
 mod features;
 mod few_labels;
@@ -68,6 +71,10 @@ pub use corruptions::{Corruption, SEVERITIES};
 pub use diagnostics::{Diagnostics, diagnose};
 pub use displacement::{
     Displacements, NO_CLAIM, ReachedDisplacements, displacement_attack, displacements, median,
+};
+pub use distances::{
+    FoundDistance, Holds, RadiusInterval, keeps_class, nearest_mistakes, nearest_moves, radius_interval,
+    survivors,
 };
 pub use downstream::{
     DownstreamTask, FittedTask, PixelStatistic, TaskHead, standard_tasks, task_probes, tasks_of_classes,
