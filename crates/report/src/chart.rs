@@ -209,7 +209,7 @@ fn lines(plot: &Plot, series: &Series, look: &Look, intervals: bool) -> Markup {
 fn markers(plot: &Plot, series: &Series, look: &Look) -> Markup {
     html! {
         g class=(look.color) {
-            @for p in series.points.iter().filter(|p| plot.shows(p)) {
+            @for p in series.points.iter().filter(|p| series.mark != Mark::Line && plot.shows(p)) {
                 path d=(look.marker(plot.across(p.x), plot.down(p.y)))
                     fill="currentColor" fill-opacity=[(series.mark == Mark::Points).then_some("0.8")] {
                     title { (tip(series, p)) }

@@ -60,6 +60,8 @@ pub enum Mark {
     Path,
     /// Markers and bars only: a scatter.
     Points,
+    /// A line alone: steps.
+    Line,
 }
 
 /// A point of a series.

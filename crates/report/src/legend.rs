@@ -97,7 +97,9 @@ fn series_swatch(look: &Look, mark: Mark, room: f64) -> Markup {
                 path d={ "M0 10H" (Px(SWATCH)) } stroke="currentColor" stroke-width=(look.line)
                     stroke-dasharray=[look.dashes] {}
             }
-            path d=(look.marker(room / 2.0, 10.0)) fill="currentColor" {}
+            @if mark != Mark::Line {
+                path d=(look.marker(room / 2.0, 10.0)) fill="currentColor" {}
+            }
         }
     }
 }

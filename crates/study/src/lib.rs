@@ -13,6 +13,7 @@ pub mod artifacts;
 pub mod attack_state;
 pub mod cluster;
 pub mod context;
+pub mod distance_charts;
 pub mod experiments;
 pub mod heads;
 pub mod layout;

@@ -1,17 +1,21 @@
 //! Profiles: the size of a study and what it draws, one TOML file each in `experiments/profiles`.
 
+mod distances;
 mod frontier;
 mod repeated;
 mod tasks;
+mod toml_files;
 mod trial;
 
+pub use distances::Distances;
 pub use frontier::{AttackedHead, Frontier};
 pub use tasks::{AdversarialFit, Tasks};
+pub use toml_files::toml_files;
 pub use trial::Trial;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use serde::{Deserialize, Serialize};
 
 use tarrl_bound::Divergence;
@@ -78,6 +82,9 @@ pub struct Profile {
     /// What encoders are asked for beside the accuracy of one head, if anything.
     #[serde(default)]
     pub tasks: Option<Tasks>,
+    /// How far the nearest mistake of each image is, if it is measured.
+    #[serde(default)]
+    pub distances: Option<Distances>,
     /// How the bound is measured and representations are certified.
     pub bound: Bound,
 }
@@ -301,6 +308,7 @@ impl Profile {
         }
         tasks::check_variants(&self.variants)?;
         self.tasks.as_ref().map_or(Ok(()), |tasks| tasks.check(&self.methods))?;
+        self.distances.as_ref().map_or(Ok(()), |distances| distances.check(&self.methods))?;
         if self.adversary.is_some_and(|adversary| adversary.epsilon.value() == 0.0) {
             return Err("`adversary.epsilon` has to be above 0; leave `adversary` out for the methods' own"
                 .to_owned());
@@ -352,6 +360,7 @@ impl Profile {
             ("attack.autoattack", Some(self.attack.autoattack).filter(|&n| n > 0), test),
             ("frontier.images", self.frontier.as_ref().map(|frontier| frontier.images), test),
             ("tasks.images", self.tasks.as_ref().map(|tasks| tasks.images), test),
+            ("distances.images", self.distances.as_ref().map(|distances| distances.images), test),
             ("bound.samples", Some(self.bound.samples.min(test)), usize::MAX),
         ];
         for (key, wanted, most) in counts {
@@ -393,23 +402,6 @@ impl Sweep {
         }
         Ok(())
     }
-}
-
-/// All files `*.toml` in a folder, sorted.
-///
-/// # Errors
-/// Fails if the folder cannot be listed.
-pub fn toml_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let list = || format!("cannot list {}", folder.display());
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(list)? {
-        let path = entry.with_context(list)?.path();
-        if path.extension().is_some_and(|ending| ending == "toml") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 #[cfg(test)]

@@ -57,6 +57,11 @@ restarts = 1
 epsilon = 0.1
 steps = 3
 epochs = 1
+[distances]
+images = 20
+passes = 100
+certificates = 4
+share = 0.5
 [bound]
 samples = 100
 epsilons = [0.1]

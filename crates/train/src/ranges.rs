@@ -142,6 +142,10 @@ pub const RANGES: &[(&str, Range)] = &[
     ("tasks.predictors.delta", range(1e-12, 0.5)),
     ("tasks.universal.batch", range(1.0, 1_048_576.0)),
     ("tasks.alf.epochs", range(1.0, 1e6)),
+    ("distances.images", IMAGES),
+    ("distances.passes", range(1.0, 1e9)),
+    ("distances.certificates", range(1.0, 1000.0)),
+    ("distances.share", range(0.0, 1e6)),
     ("bound.samples", range(10.0, 1e9)),
     ("bound.epsilons", SHARE),
     // Attacks, of profiles and methods.

@@ -48,9 +48,19 @@ pub(super) fn added(
     layout: &mut Layout,
     job: impl Fn(&Layout, &SeedJobs, &str, u64) -> Vec<Job>,
 ) -> Vec<Key> {
+    let names: Vec<String> = asked(layout).iter().map(|method| method.name.clone()).collect();
+    added_for(layout, &|name| names.iter().any(|asked| asked == name), job)
+}
+
+/// As [`added`] for the methods that `asks` says, which [`per_method_of`] reads.
+pub(super) fn added_for(
+    layout: &mut Layout,
+    asks: &dyn Fn(&str) -> bool,
+    job: impl Fn(&Layout, &SeedJobs, &str, u64) -> Vec<Job>,
+) -> Vec<Key> {
     let mut jobs = Vec::new();
     let shared: &Layout = layout;
-    for method in asked(shared) {
+    for method in shared.methods.iter().filter(|method| asks(&method.name)) {
         for (jobs_of, seed) in method.seeds.iter().zip(shared.context.profile.seeds()) {
             jobs.extend(job(shared, jobs_of, &format!("{}, seed {seed}", method.name), seed));
         }
@@ -63,7 +73,18 @@ pub(super) fn added(
 /// # Errors
 /// If a result has another form.
 pub(super) fn per_method<T: DeserializeOwned>(results: &Results<'_>) -> anyhow::Result<Vec<Vec<T>>> {
-    let each = results.jobs.len() / asked(results.layout).len();
+    per_method_of(results, asked(results.layout).len())
+}
+
+/// As [`per_method`] of so many methods.
+///
+/// # Errors
+/// If a result has another form.
+pub(super) fn per_method_of<T: DeserializeOwned>(
+    results: &Results<'_>,
+    methods: usize,
+) -> anyhow::Result<Vec<Vec<T>>> {
+    let each = results.jobs.len() / methods;
     let parse = |keys: &[Key]| keys.iter().map(|key| results.finished[key].parse()).collect();
     results.jobs.chunks(each).map(parse).collect()
 }

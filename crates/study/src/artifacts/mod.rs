@@ -11,6 +11,7 @@ mod bounds;
 mod cells;
 mod corruptions;
 mod cost;
+mod distance_curve;
 mod epsilon_curve;
 mod examples;
 mod few_labels;
@@ -57,6 +58,7 @@ pub static REGISTRY: &[&dyn Artifact] = &[
     &bound_scatter::BoundScatter,
     &frontier_curve::FrontierCurve,
     &universal::Universal,
+    &distance_curve::DistanceCurve,
 ];
 
 /// The artifact with an id, in any case.
@@ -125,6 +127,7 @@ mod tests {
             sweep: None,
             frontier: None,
             tasks: None,
+            distances: None,
             variants: Vec::new(),
             ..smoke.clone()
         };
@@ -147,6 +150,7 @@ mod tests {
             (&["T11"], "T11 shows `tasks`; add `tasks` or remove it"),
             (&["T12"], "T12 shows `tasks`; add `tasks` or remove it"),
             (&["F5"], "F5 shows `tasks`; add `tasks` or remove it"),
+            (&["F6"], "F6 shows `distances`; add `distances` or remove it"),
             (&["T8"], "T8 shows `trial`; add trials or remove it"),
         ] {
             let error = of_profile(&profile(tables)).err().unwrap().to_string();

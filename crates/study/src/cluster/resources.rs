@@ -84,6 +84,7 @@ const STAGES: [&str; 18] = [
     "few-labels",
     "retrieval",
     "universal",
+    "distances",
     "report",
 ];
 

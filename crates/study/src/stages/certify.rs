@@ -165,7 +165,7 @@ impl Parts<'_> {
 }
 
 /// An estimate on two cores: a row is substituted for every unit that can change its sign.
-fn seconds_per_sample(study: &StudyContext) -> f64 {
+pub(super) fn seconds_per_sample(study: &StudyContext) -> f64 {
     match study.profile.encoder.arch {
         Arch::ConvFlat => 0.05 * study.profile.encoder.width.powi(2),
         _ => 1.6 * study.profile.encoder.width.powi(2),

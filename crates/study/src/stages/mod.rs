@@ -6,7 +6,7 @@
 //!         ├──→ certify → bound, any predictor
 //!         ├──→ downstream, few labels, retrieval
 //!         ├──→ alf → attack
-//!         └──→ head → corruptions, universal
+//!         └──→ head → corruptions, universal, distances
 //! ```
 
 pub mod alf;
@@ -18,6 +18,7 @@ pub mod bound;
 pub mod certify;
 pub mod corruptions;
 pub mod data;
+pub mod distances;
 pub mod downstream;
 pub mod few_labels;
 pub mod frontier;
