@@ -5,6 +5,8 @@ mod attacks;
 mod certificates;
 mod clean;
 mod displacement;
+mod distance_figures;
+mod distances;
 mod jobs;
 mod page;
 mod radius;

@@ -27,6 +27,8 @@ goes on from there, in the middle of an attack, too:
   displacement   how far representations move without any label, and the bound of the head with that radius
   certificates   what no attack can exceed, on a few images, at radii where it says something; an encoder with an operation
                  that has no rule is named with it, and everything else is measured as usual
+  nearest        the nearest mistake of each image, which gives the accuracy at every radius from one run
+  distances      certified radii below it, and the nearest point that moves the representation without any label
   masking        whether the accuracies could be too high because gradients are masked, on twenty images
 
 OUT/index.html is the page; results.csv and results.json have its numbers, images.csv and images.json the outcome of each image

@@ -18,6 +18,9 @@ use crate::commands::attack::{Findings, Kind, Plan, StateFile, Target, run};
 const STAGE: Stage = Stage { kind: "attack", version: 1 };
 const MASKING: Stage = Stage { kind: "masking", version: 1 };
 
+/// Passes of an image at most in the search for its nearest mistake, forward and backward together.
+pub(super) const PASSES: u32 = 2000;
+
 /// The outcome of every attacked image at one radius.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Attacked {
@@ -37,14 +40,20 @@ impl Attacked {
 /// An attack on the head of `clean` at a radius; images that `before` broke, at a smaller radius, stay broken.
 pub(super) fn job(subject: &Rc<Subject>, kind: Kind, epsilon: f64, clean: Key, before: Option<Key>) -> Job {
     // Passes of an image that stays, as AutoAttack's and those of PGD.
-    let passes = if kind == Kind::Pgd { 500.0 } else { 4000.0 };
+    let passes = match kind {
+        Kind::Pgd => 500.0,
+        Kind::Nearest => f64::from(PASSES),
+        _ => 4000.0,
+    };
+    let mut own = json!({"attack": kind.name(), "epsilon": epsilon, "images": subject.indices});
+    if kind == Kind::Nearest {
+        own["passes"] = json!(PASSES);
+    }
     let spec = Spec {
         name: format!("{}, ε = {}", kind.name(), super::radius::radius(epsilon)),
         stage: STAGE,
         seed: subject.seed,
-        config: subject.config(json!({
-            "attack": kind.name(), "epsilon": epsilon, "images": subject.indices,
-        })),
+        config: subject.config(own),
         inputs: [Some(clean), before].into_iter().flatten().collect(),
         seconds: 5e-5 * passes * subject.indices.len() as f64,
     };
@@ -78,7 +87,7 @@ fn attack(
     context: &JobContext<'_>,
 ) -> anyhow::Result<(Vec<ImageOutcome>, Value)> {
     let places: Vec<usize> = rows.iter().map(|&row| subject.indices[row]).collect();
-    with_target(subject, clean, epsilon, rows, |target| {
+    with_target(subject, clean, (epsilon, rows), matches!(plan, Plan::Nearest(..)), |target| {
         let about = json!({"epsilon": epsilon, "rows": rows});
         let about = about.as_object().cloned().unwrap_or_default();
         context.scratch("outcome.state");
@@ -100,8 +109,8 @@ const EVERY: Duration = Duration::from_secs(20);
 fn with_target<T>(
     subject: &Subject,
     clean: &Clean,
-    epsilon: f64,
-    rows: &[usize],
+    (epsilon, rows): (f64, &[usize]),
+    nearest: bool,
     then: impl FnOnce(&Target<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let places: Vec<usize> = rows.iter().map(|&row| subject.indices[row]).collect();
@@ -119,7 +128,8 @@ fn with_target<T>(
         encode: &encode,
         classify: &classify,
         batch: subject.batch,
-        limits: Limits::default(),
+        // Other attacks have an end of their own.
+        limits: Limits { budget: nearest.then_some(PASSES), ..Limits::default() },
     })
 }
 
@@ -142,7 +152,7 @@ pub(super) fn masking(subject: &Rc<Subject>, clean: Key) -> Job {
     Job::new(spec, move |context| {
         let clean: Clean = context.input(0).parse()?;
         let plan = Kind::Pgd.plan(subject.norm, epsilon, subject.batch).map_err(anyhow::Error::msg)?;
-        with_target(&subject, &clean, epsilon, &rows, |target| {
+        with_target(&subject, &clean, (epsilon, &rows), false, |target| {
             let images = run(&plan, target, None, None, context.stop(), &mut |finished, _| {
                 context.progress(finished as u64, 2 * rows.len() as u64, "PGD");
             })?;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use tarrl_jobs::{Graph, Key};
 
 use super::subject::Subject;
-use super::{attacks, certificates, clean, displacement};
+use super::{attacks, certificates, clean, displacement, distances};
 use crate::commands::attack::Kind;
 
 /// The jobs of an evaluation, by what they measure.
@@ -17,6 +17,9 @@ pub(super) struct Jobs {
     pub(super) displacement: Vec<Key>,
     pub(super) certificates: Key,
     pub(super) masking: Key,
+    /// The nearest mistake of every attacked image.
+    pub(super) nearest: Key,
+    pub(super) distances: Key,
 }
 
 /// Adds them to a graph.
@@ -34,5 +37,8 @@ pub(super) fn jobs(subject: &Rc<Subject>, graph: &mut Graph) -> Jobs {
         subject.radii.iter().map(|&epsilon| graph.add(displacement::job(subject, epsilon, clean))).collect();
     let certificates = graph.add(certificates::job(subject, clean));
     let masking = graph.add(attacks::masking(subject, clean));
-    Jobs { clean, pgd, autoattack, displacement, certificates, masking }
+    let farthest = subject.radii.last().copied().unwrap_or_default();
+    let nearest = graph.add(attacks::job(subject, Kind::Nearest, farthest, clean, None));
+    let distances = graph.add(distances::job(subject, clean, nearest));
+    Jobs { clean, pgd, autoattack, displacement, certificates, masking, nearest, distances }
 }

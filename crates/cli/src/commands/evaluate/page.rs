@@ -14,6 +14,8 @@ use super::attacks::Attacked;
 use super::certificates::{Certified, Level};
 use super::clean::Clean;
 use super::displacement::Displaced;
+use super::distance_figures;
+use super::distances::Distances;
 use super::jobs::Jobs;
 use super::radius::radius;
 use super::subject::Subject;
@@ -29,6 +31,10 @@ pub(super) struct Results<'a> {
     pub(super) certified: Certified,
     /// As `tarrl attack --examine --json` has it.
     pub(super) masking: Value,
+    /// The nearest mistake of every attacked image.
+    pub(super) nearest: Attacked,
+    /// The images that are certified.
+    pub(super) distances: Distances,
 }
 
 impl<'a> Results<'a> {
@@ -51,19 +57,23 @@ impl<'a> Results<'a> {
                 .collect::<anyhow::Result<_>>()?,
             certified: finished[&jobs.certificates].parse()?,
             masking: finished[&jobs.masking].output.clone(),
+            nearest: finished[&jobs.nearest].parse()?,
+            distances: finished[&jobs.distances].parse()?,
         })
     }
 
     pub(super) fn report(&self, graph: &Graph, machine: &Value) -> Report {
         let mut tables = vec![self.accuracies(), self.bounds(), self.certificates()];
         tables.extend(self.heads());
+        tables.push(distance_figures::table(self));
         tables.push(self.representation());
+        let figures = std::iter::once(self.curve()).chain(distance_figures::figures(self)).collect();
         Report {
             title: format!("{} on {}", self.subject.name, self.subject.dataset),
             claim: self.claim(),
             subject: "AutoAttack".to_owned(),
             tables,
-            figures: vec![self.curve()],
+            figures,
             provenance: self.provenance(graph, machine),
         }
     }
@@ -91,7 +101,7 @@ impl<'a> Results<'a> {
         )
     }
 
-    fn keys(&self, attack: &str, epsilon: Option<f64>, metric: &str) -> Keys {
+    pub(super) fn keys(&self, attack: &str, epsilon: Option<f64>, metric: &str) -> Keys {
         Keys {
             dataset: self.subject.dataset.clone(),
             protocol: "linear".to_owned(),

@@ -55,11 +55,19 @@ fn records(results: &Results<'_>) -> Vec<Map<String, Value>> {
             };
             attacked("pgd", &results.pgd);
             attacked("autoattack", &results.autoattack);
+            let nearest = &results.nearest.images[row];
+            put("nearest_distance".into(), json!(nearest.distance));
+            put("nearest_found_by".into(), json!(nearest.found_by));
+            put("nearest_passes".into(), json!(nearest.forward + nearest.backward));
             for at in &results.displaced {
                 put(format!("displacement_{}", radius(at.epsilon)), json!(at.reached[row]));
             }
         }
         if let Ok(row) = certified.binary_search(&index) {
+            let distances = &results.distances.images[row];
+            put("certified_radius".into(), json!(distances.mistake.certified));
+            put("moved_distance".into(), json!(distances.moved.found));
+            put("moved_certified_radius".into(), json!(distances.moved.certified));
             for level in &results.certified.levels {
                 let name = format!("certified_displacement_{}", radius(level.bound.epsilon));
                 put(name, json!(level.displacement[row]));
