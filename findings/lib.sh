@@ -12,6 +12,9 @@
 # several gigabytes, is installed once a version and laid under the
 # environments that name it.
 
+# If FINDINGS_PREPARE is set, packages are installed and crates are built, and
+# nothing is run: $PYTHON and $PROGRAM do nothing.
+
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 FINDINGS_CACHE=${FINDINGS_VENV_CACHE:-$WORK}
@@ -61,7 +64,8 @@ python_with() {
     fi
     key=$(printf '%s\n' "$@" | sort | sha256sum | cut -c1-16)
     environment "$FINDINGS_CACHE/python-$key" "$base" "$@"
-    PYTHON=$FINDINGS_CACHE/python-$key/bin/python
+    PYTHON=${FINDINGS_PREPARE:+true}
+    PYTHON=${PYTHON:-$FINDINGS_CACHE/python-$key/bin/python}
 }
 
 # cargo_with DEPENDENCY... <main.rs
@@ -77,5 +81,6 @@ cargo_with() {
         printf '%s\n' "$@"
     } >"$PROJECT/Cargo.toml"
     CARGO_TARGET_DIR=$FINDINGS_CACHE/target cargo build --quiet --manifest-path "$PROJECT/Cargo.toml" >&2
-    PROGRAM=$FINDINGS_CACHE/target/debug/$name
+    PROGRAM=${FINDINGS_PREPARE:+true}
+    PROGRAM=${PROGRAM:-$FINDINGS_CACHE/target/debug/$name}
 }

@@ -243,11 +243,12 @@ impl EncoderConfig {
     }
 
     fn check_variant(&self) -> Result<(), ConfigError> {
-        let Variant { stem_padding, stem_channels, depth, heads, patch } = self.variant;
+        let Variant { stem_padding, linear_stem, stem_channels, depth, heads, patch } = self.variant;
         let transformer = self.arch == Arch::VitTiny;
         let wide = matches!(self.arch, Arch::Wrn28x10 | Arch::Wrn34x10);
         for (field, value, has, (least, most)) in [
             ("variant.stem_padding", stem_padding, self.arch.has_small_stem(), (1, 2)),
+            ("variant.linear_stem", linear_stem.then_some(1), self.arch.has_small_stem(), (1, 1)),
             ("variant.stem_channels", stem_channels, wide, (1, MOST)),
             ("variant.depth", depth, wide || transformer, (if wide { 10 } else { 1 }, DEEPEST)),
             ("variant.heads", heads, transformer, (1, MOST)),
@@ -361,6 +362,7 @@ mod tests {
             (variant(Arch::Wrn28x10, Variant { patch: Some(4), ..none }), "variant.patch"),
             (variant(Arch::ResNet18, Variant { stem_padding: Some(2), ..none }), "variant.stem_padding"),
             (variant(Arch::ResNet18Cifar, Variant { stem_padding: Some(3), ..none }), "variant.stem_padding"),
+            (variant(Arch::ResNet18, Variant { linear_stem: true, ..none }), "variant.linear_stem"),
             (variant(Arch::VitTiny, Variant { heads: Some(0), ..none }), "variant.heads"),
             (
                 EncoderConfig { arch: Arch::VitTiny, side: 32, norm: BatchNormMode::Dual, ..good.clone() },

@@ -10,6 +10,9 @@ pub struct Variant {
     /// ResNets for small images: padding of the stem, 1 as published or 2, which makes maps two pixels larger.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stem_padding: Option<usize>,
+    /// ResNets for small images: no ReLU between the stem and the first block.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub linear_stem: bool,
     /// WideResNets: channels of the stem, whatever the width; published are 16.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stem_channels: Option<usize>,

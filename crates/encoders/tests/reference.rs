@@ -87,6 +87,8 @@ impl Maps {
 struct Reference {
     state: Tensors,
     mode: Mode,
+    /// No ReLU after the stem of a ResNet.
+    linear_stem: bool,
 }
 
 impl Reference {
@@ -176,7 +178,8 @@ impl Reference {
     /// A stem of 7×7 has stride 2 and a max-pool after it.
     fn resnet(&self, x: Maps, counts: [usize; 4], convs: usize) -> Vec<f64> {
         let large = self.state["conv1.weight"].shape()[2] == 7;
-        let mut x = self.unit(&x, ["conv1", "bn1"], if large { 2 } else { 1 }).relu();
+        let mut x = self.unit(&x, ["conv1", "bn1"], if large { 2 } else { 1 });
+        x = if self.linear_stem { x } else { x.relu() };
         if large {
             x = x.stem_pool();
         }
@@ -368,8 +371,8 @@ fn gap_of(config: &EncoderConfig, mode: Mode, dtype: DType, side: usize) -> f64 
     let y = encoder.forward(&x, &mut pass);
     assert_eq!(y.shape()[..], [3, encoder.dim()]);
 
-    let reference = Reference { state: state_dict(&encoder), mode };
     let variant = config.variant;
+    let reference = Reference { state: state_dict(&encoder), mode, linear_stem: variant.linear_stem };
     let mut maps = normalized(&x, config);
     if variant.stem_padding == Some(2) {
         maps = maps.framed();
@@ -428,6 +431,7 @@ fn every_network_equals_nested_loops_in_f64() {
 fn variants_equal_nested_loops() {
     for (arch, side, variant) in [
         (Arch::ResNet18Cifar, 8, Variant { stem_padding: Some(2), ..Variant::default() }),
+        (Arch::ResNet18Cifar, 8, Variant { linear_stem: true, ..Variant::default() }),
         (Arch::Wrn28x10, 8, Variant { stem_channels: Some(5), depth: Some(10), ..Variant::default() }),
         (Arch::VitTiny, 6, Variant { depth: Some(2), heads: Some(5), patch: Some(2), ..Variant::default() }),
     ] {

@@ -58,7 +58,8 @@ impl ResNet<ConvBnRelu> {
         let conv = ConvConfig { inputs: config.in_channels, outputs: inputs, kernel, stride };
         let pad = config.variant.stem_padding.unwrap_or(kernel / 2);
         let names = [&params.at("conv1"), &params.at("bn1")];
-        let stem = ConvBnRelu::conv_padded(names, (conv, pad), config.norm, Activation::Relu);
+        let activation = if config.variant.linear_stem { Activation::None } else { Activation::Relu };
+        let stem = ConvBnRelu::conv_padded(names, (conv, pad), config.norm, activation);
         let mut blocks = Vec::new();
         for (stage, (base, count)) in STAGES.into_iter().zip(counts).enumerate() {
             let middle = config.channels(base);

@@ -2,6 +2,8 @@
 
 use super::error::OnnxError;
 use super::graph::Graph;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Component, Path};
@@ -10,7 +12,11 @@ use tarrl_tensor::Device;
 /// Bytes of a model at most: what one message of protocol buffers may have.
 const MOST_BYTES: u64 = 1 << 31;
 
-/// Reads the encoder in an ONNX file. Tensors may lie in files beside it; no path leads out of its folder.
+/// Bytes behind the last tensor of a file beside the model that are taken for padding.
+const PADDING: u64 = 1 << 16;
+
+/// Reads the encoder in an ONNX file. Tensors may lie in files beside it; no path leads out of its folder. A file that holds more
+/// than the graph uses is noted: nothing says of which export it is.
 ///
 /// # Errors
 /// The system's error, if the file cannot be read; the reader's, if it holds no model that is supported.
@@ -24,8 +30,28 @@ pub fn read(path: &Path, device: &Device) -> io::Result<Result<Graph, OnnxError>
     let mut bytes = Vec::new();
     file.take(MOST_BYTES).read_to_end(&mut bytes)?;
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-    let external = |location: &str, offset: u64, len: usize| tensor_bytes(&folder, location, offset, len);
-    Ok(Graph::from_bytes(&bytes, &external, device))
+    let ends: RefCell<BTreeMap<String, u64>> = RefCell::default();
+    let external = |location: &str, offset: u64, len: usize| {
+        let found = tensor_bytes(&folder, location, offset, len)?;
+        let mut ends = ends.borrow_mut();
+        let end = ends.entry(location.to_owned()).or_default();
+        *end = (*end).max(offset + len as u64);
+        Ok(found)
+    };
+    let read = Graph::from_bytes(&bytes, &external, device);
+    let ends = ends.into_inner();
+    Ok(read.map(|graph| graph.with_notes(ends.iter().filter_map(|(name, &end)| surplus(&folder, name, end)))))
+}
+
+/// What is to be said of a file beside the model, if the graph does not use it to its end.
+fn surplus(folder: &Path, location: &str, end: u64) -> Option<String> {
+    let len = folder.join(location).metadata().ok()?.len();
+    (len > end.saturating_add(PADDING)).then(|| {
+        format!(
+            "warning: the graph uses {end} of the {len} bytes of {location}: unless other graphs share that file, it is of \
+             another export"
+        )
+    })
 }
 
 /// A piece of a file beside the model.

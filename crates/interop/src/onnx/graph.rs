@@ -233,6 +233,12 @@ impl Graph {
         all
     }
 
+    /// The same graph with more to be known of its file.
+    pub(crate) fn with_notes(mut self, notes: impl Iterator<Item = String>) -> Self {
+        Arc::make_mut(&mut self.source).notes.extend(notes);
+        self
+    }
+
     /// The entries of the file's metadata.
     pub fn metadata(&self) -> &[(String, String)] {
         &self.source.metadata

@@ -112,10 +112,11 @@ fn judge(
     let inside = take_normalization(&mut tensors, scope).map_err(Faults::of)?;
     let (tensors, branch) =
         batch_norms::choose(tensors, options.branch, map.branch.unwrap_or(1)).map_err(Faults::of)?;
-    let mut config = infer(&tensors, options.heads).map_err(Faults::of)?;
+    let mut config = infer(&tensors, options.heads.or(map.heads)).map_err(Faults::of)?;
     let padding = options.stem_padding.unwrap_or(map.stem_padding);
-    if padding != 1 && config.arch.name().ends_with("-cifar") {
-        config.variant.stem_padding = Some(padding);
+    if config.arch.name().ends_with("-cifar") {
+        config.variant.stem_padding = (padding != 1).then_some(padding);
+        config.variant.linear_stem = map.linear_stem;
         config.check().map_err(|error| Faults::of(error.to_string()))?;
     }
     let mut faults = Faults::default();

@@ -173,9 +173,9 @@ fn chosen(path: &Path, attempt: Attempt, how: String) -> Result<Choice, InteropE
                 faults.leftover.first().filter(|_| faults.missing.is_empty() && faults.misfit.is_empty());
             let remedy = match leftover {
                 Some(name) => {
-                    let start = name.split_once('.').map_or(name.as_str(), |(first, _)| first);
+                    let start = name.split_once('.').map_or(name.clone(), |(first, _)| format!("{first}."));
                     format!(
-                        "if that is no part of the encoder, leave it out by --ignore {start}. ; else write a name map for it"
+                        "if that is no part of the encoder, leave it out by `--ignore {start}`; else write a name map for it"
                     )
                 }
                 None => "see its names by `tarrl import FILE --list`, and write a name map if its program is not known"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tarrl_encoders::checkpoint::{Metadata, Stored, Tensors, Values, load_state_dict};
-use tarrl_encoders::{Encoder, EncoderConfig, Module};
+use tarrl_encoders::{Arch, Encoder, EncoderConfig, Module};
 use tarrl_tensor::Device;
 
 use super::candidate::{Candidate, list};
@@ -178,6 +178,21 @@ fn architecture_line(config: &EncoderConfig, dim: usize, map: &NameMap, options:
             (None, false) => "a guess, since no file says it: solo-learn and DeACL have 2 (--stem-padding)",
         };
         line += &format!("; stem padding {padding}, {why}");
+        if config.variant.linear_stem {
+            line += "; no ReLU after the stem, as its program has it";
+        }
+    }
+    if config.arch == Arch::VitTiny {
+        let heads = config.variant.heads.unwrap_or(3);
+        let why = match (options.heads, map.heads) {
+            (Some(_), _) => "as asked",
+            (None, Some(_)) => "as its program has it",
+            (None, None) => {
+                "a guess, one for 64 dimensions, since no file says it: MoCo v3 has 12 at any width, and so has solo-learn for \
+                 MoCo v3 and MAE (--heads)"
+            }
+        };
+        line += &format!("; {heads} heads, {why}");
     }
     line
 }

@@ -14,7 +14,8 @@ pub(crate) struct NameMap {
     pub(crate) name: String,
     /// The files that it is of, in a few words.
     pub(crate) about: String,
-    /// Pieces of names or keys that a file must have for the map to be chosen for it; `^` is the beginning of a name.
+    /// Pieces of names or keys that a file must have for the map to be chosen for it; `^` is the beginning of a name, and of
+    /// pieces with `|` between them one is enough.
     #[serde(default)]
     pub(crate) requires: Vec<String>,
     /// Pieces that it must not have.
@@ -36,6 +37,11 @@ pub(crate) struct NameMap {
     /// Whether a 3×3 stem has this padding in every file of the program, so that it is no guess.
     #[serde(default)]
     pub(crate) stem_padding_known: bool,
+    /// Whether no ReLU follows a 3×3 stem.
+    #[serde(default)]
+    pub(crate) linear_stem: bool,
+    /// Heads of attention of a transformer, if not one for 64 dimensions.
+    pub(crate) heads: Option<usize>,
     /// What is known of the normalization of the images.
     #[serde(default)]
     pub(crate) normalization: NormalizationNames,
@@ -167,7 +173,10 @@ pub(crate) fn parse(text: &str) -> Result<NameMap, String> {
 impl NameMap {
     /// Whether the file has what tells it from those of other programs.
     pub(crate) fn recognizes(&self, file: &TensorFile) -> bool {
-        let has = |piece: &String| file.tensors.keys().chain(&file.keys).any(|name| matches(name, piece));
+        let has = |pieces: &String| {
+            let names = || file.tensors.keys().chain(&file.keys);
+            pieces.split('|').any(|piece| names().any(|name| matches(name, piece)))
+        };
         self.requires.iter().all(has) && !self.forbids.iter().any(has)
     }
 

@@ -1,6 +1,8 @@
 //! Tensors of a file that `torch.save` wrote. Nothing in it is executed.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,9 +27,15 @@ pub(crate) fn read(path: &Path) -> Result<TensorFile, InteropError> {
         PickleValue::Dict(entries) => entries.into_keys().collect(),
         _ => BTreeSet::new(),
     };
-    let length = std::fs::metadata(path)
-        .map_err(|source| InteropError::Read { path: path.to_path_buf(), source })?
-        .len();
+    let unreadable = |source| InteropError::Read { path: path.to_path_buf(), source };
+    let length = std::fs::metadata(path).map_err(unreadable)?.len();
+    if File::open(path).and_then(has_pending_sign).map_err(unreadable)? {
+        return Err(InteropError::refused(
+            path,
+            "a tensor in it has a pending sign, which is not in its stored values",
+            "call resolve_neg() on such tensors, or clone() them, and save the state_dict() again",
+        ));
+    }
     let tensor = |tensor: pytorch_reader::Tensor| FileTensor {
         element: element(tensor.dtype()),
         shape: tensor.shape().to_vec(),
@@ -35,6 +43,41 @@ pub(crate) fn read(path: &Path) -> Result<TensorFile, InteropError> {
     };
     let tensors = reader.into_tensors().into_iter().map(|(name, found)| (name, tensor(found))).collect();
     Ok(TensorFile { format: format.to_owned(), tensors, keys, length })
+}
+
+/// How a pickle says that the values of a tensor are the negatives of the stored ones: the key of a dictionary that is the last
+/// argument of the call that makes the tensor. True, the end of both, and the call follow.
+const PENDING_SIGN: &[u8] = b"X\x03\0\0\0neg";
+const LONGEST_SIGN: usize = PENDING_SIGN.len() + 5 + 3 + 5 + 1;
+
+/// Whether a tensor was saved with a pending sign, which the crate pytorch-reader passes over. Pickles are stored as they are,
+/// beside the values of tensors, which hold these bytes by chance once in 2⁹⁶.
+fn has_pending_sign(mut file: impl Read) -> io::Result<bool> {
+    let mut bytes = Vec::new();
+    loop {
+        if (&mut file).take(1 << 20).read_to_end(&mut bytes)? == 0 {
+            return Ok(false);
+        }
+        if (0..bytes.len()).any(|at| bytes[at] == PENDING_SIGN[0] && says_pending(&bytes[at..])) {
+            return Ok(true);
+        }
+        bytes.drain(..bytes.len().saturating_sub(LONGEST_SIGN - 1));
+    }
+}
+
+fn says_pending(bytes: &[u8]) -> bool {
+    let rest = bytes.strip_prefix(PENDING_SIGN).and_then(kept);
+    let rest = rest.and_then(|rest| rest.strip_prefix(b"\x88st")).and_then(kept);
+    rest.is_some_and(|rest| rest.first() == Some(&b'R'))
+}
+
+/// What follows the number under which a pickle keeps an object.
+fn kept(bytes: &[u8]) -> Option<&[u8]> {
+    match bytes.first()? {
+        b'q' => bytes.get(2..),
+        b'r' => bytes.get(5..),
+        _ => None,
+    }
 }
 
 fn element(dtype: DType) -> Element {
@@ -153,6 +196,25 @@ mod tests {
             assert_eq!(tensor("h").floats().unwrap(), [1.5, -2.25]);
             assert!(found.keys.contains("epoch") && found.keys.contains("state_dict"));
         }
+    }
+
+    /// The bytes of `torch.save({'w': w})` of PyTorch 2.15 behind the strides of `w`, where `w` is the imaginary part of a
+    /// conjugate; `pickletools.dis` names the codes.
+    #[test]
+    fn a_pending_sign_is_seen_wherever_it_is() {
+        let tail = b"\x89ccollections\nOrderedDict\nq\n)Rq\x0b}q\x0cX\x03\0\0\0negq\r\x88stq\x0eRq\x0fs.";
+        for before in [0, 1, (1 << 20) - 40, (1 << 20) - 30, (1 << 20) - 20, 3 << 20] {
+            let mut bytes = vec![b'X'; before];
+            bytes.extend_from_slice(tail);
+            assert!(has_pending_sign(&bytes[..]).unwrap(), "{before} bytes before it");
+            // Without a sign the dictionary is not there, and false is another code.
+            let at = before + tail.iter().position(|&byte| byte == 0x88).unwrap();
+            bytes[at] = 0x89;
+            assert!(!has_pending_sign(&bytes[..]).unwrap(), "{before} bytes before it");
+        }
+        // Of more than 256 objects the numbers take four bytes.
+        assert!(has_pending_sign(&b"X\x03\0\0\0negr\x01\x01\0\0\x88str\x02\x01\0\0R"[..]).unwrap());
+        assert!(!has_pending_sign(&[][..]).unwrap());
     }
 
     /// No truncation is accepted with other values, none panics, and each is explained with the path.

@@ -16,6 +16,9 @@ const ALTERNATIVES: &[&str] = &["model_ema", "state_dict_ema", "last", "best"];
 /// Components of names that PyTorch adds: data parallelism and averages, and `torch.compile`.
 const WRAPPERS: [&str; 2] = ["module", "_orig_mod"];
 
+/// What PyTorch's `AveragedModel` counts beside the network.
+const AVERAGED: &str = "n_averaged";
+
 /// The state dict of a file.
 pub(crate) struct Scope {
     /// Its key in the file; empty for the file itself.
@@ -62,7 +65,7 @@ pub(crate) fn state_dict(
     };
     let inside = file.tensors.iter().filter_map(|(name, tensor)| {
         let name = if container.is_empty() { name.as_str() } else { under(name, container)? };
-        Some((name, tensor))
+        (name != AVERAGED).then_some((name, tensor))
     });
     Ok(Scope { container: container.to_owned(), tensors: unwrapped(inside), length: file.length })
 }

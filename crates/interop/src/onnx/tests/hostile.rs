@@ -210,6 +210,19 @@ fn tensors_beside_the_model_are_read_and_no_path_leads_out_of_its_folder() {
     assert!(read(&inner.join("no.onnx"), &cpu()).is_err());
 }
 
+/// PyTorch writes weights to the last byte of the file beside the graph; a later export of a larger network under that name is
+/// longer.
+#[test]
+fn weights_of_another_export_are_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("m.onnx"), external("m.data", "0", "48")).unwrap();
+    for (len, is_noted) in [(48, false), (48 + (1 << 16), false), (49 + (1 << 16), true)] {
+        std::fs::write(folder.path().join("m.data"), vec![0; len]).unwrap();
+        let notes = read(&folder.path().join("m.onnx"), &cpu()).unwrap().unwrap().notes().join("; ");
+        assert_eq!(notes.contains(&format!("uses 48 of the {len} bytes of m.data")), is_noted, "{notes}");
+    }
+}
+
 #[test]
 fn foreign_bytes_are_no_model() {
     for bytes in [&b""[..], b"PK\x03\x04", b"{\"a\": 1}", &[0xff; 64], &[0x3a, 0x00]] {
