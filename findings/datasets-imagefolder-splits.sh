@@ -5,8 +5,8 @@
 # Behavior: if one class has the name of a split ("train", which CIFAR-100 has,
 #   or a name that begins with such a word, as "test_tube"), only that folder is
 #   read, as a split, and the other classes and all labels are gone. No warning.
-# TARRL: its own folder reader takes each folder for a class; whoever prepares
-#   data with datasets compares the number of images and of classes.
+# TARRL: each folder is a class; `train`, `val` and `test` are splits only where
+#   they hold folders themselves | .
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'datasets==5.2.0' 'pillow==13.0.0' 'numpy==2.4.6'

@@ -8,8 +8,8 @@
 #   ModelEmaV3 averages them, update_momentum never touches them: a teacher in
 #   eval() keeps mean 0 and variance 1 forever. So averaged weights stand beside
 #   the statistics of other weights, and a state dict does not tell which.
-# TARRL: its own average says which of the three; an import warns of means that are
-#   all 0.
+# TARRL: its own average says which of the three; an import warns of means that
+#   are all 0 and reads an AveragedModel | .
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'torchvision==0.29.2' 'timm==1.0.31' 'lightly==1.6.0' 'numpy==2.4.6'

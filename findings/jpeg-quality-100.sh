@@ -8,7 +8,8 @@
 # Only subsampling=0 (Pillow) brings it to 4 levels at most. A perturbation of
 # 8/255 written in that way is another perturbation, mostly outside its ball.
 #
-# TARRL: writes no pictures; the documentation of folders says to write them as PNG.
+# TARRL: pictures of reports are PNG; the documentation of folders says to write
+#   them so | .
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'numpy==2.4.6' 'pillow==13.0.0' 'opencv-python-headless==5.0.0.93'

@@ -9,7 +9,8 @@
 # values, more than 20 levels on average. NEAREST_EXACT of tensors is PIL's
 # NEAREST where the factor is whole, and differs again (96 to 40) where it is not.
 #
-# TARRL: does not resize; the documentation of folders warns of such filters.
+# TARRL: `--resize` averages as Pillow's BILINEAR, to the byte, and there is no
+#   other filter; the documentation of folders warns of them | .
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'torchvision==0.29.2' 'numpy==2.4.6' 'pillow==13.0.0'

@@ -8,8 +8,9 @@
 #   is renamed, say to keep the best epoch, and the next network is exported under
 #   the first name, the renamed graph silently has the new weights; onnx's
 #   checker and onnxruntime see nothing.
-# TARRL: reads no ONNX; its own files hold configuration, weights and a checksum
-#   together.
+# TARRL: a graph that does not use the file beside it to its end is warned about;
+#   weights of the same size cannot be told apart, and the documentation says so;
+#   its own ONNX files are whole | .
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'onnx==1.23.2' 'onnxscript==0.7.2' 'onnxruntime==1.32.0' 'numpy==2.4.6'

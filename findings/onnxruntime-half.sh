@@ -6,9 +6,8 @@
 # Behavior: a chain of operators is computed in float32 and rounded once, with
 #   every level of optimization: (1.1 x + 100) - 100 keeps three digits more,
 #   and sqrt(mean(300 squared)) is 300 where float16 overflows to infinity.
-# TARRL: a file of half-precision tensors should be cast to float32 and said
-#   to be; the figures then agree with onnxruntime and not with PyTorch's
-#   half().
+# TARRL: half weights are read exactly and computed with in float32; a model with
+#   float16 inputs is refused | .
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'onnx==1.23.2' 'onnxruntime==1.32.0' 'numpy==2.4.6'

@@ -8,8 +8,8 @@
 #   reduced, a pool over the whole map not even there; otherwise the largest of
 #   the other numbers comes back, and ArgMax names that one. A row of nothing
 #   else has class 0.
-# TARRL: runs no ONNX; losses, gradients and stored tensors that are not finite are
-#   errors.
+# TARRL: reads ONNX with its own operators and not by onnxruntime; losses,
+#   gradients and stored tensors that are not finite are errors | .
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'onnx==1.23.2' 'onnxruntime==1.32.0' 'numpy==2.4.6'

@@ -10,7 +10,8 @@
 # quarters of the values differ from resize; after a call of load() or copy()
 # the same call gives a third answer.
 #
-# TARRL: decodes whole and never shrinks; the documentation of folders warns of it.
+# TARRL: decodes whole and resizes after that; the documentation of folders warns
+#   of `thumbnail` | .
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'numpy==2.4.6' 'pillow==13.0.0'

@@ -7,8 +7,8 @@
 #   torchvision aligns the corners and does not. On a smooth embedding they differ
 #   by 8 % of its norm at 24 by 24 and by 21 % at 7 by 7. One published
 #   checkpoint gives two networks of the new size.
-# TARRL: an embedding of another grid does not fit and is refused; should a
-#   resize come, it must name which of the two it is.
+# TARRL: a checkpoint is read with its own grid, and images of another size are
+#   refused | .
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'torchvision==0.29.2' 'timm==1.0.31' 'numpy==2.4.6'

@@ -13,8 +13,8 @@
 # photographs that scikit-learn brings, the change of resizing moves the score of
 # some 5 % of the pictures by more than the worst perturbation of 1/255 can.
 #
-# TARRL: does not resize; the documentation of folders asks for one resize that
-#   averages.
+# TARRL: `--resize` gives Pillow's bytes; the documentation of folders asks for
+#   one resize that averages | .
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'torchvision==0.29.2' 'numpy==2.4.6' 'pillow==13.0.0' 'opencv-python-headless==5.0.0.93' \

@@ -8,8 +8,8 @@
 #   little more than half of its size. So an accuracy under corruptions or
 #   under images attacked elsewhere is not that of the images. crop_pct=1 leaves
 #   them alone.
-# TARRL: images of the right size are never resampled; figures of a timm script
-#   are compared only if it had crop_pct=1.
+# TARRL: images of the right size are not resampled; `--resize` and `--crop` are
+#   what the user asks for | .
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'torchvision==0.29.2' 'timm==1.0.31' 'numpy==2.4.6'

@@ -8,8 +8,8 @@
 #   pretrained vit_* there are five different pairs, and ImageNet's is the third in number. State
 #   dicts of all have the same names and shapes and no trace of it. With the wrong
 #   one inputs are up to 2.2 times too large, and a radius in pixels is too.
-# TARRL: an import of a transformer should ask for mean and standard deviation
-#   and have no default for them.
+# TARRL: no constants for timm's transformers; an import says so, and takes them
+#   by `--normalization` | .
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'torchvision==0.29.2' 'timm==1.0.31' 'numpy==2.4.6'

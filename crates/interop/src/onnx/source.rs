@@ -152,7 +152,7 @@ fn opset(opsets: &[(String, i64)]) -> Result<i64, OnnxError> {
     let version = version.ok_or_else(|| OnnxError::Damaged("it names no version of the operators".into()))?;
     if !(OLDEST..=NEWEST).contains(&version) {
         return Err(OnnxError::form(format!(
-            "it has opset {version}, but {OLDEST} to {NEWEST} are read; convert it with onnx.version_converter"
+            "it has opset {version}, but {OLDEST} to {NEWEST} are read; export it again with one of them"
         )));
     }
     Ok(version)
