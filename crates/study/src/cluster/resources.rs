@@ -66,7 +66,7 @@ struct Ranged<'a> {
 }
 
 /// The stages that there are.
-const STAGES: [&str; 18] = [
+const STAGES: [&str; 19] = [
     "data",
     "pretrain",
     "head",
