@@ -230,7 +230,9 @@ fn normalization(map: &NameMap, candidate: &Candidate, options: &ReadOptions) ->
             // Of our maps, the published networks for large images; small ones were trained on other data.
             let large = !config.arch.name().ends_with("-cifar") && config.in_channels == 3;
             match &map.normalization.outside {
-                Some(constants) if large || map.is_own => applied(constants.clone(), "the program's, outside of the file"),
+                Some(constants) if large || map.is_own => {
+                    applied(constants.clone(), "the program's, outside of the file")
+                }
                 _ if map.normalization.none => (None, normalization_line(&[], &[], "as its program has it")),
                 _ => (
                     None,
