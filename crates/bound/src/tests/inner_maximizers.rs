@@ -157,7 +157,7 @@ fn every_divergence_scale_and_maximizer_gives_a_differentiable_term() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 4 * (6 * 6 + 6));
+    assert_eq!(seen, 4 * (6 * 7 + 6));
     assert_eq!(trained(&x).to_vec::<f64>(), eval_encoder(&x).to_vec::<f64>());
 }
 
