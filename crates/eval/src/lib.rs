@@ -89,7 +89,7 @@ pub use head_path::head_path;
 pub use knn::{Knn, nearest_centroid};
 pub use l2_choice::Candidate;
 pub use lbfgs::Lbfgs;
-pub use mlp_probe::{MlpConfig, MlpProbe};
+pub use mlp_probe::MlpConfig;
 pub use predictors::{Predictor, PredictorKind, RepresentationNoise};
 pub use probe::{Probe, ProbeConfig, linear_probe};
 pub use retrieval::{Bank, most_turned};

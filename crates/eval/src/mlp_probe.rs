@@ -7,7 +7,7 @@ use crate::standardize::Standardizer;
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Array, DType, Key, Tensor, grad};
 
-/// How an [`MlpProbe`] is fitted.
+/// How a classifier with a hidden layer is fitted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MlpConfig {
@@ -28,7 +28,7 @@ impl Default for MlpConfig {
 
 /// A fitted classifier; its functions are differentiable.
 #[derive(Clone, Debug)]
-pub struct MlpProbe {
+pub(crate) struct MlpProbe {
     /// `(d, h)` and `(1, h)`, on features as they are.
     hidden: [Tensor; 2],
     /// `(h, k)` and `(1, k)`
@@ -45,7 +45,7 @@ impl MlpProbe {
     /// # Panics
     /// If the shapes do not fit.
     #[track_caller]
-    pub fn fit(
+    pub(crate) fn fit(
         features: &Tensor,
         labels: &[u32],
         classes: usize,
@@ -113,7 +113,7 @@ impl MlpProbe {
 
     /// Logits `(m, k)` of representations `(m, d)`.
     #[track_caller]
-    pub fn logits(&self, z: &Tensor) -> Tensor {
+    pub(crate) fn logits(&self, z: &Tensor) -> Tensor {
         let [[v, c], [w, b]] = [&self.hidden, &self.output];
         &(&z.matmul(v) + c).relu().matmul(w) + b
     }

@@ -63,7 +63,7 @@ impl Predictor {
     /// Neighbors keep at most 2,000 draws, evenly spaced.
     ///
     /// # Errors
-    /// As [`linear_probe`], [`MlpProbe::fit`] and [`Forest::fit`].
+    /// As [`linear_probe`] and [`Forest::fit`].
     ///
     /// # Panics
     /// If the shapes do not fit.

@@ -1,9 +1,7 @@
 //! Noise on representations: what the objective sees of them (section C of docs/theory.md).
 
-use super::Method;
-use super::error::MethodError;
 use serde::{Deserialize, Serialize};
-use tarrl_bound::{Scale, total_deviation};
+use tarrl_bound::total_deviation;
 use tarrl_tensor::Tensor;
 
 /// The objective compares `f(x) + s ξ` in the place of `f(x)`, with ξ standard normal, drawn anew for every view of every image
@@ -48,30 +46,6 @@ impl NoiseConfig {
             NoiseUnit::Fixed => z + &noise,
             NoiseUnit::Spread => z + &(&noise * &total_deviation(z)),
         }
-    }
-}
-
-/// The noise has an objective that sees it, and R the same noise if it has one.
-pub(super) fn check(method: &Method) -> Result<(), MethodError> {
-    let Some(noise) = &method.noise else { return Ok(()) };
-    if !(noise.sigma > 0.0 && noise.sigma.is_finite()) {
-        let requirement = "it must be positive and finite; without noise remove `noise`";
-        return Err(MethodError::out_of_range("noise.sigma", noise.sigma, requirement));
-    }
-    if method.objective.is_none() {
-        return Err(MethodError::NoiseWithoutObjective);
-    }
-    let Some(regularizer) = &method.regularizer else { return Ok(()) };
-    let config = regularizer.config();
-    let other = match config.scale {
-        Scale::Noise => NoiseUnit::Fixed,
-        Scale::RelativeNoise => NoiseUnit::Spread,
-        _ => return Ok(()),
-    };
-    if other == noise.unit && config.sigma == Some(noise.sigma) {
-        Ok(())
-    } else {
-        Err(MethodError::OtherNoise)
     }
 }
 
@@ -129,36 +103,5 @@ mod tests {
                 assert!((found[i] - difference).abs() < 1e-7 * difference.abs().max(1.0), "{unit:?} {i}");
             }
         }
-    }
-
-    #[test]
-    fn noise_that_no_objective_or_another_regularizer_sees_is_refused() {
-        let views = "title = 't'\nviews = ['strong', 'strong']\nobjective = { kind = 'nt-xent' }\n";
-        let check = |text: &str| {
-            let method: Method = toml::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-            method.check().map_err(|error| error.to_string())
-        };
-        let with = |rest: &str| check(&format!("{views}{rest}"));
-        let kl = |scale: &str, sigma: &str| {
-            format!("regularizer = {{ divergence = 'gaussian-kl', scale = '{scale}', sigma = {sigma} }}\n")
-        };
-        assert_eq!(with("noise = { sigma = 0.25 }"), Ok(()));
-        assert_eq!(with(&format!("{}noise = {{ sigma = 0.25 }}", kl("relative-noise", "0.25"))), Ok(()));
-        assert_eq!(with(&format!("{}noise = {{ sigma = 2.0, unit = 'fixed' }}", kl("noise", "2.0"))), Ok(()));
-        for (noise, regularizer) in [
-            ("sigma = 0.25", kl("relative-noise", "0.5")),
-            ("sigma = 0.25", kl("noise", "0.25")),
-            ("sigma = 0.25, unit = 'fixed'", kl("relative-noise", "0.25")),
-        ] {
-            let error = with(&format!("{regularizer}noise = {{ {noise} }}")).unwrap_err();
-            assert!(error.contains("R is in units of another noise"), "{error}");
-        }
-        for sigma in ["0.0", "-1.0", "nan"] {
-            let error = with(&format!("noise = {{ sigma = {sigma} }}")).unwrap_err();
-            assert!(error.starts_with("noise.sigma is"), "{error}");
-        }
-        let error = check("title = 't'\nteacher = 'simclr'\ndistillation = {}\nnoise = { sigma = 0.25 }")
-            .unwrap_err();
-        assert!(error.contains("no objective sees"), "{error}");
     }
 }
