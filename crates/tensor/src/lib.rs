@@ -6,6 +6,7 @@
 //! - A [`Tensor`] is an array and, if it depends on a [`Tensor::requires_grad`] input, a [`Node`] that records
 //!   its [`Op`] as data: the backward pass, bounds and exporters read the same recording.
 //! - A [`Backend`] computes; it knows nothing of differentiation. [`conformance`] checks any backend.
+//! - A [`LineProduct`] multiplies bundles of rows by weights, only where they have coefficients; it runs on the host.
 //! - Wrong shapes are bugs and panic, naming the op and both shapes.
 //! - One seed, one result: the same bits for any number of threads, and of a sample in any batch. Randomness is a [`Key`].
 //!   Elementary functions are those of [`math`], which do not depend on the processor.

@@ -26,6 +26,18 @@ pub struct LineRun {
 }
 
 /// Weights, and bundles of lines that are multiplied by them: every bundle has a line at each of the same units.
+///
+/// ```
+/// use tarrl_tensor::{LINE, LineProduct, LineRun, LineTarget};
+///
+/// let weights = [2.0, 5.0, 10.0]; // of three units, of which the first and the last have lines
+/// let from: Vec<f64> = (0..2 * LINE).map(|i| i as f64).collect();
+/// let mut data = [0.0; LINE];
+/// let both = LineRun { first: 0, len: 2, weights: 0 };
+/// let to = &mut LineTarget { data: &mut data, height: 1 };
+/// LineProduct::new(&weights, &[0, 2], &from, 1).multiply(&[0], &[both], to, 0);
+/// assert_eq!(data[3], 2.0 * 3.0 + 10.0 * 11.0);
+/// ```
 #[derive(Debug)]
 pub struct LineProduct<'a> {
     weights: &'a [f64],
