@@ -1,21 +1,30 @@
 //! Figures and table of distances: accuracy at every radius, what is certified below it, and the same without labels.
 
 use tarrl_eval::{RadiusInterval, median};
-use tarrl_report::{Cell, Column, Drawing, Estimate, Figure, Table};
+use tarrl_report::{Cell, Column, Drawing, Estimate, Figure, Keys, Table};
 use tarrl_study::distance_charts::{curve, found_and_certified, intervals};
 use tarrl_study::stages::distances::ImageDistances;
 
-use super::attacks::PASSES;
-use super::distances::SHARE;
-use super::page::Results;
+use super::attacks::{Attacked, PASSES};
+use super::distances::{Distances, SHARE};
+use super::subject::Subject;
+
+/// What is drawn.
+pub(super) struct Found<'a> {
+    pub(super) subject: &'a Subject,
+    /// The nearest mistake of every attacked image.
+    pub(super) nearest: &'a Attacked,
+    /// The images that are certified.
+    pub(super) distances: &'a Distances,
+}
 
 /// The intervals of the images that are certified.
-fn certified(results: &Results<'_>, of: fn(&ImageDistances) -> RadiusInterval) -> Vec<RadiusInterval> {
+fn certified(results: &Found<'_>, of: fn(&ImageDistances) -> RadiusInterval) -> Vec<RadiusInterval> {
     results.distances.images.iter().map(of).collect()
 }
 
 /// The curve of all attacked images with the certified one, the same without labels, and a bar for each image.
-pub(super) fn figures(results: &Results<'_>) -> Vec<Figure> {
+pub(super) fn figures(results: &Found<'_>) -> Vec<Figure> {
     let norm = results.subject.norm;
     let (mistakes, moves) =
         (certified(results, |image| image.mistake), certified(results, |image| image.moved));
@@ -62,7 +71,7 @@ pub(super) fn figures(results: &Results<'_>) -> Vec<Figure> {
 }
 
 /// Medians of the distances over the images that are certified.
-pub(super) fn table(results: &Results<'_>) -> Table {
+pub(super) fn table(results: &Found<'_>) -> Table {
     let mut table = Table {
         id: "E6".to_owned(),
         title: "Distance of the nearest mistake".to_owned(),
@@ -85,7 +94,13 @@ pub(super) fn table(results: &Results<'_>) -> Table {
         // An image without a distance is farther than every other.
         let middle = median(values.into_iter().map(|value| value.unwrap_or(f64::MAX)));
         let estimate = Estimate { mean: middle, half_width: None, n };
-        let keys = results.keys("nearest", None, metric);
+        let keys = Keys {
+            dataset: results.subject.dataset.clone(),
+            protocol: "linear".to_owned(),
+            attack: "nearest".to_owned(),
+            epsilon: None,
+            metric: metric.to_owned(),
+        };
         (middle < 0.5 * f64::MAX).then(|| Cell::measured(estimate, keys))
     };
     let mut row = |label: &str, metric: &str, all: Vec<RadiusInterval>| {

@@ -14,7 +14,7 @@ use super::attacks::Attacked;
 use super::certificates::{Certified, Level};
 use super::clean::Clean;
 use super::displacement::Displaced;
-use super::distance_figures;
+use super::distance_figures::{self, Found};
 use super::distances::Distances;
 use super::jobs::Jobs;
 use super::radius::radius;
@@ -65,9 +65,10 @@ impl<'a> Results<'a> {
     pub(super) fn report(&self, graph: &Graph, machine: &Value) -> Report {
         let mut tables = vec![self.accuracies(), self.bounds(), self.certificates()];
         tables.extend(self.heads());
-        tables.push(distance_figures::table(self));
+        let found = Found { subject: self.subject, nearest: &self.nearest, distances: &self.distances };
+        tables.push(distance_figures::table(&found));
         tables.push(self.representation());
-        let figures = std::iter::once(self.curve()).chain(distance_figures::figures(self)).collect();
+        let figures = std::iter::once(self.curve()).chain(distance_figures::figures(&found)).collect();
         Report {
             title: format!("{} on {}", self.subject.name, self.subject.dataset),
             claim: self.claim(),
@@ -101,7 +102,7 @@ impl<'a> Results<'a> {
         )
     }
 
-    pub(super) fn keys(&self, attack: &str, epsilon: Option<f64>, metric: &str) -> Keys {
+    fn keys(&self, attack: &str, epsilon: Option<f64>, metric: &str) -> Keys {
         Keys {
             dataset: self.subject.dataset.clone(),
             protocol: "linear".to_owned(),
