@@ -3,9 +3,9 @@
 # Guess: the rate rises to that of the optimizer, and the cosine begins there.
 # Behavior: by default (warmup_prefix=False) the cosine runs from step 0 under the
 #   warm-up and takes over where it is: after 10 of 100 steps the largest rate is
-#   0.976 of the given one, after 40 of 100 it is 0.65, and the rate falls at once
-#   by that step. With warmup_prefix=True it is as guessed, and the schedule is
-#   longer by the warm-up.
+#   0.976 of the given one, and after 40 of 100 it falls from 0.975 to 0.655 in one
+#   step. With warmup_prefix=True it is as guessed, and the schedule is longer by
+#   the warm-up.
 # TARRL: the cosine begins at the full rate where the warm-up ends.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"

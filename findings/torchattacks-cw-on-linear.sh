@@ -4,7 +4,7 @@
 # Guess: every image is broken at a few percent more than that distance, as by
 #   foolbox's, since nothing bounds the distance.
 # Behavior: there is no search over the constant, and it stops once the cost of the
-#   batch no longer falls at a tenth of the steps: 12 passes of 50. Six images of
+#   batch no longer falls at a tenth of the steps: 11 passes of 50. Six images of
 #   40 come back unbroken at any constant, and the others at twice the distance.
 # TARRL: searches the constant of each image; docs/attacks-compared.md has the ratios.
 set -euo pipefail
