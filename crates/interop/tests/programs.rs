@@ -111,7 +111,8 @@ fn moco_v3_has_twelve_heads() {
     let narrow = EncoderConfig { width: 0.25, ..vit.config().clone() };
     let vit = Encoder::new(&narrow, &cpu(), Key::new(1));
     let mut tensors = entries(&state_dict(&vit), |name| format!("module.base_encoder.{name}"));
-    tensors.extend([number("module.momentum_encoder.cls_token"), number("module.base_encoder.head.0.weight")]);
+    tensors
+        .extend([number("module.momentum_encoder.cls_token"), number("module.base_encoder.head.0.weight")]);
     let found = imported("state_dict", tensors, &["epoch", "arch", "optimizer"]);
     assert_eq!(found.notes["source_map"], "moco-v3");
     assert_eq!(found.encoder.config().variant.heads, Some(12));
