@@ -204,6 +204,14 @@ fn variable(place: Place, parts: &[Expr<'_>]) -> Parsed<Variable> {
     Ok(Variable { name, element: of.into(), shape: extents })
 }
 
+/// The formulas that hold together where one holds: the parts of each `and`, which are as many assertions.
+fn conjuncts<'a, 'b>(formula: &'b Expr<'a>, found: &mut Vec<&'b Expr<'a>>) {
+    match formula.call() {
+        Some(("and", parts)) if !parts.is_empty() => parts.iter().for_each(|part| conjuncts(part, found)),
+        _ => found.push(formula),
+    }
+}
+
 impl Scope {
     fn query(self, network: &str, asserts: &[Expr<'_>]) -> Parsed<Query> {
         if self.inputs == 0 || self.outputs == 0 {
@@ -212,29 +220,34 @@ impl Scope {
         }
         let mut bounds = vec![(f64::NEG_INFINITY, f64::INFINITY); self.inputs];
         let mut cases = vec![Vec::new()];
+        let mut formulas = Vec::new();
         for assert in asserts {
             let Some(("assert", [formula])) = assert.call() else {
                 return assert
                     .place()
                     .fault("after the declarations there are assertions of one formula: (assert …)");
             };
-            let found = self.formula(formula)?;
-            if let [single] = &found[..]
-                && let [comparison] = &single[..]
-                && let Some((i, least, most)) = bound(comparison)
-            {
-                bounds[i] = (bounds[i].0.max(least), bounds[i].1.min(most));
-                // The box has its ends; a strict bound does not.
-                if !comparison.strict {
-                    continue;
-                }
+            conjuncts(formula, &mut formulas);
+        }
+        for formula in formulas {
+            let mut found = self.formula(formula)?;
+            // What holds in every case is a bound of the box.
+            if let [only] = &mut found[..] {
+                only.retain(|comparison| match bound(comparison) {
+                    Some((i, least, most)) => {
+                        bounds[i] = (bounds[i].0.max(least), bounds[i].1.min(most));
+                        // The box has its ends; a strict bound does not.
+                        comparison.strict
+                    }
+                    None => true,
+                });
             }
             match &found[..] {
                 [only] => {
                     cases.iter_mut().for_each(|case| case.extend_from_slice(only));
-                    check_size(assert.place(), &cases)?;
+                    check_size(formula.place(), &cases)?;
                 }
-                _ => cases = product(assert.place(), &cases, &found)?,
+                _ => cases = product(formula.place(), &cases, &found)?,
             }
         }
         if let Some(i) = bounds.iter().position(|(l, u)| !(l.is_finite() && u.is_finite())) {
@@ -242,7 +255,7 @@ impl Scope {
                 Version::One => format!("X_{i}"),
                 Version::Two => self.input.element(i),
             };
-            let reason = format!("{name} is not bounded on both sides by assertions of its own");
+            let reason = format!("{name} is not bounded on both sides by what holds in every case");
             return Err(QueryError { line: 1, column: 1, reason });
         }
         Ok(Query {

@@ -51,6 +51,25 @@ fn both_versions_of_one_query_are_read_alike() {
     }
 }
 
+/// As the parser `vnnlib` 1.0.2 reads it too: an `and` is as many assertions.
+#[test]
+fn bounds_within_an_and_are_those_of_the_box() {
+    let (head, rest) = TWO.split_at(TWO.find("(assert").unwrap());
+    let all = rest.replace("(assert ", "").replace("))\n", ")\n");
+    let joined = Query::parse(&format!("{head}(assert (and {all}))")).unwrap();
+    let apart = Query::parse(TWO).unwrap();
+    assert_eq!((&joined.bounds, &joined.cases), (&apart.bounds, &apart.cases));
+    // A strict bound stays a comparison, and an equality is two bounds.
+    let some = "(assert (and (> X[0,0,0,0] 0.25) (<= X[0,0,0,0] 0.5) (== X[0,1,0,0] 1.0) (<= Y[0,0] 0.0)))";
+    let query = Query::parse(&format!("{head}{some}")).unwrap();
+    assert_eq!((query.bounds, query.cases[0].len()), (vec![(0.25, 0.5), (1.0, 1.0)], 2));
+    // Within an `or` nothing holds in every case.
+    let or = "(assert (or (and (>= X[0,0,0,0] 0.25) (<= X[0,0,0,0] 0.5)) (<= Y[0,0] 0.0)))(assert (<= X[0,1,0,0] 1.0))";
+    assert!(
+        Query::parse(&format!("{head}{or}")).unwrap_err().to_string().contains("what holds in every case")
+    );
+}
+
 /// Found by fuzzing: the text of a query without a comparison.
 #[test]
 fn a_query_of_a_box_alone_is_written_and_read() {
