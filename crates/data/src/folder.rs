@@ -11,8 +11,9 @@
 //! - JPEGs of full chroma differ by up to 3 levels in color and 1 in gray. Where chroma is halved, as most programs
 //!   save, the columns and rows of an edge without a neighbor differ more: by 13 to 25 levels in the last column of
 //!   images of 28×28. JPEGs in CMYK are within one level. Convert to PNG where pixels must be those of another program.
-//! - An alpha channel, or a transparent color of a PNG, is refused; `ImageFolder` drops it without a word, whatever
-//!   color lies beneath. Drop it or flatten it onto a background before.
+//! - An alpha channel that is opaque everywhere is dropped, which gives the bytes of `ImageFolder`. A picture with a
+//!   transparent pixel is refused; `ImageFolder` drops its alpha too without a word, whatever color lies beneath. Drop it or
+//!   flatten it onto a background before.
 //! - The orientation in EXIF is not applied, as in `ImageFolder`: a picture lies as its pixels are stored.
 //!
 //! To bring pictures to one size, resize them once, from the originals, with a filter that averages over all source
@@ -26,7 +27,7 @@ use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use image::{ColorType, ImageFormat, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ImageFormat, ImageReader, Limits};
 use ndarray::Array3;
 
 use crate::dataset::Dataset;
@@ -50,7 +51,7 @@ const MOST_MEMORY: u64 = 1 << 28;
 ///
 /// # Errors
 /// If there is no class or a class without image; if a file in a class folder is no PNG or JPEG, is
-/// damaged or cut off, has an alpha channel or another size than the first.
+/// damaged or cut off, has a transparent pixel or another size than the first.
 pub fn read(name: &str, folder: &Path) -> Result<Dataset> {
     read_classes(name, folder, &classes(folder)?, &Resizing::default())
 }
@@ -154,22 +155,34 @@ pub(crate) fn picture(bytes: &[u8], path: &Path) -> Result<Array3<u8>> {
     let image = decoded.map_err(|e| {
         malformed(path, format!("it cannot be decoded ({e})"), "save the image again or remove it")
     })?;
-    if image.color().has_alpha() {
-        let remedy = "drop it or flatten it onto a background color";
-        return Err(malformed(path, "it has an alpha channel or a transparent color", remedy));
+    if let Some((x, y)) = transparent_pixel(&image) {
+        let cause = format!("it is transparent, first at row {y}, column {x}");
+        return Err(malformed(path, cause, "drop the alpha channel or flatten it onto a background color"));
     }
     let (height, width) = (image.height() as usize, image.width() as usize);
     let (channels, pixels) = match image.color() {
-        ColorType::L8 | ColorType::L16 => (1, image.into_luma8().into_raw()),
+        ColorType::L8 | ColorType::L16 | ColorType::La8 | ColorType::La16 => {
+            (1, image.into_luma8().into_raw())
+        }
         _ => (3, image.into_rgb8().into_raw()),
     };
     Ok(Array3::from_shape_vec((height, width, channels), pixels).expect("a decoder gives all pixels"))
 }
 
+/// Column and row of the first pixel that is not opaque.
+fn transparent_pixel(image: &DynamicImage) -> Option<(u32, u32)> {
+    if !image.color().has_alpha() {
+        return None;
+    }
+    // In 16 bits a channel nothing of the alpha is rounded away.
+    let pixels = image.to_rgba16();
+    pixels.enumerate_pixels().find(|(_, _, pixel)| pixel.0[3] != u16::MAX).map(|(x, y, _)| (x, y))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage, RgbaImage};
+    use image::{GrayImage, Luma, Rgb, RgbImage, RgbaImage};
     use proptest::prelude::*;
     use tempfile::TempDir;
 
@@ -215,6 +228,35 @@ mod tests {
         assert!(d.images[[4, 0, 0, 1]].abs_diff(200) <= 2, "JPEG is lossy, but not that much");
     }
 
+    /// An opaque alpha channel says nothing, and one level less does.
+    #[test]
+    fn an_opaque_alpha_channel_is_dropped() {
+        let root = animals();
+        let path = root.path().join("dog/c.png");
+        let gray = |alpha: u8| image::ImageBuffer::from_pixel(3, 2, image::LumaA([77u8, alpha]));
+        gray(255).save(&path).unwrap();
+        let d = read("animals", root.path()).unwrap();
+        assert_eq!((d.shape(), d.images[[3, 1, 2, 0]]), ((2, 3, 1), 77));
+        let color = |alpha: u8| {
+            let mut picture = RgbaImage::from_pixel(3, 2, image::Rgba([10, 20, 30, 255]));
+            picture.get_pixel_mut(2, 1).0[3] = alpha;
+            picture
+        };
+        color(255).save(&path).unwrap();
+        let d = read("animals", root.path()).unwrap();
+        assert_eq!([0, 1, 2].map(|c| d.images[[3, 1, 2, c]]), [10, 20, 30]);
+        let sixteen = image::ImageBuffer::from_pixel(3, 2, image::Rgba([0u16, 257, 65535, 65535]));
+        sixteen.save(&path).unwrap();
+        let d = read("animals", root.path()).unwrap();
+        assert_eq!([0, 1, 2].map(|c| d.images[[3, 1, 2, c]]), [0, 1, 255]);
+        gray(254).save(&path).unwrap();
+        let message = read("animals", root.path()).unwrap_err().to_string();
+        assert!(message.contains("dog/c.png: it is transparent, first at row 0, column 0"), "{message}");
+        color(254).save(&path).unwrap();
+        let message = read("animals", root.path()).unwrap_err().to_string();
+        assert!(message.contains("row 1, column 2"), "{message}");
+    }
+
     #[test]
     fn unfit_files_are_refused_by_name() {
         type Spoil = fn(&Path);
@@ -232,7 +274,7 @@ mod tests {
             ),
             (
                 |p| RgbaImage::new(3, 2).save(p.join("dog/z.png")).unwrap(),
-                "dog/z.png: it has an alpha",
+                "dog/z.png: it is transparent, first at row 0, column 0",
                 "flatten",
             ),
             (

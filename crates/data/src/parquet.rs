@@ -163,9 +163,9 @@ fn whole(field: &Field) -> Option<i64> {
 mod tests {
     use super::*;
     use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+    use parquet::file::metadata::KeyValue;
     use parquet::file::properties::WriterProperties;
     use parquet::file::writer::SerializedFileWriter;
-    use parquet::format::KeyValue;
     use parquet::schema::parser::parse_message_type;
 
     fn png(value: u8) -> Vec<u8> {
@@ -230,6 +230,55 @@ mod tests {
         );
         assert_eq!([0, 1, 2].map(|i| data.images[[i, 0, 0, 0]]), [10, 20, 30]);
         assert_eq!(labels(&paths).unwrap(), [1, 0, 1]);
+    }
+
+    const GOLDEN: &[u8] = include_bytes!("../tests/golden/hub.parquet");
+
+    /// What pyarrow wrote, by hub.py beside the file.
+    #[test]
+    fn a_table_of_another_program_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.parquet");
+        std::fs::write(&path, GOLDEN).unwrap();
+        let names = classes(std::slice::from_ref(&path)).unwrap().unwrap();
+        assert_eq!(names, ["cat", "dog", "eel"]);
+        let data = read("hub", &[path], names, &Resizing::default()).unwrap();
+        assert_eq!((data.shape(), &data.labels[..]), ((2, 3, 3), &[2, 0, 1, 2][..]));
+        for ((i, row, column, channel), &level) in data.images.indexed_iter() {
+            let expected = [10 * i + 3 * row + column, 100 + i, 200 - column][channel];
+            assert_eq!(usize::from(level), expected, "picture {i}, row {row}, column {column}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Bytes that are changed or cut off are an error or a table, never a panic.
+        #[test]
+        fn damaged_tables_are_refused(
+            edits in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), proptest::prelude::any::<u8>()), 1..6),
+            cut in proptest::prelude::any::<proptest::sample::Index>(),
+        ) {
+            let mut bytes = GOLDEN.to_vec();
+            for (at, value) in edits {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            // One in eight is cut.
+            if cut.index(8) == 0 {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("test.parquet");
+            std::fs::write(&path, bytes).unwrap();
+            let paths = [path];
+            let _ = classes(&paths);
+            if let Ok(labels) = labels(&paths) {
+                proptest::prop_assert!(labels.len() <= 4096);
+            }
+            let names = vec!["a".to_owned(), "b".to_owned(), "c".to_owned()];
+            if let Ok(data) = read("hub", &paths, names, &Resizing::default()) {
+                proptest::prop_assert_eq!(data.images.dim().0, data.labels.len());
+            }
+        }
     }
 
     #[test]

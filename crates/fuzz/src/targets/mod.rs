@@ -9,6 +9,8 @@ mod datasets;
 mod interop;
 mod settings;
 mod state_dicts;
+#[cfg(feature = "parquet")]
+mod tables;
 mod trainings;
 
 use crate::target::Target;
@@ -27,6 +29,8 @@ pub const TARGETS: &[Target] = &[
     arrays::MAT,
     arrays::STL10,
     arrays::IDX_LABELS,
+    #[cfg(feature = "parquet")]
+    tables::PARQUET,
     checkpoints::ENCODER,
     state_dicts::SAFETENSORS,
     state_dicts::PYTORCH,
