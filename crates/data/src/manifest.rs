@@ -65,6 +65,9 @@ pub enum Format {
     Cifar10,
     /// One archive of CIFAR-100's binary version, or the folder that it unpacks to.
     Cifar100,
+    /// Files without a manifest, of any format that a [`Source`](crate::Source) reads.
+    #[serde(skip)]
+    Files,
 }
 
 /// One file of a dataset.
@@ -89,7 +92,7 @@ impl Format {
     /// The kind of CIFAR, if it is one.
     pub(crate) fn cifar(self) -> Option<cifar::Kind> {
         match self {
-            Format::Idx => None,
+            Format::Idx | Format::Files => None,
             Format::Cifar10 => Some(cifar::Kind::Cifar10),
             Format::Cifar100 => Some(cifar::Kind::Cifar100),
         }

@@ -1,5 +1,6 @@
 //! Sources of images: a dataset of the catalog, or files and folders of other programs, recognized by their content.
 
+mod described;
 mod layout;
 mod options;
 mod part;
@@ -22,6 +23,8 @@ use self::split::Split;
 /// Labeled images in one or more splits, such as `train` and `test`, each of which is read when it is asked for.
 #[derive(Clone, Debug)]
 pub struct Source {
+    /// What it was opened by.
+    dataset: String,
     name: String,
     origin: Origin,
     options: SourceOptions,
@@ -48,7 +51,8 @@ impl Source {
         let unknown = match catalog.manifest(dataset) {
             Ok(_) => {
                 let origin = Origin::Catalog(catalog.clone());
-                return Source { name: dataset.to_owned(), origin, options }.checked();
+                let dataset = dataset.to_owned();
+                return Source { name: dataset.clone(), dataset, origin, options }.checked();
             }
             Err(error @ Error::UnknownDataset { .. }) => error,
             // The folder of manifests need not exist for a path.
@@ -76,7 +80,8 @@ impl Source {
             root.file_stem().map_or_else(|| dataset.to_owned(), |stem| stem.to_string_lossy().into_owned());
         let name = if root.is_dir() { crate::folder::file_name(&root) } else { name };
         let name = if name.is_empty() { "images".to_owned() } else { name };
-        Source { name, origin: Origin::Files { root, format, splits }, options }.checked()
+        let origin = Origin::Files { root, format, splits };
+        Source { dataset: dataset.to_owned(), name, origin, options }.checked()
     }
 
     fn checked(self) -> Result<Source> {

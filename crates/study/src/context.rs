@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
-use tarrl_data::{Catalog, Dataset, Manifest, Splits};
+use tarrl_data::{Catalog, Dataset, Manifest, Source, SourceOptions, Splits};
 use tarrl_encoders::{EncoderConfig, InferenceEncoder, checkpoint::load_encoder, encoder_multiply_adds};
 use tarrl_eval::dataset_pixels;
 use tarrl_jobs::JobContext;
@@ -73,6 +73,14 @@ impl StudyContext {
             .get_or_init(|| encoder_multiply_adds(&self.encoder_config(manifest), manifest.shape) as f64)
     }
 
+    /// A dataset by its name, or files without a manifest by their path or the name that they were imported by.
+    ///
+    /// # Errors
+    /// Fails if there is neither.
+    pub fn source(&self, name: &str) -> anyhow::Result<Source> {
+        Source::open(name, &self.catalog, SourceOptions::default()).with_context(|| format!("dataset {name}"))
+    }
+
     /// The images, cut to the profile's subset; read once.
     ///
     /// # Errors
@@ -82,7 +90,7 @@ impl StudyContext {
             return Ok(images.clone());
         }
         let name = &self.profile.dataset;
-        let Splits { train, test } = self.catalog.load(name).with_context(|| format!("dataset {name}"))?;
+        let Splits { train, test } = self.source(name)?.load().with_context(|| format!("dataset {name}"))?;
         let cut = |data: Dataset, most: Option<usize>| -> anyhow::Result<Arc<Dataset>> {
             Ok(Arc::new(match most {
                 Some(most) => data.balanced_subset(most / data.classes.len(), Key::new(0).fold("subset"))?,

@@ -90,7 +90,7 @@ impl Layout {
     /// Fails if a dataset or a method that the profile names is missing or faulty.
     pub fn new(context: &Arc<StudyContext>, folder: &Path) -> anyhow::Result<Self> {
         let profile = &context.profile;
-        let manifest = context.catalog.manifest(&profile.dataset)?;
+        let manifest = context.source(&profile.dataset)?.manifest()?;
         let checked = profile.check_dataset(&manifest);
         checked.map_err(|problem| anyhow!("{}: {problem}", profile.path.display()))?;
         let mut graph = Graph::default();

@@ -36,7 +36,8 @@ pub struct Profile {
     pub path: PathBuf,
     /// One line for people.
     pub title: String,
-    /// Name of the dataset, as `tarrl data list` shows it.
+    /// Name of the dataset, as `tarrl data list` shows it, or files without a manifest: their path or the name that they were
+    /// imported by.
     pub dataset: String,
     /// How many images of it to use.
     #[serde(default)]

@@ -58,7 +58,7 @@ impl Reproduce {
         let OpenStudy { title, context, study, runs } = &open;
         if self.dry_run {
             out!("{}", Plan::new(study.graph(), runs).table());
-            if let Err(error) = context.catalog.verify(&context.profile.dataset) {
+            if let Err(error) = context.source(&context.profile.dataset)?.verify() {
                 outln!(
                     "before it can run: {error}\nhere: tarrl data fetch {0}, or tarrl data import FOLDER --as {0}",
                     context.profile.dataset

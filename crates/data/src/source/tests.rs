@@ -339,3 +339,42 @@ fn an_import_keeps_what_belongs_together() {
     assert!(open(&root, "bad").import(&catalog, "bad").unwrap_err().to_string().contains("cut off"));
     assert!(!root.path().join("data/bad").exists());
 }
+
+/// Files without a manifest get one from their content, whose digests tell images, labels and classes apart.
+#[test]
+fn a_manifest_is_made_of_files() {
+    let root = tempfile::tempdir().unwrap();
+    let archive = |labels: &[u8], first: u8| {
+        let members = [
+            ("train_images.npy", numbered(3, first)),
+            ("train_labels.npy", encode_u8(&[3], labels)),
+            ("test_images.npy", numbered(2, 7)),
+            ("test_labels.npy", encode_u8(&[2], &[1, 0])),
+        ];
+        npz(&root, "mine.npz", &members);
+        open(&root, "mine.npz")
+    };
+    let source = archive(&[0, 1, 1], 50);
+    let manifest = source.manifest().unwrap();
+    assert_eq!((manifest.train, manifest.test, manifest.shape), (3, 2, [4, 4, 1]));
+    assert_eq!((manifest.classes.join(" "), manifest.title.as_str()), ("0 1".into(), "mine"));
+    assert_eq!(manifest.name, root.path().join("mine.npz").to_str().unwrap());
+    // Levels 50, 51 and 52 in equal parts.
+    let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
+    near(manifest.mean[0], 51.0 / 255.0);
+    near(manifest.std[0], (2.0f64 / 3.0).sqrt() / 255.0);
+    let splits = source.load().unwrap();
+    assert_eq!((splits.train.labels, first_pixels(&splits.test)), (vec![0, 1, 1], vec![7, 8]));
+    source.verify().unwrap();
+    let digests = |source: &Source| -> Vec<String> {
+        source.manifest().unwrap().files.into_iter().map(|entry| entry.sha256).collect()
+    };
+    let first = digests(&source);
+    let (labels, pixels) = (digests(&archive(&[1, 1, 0], 50)), digests(&archive(&[0, 1, 1], 51)));
+    assert!(first[0] != labels[0] && first[0] != pixels[0] && labels[0] != pixels[0]);
+    assert_eq!((&first[1], &first[1]), (&labels[1], &pixels[1]));
+
+    npz(&root, "free.npz", &[("images.npy", numbered(2, 0)), ("labels.npy", encode_u8(&[2], &[0, 1]))]);
+    let message = open(&root, "free.npz").manifest().unwrap_err().to_string();
+    assert!(message.contains("it has no training split; its splits are all"), "{message}");
+}

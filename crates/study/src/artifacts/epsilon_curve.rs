@@ -27,7 +27,7 @@ impl Artifact for EpsilonCurve {
 
     fn render(&self, results: &Results<'_>) -> anyhow::Result<Rendered> {
         let profile = results.profile();
-        let classes = results.context().catalog.manifest(&profile.dataset)?.classes.len();
+        let classes = results.context().source(&profile.dataset)?.manifest()?.classes.len();
         let chart = |series| Chart {
             x: Axis { title: "radius ε of the l∞ ball, pixels in [0, 1]".into(), ..Axis::default() },
             y: Axis { title: "accuracy in per cent".into(), range: Some((0.0, 100.0)), ..Axis::default() },

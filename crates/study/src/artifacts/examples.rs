@@ -15,7 +15,7 @@ pub(super) fn figure(results: &Results<'_>) -> anyhow::Result<Option<Figure>> {
     let Some(epsilon) = results.profile().attack.epsilons.last().map(|e| e.value()) else {
         return Ok(None);
     };
-    let classes = results.context().catalog.manifest(&results.profile().dataset)?.classes;
+    let classes = results.context().source(&results.profile().dataset)?.manifest()?.classes;
     let subject = results.subject().and_then(|subject| methods.iter().position(|m| m.name == subject.name));
     let mut grid = ImageGrid::default();
     for index in chosen(methods.len(), subject) {

@@ -32,7 +32,8 @@ impl Artifact for Transfer {
         let settings = tasks(&context.profile).map_err(anyhow::Error::msg)?.clone();
         let mut others = Vec::new();
         for name in &settings.transfer {
-            let manifest = context.catalog.manifest(name)?;
+            let files = context.source(name)?;
+            let manifest = files.manifest()?;
             if manifest.shape[2] != layout.manifest.shape[2] {
                 anyhow::bail!(
                     "{}: `tasks.transfer` names {name}, whose images have {} channels; encoders of {} see {}; remove it",
@@ -42,7 +43,7 @@ impl Artifact for Transfer {
                     layout.manifest.shape[2]
                 );
             }
-            if context.catalog.verify(name).is_ok() {
+            if files.verify().is_ok() {
                 let data = layout.graph.add(stages::data::job(&context.catalog, name)?);
                 others.push((manifest, data));
             }

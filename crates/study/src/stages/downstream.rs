@@ -117,7 +117,7 @@ pub fn job(
         let own = study.images()?;
         let (train, test) = match &other {
             None => (own.train, own.test),
-            Some((name, _)) => cut(study.catalog.load(name)?, own.train.len())?,
+            Some((name, _)) => cut(study.source(name)?.load()?, own.train.len())?,
         };
         let encode = study.encode(context, 0)?;
         let sample = sample::sample(&test, images)?;
