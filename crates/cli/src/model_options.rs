@@ -53,6 +53,7 @@ impl ModelOptions {
         ReadOptions {
             map: self.map.clone(),
             branch: self.branch,
+            both_branches: false,
             network: self.network.clone(),
             container: self.container.clone(),
             ignore: self.ignore.clone(),

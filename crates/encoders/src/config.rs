@@ -243,7 +243,7 @@ impl EncoderConfig {
     }
 
     fn check_variant(&self) -> Result<(), ConfigError> {
-        let Variant { stem_padding, linear_stem, stem_channels, depth, heads, patch } = self.variant;
+        let Variant { stem_padding, linear_stem, stem_channels, depth, heads, patch, clip } = self.variant;
         let transformer = self.arch == Arch::VitTiny;
         let wide = matches!(self.arch, Arch::Wrn28x10 | Arch::Wrn34x10);
         for (field, value, has, (least, most)) in [
@@ -253,6 +253,7 @@ impl EncoderConfig {
             ("variant.depth", depth, wide || transformer, (if wide { 10 } else { 1 }, DEEPEST)),
             ("variant.heads", heads, transformer, (1, MOST)),
             ("variant.patch", patch, transformer, (1, MOST)),
+            ("variant.clip", clip.map(|clip| clip.projection.unwrap_or(1)), transformer, (1, MOST)),
         ] {
             let cause = match value {
                 Some(_) if !has => format!("{} has none; leave it out", self.arch.name()),
@@ -308,6 +309,7 @@ pub struct ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::variant::ClipTower;
 
     #[test]
     fn names_in_files_are_those_of_the_documentation() {
@@ -364,6 +366,14 @@ mod tests {
             (variant(Arch::ResNet18Cifar, Variant { stem_padding: Some(3), ..none }), "variant.stem_padding"),
             (variant(Arch::ResNet18, Variant { linear_stem: true, ..none }), "variant.linear_stem"),
             (variant(Arch::VitTiny, Variant { heads: Some(0), ..none }), "variant.heads"),
+            (variant(Arch::Mlp, Variant { clip: Some(ClipTower::default()), ..none }), "variant.clip"),
+            (
+                variant(
+                    Arch::VitTiny,
+                    Variant { clip: Some(ClipTower { projection: Some(0), quick_gelu: true }), ..none },
+                ),
+                "variant.clip",
+            ),
             (
                 EncoderConfig { arch: Arch::VitTiny, side: 32, norm: BatchNormMode::Dual, ..good.clone() },
                 "norm",

@@ -4,7 +4,8 @@
 //!
 //! - [`Arch`] names the networks, at any width: `conv-small`, `conv-flat`, `vgg11` to `vgg19`, `resnet18`, `resnet34` and
 //!   `resnet50` for large images, `resnet18-cifar`, `resnet34-cifar` and `resnet50-cifar` for small ones, `wrn-28-10`,
-//!   `wrn-34-10`, `vit-tiny`, `mlp`. A [`Variant`] has another depth, patch, number of heads or stem than published.
+//!   `wrn-34-10`, `vit-tiny`, `mlp`. A [`Variant`] has another depth, patch, number of heads or stem than published, or is an image
+//!   tower of CLIP ([`ClipTower`]).
 //! - [`BatchNormMode::Dual`] gives every batch norm two sets, and the [`BnBranch`] of a [`ForwardContext`] chooses between them.
 //! - In [`Precision::Bf16`] an encoder on a GPU stores what it computes in half the bytes; parameters stay f32.
 //! - A [`Projector`] and a [`Predictor`] map representations to the embeddings of a loss; [`ema`] updates a momentum encoder.
@@ -49,4 +50,4 @@ pub use module::{
 pub use operation_counts::{convolutions, encoder_multiply_adds, multiply_adds};
 pub use param_builder::ParamBuilder;
 pub use precision::{Precision, PrecisionError};
-pub use variant::Variant;
+pub use variant::{ClipTower, Variant};

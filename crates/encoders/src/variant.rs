@@ -25,6 +25,26 @@ pub struct Variant {
     /// Transformers: the side of a patch in pixels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch: Option<usize>,
+    /// Transformers: the image tower of CLIP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<ClipTower>,
+}
+
+/// The image tower of CLIP (Radford et al. 2021): a vision transformer with a layer norm before its blocks, patches without a
+/// bias, and 1e-5 added to variances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClipTower {
+    /// Dimensions of the linear map after the last layer norm, which makes the representation; none without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub projection: Option<usize>,
+    /// Whether the activation is `x·σ(1.702·x)`, as in the weights of CLIP's authors, instead of GELU.
+    #[serde(skip_serializing_if = "is_false")]
+    pub quick_gelu: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Variant {

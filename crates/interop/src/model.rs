@@ -1,6 +1,6 @@
 //! A model file of any supported format, as a function of images.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tarrl_encoders::InferenceEncoder;
 use tarrl_tensor::{Device, Tensor};
@@ -19,6 +19,7 @@ pub struct Model {
     channels: usize,
     side: Option<usize>,
     summary: Vec<String>,
+    is_own: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -79,6 +80,19 @@ impl Model {
     pub fn summary(&self) -> &[String] {
         &self.summary
     }
+
+    /// Files beside the model file that hold tensors of it, as PyTorch's exporter of ONNX writes them.
+    pub fn files(&self) -> &[PathBuf] {
+        match &self.network {
+            Network::Encoder(_) => &[],
+            Network::Graph(graph, _) => graph.files(),
+        }
+    }
+
+    /// Whether the file is a checkpoint of this program, of which nothing had to be guessed.
+    pub fn is_own(&self) -> bool {
+        self.is_own
+    }
 }
 
 /// A state dict: a checkpoint of ours, or one of another program.
@@ -88,7 +102,14 @@ fn open_state_dict(
     options: &ReadOptions,
     device: &Device,
 ) -> Result<Model, InteropError> {
-    let Imported { encoder, summary, .. } = state_dict::open(path, format, options, device)?;
+    if options.both_branches {
+        return Err(InteropError::refused(
+            path,
+            "is to be read with both sets of batch norms, and a network computes with one",
+            "choose the set 0 or 1 by the branch",
+        ));
+    }
+    let Imported { encoder, summary, notes } = state_dict::open(path, format, options, device)?;
     let config = encoder.config();
     Ok(Model {
         dim: encoder.dim(),
@@ -96,6 +117,8 @@ fn open_state_dict(
         side: config.arch.needs_side().then_some(config.side),
         network: Network::Encoder(Box::new(encoder.inference())),
         summary,
+        // A checkpoint of ours has no source to note.
+        is_own: notes.is_empty(),
     })
 }
 
@@ -160,6 +183,7 @@ fn open_onnx(path: &Path, options: &ReadOptions, device: &Device) -> Result<Mode
         side: graph.side().or(options.side),
         network: Network::Graph(Box::new(graph), normalization.map(Box::new)),
         summary,
+        is_own: false,
     })
 }
 

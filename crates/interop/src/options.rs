@@ -10,6 +10,9 @@ pub struct ReadOptions {
     /// State dicts: of several sets of batch norms the one that is used, from 0; by default the map's choice, which is 1
     /// (adversarial) for files of adversarial contrastive learning.
     pub branch: Option<usize>,
+    /// State dicts: the sets 0 (clean) and 1 (attacked) of batch norms, as an encoder with both, instead of one of them. Only
+    /// for [`import_encoder`](crate::import_encoder): a [`Model`](crate::Model) computes with one.
+    pub both_branches: bool,
     /// State dicts: of several networks in a file the one that is used, by the prefix of its names.
     pub network: Option<String>,
     /// State dicts: the key of the file that holds the state dict, where there are several; empty for the file itself.

@@ -1,4 +1,4 @@
-//! A transformer by formula against values that were computed in double precision by other code.
+//! Transformers by formula against values that were computed in double precision by other code.
 
 mod common;
 
@@ -73,5 +73,72 @@ fn a_block_of_timms_transformer_has_the_expected_values() {
     for (found, expected) in found.iter().zip(expected) {
         // A few dozen roundings of 6e-8 each.
         assert!((f64::from(*found) - expected).abs() < 2e-6, "{found} {expected}");
+    }
+}
+
+/// A tower of CLIP with one block on the same images: patches of 2×2 without bias, eight dimensions, two heads, a layer norm
+/// before the block and a projection to three, under open_clip's names.
+#[test]
+fn a_tower_of_clip_has_the_expected_values() {
+    let pair = |name: &str, of: [Value; 2]| {
+        let [weight, bias] = of;
+        [(format!("{name}weight"), weight), (format!("{name}bias"), bias)]
+    };
+    let norm = |name: &str, offset: usize| pair(name, [w(10 + offset, &[8], 1.0), w(20 + offset, &[8], 0.0)]);
+    let linear = |name: &str, weight: usize, [out, inputs]: [usize; 2]| {
+        pair(name, [w(weight, &[out, inputs], 0.0), w(weight + 10, &[out], 0.0)])
+    };
+    let mut tensors = vec![
+        ("conv1.weight".to_owned(), w(0, &[8, 1, 2, 2], 0.0)),
+        ("class_embedding".to_owned(), w(2, &[8], 0.0)),
+        ("positional_embedding".to_owned(), w(3, &[5, 8], 0.0)),
+        ("proj".to_owned(), w(5, &[8, 3], 0.0)),
+    ];
+    let block = "transformer.resblocks.0.";
+    tensors.extend(norm("ln_pre.", 4));
+    tensors.extend(norm(&format!("{block}ln_1."), 0));
+    tensors.extend(linear(&format!("{block}attn.in_proj_"), 30, [24, 8]));
+    tensors.extend(linear(&format!("{block}attn.out_proj."), 31, [8, 8]));
+    tensors.extend(norm(&format!("{block}ln_2."), 1));
+    tensors.extend(linear(&format!("{block}mlp.c_fc."), 32, [32, 8]));
+    tensors.extend(linear(&format!("{block}mlp.c_proj."), 33, [8, 32]));
+    tensors.extend(norm("ln_post.", 2));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tower.pt");
+    std::fs::write(&path, torch_zip(&Value::Dict(tensors))).unwrap();
+    let pixels: Vec<f32> = (0..32).map(|i| ((37 * i) % 101) as f32 / 101.0).collect();
+    // Printed by clip_tower.py beside this file, in double precision.
+    let expected = [
+        (
+            "fare",
+            [
+                -0.321_138_973_137_929_7,
+                -0.633_062_048_637_636_4,
+                -0.859_303_104_738_055_4,
+                -0.313_103_062_204_124_54,
+                -0.630_469_998_636_823_2,
+                -0.862_505_737_712_637_8,
+            ],
+        ),
+        (
+            "open-clip",
+            [
+                -0.304_096_968_203_898_6,
+                -0.631_371_913_226_781_2,
+                -0.873_193_590_852_389_3,
+                -0.296_175_903_721_242_7,
+                -0.628_707_763_917_096_6,
+                -0.876_146_937_064_524_7,
+            ],
+        ),
+    ];
+    for (map, expected) in expected {
+        let options = ReadOptions { heads: Some(2), map: Some(map.into()), ..ReadOptions::default() };
+        let model = Model::open(&path, &options, &cpu()).unwrap();
+        let found = model.forward(&Tensor::new(&cpu(), [2, 4, 4, 1], &pixels)).to_vec::<f32>();
+        for (found, expected) in found.iter().zip(expected) {
+            // As above.
+            assert!((f64::from(*found) - expected).abs() < 2e-6, "{map}: {found} {expected}");
+        }
     }
 }

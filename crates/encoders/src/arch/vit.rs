@@ -4,6 +4,7 @@ use crate::config::{EncoderConfig, VIT_PATCH};
 use crate::layers::{Conv2d, LayerNorm, Linear};
 use crate::module::Role;
 use crate::param_builder::ParamBuilder;
+use crate::variant::ClipTower;
 use std::sync::Arc;
 use tarrl_tensor::{Tensor, Transpose, math};
 
@@ -18,6 +19,8 @@ const DEVIATION: f32 = 0.02;
 /// they compute, three heads of attention and a hidden layer four times as wide in each; the representation is the class
 /// token after a last normalization.
 ///
+/// [`ClipTower`](crate::ClipTower) says what differs in CLIP, with `norm_pre` as in timm and `proj` as in open_clip.
+///
 /// Names and order are timm's: `cls_token`, `pos_embed`, `patch_embed.proj`, `blocks.0.norm1`, `blocks.0.attn.qkv`, …,
 /// `norm`. Initial values: matrices and positions N(0, 0.02²), class token N(0, 1e-12), biases 0, the patches PyTorch's
 /// default.
@@ -27,11 +30,15 @@ pub(crate) struct Vit {
     positions: Token,
     patches: Conv2d,
     heads: usize,
+    /// Before the blocks, in CLIP.
+    norm_pre: Option<LayerNorm>,
     blocks: Vec<Block>,
     norm: LayerNorm,
+    /// `(d, e)`: the projection of CLIP.
+    proj: Option<Token>,
 }
 
-/// A tensor that is added to tokens.
+/// A tensor with its name.
 #[derive(Clone, Debug)]
 struct Token {
     name: Arc<str>,
@@ -47,26 +54,36 @@ struct Block {
     norm2: LayerNorm,
     fc1: Linear,
     fc2: Linear,
+    quick_gelu: bool,
 }
 
 impl Vit {
     pub(crate) fn new(config: &EncoderConfig, params: &ParamBuilder) -> Self {
-        let d = dim(config);
+        let d = inner(config);
         let patch = config.variant.patch.unwrap_or(VIT_PATCH);
         let side = config.side / patch;
         let token = |name: &str, tokens: usize, deviation: f32| Token {
             name: params.at(name).name().into(),
             value: params.normal(name, &[1, tokens, d], deviation),
         };
+        let clip = config.variant.clip;
+        let norm = |params: &ParamBuilder| layer_norm(params, d, clip.is_some());
+        let patches = Conv2d::patches(&params.at("patch_embed.proj"), [config.in_channels, d, patch]);
+        let projection = clip.and_then(|clip| clip.projection);
         Vit {
             class: token("cls_token", 1, 1e-6),
             positions: token("pos_embed", side * side + 1, DEVIATION),
-            patches: Conv2d::patches(&params.at("patch_embed.proj"), [config.in_channels, d, patch]),
+            patches: if clip.is_some() { patches.without_bias() } else { patches },
             heads: heads(config),
+            norm_pre: clip.map(|_| norm(&params.at("norm_pre"))),
             blocks: (0..config.variant.depth.unwrap_or(DEPTH))
-                .map(|i| Block::new(&params.at(&format!("blocks.{i}")), d))
+                .map(|i| Block::new(&params.at(&format!("blocks.{i}")), d, clip))
                 .collect(),
-            norm: LayerNorm::new(&params.at("norm"), d),
+            norm: norm(&params.at("norm")),
+            proj: projection.map(|e| Token {
+                name: params.at("proj").name().into(),
+                value: params.normal("proj", &[d, e], math::powf(d as f64, -0.5) as f32),
+            }),
         }
     }
 
@@ -83,10 +100,17 @@ impl Vit {
             x.shape()
         );
         let mut x = &tokens + &self.positions.value.cast(tokens.dtype()); // (n, t, d)
+        if let Some(norm) = &self.norm_pre {
+            x = norm.forward(&x);
+        }
         for block in &self.blocks {
             x = block.forward(&x, self.heads);
         }
-        self.norm.forward(&x.slice(1, 0, 1).reshape([n, d]))
+        let z = self.norm.forward(&x.slice(1, 0, 1).reshape([n, d]));
+        match &self.proj {
+            Some(proj) => z.matmul(&proj.value.cast(z.dtype())),
+            None => z,
+        }
     }
 
     /// The same network without history.
@@ -101,6 +125,7 @@ impl Vit {
             f(&token.name, Role::Embedding, &token.value);
         }
         self.patches.visit(f);
+        self.norm_pre.iter().for_each(|norm| norm.visit(f));
         for block in &self.blocks {
             block.norm1.visit(f);
             block.qkv.visit(f);
@@ -110,6 +135,7 @@ impl Vit {
             block.fc2.visit(f);
         }
         self.norm.visit(f);
+        self.proj.iter().for_each(|proj| f(&proj.name, Role::Weight, &proj.value));
     }
 
     pub(crate) fn visit_mut(&mut self, f: &mut dyn FnMut(&str, Role, &mut Tensor)) {
@@ -117,6 +143,7 @@ impl Vit {
             f(&token.name, Role::Embedding, &mut token.value);
         }
         self.patches.visit_mut(f);
+        self.norm_pre.iter_mut().for_each(|norm| norm.visit_mut(f));
         for block in &mut self.blocks {
             block.norm1.visit_mut(f);
             block.qkv.visit_mut(f);
@@ -126,30 +153,35 @@ impl Vit {
             block.fc2.visit_mut(f);
         }
         self.norm.visit_mut(f);
+        self.proj.iter_mut().for_each(|proj| f(&proj.name, Role::Weight, &mut proj.value));
     }
 }
 
 impl Block {
-    fn new(params: &ParamBuilder, d: usize) -> Self {
+    fn new(params: &ParamBuilder, d: usize, clip: Option<ClipTower>) -> Self {
         let linear = |name: &str, [inputs, outputs]: [usize; 2]| {
             let params = params.at(name);
             let weight = params.normal("weight", &[outputs, inputs], DEVIATION);
             Linear::with_weight(&params, weight, outputs)
         };
+        let norm = |name: &str| layer_norm(&params.at(name), d, clip.is_some());
         Block {
-            norm1: LayerNorm::new(&params.at("norm1"), d),
+            norm1: norm("norm1"),
             qkv: linear("attn.qkv", [d, 3 * d]),
             proj: linear("attn.proj", [d, d]),
-            norm2: LayerNorm::new(&params.at("norm2"), d),
+            norm2: norm("norm2"),
             fc1: linear("mlp.fc1", [d, 4 * d]),
             fc2: linear("mlp.fc2", [4 * d, d]),
+            quick_gelu: clip.is_some_and(|clip| clip.quick_gelu),
         }
     }
 
     /// `(n, t, d)` to the same.
     fn forward(&self, x: &Tensor, heads: usize) -> Tensor {
         let x = x + &self.attention(&self.norm1.forward(x), heads);
-        let hidden = rows(&self.fc1, &self.norm2.forward(&x)).gelu();
+        let hidden = rows(&self.fc1, &self.norm2.forward(&x));
+        let hidden =
+            if self.quick_gelu { &hidden * &hidden.mul_scalar(1.702).sigmoid() } else { hidden.gelu() };
         &x + &rows(&self.fc2, &hidden)
     }
 
@@ -163,6 +195,12 @@ impl Block {
     }
 }
 
+/// The layer norm of a transformer, or of CLIP's.
+fn layer_norm(params: &ParamBuilder, d: usize, clip: bool) -> LayerNorm {
+    let norm = LayerNorm::new(params, d);
+    if clip { norm.with_eps(1e-5) } else { norm }
+}
+
 /// A linear map of every token of `(n, t, inputs)`.
 fn rows(linear: &Linear, x: &Tensor) -> Tensor {
     let [n, t, d] = x.shape()[..] else { unreachable!("tokens are (n, t, d)") };
@@ -172,7 +210,16 @@ fn rows(linear: &Linear, x: &Tensor) -> Tensor {
 
 /// The dimension of the representation.
 pub(crate) fn dim(config: &EncoderConfig) -> usize {
+    projected(config).unwrap_or_else(|| inner(config))
+}
+
+/// The dimension of a token.
+fn inner(config: &EncoderConfig) -> usize {
     heads(config) * config.channels(HEAD)
+}
+
+fn projected(config: &EncoderConfig) -> Option<usize> {
+    config.variant.clip?.projection
 }
 
 fn heads(config: &EncoderConfig) -> usize {

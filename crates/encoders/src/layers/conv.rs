@@ -52,6 +52,11 @@ impl Conv2d {
         Conv2d { conv, ..Conv2d::with_bias(params, config) }
     }
 
+    /// The same convolution without a bias.
+    pub(crate) fn without_bias(self) -> Self {
+        Conv2d { bias: None, ..self }
+    }
+
     /// The same convolution with another padding than `kernel / 2`.
     pub(crate) fn padded(self, pad: usize) -> Self {
         Conv2d { conv: Conv { pad, ..self.conv }, ..self }

@@ -8,12 +8,13 @@ use tarrl_tensor::Tensor;
 /// Added to the variance, as transformers have it.
 const EPS: f64 = 1e-6;
 
-/// `γ·(x − mean) / √(variance + 1e-6) + β` over the innermost axis (Ba et al. 2016).
+/// `γ·(x − mean) / √(variance + ε) + β` over the innermost axis (Ba et al. 2016); ε is 1e-6 unless another is given.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerNorm {
     name: Arc<str>,
     weight: Tensor,
     bias: Tensor,
+    eps: f64,
 }
 
 impl LayerNorm {
@@ -23,13 +24,19 @@ impl LayerNorm {
             name: params.name().into(),
             weight: params.full(extent, 1.0),
             bias: params.full(extent, 0.0),
+            eps: EPS,
         }
+    }
+
+    /// The same with another ε.
+    pub(crate) fn with_eps(self, eps: f64) -> Self {
+        LayerNorm { eps, ..self }
     }
 
     /// Normalizes every row of `(…, extent)`.
     #[track_caller]
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
-        x.layer_norm(&self.weight, &self.bias, EPS)
+        x.layer_norm(&self.weight, &self.bias, self.eps)
     }
 
     /// Calls `f` with scale and shift.

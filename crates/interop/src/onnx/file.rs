@@ -40,7 +40,11 @@ pub fn read(path: &Path, device: &Device) -> io::Result<Result<Graph, OnnxError>
     };
     let read = Graph::from_bytes(&bytes, &external, device);
     let ends = ends.into_inner();
-    Ok(read.map(|graph| graph.with_notes(ends.iter().filter_map(|(name, &end)| surplus(&folder, name, end)))))
+    Ok(read.map(|graph| {
+        graph
+            .with_notes(ends.iter().filter_map(|(name, &end)| surplus(&folder, name, end)))
+            .with_files(ends.keys().map(|name| folder.join(name)).collect())
+    }))
 }
 
 /// What is to be said of a file beside the model, if the graph does not use it to its end.

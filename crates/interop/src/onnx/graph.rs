@@ -7,6 +7,7 @@ use super::program::Program;
 use super::proto::{Extent, ModelProto};
 use super::size::Size;
 use super::source::Source;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tarrl_tensor::{DType, Device, Tensor};
 
@@ -36,6 +37,7 @@ pub struct Graph {
     /// The number of images that a file of fixed extents takes at once, where others do not fit.
     chunk: Option<usize>,
     dtype: DType,
+    files: Vec<PathBuf>,
 }
 
 impl Graph {
@@ -135,7 +137,8 @@ impl Graph {
         }
         let dim = program.shape[1].at(1);
         let device = device.clone();
-        Ok(Graph { source, device, program, channels, side, dim, rows, chunk, dtype: DType::F32 })
+        let files = Vec::new();
+        Ok(Graph { source, device, program, channels, side, dim, rows, chunk, dtype: DType::F32, files })
     }
 
     /// From images `(n, h, w, c)` with pixels in `[0, 1]` to representations `(n, d)`.
@@ -237,6 +240,16 @@ impl Graph {
     pub(crate) fn with_notes(mut self, notes: impl Iterator<Item = String>) -> Self {
         Arc::make_mut(&mut self.source).notes.extend(notes);
         self
+    }
+
+    /// The files beside the model that its tensors were read from.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// The same graph, with the files beside the model that its tensors were read from.
+    pub(crate) fn with_files(self, files: Vec<PathBuf>) -> Self {
+        Graph { files, ..self }
     }
 
     /// The entries of the file's metadata.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tarrl_encoders::{Arch, EncoderConfig, Variant};
+use tarrl_encoders::{Arch, ClipTower, EncoderConfig, Variant};
 
 use super::tensor_file::FileTensor;
 
@@ -34,7 +34,7 @@ pub(crate) fn infer(
     } else {
         return Err(
             "no architecture that is read has such tensors: it is no ResNet, WideResNet, VGG, vision \
-                    transformer or ConvSmall"
+                    transformer or ConvSmall; export such a network to ONNX"
                 .to_owned(),
         );
     }?;
@@ -194,10 +194,18 @@ fn transformer(
         }
     };
     let depth = children(tensors, "blocks.");
+    let clip = match (tensors.contains_key("norm_pre.weight"), tensors.contains_key("proj")) {
+        (false, _) => None,
+        (true, false) => Some(ClipTower::default()),
+        (true, true) => {
+            Some(ClipTower { projection: Some(shape(tensors, "proj", 2)?[1]), ..ClipTower::default() })
+        }
+    };
     let variant = Variant {
         depth: (depth != 12).then_some(depth),
         heads: (heads != 3).then_some(heads),
         patch: (patch != 4).then_some(patch),
+        clip,
         ..Variant::default()
     };
     Ok(EncoderConfig {

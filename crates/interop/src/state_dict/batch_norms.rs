@@ -57,6 +57,33 @@ pub(crate) fn choose(
     Ok((left, Some(Branch { taken, of: last + 1 })))
 }
 
+/// Leaves the sets 0 and 1 of every batch norm under the numbered names that dual batch norm has here, `bn1.bn_list.0.weight`.
+///
+/// # Errors
+/// If there is one set.
+pub(crate) fn both(tensors: &BTreeMap<String, FileTensor>) -> Result<BTreeMap<String, FileTensor>, String> {
+    let layers: BTreeSet<String> = tensors.keys().filter_map(|name| Some(numbered(name)?.0)).collect();
+    if layers.is_empty() {
+        return Err(
+            "it has one set of batch norms, and both are asked for: leave --both-branches out".to_owned()
+        );
+    }
+    let mut left = BTreeMap::new();
+    for (name, tensor) in tensors {
+        let unnumbered = name.rsplit_once('.').filter(|(layer, _)| layers.contains(*layer));
+        match (numbered(name), unnumbered) {
+            (Some((_, 2.., _)), _) => {}
+            (None, Some((layer, part))) => {
+                left.entry(format!("{layer}{LIST}0.{part}")).or_insert_with(|| tensor.clone());
+            }
+            _ => {
+                left.insert(name.clone(), tensor.clone());
+            }
+        }
+    }
+    Ok(left)
+}
+
 /// Layer, set and part of the name of a tensor of a numbered set.
 fn numbered(name: &str) -> Option<(String, usize, &str)> {
     let (layer, rest) = name.split_once(LIST)?;
@@ -91,6 +118,16 @@ mod tests {
         assert_eq!(chosen(&["bn1.bn_list.0.weight"], None).1, Some(Branch { taken: 0, of: 1 }));
         assert_eq!(chosen(&["bn1.weight"], None), (vec!["bn1.weight".into()], None));
         assert!(choose(file(&["bn1.weight"]), Some(1), 1).unwrap_err().contains("one set"));
+    }
+
+    #[test]
+    fn both_sets_stay_under_their_numbers_and_a_third_goes() {
+        let names = |names: &[&str]| both(&file(names)).map(|left| left.into_keys().collect::<Vec<_>>());
+        let three = ["conv1.weight", "bn1.bn_list.0.bias", "bn1.bn_list.1.bias", "bn1.bn_list.2.bias"];
+        let kept = ["bn1.bn_list.0.bias", "bn1.bn_list.1.bias", "conv1.weight"];
+        assert_eq!(names(&three).unwrap(), kept);
+        assert_eq!(names(&["conv1.weight", "bn1.bias", "bn1.bn_list.1.bias"]).unwrap(), kept);
+        assert!(names(&["conv1.weight", "bn1.bias"]).unwrap_err().contains("one set"));
     }
 
     /// Old files of ACL call the first set `bn1` and the second `bn1_adv`, which the name map makes `bn1.bn_list.1`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use tarrl_encoders::{Encoder, EncoderConfig, Module, Role};
+use tarrl_encoders::{BatchNormMode, Encoder, EncoderConfig, Module, Role};
 use tarrl_tensor::cpu;
 
 use super::architecture::infer;
@@ -33,6 +33,7 @@ pub(crate) struct Candidate {
     pub(crate) config: EncoderConfig,
     /// Its tensors under our names.
     pub(crate) tensors: BTreeMap<String, FileTensor>,
+    /// The set of batch norms, of several.
     pub(crate) branch: Option<Branch>,
     /// Mean and standard deviation that the file holds, with the name of the former.
     pub(crate) inside: Option<Inside>,
@@ -110,9 +111,27 @@ fn judge(
     mut tensors: BTreeMap<String, FileTensor>,
 ) -> Result<Candidate, Faults> {
     let inside = take_normalization(&mut tensors, scope).map_err(Faults::of)?;
+    for name in ["cls_token", "pos_embed"] {
+        // CLIP has them without the axis of the batch.
+        if let Some(tensor) = tensors.get_mut(name).filter(|tensor| (1..3).contains(&tensor.shape.len())) {
+            tensor.shape.splice(0..0, vec![1; 3 - tensor.shape.len()]);
+        }
+    }
+    let both =
+        if options.both_branches { Some(batch_norms::both(&tensors).map_err(Faults::of)?) } else { None };
     let (tensors, branch) =
         batch_norms::choose(tensors, options.branch, map.branch.unwrap_or(1)).map_err(Faults::of)?;
     let mut config = infer(&tensors, options.heads.or(map.heads)).map_err(Faults::of)?;
+    if let Some(clip) = &mut config.variant.clip {
+        clip.quick_gelu = map.quick_gelu;
+    }
+    let tensors = match both {
+        Some(both) => {
+            config.norm = BatchNormMode::Dual;
+            both
+        }
+        None => tensors,
+    };
     let padding = options.stem_padding.unwrap_or(map.stem_padding);
     if config.arch.name().ends_with("-cifar") {
         config.variant.stem_padding = (padding != 1).then_some(padding);

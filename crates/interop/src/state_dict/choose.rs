@@ -98,17 +98,11 @@ fn best(path: &Path, attempts: Vec<Attempt>, options: &ReadOptions) -> Result<Ch
         let names = [&fitting[0].map.name, &other.map.name];
         return Err(InteropError::refused(
             path,
-            format!("the name maps {} and {} both fit, and read different encoders", names[0], names[1]),
+            format!(
+                "the name maps {} ({}) and {} ({}) both fit, and read different encoders",
+                names[0], fitting[0].map.about, names[1], other.map.about
+            ),
             format!("choose by --map {} or --map {}", names[0], names[1]),
-        ));
-    }
-    let known = attempts.iter().find(|attempt| own(attempt) && attempt.map.unsupported.is_some());
-    if let (Some(known), true) = (known, fitting.is_empty()) {
-        let cause = known.map.unsupported.clone().unwrap_or_default();
-        return Err(InteropError::refused(
-            path,
-            format!("is of {}: {cause}", known.map.name),
-            "export it to ONNX",
         ));
     }
     let general = |attempt: &&Attempt| attempt.map.requires.is_empty() && attempt.recognized;
@@ -163,9 +157,6 @@ fn same(one: &Attempt, other: &Attempt) -> bool {
 
 fn chosen(path: &Path, attempt: Attempt, how: String) -> Result<Choice, InteropError> {
     let Attempt { map, result, recognized } = attempt;
-    if let Some(cause) = &map.unsupported {
-        return Err(InteropError::refused(path, format!("is of {}: {cause}", map.name), "export it to ONNX"));
-    }
     match result {
         Some(Ok(candidate)) => Ok(Choice { map, candidate, how }),
         Some(Err(faults)) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tarrl_encoders::checkpoint::{Metadata, Stored, Tensors, Values, load_state_dict};
-use tarrl_encoders::{Arch, Encoder, EncoderConfig, Module};
+use tarrl_encoders::{Arch, BatchNormMode, Encoder, EncoderConfig, Module};
 use tarrl_tensor::Device;
 
 use super::candidate::{Candidate, list};
@@ -135,7 +135,10 @@ fn summary(
     if !others.is_empty() {
         lines.push(format!("not read: {}", list(others.into_iter())));
     }
-    if let Some(branch) = candidate.branch {
+    if candidate.config.norm == BatchNormMode::Dual {
+        let of = candidate.branch.map_or(2, |branch| branch.of);
+        lines.push(format!("batch norm: sets 0 and 1 of {of}, clean and attacked images"));
+    } else if let Some(branch) = candidate.branch {
         let what = match (branch.taken, branch.of) {
             (0, 2..) => ", clean images",
             (1, _) => ", attacked images",
@@ -169,6 +172,12 @@ fn architecture_line(config: &EncoderConfig, dim: usize, map: &NameMap, options:
     );
     if config.side > 0 {
         line += &format!(", images of {0}×{0}", config.side);
+    }
+    if let Some(clip) = config.variant.clip {
+        line += match clip.quick_gelu {
+            true => "; activation x·σ(1.702x), as the name map has it, since no file says it",
+            false => "; activation GELU, as the name map has it, since no file says it",
+        };
     }
     if config.arch.name().ends_with("-cifar") {
         let padding = config.variant.stem_padding.unwrap_or(1);
@@ -228,7 +237,8 @@ fn normalization(map: &NameMap, candidate: &Candidate, options: &ReadOptions) ->
         }
         (None, None) => {
             // Of our maps, the published networks for large images; small ones were trained on other data.
-            let large = !config.arch.name().ends_with("-cifar") && config.in_channels == 3;
+            let small = config.arch.name().ends_with("-cifar") || config.arch == Arch::ConvSmall;
+            let large = !small && config.in_channels == 3;
             match &map.normalization.outside {
                 Some(constants) if large || map.is_own => {
                     applied(constants.clone(), "the program's, outside of the file")

@@ -134,6 +134,13 @@ fn tensors(path: &Path, format: Format) -> Result<Option<TensorFile>, InteropErr
 /// A checkpoint of ours, of two sets of batch norms the one that is asked for.
 fn ours(path: &Path, options: &ReadOptions, device: &Device) -> Result<Imported, InteropError> {
     let encoder = load_encoder(path, device)?;
+    if options.both_branches {
+        return Err(InteropError::refused(
+            path,
+            "is a checkpoint of this program",
+            "it needs no import; its sets of batch norms are chosen by --branch where it is used",
+        ));
+    }
     let branch = match options.branch {
         None | Some(0) => BnBranch::Clean,
         Some(1) => BnBranch::Adversarial,

@@ -42,6 +42,9 @@ pub(crate) struct NameMap {
     pub(crate) linear_stem: bool,
     /// Heads of attention of a transformer, if not one for 64 dimensions.
     pub(crate) heads: Option<usize>,
+    /// Whether image towers of CLIP have the activation `x·σ(1.702·x)` instead of GELU, which no file says.
+    #[serde(default)]
+    pub(crate) quick_gelu: bool,
     /// What is known of the normalization of the images.
     #[serde(default)]
     pub(crate) normalization: NormalizationNames,
@@ -118,6 +121,7 @@ maps![
     "vicreg",
     "swav",
     "fare",
+    "open-clip",
     "torchvision-vit",
     "timm",
     "simclr-children",

@@ -1,6 +1,8 @@
 //! A writer of files as `torch.save` makes them, for tests.
 #![allow(dead_code)] // Each test file uses a part of it.
 
+pub(crate) mod encoders;
+
 /// A value in a pickle.
 #[derive(Clone)]
 pub(crate) enum Value {

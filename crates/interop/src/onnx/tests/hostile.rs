@@ -187,6 +187,7 @@ fn tensors_beside_the_model_are_read_and_no_path_leads_out_of_its_folder() {
         read(&inner.join("m.onnx"), &cpu()).unwrap()
     };
     let graph = open(external("data/w.bin", "64", "48")).unwrap();
+    assert!(graph.files().len() == 1 && graph.files()[0].ends_with("data/w.bin"), "{:?}", graph.files());
     let y = super::builder::forward(&graph, 1, &[1.0, 0.0, 0.0, 0.0]);
     assert_eq!(y, [0.0, 4.0, 8.0]);
     let secret = folder.path().join("secret");
