@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::{Value, json};
+use tarrl_bound::LinearHead;
 use tarrl_data::{Catalog, Dataset, Resizing, Source, SourceOptions};
 use tarrl_encoders::{Encoder, checkpoint::load_encoder};
-use tarrl_interop::Model;
+use tarrl_interop::{Model, ReadOptions, import_encoder};
 use tarrl_jobs::files::{cannot_write, hash, try_write};
+use tarrl_study::heads::AnyHead;
 use tarrl_tensor::{Device, Key};
 
 use crate::limits;
@@ -142,8 +144,9 @@ pub(crate) struct EncoderFile<'a> {
     device: Device,
     /// The encoder.
     pub(crate) model: Model,
-    /// The hash of the file.
+    /// The hash of the file, and of files beside it that hold its tensors.
     pub(crate) hash: String,
+    options: ReadOptions,
 }
 
 impl<'a> EncoderFile<'a> {
@@ -152,16 +155,33 @@ impl<'a> EncoderFile<'a> {
     /// # Errors
     /// Fails if the file cannot be read or holds no encoder.
     pub(crate) fn open(path: &'a Path, options: &ModelOptions, device: &Device) -> anyhow::Result<Self> {
-        let model = Model::open(path, &options.read(), device)?;
-        Ok(EncoderFile { path, device: device.clone(), model, hash: hash(path)? })
+        let options = options.read();
+        let model = Model::open(path, &options, device)?;
+        let mut content = hash(path)?;
+        if !model.files().is_empty() {
+            // Other weights beside the same graph are another encoder.
+            let files = model.files().iter().map(|file| hash(file)).collect::<Result<Vec<_>, _>>()?;
+            content = blake3::hash(format!("{content} {}", files.join(" ")).as_bytes()).to_hex().to_string();
+        }
+        Ok(EncoderFile { path, device: device.clone(), model, hash: content, options })
     }
 
-    /// The encoder with its parameters, where it is a checkpoint of this program.
+    /// Says how the file of another program was understood.
+    pub(crate) fn announce(&self) {
+        if !self.model.is_own() {
+            self.model.summary().iter().for_each(|line| note!("{line}"));
+        }
+    }
+
+    /// The encoder with its parameters, both sets of batch norms if it is a checkpoint of this program that has two.
     ///
     /// # Errors
-    /// Fails if it is none.
+    /// Fails if the file is no state dict.
     pub(crate) fn encoder(&self) -> anyhow::Result<Encoder> {
-        Ok(load_encoder(self.path, &self.device)?)
+        Ok(match self.model.is_own() {
+            true => load_encoder(self.path, &self.device)?,
+            false => import_encoder(self.path, &self.options, &self.device)?.encoder,
+        })
     }
 
     /// The device of its parameters.
@@ -231,6 +251,17 @@ pub(crate) fn balanced(data: &Dataset, n: usize, option: &str, key: Key) -> anyh
         );
     }
     data.balanced_indices(n / classes, key).with_context(|| format!("{option} {n}"))
+}
+
+/// The linear head in a file, JSON or what the study writes, with the hash of its encoder if it names one.
+///
+/// # Errors
+/// If the file cannot be read, or holds no linear head.
+pub(crate) fn linear_head(path: &Path) -> anyhow::Result<(LinearHead, Option<String>)> {
+    match AnyHead::read(path)? {
+        (AnyHead::Linear(head), encoder) => Ok((head, encoder)),
+        _ => bail!("{} is no linear head; `tarrl bound report` takes other kinds", path.display()),
+    }
 }
 
 /// Checks, before any work, that a file can be written and is none of the inputs, which are files, or folders with all that

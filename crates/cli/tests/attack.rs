@@ -6,9 +6,12 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{Files, state_of, text};
+use common::{Files, dataset, state_of, text};
+use tarrl_encoders::checkpoint::load_encoder;
+use tarrl_eval::DeviceHead;
 use tarrl_study::attack_state::AttackState;
 use tarrl_study::stages::head::HeadFile;
+use tarrl_tensor::{DType, Tensor, cpu};
 
 /// Killed in the middle of its work, with the state on disk, and started again by the same command but for the number
 /// of images in memory.
@@ -163,6 +166,68 @@ fn representations_are_attacked_the_same_in_any_batch() {
     }
 }
 
+/// What an outsider needs to check an attack: pixels, points in ball and box, and which of them are misclassified.
+#[test]
+fn points_are_written_for_others_to_check() {
+    let mut files = Files::new();
+    let points = files.path("points.npz");
+    let epsilon = 0.05;
+    let options = ["--epsilon", "0.05", "--attack", "apgd-ce", "--points", points.to_str().unwrap()];
+    let output = files.path("outcomes.json");
+    let run = files.run(&output, &options);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let bytes = std::fs::read(&points).unwrap();
+    // The same head as JSON is the same attack.
+    let head = HeadFile::load(&files.head).unwrap().head;
+    let (k, d) = (head.classes(), head.features());
+    let json = serde_json::json!({"k": k, "d": d, "weight": head.weight(), "bias": head.bias()});
+    let path = files.path("head.json");
+    let kept = std::mem::replace(&mut files.head, path);
+    std::fs::write(&files.head, json.to_string()).unwrap();
+    let again = files.path("again.json");
+    let run = files.run(&again, &options[..4]);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let samples = |path: &Path| -> serde_json::Value {
+        serde_json::from_slice::<serde_json::Value>(&std::fs::read(path).unwrap()).unwrap()["samples"].take()
+    };
+    assert_eq!(samples(&again), samples(&output));
+    files.head = kept;
+    // Members are stored, with headers of 64 or 128 bytes: the values of one end where the next begins.
+    let floats = |name: &str| -> Vec<f32> {
+        let at = bytes.windows(name.len()).position(|window| window == name.as_bytes()).unwrap() + name.len();
+        let magic = at + bytes[at..].windows(6).position(|window| window == b"\x93NUMPY").unwrap();
+        let header = 10 + usize::from(u16::from_le_bytes([bytes[magic + 8], bytes[magic + 9]]));
+        let values = &bytes[magic + header..][..4 * 20 * 28 * 28];
+        values.chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().unwrap())).collect()
+    };
+    let (images, points) = (floats("images.npy"), floats("points.npy"));
+    for (image, point) in images.iter().zip(&points) {
+        let distance = (f64::from(*image) - f64::from(*point)).abs();
+        assert!(distance <= epsilon && (0.0..=1.0).contains(point), "{image} {point}");
+    }
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
+    let samples = report["samples"].as_array().unwrap();
+    let test = dataset().test;
+    let encoder = load_encoder(&files.checkpoint, &cpu()).unwrap().inference();
+    let head = HeadFile::load(&files.head).unwrap().head;
+    let logits = DeviceHead::new(&head, &cpu(), DType::F32)
+        .forward(&encoder.forward(&Tensor::new(&cpu(), [20, 28, 28, 1], &points)))
+        .to_vec::<f32>();
+    let mut moved = 0;
+    for (i, sample) in samples.iter().enumerate() {
+        let index = sample["index"].as_u64().unwrap() as usize;
+        let image = test.images.outer_iter().nth(index).unwrap();
+        let pixels: Vec<f32> = image.iter().map(|&level| f32::from(level) / 255.0).collect();
+        assert_eq!(&images[i * 784..][..784], &pixels[..], "image {index}");
+        let row = &logits[10 * i..][..10];
+        let label = usize::from(test.labels[index]);
+        let wrong = (0..10).any(|class| class != label && row[class] >= row[label]);
+        assert_eq!(wrong, sample["robust"] == false, "image {index}");
+        moved += usize::from(wrong && points[i * 784..][..784] != pixels[..]);
+    }
+    assert!(moved > 0, "the attack breaks images that were right");
+}
+
 #[test]
 fn what_cannot_be_is_refused_with_the_remedy() {
     let files = Files::new();
@@ -178,6 +243,10 @@ fn what_cannot_be_is_refused_with_the_remedy() {
         let message = refusal(&output, &["--epsilon", "1", "--attack", attack, "--norm", "l2", "--examine"]);
         assert!(message.contains("sees no gradients or no labels; leave it out"), "{message}");
     }
+    let points = files.path("points.npz");
+    let points = ["--attack", "pgd", "--epsilon", "0.1", "--points", points.to_str().unwrap()];
+    let message = refusal(&output, &points);
+    assert!(message.contains("--points is for AutoAttack and its parts"), "{message}");
     let message = refusal(&output, &["--epsilon", "8", "--attack", "pgd"]);
     assert!(message.contains("for 8 of 255 levels write 8/255"), "{message}");
     let message = refusal(&output, &["--epsilon", "2.5", "--attack", "pgd", "--norm", "l0"]);

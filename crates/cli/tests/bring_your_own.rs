@@ -5,7 +5,9 @@ mod common;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use common::{Files, dataset, text};
 use tarrl_data::{Dataset, npy, write_zip};
@@ -145,6 +147,63 @@ fn the_commands_of_the_page_work_in_their_order() {
         "{notes}"
     );
     assert_eq!(session.bytes("page/results.json"), before);
+}
+
+/// Interrupted in every job, in the middle of an attack too, and started again each time: the page has the same bits.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_evaluation_goes_on_and_ends_with_the_same_bits() {
+    let session = Session::new();
+    let line = |out: &str| {
+        format!(
+            "evaluate encoder.safetensors --dataset images.npz --epsilon 4/255 --images 10 --samples 1 --out {out}"
+        )
+    };
+    session.succeeds(&line("whole"));
+    let jobs = fs::read_dir(session.files.path("whole/jobs")).unwrap().count();
+    let count = |file: &str| {
+        let folders = fs::read_dir(session.files.path("broken/jobs"));
+        folders.map_or(0, |all| all.filter(|job| job.as_ref().unwrap().path().join(file).exists()).count())
+    };
+    let mut interrupted = 0;
+    // Each round ends at the latest when one more job is done.
+    for round in 0..3 * jobs {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tarrl"))
+            .args(line("broken").split_whitespace())
+            .current_dir(session.files.path("."))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let done = count("manifest.json");
+        let clock = Instant::now();
+        // A job is under way: it has its settings and no result.
+        let under_way = || count("config.json") > count("manifest.json") || count("manifest.json") > done;
+        while child.try_wait().unwrap().is_none() && !under_way() {
+            assert!(clock.elapsed() < Duration::from_secs(300), "nothing begins in round {round}");
+            sleep(Duration::from_millis(2));
+        }
+        // Sooner and later within a job.
+        sleep(Duration::from_millis(50 * (round as u64 % 3)));
+        let killed =
+            Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).stderr(Stdio::null()).status();
+        killed.unwrap();
+        match child.wait().unwrap().code() {
+            Some(75) => interrupted += 1,
+            Some(0) => break,
+            // The signal came before the program had a handler.
+            None => {}
+            other => panic!("ended with {other:?} in round {round}"),
+        }
+    }
+    assert!(interrupted > 0, "no job was interrupted");
+    session.succeeds(&line("broken"));
+    for file in ["results.json", "results.csv", "images.json", "images.csv"] {
+        assert!(
+            session.bytes(&format!("whole/{file}")) == session.bytes(&format!("broken/{file}")),
+            "{file}"
+        );
+    }
 }
 
 impl Session {

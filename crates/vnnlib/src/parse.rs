@@ -11,6 +11,9 @@ const MOST_COMPARISONS: usize = 1 << 16;
 /// Elements of a variable at most.
 const MOST_ELEMENTS: usize = 1 << 24;
 
+/// What joins a network to one declared before it.
+const JOINTS: [&str; 2] = ["equal-to", "isomorphic-to"];
+
 type Parsed<T> = Result<T, QueryError>;
 
 /// A sum of elements, each with a factor, and a number.
@@ -141,14 +144,17 @@ fn two(place: Place, version: &[Expr<'_>], all: &[Expr<'_>]) -> Parsed<Query> {
             Some(("declare-input", _)) => return part.place().fault("inputs are declared before outputs"),
             Some(("declare-output", rest)) => outputs.push(variable(part.place(), rest)?),
             Some(("declare-hidden", _)) => return part.place().fault("hidden values are not supported"),
-            Some((word @ ("equal-to" | "isomorphic-to"), _)) => {
+            Some((word, _)) if JOINTS.contains(&word) => {
                 return part.place().fault(format!("a second network ({word}) is not supported"));
             }
             _ => return part.place().fault("a network has (declare-input …) and (declare-output …)"),
         }
     }
     if let Some(second) = rest.iter().find(|expr| matches!(expr.call(), Some(("declare-network", _)))) {
-        return second.place().fault("a second network is not supported");
+        let parts = second.call().map_or(&[][..], |(_, parts)| parts).iter();
+        let joint = parts.filter_map(|part| part.call()).find(|(word, _)| JOINTS.contains(word));
+        let how = joint.map_or(String::new(), |(word, _)| format!(" ({word})"));
+        return second.place().fault(format!("a second network{how} is not supported"));
     }
     let one = |list: Vec<Variable>, what: &str| match <[Variable; 1]>::try_from(list) {
         Ok([only]) => Ok(only),

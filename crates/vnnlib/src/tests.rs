@@ -98,7 +98,11 @@ fn sums_of_outputs_and_inputs_are_linear_forms() {
 
 #[test]
 fn what_the_language_does_not_have_is_refused_at_its_place() {
+    let second =
+        |joint: &str| TWO.replacen("(assert", &format!("(declare-network g ({joint} f))\n(assert"), 1);
     let cases = [
+        (second("equal-to"), (7, 1), "a second network (equal-to) is not supported"),
+        (second("isomorphic-to"), (7, 1), "a second network (isomorphic-to) is not supported"),
         (TWO.replace("0.75", "1e-5"), (11, 24), "without an exponent"),
         (TWO.replace("0.75", ".5"), (11, 24), "no number of version 2.0"),
         (TWO.replace("0.75", "1"), (11, 24), "no number of version 2.0"),

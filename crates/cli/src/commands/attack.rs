@@ -5,6 +5,7 @@ mod findings;
 mod goal;
 mod outcome;
 mod plan;
+mod points;
 mod run;
 mod state;
 mod summary;
@@ -25,13 +26,14 @@ use tarrl_tensor::{Cpu, DType, Key, Tensor};
 
 pub(crate) use self::findings::Findings;
 pub(crate) use self::plan::{Kind, Plan};
+use self::points::save_points;
 use self::run::initial;
-pub(crate) use self::run::run;
+pub(crate) use self::run::{Found, run};
 pub(crate) use self::state::StateFile;
 use self::summary::Summary;
 pub(crate) use self::target::Target;
 use crate::inputs::{
-    EncoderFile, ImageOptions, balanced, batch_for, check_classes, check_memory, check_output,
+    EncoderFile, ImageOptions, balanced, batch_for, check_classes, check_memory, check_output, linear_head,
 };
 use crate::limits;
 use crate::model_options::ModelOptions;
@@ -40,7 +42,6 @@ use crate::stdout::{note, out, outln};
 use tarrl_jobs::files::{cannot_write, hash, write_atomic};
 use tarrl_study::attack_state::AttackProgress;
 use tarrl_study::stages::certify::{hash_labels, hash_pixels};
-use tarrl_study::stages::head::HeadFile;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,6 +51,7 @@ Examples:
   tarrl attack --checkpoint ENCODER --head HEAD --dataset mnist --norm l2 --epsilon 1 --attack cw
   tarrl attack --checkpoint ENCODER --head HEAD --dataset mnist --norm l1 --epsilon 4 --attack nearest --passes 500
   tarrl attack --checkpoint ENCODER --head HEAD --dataset mnist --epsilon 0.1 --examine --json outcomes.json
+  tarrl attack --checkpoint ENCODER --head HEAD --dataset mnist --epsilon 0.1 --points points.npz
   tarrl attack --checkpoint ENCODER --head HEAD --dataset CIFAR-10-C/fog.npy --severity 3 --epsilon 2/255
   tarrl attack --checkpoint ENCODER --head HEAD --dataset photos/ --resize 256 --crop 224 --images 100 --epsilon 1/255
 
@@ -87,7 +89,10 @@ With --json the attack saves its progress every twenty seconds, to the file besi
 parts and the attacks on the nearest mistake resume in the middle of an image; fgsm, pgd, cw, deepfool, hop-skip-jump and
 the attacks without labels resume after the last whole batch, so that a smaller --batch loses less. --examine starts over.
 Ctrl-C, SIGTERM and SIGUSR2 save the progress and end with exit code 75; a second one ends at once. The outcome of an earlier
-attack in FILE stays until the new one is whole.";
+attack in FILE stays until the new one is whole.
+
+--points writes what AutoAttack or one of its parts found, for others to check: of each image its place (`index`), its label,
+its pixels (`images`), the point (`points`), misclassified where `broken` is 1 and else of the least margin seen.";
 
 /// Attack one encoder and head: robust accuracy with an interval, and the outcome of each image
 #[derive(Args, Debug)]
@@ -97,7 +102,7 @@ pub(crate) struct Attack {
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
 
-    /// The linear head that was trained on it, a file `head.safetensors`
+    /// The linear head that was trained on it, a file `head.safetensors` or JSON
     #[arg(long, value_name = "FILE")]
     head: PathBuf,
 
@@ -149,6 +154,10 @@ pub(crate) struct Attack {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
+    /// AutoAttack and its parts: write the points that were found to this file, as npz
+    #[arg(long, value_name = "FILE")]
+    points: Option<PathBuf>,
+
     /// Seconds between two states
     #[arg(long, value_name = "SECONDS", default_value_t = 20, hide = true, value_parser = limits::whole::<u64>("--save-every"))]
     save_every: u64,
@@ -187,6 +196,9 @@ impl Attack {
                 self.attack.name()
             );
         }
+        if self.points.is_some() && !matches!(checked, Plan::Suite(..)) {
+            bail!("--points is for AutoAttack and its parts; leave it out of {}", self.attack.name());
+        }
         for (file, what) in [
             (&self.checkpoint, "an encoder, such as runs/default/jobs/KEY/encoder.safetensors"),
             (&self.head, "a head, such as runs/default/jobs/KEY/head.safetensors"),
@@ -196,17 +208,22 @@ impl Attack {
             }
         }
         let source = self.from.open(&self.dataset)?;
+        let places = source.places();
+        let mut inputs: Vec<&Path> = vec![&self.checkpoint, &self.head, self.from.manifests()];
+        inputs.extend(places.iter().map(PathBuf::as_path));
         if let Some(output) = &self.json {
-            let places = source.places();
-            let mut inputs: Vec<&Path> = vec![&self.checkpoint, &self.head, self.from.manifests()];
-            inputs.extend(places.iter().map(PathBuf::as_path));
             for output in [output, &state::beside(output)] {
                 check_output(output, "--json FILE", &inputs)?;
             }
         }
+        if let Some(output) = &self.points {
+            inputs.extend(self.json.as_deref());
+            check_output(output, "--points FILE", &inputs)?;
+        }
         let device = Cpu { threads: self.threads.map_or(0, usize::from), ..Cpu::default() }.open();
         let file = EncoderFile::open(&self.checkpoint, &self.reading, &device)?;
-        let HeadFile { head, encoder: named } = HeadFile::load(&self.head)?;
+        file.announce();
+        let (head, named) = linear_head(&self.head)?;
         file.check_head(&self.head, head.features(), named.as_deref())?;
         let (data, indices) = self.images(&source)?;
         check_classes(head.classes(), &self.head, &data, &source)?;
@@ -239,10 +256,11 @@ impl Attack {
         let mut state = self.state(&about);
         let from = self.interrupted(state.as_mut(), &plan, &target)?;
         let bar = bar(y.len() as u64);
-        let images = run(&plan, &target, from, state.as_mut(), &stop, &mut |finished, broken| {
-            bar.set_position(finished as u64);
-            bar.set_message(format!("{broken} broken"));
-        })?;
+        let Found { images, points } =
+            run(&plan, &target, from, state.as_mut(), &stop, &mut |finished, broken| {
+                bar.set_position(finished as u64);
+                bar.set_message(format!("{broken} broken"));
+            })?;
         bar.finish_and_clear();
         let title = format!("{}, {}, ε = {}", self.attack.name(), self.norm, self.epsilon);
         let summary = Summary::new(title, &plan.names(), &images);
@@ -259,6 +277,10 @@ impl Attack {
             }
             write_atomic(path, &serde_json::to_vec_pretty(&report)?)
                 .map_err(|error| cannot_write(path, "--json FILE", error))?;
+        }
+        if let (Some(path), Some(points)) = (&self.points, &points) {
+            let broken: Vec<bool> = images.iter().map(|image| image.broken).collect();
+            save_points(path, (&x, points), (&y, &indices), &broken)?;
         }
         if let Some(state) = state {
             state.remove()?;

@@ -138,6 +138,8 @@ pub(crate) struct Chosen {
     pub(crate) pixels: Tensor,
     /// Label of each.
     pub(crate) labels: Vec<u32>,
+    /// Place of each in its split.
+    pub(crate) indices: Vec<usize>,
     /// Number of classes of the dataset.
     pub(crate) classes: usize,
     /// Hash of the pixels.
@@ -152,6 +154,7 @@ impl Certify {
         inputs.extend(places.iter().map(PathBuf::as_path));
         check_output(&self.out, "--out FILE", &inputs)?;
         let file = open(&self.encoder, &self.reading)?;
+        file.announce();
         let chosen = self.images.choose(&source, SAMPLES)?;
         file.check_images(&self.images.dataset, chosen.shape())?;
         let network = network(&file.model, &chosen.pixels)?;
@@ -216,12 +219,13 @@ impl Images {
     pub(crate) fn choose(&self, source: &Source, usual: usize) -> anyhow::Result<Chosen> {
         let test = self.from.read(source)?;
         let n = self.samples.unwrap_or(usual);
-        let test = test.subset(&balanced(&test, n, "--samples", Key::new(0).fold("bound"))?);
+        let indices = balanced(&test, n, "--samples", Key::new(0).fold("bound"))?;
+        let test = test.subset(&indices);
         check_memory(n, test.shape().into(), "--samples")?;
         let device = Cpu { arithmetic: Arithmetic::Direct, ..Cpu::default() }.open();
         let pixels = dataset_pixels(&test, &device);
         let hash = hash_pixels(&pixels);
-        Ok(Chosen { pixels, labels: labels(&test.labels), classes: test.classes.len(), hash })
+        Ok(Chosen { pixels, labels: labels(&test.labels), indices, classes: test.classes.len(), hash })
     }
 }
 

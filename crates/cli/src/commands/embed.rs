@@ -62,6 +62,7 @@ impl Embed {
         check_output(&self.out, "--out FILE", &inputs)?;
         let device = Cpu { threads: self.threads.map_or(0, usize::from), ..Cpu::default() }.open();
         let file = EncoderFile::open(&self.model, &self.reading, &device)?;
+        file.announce();
         let data = self.from.read(&source)?;
         file.check_images(&self.dataset, data.shape().into())?;
         let batch = self.batch.map_or_else(|| batch_for(BATCH, data.shape().into()), |batch| batch as usize);

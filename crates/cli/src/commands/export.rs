@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use tarrl_encoders::{Encoder, cast};
 use tarrl_interop::onnx::{self, ExportBatch};
 use tarrl_interop::save_state_dict;
-use tarrl_jobs::files::{cannot_write, hash, write_atomic};
+use tarrl_jobs::files::{cannot_write, write_atomic};
 use tarrl_study::heads::AnyHead;
 use tarrl_tensor::{DType, Device, cpu};
 
@@ -38,7 +38,7 @@ that answers `unsat` confirms them. With a head the queries ask for another clas
 #[derive(Args, Debug)]
 #[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples.")]
 pub(crate) struct Export {
-    /// The checkpoint of the encoder, or an ONNX file
+    /// The encoder: a checkpoint, or a model file of another program
     encoder: PathBuf,
 
     /// A head on it, as JSON or a file `head.safetensors`
@@ -125,6 +125,7 @@ impl Export {
     /// An encoder of ours, its batch norm folded in f64.
     fn checkpoint(&self, device: &Device) -> anyhow::Result<Function> {
         let file = EncoderFile::open(&self.encoder, &ModelOptions::default(), device)?;
+        file.announce();
         let mut encoder = file.encoder()?;
         let image = image(&encoder, self.side)?;
         cast(&mut encoder, DType::F64);
@@ -141,7 +142,8 @@ impl Export {
             .or(self.side)
             .with_context(|| format!("{path} takes images of any side; choose one with --side"))?;
         let names = graph.constants();
-        let metadata = vec![("tarrl.source_blake3".to_owned(), hash(&self.encoder)?)];
+        let source = EncoderFile::open(&self.encoder, &ModelOptions::default(), device)?.hash;
+        let metadata = vec![("tarrl.source_blake3".to_owned(), source)];
         let image = [side, side, graph.channels()];
         Ok(Function { names, metadata, image, dtype: DType::F32, run: Box::new(move |x| graph.forward(x)) })
     }
@@ -150,6 +152,7 @@ impl Export {
     fn state_dict(&self, out: &Path) -> anyhow::Result<()> {
         let device = cpu();
         let file = EncoderFile::open(&self.encoder, &ModelOptions::default(), &device)?;
+        file.announce();
         let encoder = file.encoder()?;
         let config = encoder.config();
         let head = match &self.head {

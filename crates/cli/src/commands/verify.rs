@@ -39,8 +39,8 @@ pub(crate) struct Verify {
     query: PathBuf,
 
     /// The network that the query names, as NAME=FILE.onnx
-    #[arg(long, value_name = "NAME=FILE")]
-    network: String,
+    #[arg(long, value_name = "NAME=FILE", required = true)]
+    network: Vec<String>,
 
     /// Seconds until the answer is `timed-out`
     #[arg(long, value_name = "SECONDS", value_parser = limits::seconds)]
@@ -76,19 +76,17 @@ impl Verify {
             .with_context(|| format!("cannot read {path}; check the path"))?;
         let text = String::from_utf8(text).with_context(|| format!("{path} is no text"))?;
         let query = Query::parse(&text).with_context(|| path.to_string())?;
-        let Some((name, file)) = self.network.split_once('=') else {
+        let [network] = &self.network[..] else {
+            bail!("--network: {path} is about one network, {}; give it once", query.network);
+        };
+        let Some((name, file)) = network.split_once('=') else {
             bail!(
-                "--network {}: give the name of the query's network and a file, as in f=encoder.onnx",
-                self.network
+                "--network {network}: give the name of the query's network and a file, as in f=encoder.onnx"
             );
         };
         if query.version == Version::Two && name != query.network {
-            bail!(
-                "--network {}: the network of {path} is called {}; write {}={file}",
-                self.network,
-                query.network,
-                query.network
-            );
+            let own = &query.network;
+            bail!("--network {network}: the network of {path} is called {own}; write {own}={file}");
         }
         let device = Cpu { arithmetic: Arithmetic::Direct, ..Cpu::default() }.open();
         let network = onnx::read(file.as_ref(), &device)

@@ -18,6 +18,21 @@ use tarrl_study::attack_state::{AttackProgress, BatchProgress, ImageOutcome};
 /// Rounds of a suite between two reports of progress.
 const ROUNDS: u64 = 16;
 
+/// What an attack found.
+pub(crate) struct Found {
+    /// The outcome of each image.
+    pub(crate) images: Vec<ImageOutcome>,
+    /// The points of a suite, in the shape of the images: misclassified ones where the image is broken, else those of least
+    /// margin.
+    pub(crate) points: Option<Tensor>,
+}
+
+impl From<Vec<ImageOutcome>> for Found {
+    fn from(images: Vec<ImageOutcome>) -> Self {
+        Found { images, points: None }
+    }
+}
+
 /// Runs `plan` to its end; `watch` is told how many images are finished and broken.
 ///
 /// # Errors
@@ -29,7 +44,7 @@ pub(crate) fn run(
     state: Option<&mut StateFile>,
     stop: &Stop,
     watch: &mut dyn FnMut(usize, usize),
-) -> anyhow::Result<Vec<ImageOutcome>> {
+) -> anyhow::Result<Found> {
     match (plan, from) {
         (Plan::Suite(..), Some(AttackProgress::Images(_) | AttackProgress::Nearest(..)))
         | (Plan::Batches(_), Some(AttackProgress::Suite(_) | AttackProgress::Nearest(..)))
@@ -67,14 +82,14 @@ pub(crate) fn run(
                 images <= all,
                 "the state is of {images} of {all} images; remove it to start anew"
             );
-            run_batches(single, target, finished, state, stop, watch)
+            Ok(run_batches(single, target, finished, state, stop, watch)?.into())
         }
         (Plan::Nearest(nearest, name), from) => {
             let (finished, batch) = match from {
                 Some(AttackProgress::Nearest(finished, batch)) => (finished, batch),
                 _ => (Vec::new(), None),
             };
-            run_nearest(nearest, name, target, (finished, batch), state, stop, watch)
+            Ok(run_nearest(nearest, name, target, (finished, batch), state, stop, watch)?.into())
         }
     }
 }
@@ -100,7 +115,7 @@ fn run_suite(
     mut state: Option<&mut StateFile>,
     stop: &Stop,
     watch: &mut dyn FnMut(usize, usize),
-) -> anyhow::Result<Vec<ImageOutcome>> {
+) -> anyhow::Result<Found> {
     let mut rounds = 0u64;
     while run.round(&|u, _| target.logits(u)) {
         rounds += 1;
@@ -118,7 +133,8 @@ fn run_suite(
             }
         }
     }
-    Ok(of_suite(&run.finish(), nearest))
+    let found = run.finish();
+    Ok(Found { images: of_suite(&found, nearest), points: Some(found.adversarial) })
 }
 
 /// One attack, batch by batch.

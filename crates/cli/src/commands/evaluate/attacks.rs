@@ -13,7 +13,7 @@ use tarrl_tensor::{DType, Key as Random, Tensor};
 
 use super::clean::Clean;
 use super::subject::Subject;
-use crate::commands::attack::{Findings, Kind, Plan, StateFile, Target, run};
+use crate::commands::attack::{Findings, Found, Kind, Plan, StateFile, Target, run};
 
 const STAGE: Stage = Stage { kind: "attack", version: 1 };
 const MASKING: Stage = Stage { kind: "masking", version: 1 };
@@ -94,9 +94,10 @@ fn attack(
         let mut state = StateFile::beside(&context.folder().join("outcome"), about, EVERY);
         let from = state.load()?;
         let total = rows.len() as u64;
-        let images = run(plan, target, from, Some(&mut state), context.stop(), &mut |finished, broken| {
-            context.progress(finished as u64, total, &format!("{broken} broken"));
-        })?;
+        let Found { images, .. } =
+            run(plan, target, from, Some(&mut state), context.stop(), &mut |finished, broken| {
+                context.progress(finished as u64, total, &format!("{broken} broken"));
+            })?;
         let findings = Findings::of(plan, &images).map_or(Value::Null, |found| found.report(&places));
         Ok((images, findings))
     })
@@ -153,7 +154,7 @@ pub(super) fn masking(subject: &Rc<Subject>, clean: Key) -> Job {
         let clean: Clean = context.input(0).parse()?;
         let plan = Kind::Pgd.plan(subject.norm, epsilon, subject.batch).map_err(anyhow::Error::msg)?;
         with_target(&subject, &clean, (epsilon, &rows), false, |target| {
-            let images = run(&plan, target, None, None, context.stop(), &mut |finished, _| {
+            let Found { images, .. } = run(&plan, target, None, None, context.stop(), &mut |finished, _| {
                 context.progress(finished as u64, 2 * rows.len() as u64, "PGD");
             })?;
             let Some(mut findings) = Findings::of(&plan, &images) else { return Ok(Value::Null) };

@@ -11,12 +11,11 @@ use tarrl_data::{Dataset, Source};
 use tarrl_eval::{dataset_pixels, features, labels};
 use tarrl_interop::Model;
 use tarrl_jobs::files::hash;
-use tarrl_study::heads::AnyHead;
 use tarrl_study::stages::head::BATCH;
 use tarrl_tensor::{Cpu, Device, Key, Tensor};
 
 use super::arguments::Evaluate;
-use crate::inputs::{EncoderFile, balanced, batch_for, check_classes, check_memory};
+use crate::inputs::{EncoderFile, balanced, batch_for, check_classes, check_memory, linear_head};
 
 /// Images that are attacked without `--images`.
 const IMAGES: usize = 200;
@@ -69,10 +68,7 @@ impl Subject {
         let file = EncoderFile::open(&options.model, &options.reading, &device)?;
         let head = match &options.head {
             Some(path) => {
-                let (head, named) = AnyHead::read(path)?;
-                let AnyHead::Linear(head) = head else {
-                    bail!("{} is no linear head; `tarrl bound report` takes other kinds", path.display());
-                };
+                let (head, named) = linear_head(path)?;
                 file.check_head(path, head.features(), named.as_deref())?;
                 Some((head, hash(path)?))
             }

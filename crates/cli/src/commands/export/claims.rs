@@ -92,12 +92,13 @@ pub(super) fn write(
                     .is_certified
                     .then(|| classification_claim(&claim, *classes, labels[i], version)),
             };
+            let place = chosen.indices[i];
             let comment = format!(
-                "image {i} of {}, l-infinity ball of radius {}",
+                "image {place} of {}, l-infinity ball of radius {}",
                 images.dataset, config.threat.epsilon
             );
             let Some(text) = query.and_then(|query| query.to_text(&comment)) else { continue };
-            let name = format!("{part}/image-{i:05}.vnnlib");
+            let name = format!("{part}/image-{place:05}.vnnlib");
             put(&name, text.as_bytes())?;
             lists[list] += &format!("onnx/f.onnx,{name},{TIMEOUT}\n");
             any = true;
