@@ -7,11 +7,12 @@
 
 Each network has random weights and random running statistics. It is saved as one of the programs of docs/bring-your-own.md
 saves it, and computes eight images here in double precision, there in single precision. A row names the file, the name
-map that was chosen, and the largest difference relative to the largest representation. At the end PyTorch loads what
-`tarrl import` and `load_state_dict(strict=True)` have to agree on.
+map that was chosen, and the largest difference relative to the largest representation. At the end classes of torchvision
+and timm load what `tarrl export` wrote, with `strict=True`, and their outputs are compared with those of `tarrl embed`.
 """
 
 import argparse
+import json
 import subprocess
 import tempfile
 from pathlib import Path
@@ -196,17 +197,48 @@ def main():
 
 
 def strict(tarrl, folder):
-    """A checkpoint that `tarrl import` writes, loaded by a torchvision class with its classifier left out."""
+    """Encoders of ours as `tarrl export` writes them, loaded by classes of other libraries with `strict=True`, and their
+    outputs beside those of `tarrl embed`."""
     from safetensors.torch import load_file
 
-    net = randomized(without(torchvision.models.resnet18(), "fc"))
-    torch.save(net.state_dict(), folder / "model.pt")
-    out = folder / "encoder.safetensors"
-    subprocess.run([tarrl, "import", folder / "model.pt", "--out", out], check=True, capture_output=True)
-    again = without(torchvision.models.resnet18(), "fc")
-    print("\nload_state_dict(strict=True):", again.load_state_dict(load_file(out), strict=True))
-    same = all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values()))
-    print("every tensor equal:", same)
+    models, rng = torchvision.models, np.random.default_rng(1)
+    small = lambda: cifar_resnet(models.resnet34, 1)
+    vit = lambda: timm.models.VisionTransformer(
+        img_size=64, patch_size=8, embed_dim=192, depth=4, num_heads=3, num_classes=0
+    )
+    networks = [
+        ("resnet18 of torchvision, with a head", 64, lambda: models.resnet18(num_classes=7)),
+        ("resnet50 of torchvision", 64, lambda: without(models.resnet50(), "fc")),
+        ("resnet34 of torchvision with the stem of small images", 32, small),
+        ("VisionTransformer of timm", 64, vit),
+    ]
+    print("\n| loaded by | dimensions | load_state_dict(strict=True) | largest difference |\n|---|---:|---|---:|")
+    for name, side, make in networks:
+        net = randomized(make())
+        state, head = net.state_dict(), []
+        if "head" in name:
+            weight, bias = state["fc.weight"], state["fc.bias"]
+            layer = {"k": len(bias), "d": weight.shape[1], "weight": weight.flatten().tolist(), "bias": bias.tolist()}
+            (folder / "head.json").write_text(json.dumps(layer))
+            head = ["--head", folder / "head.json"]
+        torch.save(state, folder / "model.pt")
+        pixels = rng.integers(0, 256, (8, side, side, 3), dtype=np.uint8)
+        np.savez(folder / "images.npz", images=pixels, labels=np.arange(8) % 2)
+        run = lambda *words: subprocess.run(list(map(str, [tarrl, *words])), check=True, capture_output=True)
+        encoder, exported, features = (folder / part for part in ("encoder.safetensors", "state.safetensors", "f.npz"))
+        run("import", folder / "model.pt", "--normalization", "none", "--out", encoder)
+        run("export", encoder, *head, "--out", exported)
+        run("embed", encoder, "--dataset", folder / "images.npz", "--out", features)
+        again = make().eval()
+        keys = again.load_state_dict(load_file(exported), strict=True)
+        x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+        with torch.no_grad():
+            expected = again.double()(x.double()).numpy()
+        found = np.load(features)["features"].astype(np.float64)
+        if head:
+            found = found @ weight.double().numpy().T + bias.double().numpy()
+        gap = abs(found - expected).max() / abs(expected).max()
+        print(f"| {name} | {found.shape[1]} | {keys} | {gap:.1e} |")
 
 
 if __name__ == "__main__":
