@@ -161,3 +161,21 @@ proptest! {
         prop_assert_eq!(all.dtype(), DType::F64);
     }
 }
+
+/// A logit that is no number, or +∞, is never a prediction; −∞ is a class that is out of the question.
+#[test]
+fn logits_that_are_not_finite_are_mistakes() {
+    let inf = f64::INFINITY;
+    for (z, y, success, margin) in [
+        ([f64::NAN, 2.0, 1.0], 1, true, -inf),
+        ([0.0, f64::NAN, 1.0], 2, true, -inf),
+        ([0.0, inf, 1.0], 1, true, -inf),
+        ([0.0, 2.0, inf], 1, true, -inf),
+        ([-inf, 2.0, 1.0], 1, false, 1.0),
+        ([2.0, 2.0, 1.0], 0, false, 0.0),
+        ([2.0, 2.0, 1.0], 1, true, 0.0),
+    ] {
+        let found = verdicts(&Tensor::new(&cpu(), [1, 3], &z), &[y])[0];
+        assert_eq!((found.success, found.margin), (success, margin), "{z:?} {y}");
+    }
+}

@@ -66,11 +66,7 @@ pub fn job(
     let study = study.clone();
     Job::new(spec, move |context| {
         let train = study.images()?.train;
-        let encoder = study.encoder(&context.input(0).folder)?;
-        let encode = |x: &Tensor| {
-            context.stop().unwind();
-            encoder.forward(x)
-        };
+        let encode = study.encode(context, 0)?;
         let key = Random::new(context.seed()).fold("any predictor");
         let train_features = features(&encode, &train, &study.device, BATCH);
         let noise = RepresentationNoise::relative(&train_features, share).ok_or(BoundError::Collapsed)?;
