@@ -11,7 +11,7 @@ use tarrl_eval::{
     BoundError, ForestConfig, MlpConfig, Predictor, PredictorErrors, PredictorEvaluation, PredictorKind,
     ProbeConfig, RepresentationNoise, features, labels, median,
 };
-use tarrl_tensor::{Key as Random, Tensor};
+use tarrl_tensor::Key as Random;
 
 use super::certify::{self, CertifyResult};
 use super::head::BATCH;

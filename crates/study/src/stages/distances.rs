@@ -89,15 +89,11 @@ pub fn job(
     let study = study.clone();
     Job::new(spec, move |context| {
         let data = sample::sample(&study.images()?.test, images)?;
-        let encoder = study.encoder(&context.input(0).folder)?;
+        let encode = study.encode(context, 0)?;
         let fitted = context.input(1).parse::<HeadResult>()?;
         let threshold = share * fitted.diagnostics.spread;
         let head = fitted.head.head();
         let (x, truth) = (study.pixels(&data), labels(&data.labels));
-        let encode = |x: &Tensor| {
-            context.stop().unwind();
-            encoder.forward(x)
-        };
         let on_device = DeviceHead::new(&head, &study.device, DType::F32);
         let classify = |x: &Tensor| on_device.forward(&encode(x));
         let network = Network::trace(&encode, &x.slice(0, 0, 1));
