@@ -10,8 +10,8 @@
 #   encoder; docs/attacks-compared.md warns of a re-check in another | .
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
-python_with 'torch==2.15.0' 'numpy==2.4.6' 'tqdm==4.70.1'
-"$PYTHON" -m pip install --quiet --no-deps --target "$WORK/adv" 'adv-lib==0.2.8'
+python_with 'torch==2.15.0' 'torchvision==0.29.2' 'torchattacks==3.5.1' 'pyautoattack==0.2.0' 'numpy==2.4.6'
+"$PYTHON" -m pip install --quiet --no-deps --target "$WORK/adv" 'adv-lib==0.2.8' 'tqdm==4.70.1'
 PYTHONPATH=$WORK/adv "$PYTHON" - <<'PY' || changed "the points are wrong by other margins"
 import importlib.machinery
 import sys
