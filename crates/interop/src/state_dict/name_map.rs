@@ -48,8 +48,6 @@ pub(crate) struct NameMap {
     /// What is known of the normalization of the images.
     #[serde(default)]
     pub(crate) normalization: NormalizationNames,
-    /// Why such files are not read although their names are known.
-    pub(crate) unsupported: Option<String>,
     /// Whether it is a file of the user, and none of ours.
     #[serde(skip)]
     pub(crate) is_own: bool,
