@@ -175,7 +175,7 @@ fn logits_that_are_not_finite_are_mistakes() {
         ([2.0, 2.0, 1.0], 0, false, 0.0),
         ([2.0, 2.0, 1.0], 1, true, 0.0),
     ] {
-        let found = verdicts(&Tensor::new(&cpu(), [1, 3], &z), &[y])[0];
+        let found = &verdicts(&logits(&[&z]), &[y])[0];
         assert_eq!((found.success, found.margin), (success, margin), "{z:?} {y}");
     }
 }
