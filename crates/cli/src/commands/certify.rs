@@ -67,7 +67,7 @@ pub(crate) struct Certify {
     #[arg(long, default_value = "chord")]
     slopes: SlopesArg,
 
-    /// What is spent: interval and linear are cheap and loose; optimized is tighter than full, for about five times the work
+    /// What is spent: interval and linear are cheap and loose; optimized is tighter than full, for four to five times the work
     #[arg(long, default_value = "full")]
     effort: EffortArg,
 
