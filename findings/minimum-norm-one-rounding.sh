@@ -4,7 +4,7 @@
 # Guess: a returned point is a mistake of the network, by a margin that a change of
 #   precision or of the batch does not undo.
 # Behavior: the attack keeps the nearest point that was wrong in float32, which here
-#   is wrong by one or two roundings of the logits: a third of the points are right
+#   is wrong by one or two roundings of the logits: a quarter of the points are right
 #   again in float64, on a linear classifier of three classes.
 # TARRL: its own nearest points are as near, and count in the precision of the
 #   encoder; docs/attacks-compared.md warns of a re-check in another | .
