@@ -10,9 +10,8 @@
 # cut off: right at k/255, but 0.05 of a level downward already moves dark
 # pixels by a whole one. save_image rounds.
 #
-# TARRL: writes adversarial images as numbers, and as pictures only in its
-#   reports; the documentation of folders says to round to nearest and to measure
-#   the written bytes | .
+# TARRL: its only pictures are those of reports; the documentation of folders says to
+#   round to nearest and to measure the written bytes.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'torchvision==0.29.2' 'numpy==2.4.6' 'pillow==13.0.0'
