@@ -37,6 +37,7 @@ mod parallel;
 mod relu_relaxation;
 mod rounding;
 mod sector;
+mod slope_tape;
 pub mod smoothing;
 mod vector;
 mod zonotope;

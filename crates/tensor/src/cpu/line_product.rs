@@ -65,7 +65,11 @@ impl<'a> LineProduct<'a> {
     /// If `from` has another length.
     #[track_caller]
     pub fn new(weights: &'a [f64], columns: &'a [u32], from: &'a [f64], bundles: usize) -> Self {
-        assert_eq!(from.len(), bundles * columns.len() * LINE, "LineProduct: the lines of {bundles} bundles");
+        assert_eq!(
+            Some(from.len()),
+            lines(bundles, columns.len()),
+            "LineProduct: the lines of {bundles} bundles"
+        );
         let width = columns.iter().max().map_or(0, |&most| most as usize + 1);
         LineProduct { weights, columns, width, from, bundles, level: Level::default() }
     }
@@ -76,13 +80,18 @@ impl<'a> LineProduct<'a> {
     /// If a row or a run leaves its slice.
     #[track_caller]
     pub fn multiply(&self, rows: &[usize], runs: &[LineRun], to: &mut LineTarget<'_>, first: usize) {
-        let last = rows.iter().max().map_or(0, |&row| row) + self.width;
+        let last = rows.iter().max().map_or(0, |&row| row).saturating_add(self.width);
         for run in runs {
-            let fits = run.first + run.len <= self.columns.len() && run.weights + last <= self.weights.len();
+            let fits = run.first.saturating_add(run.len) <= self.columns.len()
+                && run.weights.saturating_add(last) <= self.weights.len();
             assert!(fits, "LineProduct: a run leaves the lines or the weights");
         }
-        assert_eq!(to.data.len(), self.bundles * to.height * LINE, "LineProduct: the lines of the result");
-        assert!(first + rows.len() <= to.height, "LineProduct: the rows of the result");
+        assert_eq!(
+            Some(to.data.len()),
+            lines(self.bundles, to.height),
+            "LineProduct: the lines of the result"
+        );
+        assert!(first.saturating_add(rows.len()) <= to.height, "LineProduct: the rows of the result");
         match self.level {
             // SAFETY: every index has been compared with the length of its slice.
             Level::Portable => unsafe { self.tiles::<portable::Double, 2>(rows, runs, to, first) },
@@ -199,6 +208,11 @@ impl<'a> LineProduct<'a> {
     }
 }
 
+/// Numbers in `height` lines of each bundle, if they can be counted.
+fn lines(bundles: usize, height: usize) -> Option<usize> {
+    bundles.checked_mul(height)?.checked_mul(LINE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,6 +263,25 @@ mod tests {
                 prop_assert_eq!(wide, narrow);
             }
         }
+    }
+
+    /// Ends that wrap around to a small number are refused too: safe code cannot reach outside of a slice.
+    #[test]
+    fn runs_rows_and_bundles_that_wrap_around_are_refused() {
+        let refused = |rows: &[usize], run: LineRun, height: usize, first: usize| {
+            let mut data = [0.0; LINE];
+            let product = LineProduct::new(&[1.0], &[0], &[1.0; LINE], 1);
+            let multiply =
+                || product.multiply(rows, &[run], &mut LineTarget { data: &mut data, height }, first);
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(multiply)).is_err()
+        };
+        let good = LineRun { first: 0, len: 1, weights: 0 };
+        assert!(!refused(&[0], good, 1, 0));
+        assert!(refused(&[0], LineRun { first: usize::MAX, ..good }, 1, 0));
+        assert!(refused(&[0], LineRun { weights: usize::MAX, ..good }, 1, 0));
+        assert!(refused(&[usize::MAX], good, 1, 0));
+        assert!(refused(&[0], good, 1, usize::MAX));
+        assert!(refused(&[0], good, 1 + usize::MAX / LINE + 1, 0));
     }
 
     /// The first bundle alone has the bits that it has beside others.
