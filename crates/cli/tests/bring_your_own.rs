@@ -258,6 +258,6 @@ fn a_given_head_needs_no_training_images() {
         .collect();
     assert_eq!(
         kinds.into_iter().collect::<Vec<_>>(),
-        ["attack", "certificates", "clean", "displacement", "masking"]
+        ["attack", "certificates", "clean", "displacement", "distances", "masking"]
     );
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tarrl_data::read_at_most;
+use tarrl_files::remove_abandoned;
 
 use crate::files::{cannot_write, write_atomic};
 use crate::forecast::{Forecast, spell_seconds};
@@ -100,7 +101,8 @@ pub fn write_graph(runs: &Runs, graph: &Graph) -> anyhow::Result<()> {
     let text = serde_json::to_vec_pretty(&GraphJob::all(graph))?;
     // Many processes of one study begin at once, with the same graph.
     if read_at_most(&path, MOST_BYTES).is_ok_and(|old| old == text) {
-        return Ok(());
+        return remove_abandoned(runs.root(), ".graph.json")
+            .map_err(|error| cannot_write(&path, "--out DIR", error));
     }
     write_atomic(&path, &text).map_err(|error| cannot_write(&path, "--out DIR", error))
 }

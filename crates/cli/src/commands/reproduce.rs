@@ -22,11 +22,11 @@ Examples:
   tarrl reproduce --time-limit 10            ten minutes of it; again to go on
   tarrl reproduce --experiments ~/mine       methods and profiles of your own
 
-Tables and figures: T0 robust accuracy at equal clean accuracy, T1 robust accuracy, T2 other tasks and datasets, T3
-protocols SLF, ALF and AFF, T4 choices in the regularizer, T5 bound and certificates, T6 base objectives, T7 cost of
-training, T8 selection of hyperparameters, T9 corruptions, T10 few labels, T11 retrieval, T12 any predictor, F1
-accuracy against ε, F2 sweep of λ, F3 bound against attacked loss, F4 frontier of clean and robust accuracy, F5 one
-perturbation for all images, F6 distance of the nearest mistake. A profile makes those that it names.
+Tables and figures: T0 robust accuracy at equal clean accuracy, T1 robust accuracy, T2 other tasks and datasets, T3 protocols
+SLF, ALF and AFF, T4 choices in the regularizer, T5 bound and certificates, T6 base objectives, T7 cost of
+training, T8 selection of hyperparameters, T9 corruptions, T10 few labels, T11 retrieval, T12 any predictor, F1 accuracy
+against ε, F2 sweep of λ, F3 bound against attacked loss, F4 frontier of clean and robust accuracy, F5 one perturbation
+for all images, F6 distance of the nearest mistake. A profile makes those that it names.
 
 A study is a graph of jobs. The key of a job is a hash of everything that determines its result, and its files are in
 OUT/PROFILE/jobs/KEY. Finished jobs are skipped, so the same command again takes seconds; interrupted ones go on from

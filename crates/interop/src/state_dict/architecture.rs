@@ -220,5 +220,16 @@ fn transformer(
 
 fn conv_small(tensors: &BTreeMap<String, FileTensor>) -> Result<EncoderConfig, String> {
     let stem = shape(tensors, "conv1.weight", 4)?;
-    Ok(EncoderConfig { width: stem[0] as f64 / 32.0, in_channels: stem[1], ..EncoderConfig::default() })
+    // Channels are rounded, so that several widths give those of one layer: the width is one that gives them all.
+    let (mut least, mut most) = (0.0, f64::INFINITY);
+    for (name, base) in
+        [("conv1.weight", 32.0), ("conv2.weight", 64.0), ("conv3.weight", 64.0), ("conv4.weight", 128.0)]
+    {
+        let channels = shape(tensors, name, 4)?[0] as f64;
+        least = f64::max(least, (channels - 0.5) / base);
+        most = f64::min(most, (channels + 0.5) / base);
+    }
+    let exact = stem[0] as f64 / 32.0;
+    let width = if (least..most).contains(&exact) { exact } else { 0.5 * (least + most) };
+    Ok(EncoderConfig { width, in_channels: stem[1], ..EncoderConfig::default() })
 }

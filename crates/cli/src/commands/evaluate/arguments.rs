@@ -111,11 +111,11 @@ impl Evaluate {
         if radii.is_empty() || radii[0] == 0.0 {
             bail!("--epsilon needs radii above 0; the accuracy at 0 is always measured");
         }
-        if let Some(error) = radii.iter().find_map(|&r| self.norm.check_pixel_radius(r).err()) {
-            bail!("--epsilon: {error}");
-        }
         if self.norm == Norm::L0 {
             bail!("--norm l0 is known to `tarrl attack --attack pgd` alone; take linf, l2 or l1");
+        }
+        if let Some(error) = radii.iter().find_map(|&r| self.norm.check_pixel_radius(r).err()) {
+            bail!("--epsilon: {error}");
         }
         Ok(radii)
     }
