@@ -252,7 +252,7 @@ fn files_that_hold_no_encoder_are_explained() {
     assert!(refused(Some(r#"{"arch": "mlp", "side": 4611686018427387904}"#)).contains("`side`"));
 
     std::fs::write(&path, "not a checkpoint").unwrap();
-    assert!(explains(&load_encoder(&path, &cpu()).unwrap_err(), &path).contains("is damaged"));
+    assert!(explains(&load_encoder(&path, &cpu()).unwrap_err(), &path).contains("is no safetensors file"));
     std::fs::write(&path, safetensors::serialize(&tensors, None).unwrap()).unwrap();
     assert!(explains(&load_encoder(&path, &cpu()).unwrap_err(), &path).contains("tarrl import"));
 }
