@@ -139,7 +139,7 @@ impl<'a> LineProduct<'a> {
             ($height:literal, $wide:literal) => {
                 while let Some((tile, rest)) = rows.split_first_chunk::<$height>() {
                     let mut bundle = 0;
-                    while bundle + $wide <= self.bundles {
+                    while self.bundles - bundle >= $wide {
                         // SAFETY: as for this function.
                         unsafe { self.tile::<V, PARTS, $height, $wide>(tile, runs, to, [bundle, first]) };
                         bundle += $wide;
