@@ -27,6 +27,9 @@ struct Tap {
     weights: usize,
 }
 
+/// The range of no place, whose hull with another one is that one.
+const NOWHERE: Range<usize> = Range { start: usize::MAX, end: 0 };
+
 impl LineConvolution {
     /// From coefficients above a convolution from maps `input` to maps `output` to those below.
     pub(crate) fn adjoint(weight: &Tensor, conv: &Conv, input: [usize; 3], output: [usize; 3]) -> Self {
@@ -59,7 +62,7 @@ impl LineConvolution {
     ) -> Self {
         let kernel = [weight.shape()[0], weight.shape()[1]];
         let of_tap = periods[0] * periods[1];
-        let mut reach = [0, 1].map(|axis| vec![usize::MAX..0; from[axis]]);
+        let mut reach = [0, 1].map(|axis| vec![NOWHERE; from[axis]]);
         for axis in [0, 1] {
             for at in 0..to[axis] {
                 for place in (0..kernel[axis]).filter_map(|tap| reads(at, tap, axis)) {
@@ -86,7 +89,7 @@ impl LineConvolution {
     /// The units of the result that read any of `units`, of those that are `needed`, or of all.
     pub(crate) fn readers(&self, units: &[u32], needed: Option<&[bool]>) -> Vec<u32> {
         let starts = self.starts(units);
-        let mut patch = [usize::MAX..0, usize::MAX..0];
+        let mut patch = [NOWHERE; 2];
         for position in units.iter().map(|&unit| unit as usize / self.from[2]) {
             for (axis, at) in [position / self.from[1], position % self.from[1]].into_iter().enumerate() {
                 let reach = &self.reach[axis][at];

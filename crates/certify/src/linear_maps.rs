@@ -17,7 +17,7 @@ pub(crate) struct LinearMaps {
 /// One step.
 enum LinearMap {
     /// The adjoint of a convolution, and the convolution if it is wanted.
-    Conv { adjoint: LineConvolution, forward: Option<LineConvolution> },
+    Conv { adjoint: LineConvolution, forward: Option<Box<LineConvolution>> },
     /// A product with `(inputs, outputs)`.
     Linear { weights: Vec<f64>, outputs: usize },
     /// A factor for each element.
@@ -117,7 +117,7 @@ impl LinearMap {
                 let [input, output] = [map(input), map(output)];
                 LinearMap::Conv {
                     adjoint: LineConvolution::adjoint(weight, conv, input, output),
-                    forward: forward.then(|| LineConvolution::forward(weight, conv, input, output)),
+                    forward: forward.then(|| Box::new(LineConvolution::forward(weight, conv, input, output))),
                 }
             }
             LayerOp::Linear { weight, .. } => {
