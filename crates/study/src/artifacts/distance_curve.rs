@@ -89,6 +89,9 @@ impl Artifact for DistanceCurve {
     }
 }
 
+/// One of the distances of an image, if it is known.
+type Length = fn(&ImageDistances) -> Option<f64>;
+
 impl DistanceCurve {
     fn table(
         &self,
@@ -97,7 +100,7 @@ impl DistanceCurve {
         settings: &Distances,
     ) -> Table {
         let labels = ["mistake", "certified", "moved", "certified, moved"];
-        let kinds: [(&str, fn(&ImageDistances) -> Option<f64>); 4] = [
+        let kinds: [(&str, Length); 4] = [
             ("nearest mistake", |image| image.mistake.found),
             ("certified radius", |image| image.mistake.certified),
             ("nearest move", |image| image.moved.found),
