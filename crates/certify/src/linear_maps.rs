@@ -335,7 +335,7 @@ mod tests {
             }
         }
         let network = Network {
-            shapes: vec![input.clone(), output],
+            shapes: vec![input, output],
             steps: vec![Step { op: op.clone(), inputs: vec![0] }],
             sphere: None,
         };

@@ -131,8 +131,7 @@ mod tests {
         let mut s = Key::new(5).stream();
         let labels: Vec<u32> = (0..80).map(|i| u32::from(i % 4 == 1 || i % 4 == 2)).collect();
         let corner = |i: usize| [(i % 4 / 2) as f64, (i % 2) as f64];
-        let x: Vec<f32> =
-            (0..80).flat_map(|i| corner(i)).map(|v| (5.0 + v + 0.1 * s.normal()) as f32).collect();
+        let x: Vec<f32> = (0..80).flat_map(corner).map(|v| (5.0 + v + 0.1 * s.normal()) as f32).collect();
         (Tensor::new(&device, [80, 2], &x), labels)
     }
 
