@@ -20,7 +20,7 @@ use clap::{Command, value_parser};
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask reproduce                    the whole study, five to fifteen minutes on two cores
-  cargo xtask reproduce --profile smoke    every part once at toy size, about a minute
+  cargo xtask reproduce --profile smoke    every part once at toy size, about two minutes
   cargo xtask attack --help                what `tarrl attack` takes
   cargo xtask check                        formatting, lints, documentation, packages and the rules of the workspace
   cargo xtask work                         what one step of training, attack and certificate costs, in counts
