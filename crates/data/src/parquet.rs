@@ -4,6 +4,7 @@
 //! metadata under `huggingface`. Pages are plain or packed by Snappy.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,22 +51,25 @@ fn class_names(text: &str, column: &str) -> Option<Vec<String>> {
 pub(crate) fn labels(paths: &[PathBuf]) -> Result<Vec<u16>> {
     let mut numbers = Vec::new();
     for path in paths {
-        let reader = open(path)?;
-        let column = label_column(&reader, path)?;
-        let projection = Type::group_type_builder("schema").with_fields(vec![column]).build();
-        let rows = reader.get_row_iter(Some(projection.map_err(|e| damaged(path, e))?));
-        for row in rows.map_err(|e| damaged(path, e))? {
-            let row = row.map_err(|e| damaged(path, e))?;
-            numbers.push(
-                row.get_column_iter()
-                    .next()
-                    .and_then(|(_, field)| whole(field))
-                    .ok_or_else(|| no_label(path))?,
-            );
-            if numbers.len() as u64 > arrays::MOST_LABELS {
-                return Err(malformed(path, "there are too many labels", "take fewer files"));
+        guarded(path, || {
+            let reader = open(path)?;
+            let column = label_column(&reader, path)?;
+            let projection = Type::group_type_builder("schema").with_fields(vec![column]).build();
+            let rows = reader.get_row_iter(Some(projection.map_err(|e| damaged(path, e))?));
+            for row in rows.map_err(|e| damaged(path, e))? {
+                let row = row.map_err(|e| damaged(path, e))?;
+                numbers.push(
+                    row.get_column_iter()
+                        .next()
+                        .and_then(|(_, field)| whole(field))
+                        .ok_or_else(|| no_label(path))?,
+                );
+                if numbers.len() as u64 > arrays::MOST_LABELS {
+                    return Err(malformed(path, "there are too many labels", "take fewer files"));
+                }
             }
-        }
+            Ok(())
+        })?;
     }
     let path = paths.first().map_or(Path::new("table.parquet"), PathBuf::as_path);
     arrays::labels(&[numbers.len()], &numbers, path)
@@ -80,30 +84,47 @@ pub(crate) fn read(
 ) -> Result<Dataset> {
     let (mut images, mut labels) = (Stack::default(), Vec::new());
     for path in paths {
-        let reader = open(path)?;
-        let column = label_column(&reader, path)?.name().to_owned();
-        for row in reader.get_row_iter(None).map_err(|e| damaged(path, e))? {
-            let row = row.map_err(|e| damaged(path, e))?;
-            let place = path.join(format!("row {}", images.len()));
-            let picture = folder::picture(picture_bytes(&row).ok_or_else(|| no_picture(path))?, &place)?;
-            let picture =
-                resizing.apply(picture.view()).map_err(|cause| malformed(&place, cause, resize::REMEDY))?;
-            images.push(&picture, &place)?;
-            let label =
-                row.get_column_iter().find(|(name, _)| **name == column).and_then(|(_, field)| whole(field));
-            let label = label.and_then(|label| u16::try_from(label).ok()).ok_or_else(|| no_label(path))?;
-            if usize::from(label) >= classes.len() {
-                let cause = format!("label {label} has none of the {} classes", classes.len());
-                return Err(malformed(&place, cause, "check that all files are of the same dataset"));
+        guarded(path, || {
+            let reader = open(path)?;
+            let column = label_column(&reader, path)?.name().to_owned();
+            for row in reader.get_row_iter(None).map_err(|e| damaged(path, e))? {
+                let row = row.map_err(|e| damaged(path, e))?;
+                let place = path.join(format!("row {}", images.len()));
+                let picture = folder::picture(picture_bytes(&row).ok_or_else(|| no_picture(path))?, &place)?;
+                let picture = resizing
+                    .apply(picture.view())
+                    .map_err(|cause| malformed(&place, cause, resize::REMEDY))?;
+                images.push(&picture, &place)?;
+                let label = row
+                    .get_column_iter()
+                    .find(|(name, _)| **name == column)
+                    .and_then(|(_, field)| whole(field));
+                let label =
+                    label.and_then(|label| u16::try_from(label).ok()).ok_or_else(|| no_label(path))?;
+                if usize::from(label) >= classes.len() {
+                    let cause = format!("label {label} has none of the {} classes", classes.len());
+                    return Err(malformed(&place, cause, "check that all files are of the same dataset"));
+                }
+                labels.push(label);
             }
-            labels.push(label);
-        }
+            Ok(())
+        })?;
     }
     if labels.is_empty() {
         let path = paths.first().map_or(Path::new("table.parquet"), PathBuf::as_path);
         return Err(malformed(path, "it has no rows", arrays::AGAIN));
     }
     Ok(Dataset::new(name, images.finish(), labels, classes))
+}
+
+/// Runs a reader of one file; the crate panics on some damaged pages, which is an error here like every other damage.
+fn guarded(path: &Path, read: impl FnOnce() -> Result<()>) -> Result<()> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        Err(damaged(
+            path,
+            parquet::errors::ParquetError::General("its pages contradict each other".to_owned()),
+        ))
+    })
 }
 
 fn open(path: &Path) -> Result<SerializedFileReader<File>> {
