@@ -214,10 +214,3 @@ fn exact_distances_lie_between_certified_radii_and_what_is_found() {
     check(7, 2, 30);
     check(7, 3, 30);
 }
-
-#[test]
-#[ignore = "a thousand networks take minutes: cargo test -p tarrl-eval --test exact_networks -- --ignored"]
-fn they_do_on_a_thousand_networks() {
-    check(8, 2, 500);
-    check(8, 3, 500);
-}
