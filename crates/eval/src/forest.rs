@@ -1,7 +1,7 @@
 //! Random forests: decision trees on bootstrap samples, as a predictor that has no gradient.
 
-use crate::fit_error::{FitError, check_finite};
-use crate::probe::check;
+use crate::fit_error::FitError;
+use crate::probe::check_training;
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Key, Stream, Tensor};
 
@@ -58,11 +58,7 @@ impl Forest {
         config: &ForestConfig,
         key: Key,
     ) -> Result<Self, FitError> {
-        check(features, labels, classes);
-        if classes < 2 {
-            return Err(FitError::Classes(classes));
-        }
-        check_finite(features)?;
+        check_training(features, labels, classes)?;
         for (field, value) in [("trees", config.trees), ("depth", config.depth), ("leaf", config.leaf)] {
             if value == 0 {
                 return Err(FitError::Setting { field, value: 0.0, range: "it must be at least 1" });

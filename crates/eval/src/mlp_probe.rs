@@ -1,8 +1,8 @@
 //! MLP probe: a classifier with one hidden layer of ReLUs on cached features.
 
-use crate::fit_error::{FitError, check_finite};
+use crate::fit_error::FitError;
 use crate::lbfgs::{Lbfgs, minimize};
-use crate::probe::check;
+use crate::probe::check_training;
 use crate::standardize::Standardizer;
 use serde::{Deserialize, Serialize};
 use tarrl_tensor::{Array, DType, Key, Tensor, grad};
@@ -52,11 +52,7 @@ impl MlpProbe {
         config: &MlpConfig,
         key: Key,
     ) -> Result<Self, FitError> {
-        check(features, labels, classes);
-        if classes < 2 {
-            return Err(FitError::Classes(classes));
-        }
-        check_finite(features)?;
+        check_training(features, labels, classes)?;
         let MlpConfig { hidden: h, l2, steps } = *config;
         if h == 0 {
             return Err(FitError::Setting { field: "hidden", value: 0.0, range: "it must be at least 1" });

@@ -90,11 +90,7 @@ pub fn linear_probe(
     config: &ProbeConfig,
     key: Key,
 ) -> Result<Probe, FitError> {
-    check(features, labels, classes);
-    if classes < 2 {
-        return Err(FitError::Classes(classes));
-    }
-    check_finite(features)?;
+    check_training(features, labels, classes)?;
     check_weights(&config.l2, config.l2.len() == 1)?;
     if config.slack.is_nan() || config.slack < 0.0 {
         return Err(FitError::Setting {
@@ -158,6 +154,16 @@ pub fn linear_probe(
 
 /// Weights in a row whose loss is worse than the best before weaker ones are not tried.
 const PATIENCE: usize = 2;
+
+/// [`check`], and that there is something to tell apart and every feature is finite.
+#[track_caller]
+pub(crate) fn check_training(features: &Tensor, labels: &[u32], classes: usize) -> Result<(), FitError> {
+    check(features, labels, classes);
+    if classes < 2 {
+        return Err(FitError::Classes(classes));
+    }
+    check_finite(features)
+}
 
 #[track_caller]
 pub(crate) fn check(features: &Tensor, labels: &[u32], classes: usize) {
