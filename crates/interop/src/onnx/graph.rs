@@ -2,7 +2,7 @@
 
 use super::constant::External;
 use super::error::OnnxError;
-use super::lower::{Batch, Lowering};
+use super::lower::{Batch, Input, Lowering};
 use super::program::Program;
 use super::proto::{Extent, ModelProto};
 use super::size::Size;
@@ -32,8 +32,7 @@ pub struct Graph {
     channels: usize,
     side: Option<usize>,
     dim: usize,
-    /// Whether images come as rows `(n, d)`.
-    rows: Option<usize>,
+    input: Input,
     /// The number of images that a file of fixed extents takes at once, where others do not fit.
     chunk: Option<usize>,
     dtype: DType,
@@ -59,7 +58,14 @@ impl Graph {
         };
         let extents = source.extents.iter().map(known).collect::<Result<Vec<_>, _>>()?;
         let short = |extent: i64| usize::try_from(extent).ok().filter(|&extent| extent <= MOST);
-        let (channels, side, rows) = match extents[..] {
+        let (channels, side, input) = match extents[..] {
+            // Channels are 1 or 3, where the height may be anything.
+            [_, h, w, Some(c @ (1 | 3))] if h == w && h != Some(c) => {
+                match h.map(|h| short(h).ok_or(h)).transpose() {
+                    Ok(side) => (c as usize, side, Input::ChannelsLast),
+                    Err(h) => return fault(format!("images with a side of {h} are more than is read")),
+                }
+            }
             [_, None, ..] => {
                 return fault(
                     "the number of channels is not declared; export it with constant channels".into(),
@@ -69,7 +75,7 @@ impl Graph {
                 let channels = short(c);
                 let side = h.map(|h| short(h).ok_or(h)).transpose();
                 match (channels, side) {
-                    (Some(c), Ok(side)) => (c, side, None),
+                    (Some(c), Ok(side)) => (c, side, Input::ChannelsFirst),
                     _ => {
                         return fault(format!(
                             "images of {c} channels and a side of {h:?} are more than is read"
@@ -89,7 +95,7 @@ impl Graph {
                 let image = image
                     .or_else(|| d.is_multiple_of(3).then(|| square(d / 3)).flatten().map(|side| (3, side)));
                 match image {
-                    Some((channels, side)) => (channels, Some(side), Some(d)),
+                    Some((channels, side)) => (channels, Some(side), Input::Rows),
                     None => {
                         return fault(format!(
                             "rows of {d} numbers are no square images of one or three channels"
@@ -97,10 +103,15 @@ impl Graph {
                     }
                 }
             }
-            _ => return fault(format!("it has {} axes; an encoder takes (n, c, h, w)", extents.len())),
+            _ => {
+                return fault(format!(
+                    "it has {} axes; an encoder takes (n, c, h, w) or (n, h, w, c)",
+                    extents.len()
+                ));
+            }
         };
         let program = |side: usize, batch: Batch| {
-            Lowering::program(&source, device, batch, [channels, side, side], rows.is_some())
+            Lowering::program(&source, device, batch, [channels, side, side], input)
         };
         let any = |batch: Batch| match side {
             Some(side) => program(side, batch),
@@ -138,7 +149,7 @@ impl Graph {
         let dim = program.shape[1].at(1);
         let device = device.clone();
         let files = Vec::new();
-        Ok(Graph { source, device, program, channels, side, dim, rows, chunk, dtype: DType::F32, files })
+        Ok(Graph { source, device, program, channels, side, dim, input, chunk, dtype: DType::F32, files })
     }
 
     /// From images `(n, h, w, c)` with pixels in `[0, 1]` to representations `(n, d)`.
@@ -178,7 +189,7 @@ impl Graph {
             (None, _) => Batch::Any,
         };
         let image = [self.channels, side, side];
-        Ok(Lowering::program(&self.source, &self.device, batch, image, self.rows.is_some())?.cast(self.dtype))
+        Ok(Lowering::program(&self.source, &self.device, batch, image, self.input)?.cast(self.dtype))
     }
 
     /// The same function in another type of floats, F64 for checks.

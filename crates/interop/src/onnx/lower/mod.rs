@@ -113,6 +113,17 @@ pub(super) struct Lowering<'a> {
     is_guess: Cell<bool>,
 }
 
+/// The shape in which a model takes images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    /// `(n, c, h, w)`, as PyTorch exports it.
+    ChannelsFirst,
+    /// `(n, h, w, c)`, as TensorFlow exports it.
+    ChannelsLast,
+    /// `(n, c·h·w)`.
+    Rows,
+}
+
 /// What the first axis of the input is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Batch {
@@ -125,13 +136,13 @@ pub(super) enum Batch {
 }
 
 impl<'a> Lowering<'a> {
-    /// The program of a model for images of `(channels, height, width)`, or for rows of as many elements.
+    /// The program of a model for images of `(channels, height, width)`, in whatever order it takes them.
     pub(super) fn program(
         source: &'a Source,
         device: &'a Device,
         batch: Batch,
         image: [usize; 3],
-        rows: bool,
+        input: Input,
     ) -> Result<Program, OnnxError> {
         let mut uses: HashMap<&str, usize> = HashMap::new();
         let taken = source.nodes.iter().flat_map(|node| &node.inputs).chain([&source.output]);
@@ -154,7 +165,7 @@ impl<'a> Lowering<'a> {
         for (name, constant) in &source.constants {
             lowering.values.insert(name.clone(), Value::constant(constant.clone()));
         }
-        lowering.begin(batch, image, rows);
+        lowering.begin(batch, image, input);
         for node in &source.nodes {
             let made = lowering.node(node).map_err(|reason| node.fault(reason))?;
             if lowering.folded > lowering.most_folded {
@@ -167,12 +178,17 @@ impl<'a> Lowering<'a> {
         lowering.finish()
     }
 
-    fn begin(&mut self, batch: Batch, image: [usize; 3], rows: bool) {
+    fn begin(&mut self, batch: Batch, image: [usize; 3], input: Input) {
         let n = if let Batch::Fixed(batch) = batch { Size::of(batch) } else { Size::BATCH };
         let [c, h, w] = image.map(|extent| Size::of(extent as i64));
-        let images = Value { shape: vec![n, c, h, w], kind: Kind::Live(Live::new(0, Layout::Nhwc)) };
+        let (shape, layout) = match input {
+            // The order of memory: a transpose to that of ONNX costs nothing.
+            Input::ChannelsLast => (vec![n, h, w, c], Layout::Plain),
+            Input::ChannelsFirst | Input::Rows => (vec![n, c, h, w], Layout::Nhwc),
+        };
+        let images = Value { shape, kind: Kind::Live(Live::new(0, layout)) };
         self.values.insert(self.source.input.clone(), images);
-        if rows {
+        if input == Input::Rows {
             let input = self.source.input.clone();
             let shape = vec![n, Size::of(image.iter().product::<usize>() as i64)];
             // The axes of images are known, so that they can be brought into the order of ONNX.

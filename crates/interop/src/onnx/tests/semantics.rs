@@ -306,3 +306,38 @@ fn a_side_that_is_not_declared_is_that_of_the_images() {
         );
     }
 }
+
+/// A model of TensorFlow's begins with a transpose to the order of ONNX, and may end with one back.
+#[test]
+fn images_with_their_channels_last_are_those_of_ours() {
+    // One kernel of 1×1 that adds the channels with weights 1, 10, 100.
+    let kernel = |net: Builder| net.floats("k", &[1, 3, 1, 1], &[1.0, 10.0, 100.0]);
+    let last = kernel(Builder::new(13, &[0, 2, 2, 3]))
+        .node("Transpose", "x", "t", &[ints("perm", &[0, 3, 1, 2])])
+        .node("Conv", "t k", "z", &[])
+        .node("Flatten", "z", "y", &[]);
+    let first =
+        kernel(Builder::new(13, &[0, 3, 2, 2])).node("Conv", "x k", "z", &[]).node("Flatten", "z", "y", &[]);
+    // In the order (c, h, w); each number shows its place.
+    let x = [1.0, 2.0, 3.0, 4.0, 0.1, 0.2, 0.3, 0.4, 0.01, 0.02, 0.03, 0.04];
+    let expected = [3.0, 6.0, 9.0, 12.0];
+    assert_close(&first.run(1, &x), &expected, 2.0 * TOLERANCE);
+    assert_eq!(last.run(1, &x), first.run(1, &x));
+    let graph = last.read().unwrap();
+    assert_eq!((graph.channels(), graph.side(), graph.dim()), (3, Some(2), 4));
+
+    // Without the transpose the elements come in the order (h, w, c).
+    let flat = Builder::new(13, &[0, 2, 2, 3]).node("Flatten", "x", "y", &[]);
+    let expected = [1.0, 0.1, 0.01, 2.0, 0.2, 0.02, 3.0, 0.3, 0.03, 4.0, 0.4, 0.04];
+    assert_close(&flat.run(1, &x), &expected, TOLERANCE);
+
+    // Three channels of a side of three may be either, and are read as PyTorch writes them.
+    let either = Builder::new(13, &[0, 3, 3, 3]).node("GlobalAveragePool", "x", "z", &[]).node(
+        "Flatten",
+        "z",
+        "y",
+        &[],
+    );
+    let x: Vec<f64> = (0..27).map(|i| f64::from(i / 9)).collect();
+    assert_close(&either.run(1, &x), &[0.0, 1.0, 2.0], TOLERANCE);
+}
