@@ -211,6 +211,8 @@ fn check(seed: u64, d: usize, n: usize) {
 
 #[test]
 fn exact_distances_lie_between_certified_radii_and_what_is_found() {
-    check(7, 2, 30);
-    check(7, 3, 30);
+    // As in property tests: `PROPTEST_CASES=500` checks 1,000 networks.
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(30);
+    check(7, 2, cases);
+    check(7, 3, cases);
 }
