@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod device;
 mod exit_code;
+mod helpers;
 mod inputs;
 mod limits;
 mod model_options;

@@ -1,5 +1,6 @@
 //! Signals: the first one asks running work to stop where it can resume, a second one ends the program at once.
 
+use std::io::Read;
 use std::sync::atomic::Ordering;
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
@@ -37,11 +38,7 @@ pub(crate) fn stop(deadline: Option<Instant>) -> anyhow::Result<Stop> {
                     first = Some(Instant::now());
                     flag.store(true, Ordering::Relaxed);
                     note!("stopping at the next step; a second signal ends the program at once");
-                    spawn(|| {
-                        sleep(PATIENCE);
-                        note!("no point to stop at within {} s: cut off", PATIENCE.as_secs());
-                        std::process::exit(TRY_AGAIN.into());
-                    });
+                    spawn(cut_off);
                 }
                 Some(moment) if moment.elapsed() < ONE_STOP => {}
                 // It ends the process, or leaves what a later signal will end.
@@ -50,4 +47,22 @@ pub(crate) fn stop(deadline: Option<Instant>) -> anyhow::Result<Stop> {
         }
     });
     Ok(stop)
+}
+
+/// From now on `stop` is set when standard input ends, which it does when the process that writes to it ends.
+pub(crate) fn stop_at_end_of_input(stop: &Stop) {
+    let flag = stop.flag().clone();
+    spawn(move || {
+        let mut input = std::io::stdin();
+        while matches!(input.read(&mut [0; 64]), Ok(1..)) {}
+        flag.store(true, Ordering::Relaxed);
+        cut_off();
+    });
+}
+
+/// Ends the process if it has not ended by itself in time.
+fn cut_off() {
+    sleep(PATIENCE);
+    note!("no point to stop at within {} s: cut off", PATIENCE.as_secs());
+    std::process::exit(TRY_AGAIN.into());
 }

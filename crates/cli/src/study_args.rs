@@ -91,6 +91,11 @@ impl StudyArgs {
         &self.profile
     }
 
+    /// The same study on another number of threads.
+    pub(crate) fn with_threads(&self, threads: usize) -> Self {
+        Self { threads: Some(threads.try_into().unwrap_or(u16::MAX)), ..self.clone() }
+    }
+
     /// Where the study's files are.
     pub(crate) fn runs(&self) -> Runs {
         Runs::new(&self.out, &self.profile)

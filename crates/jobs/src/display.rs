@@ -1,5 +1,6 @@
 //! Progress display: live bars on a terminal, one line per finished job elsewhere.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::context::Progress;
 use crate::forecast::{Forecast, spell_seconds};
-use crate::{Plan, Spec};
+use crate::{Key, Plan, Spec};
 
 /// Two live bars on a terminal (the whole run with the time left, and the running job), or one line per finished job
 /// elsewhere.
@@ -25,8 +26,12 @@ enum View {
 /// The progress of the run.
 struct Tally {
     forecast: Forecast,
-    /// Kind and estimate of the jobs that have not ended, in their order; the first one is the running one.
-    open: Vec<(&'static str, f64)>,
+    /// The jobs that have not ended, with kind and estimate.
+    open: BTreeMap<Key, (&'static str, f64)>,
+    /// The one that runs in this process.
+    running: Option<Key>,
+    /// Processes that work.
+    processes: usize,
     jobs: usize,
     estimate: f64,
     started: Instant,
@@ -63,8 +68,8 @@ impl Display {
         Self { view: View::Lines(Mutex::new(out)), tally: Mutex::new(Tally::new(plan)) }
     }
 
-    pub(crate) fn begin(&self, spec: &Spec) {
-        self.tally().restart();
+    pub(crate) fn begin(&self, key: Key, spec: &Spec) {
+        self.tally().restart(Some(key));
         if let View::Bars { job, .. } = &self.view {
             job.set_length(1);
             job.set_position(0);
@@ -74,18 +79,40 @@ impl Display {
         self.refresh();
     }
 
-    pub(crate) fn end(&self, spec: &Spec, ending: Ending<'_>) {
+    /// How many processes work on the run, this one included.
+    pub(crate) fn share(&self, processes: usize) {
+        self.tally().processes = processes;
+    }
+
+    /// Whether a job that does not run in this process has not ended.
+    pub(crate) fn waits_for(&self, key: Key) -> bool {
+        let tally = self.tally();
+        tally.running != Some(key) && tally.open.contains_key(&key)
+    }
+
+    /// Says how a job ended, once.
+    pub(crate) fn end(&self, key: Key, spec: &Spec, ending: Ending<'_>) {
         let mut tally = self.tally();
-        if let Some(place) = tally.open.iter().position(|open| *open == (spec.stage.kind, spec.seconds)) {
-            tally.open.remove(place);
+        // One that pauses runs on later.
+        if !tally.open.contains_key(&key) {
+            return;
         }
-        tally.restart();
+        if !matches!(ending, Ending::Paused) {
+            tally.open.remove(&key);
+        }
+        if tally.running == Some(key) {
+            tally.restart(None);
+        }
         let what = format!("{} {}", spec.stage.kind, spec.name);
         let text = match ending {
             Ending::Done { seconds, resumed } => {
                 if !resumed {
                     tally.forecast.observe(spec.stage.kind, spec.seconds, seconds);
                 }
+                format!("done: {what}, {}", spell_seconds(seconds))
+            }
+            Ending::Beside { seconds } => {
+                tally.forecast.observe(spec.stage.kind, spec.seconds, seconds);
                 format!("done: {what}, {}", spell_seconds(seconds))
             }
             Ending::Elsewhere { seconds } => format!("done elsewhere: {what}, {}", spell_seconds(seconds)),
@@ -153,6 +180,8 @@ impl Drop for Display {
 pub(crate) enum Ending<'a> {
     /// Well.
     Done { seconds: f64, resumed: bool },
+    /// Well, by a helper.
+    Beside { seconds: f64 },
     /// Well, by another process.
     Elsewhere { seconds: f64 },
     /// With an error.
@@ -165,19 +194,26 @@ pub(crate) enum Ending<'a> {
 
 impl Tally {
     fn new(plan: &Plan<'_>) -> Self {
-        let open: Vec<_> = plan.open().map(|p| (p.job.spec().stage.kind, p.job.spec().seconds)).collect();
+        let open = plan.open().map(|p| (p.job.key(), (p.job.spec().stage.kind, p.job.spec().seconds)));
+        Self::of(open.collect(), plan.forecast())
+    }
+
+    fn of(open: BTreeMap<Key, (&'static str, f64)>, forecast: Forecast) -> Self {
         Self {
-            forecast: plan.forecast(),
+            forecast,
             jobs: open.len(),
-            estimate: open.iter().map(|(_, seconds)| seconds).sum(),
+            estimate: open.values().map(|(_, seconds)| seconds).sum(),
             open,
+            running: None,
+            processes: 1,
             started: Instant::now(),
             fraction: 0.0,
         }
     }
 
-    /// Resets the progress of the running job.
-    fn restart(&mut self) {
+    /// Another job runs, or none.
+    fn restart(&mut self, running: Option<Key>) {
+        self.running = running;
         self.started = Instant::now();
         self.fraction = 0.0;
     }
@@ -188,19 +224,24 @@ impl Tally {
 
     /// The share of the estimated cost that is spent: unlike the expected time, it never decreases.
     fn fraction(&self) -> f64 {
-        let open: f64 = self.open.iter().map(|(_, seconds)| seconds).sum();
-        let running = self.open.first().map_or(0.0, |(_, seconds)| seconds * self.fraction);
+        let open: f64 = self.open.values().map(|(_, seconds)| seconds).sum();
+        let running = self.running_job().map_or(0.0, |(_, seconds)| seconds * self.fraction);
         if self.estimate > 0.0 { 1.0 - (open - running) / self.estimate } else { 1.0 }
     }
 
+    fn running_job(&self) -> Option<(&'static str, f64)> {
+        self.open.get(&self.running?).copied()
+    }
+
     fn left(&self, elapsed: f64) -> String {
-        let running = self.open.first().map_or(0.0, |(kind, seconds)| {
+        let running = self.running_job().map_or(0.0, |(kind, seconds)| {
             let fraction = if elapsed > 0.0 { self.fraction } else { 0.0 };
-            self.forecast.rest(kind, *seconds, elapsed, fraction)
+            self.forecast.rest(kind, seconds, elapsed, fraction)
         });
-        let waiting: f64 =
-            self.open.iter().skip(1).map(|(kind, seconds)| self.forecast.seconds(kind, *seconds)).sum();
-        format!("about {} left", spell_seconds(running + waiting))
+        let waiting = self.open.iter().filter(|(key, _)| Some(**key) != self.running);
+        let waiting: f64 = waiting.map(|(_, (kind, seconds))| self.forecast.seconds(kind, *seconds)).sum();
+        let left = running.max((running + waiting) / self.processes as f64);
+        format!("about {} left", spell_seconds(left))
     }
 }
 
@@ -208,36 +249,43 @@ impl Tally {
 mod tests {
     use super::*;
     use crate::Stage;
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
-    fn tally(open: &[(&'static str, f64)]) -> Tally {
-        Tally {
-            forecast: Forecast::default(),
-            jobs: open.len(),
-            estimate: open.iter().map(|(_, seconds)| seconds).sum(),
-            open: open.to_vec(),
-            started: Instant::now(),
-            fraction: 0.0,
-        }
+    /// Keys of jobs of these kinds and estimates, and their tally; the first job runs.
+    fn tally(open: &[(&'static str, f64)]) -> (Vec<Key>, Tally) {
+        let keys: Vec<Key> = (0..open.len()).map(|i| Key::of(&json!(i))).collect();
+        let mut tally =
+            Tally::of(keys.iter().copied().zip(open.iter().copied()).collect(), Forecast::default());
+        tally.restart(keys.first().copied());
+        (keys, tally)
     }
 
     #[test]
     fn the_bar_follows_cost_and_not_the_number_of_jobs() {
-        let mut tally = tally(&[("pretrain", 90.0), ("probe", 10.0)]);
+        let (keys, mut tally) = tally(&[("pretrain", 90.0), ("probe", 10.0)]);
         assert_eq!(tally.fraction(), 0.0);
         tally.fraction = 0.5;
         assert!((tally.fraction() - 0.45).abs() < 1e-12);
-        tally.open.remove(0);
-        tally.fraction = 0.0;
+        tally.open.remove(&keys[0]);
+        tally.restart(Some(keys[1]));
         assert!((tally.fraction() - 0.9).abs() < 1e-12);
     }
 
     #[test]
     fn the_time_left_counts_the_running_job_by_its_pace_and_the_others_by_their_estimates() {
-        let mut tally = tally(&[("pretrain", 90.0), ("probe", 10.0)]);
+        let (_, mut tally) = tally(&[("pretrain", 90.0), ("probe", 10.0)]);
         assert_eq!(tally.left(0.0), "about 1 min 40 s left");
         tally.fraction = 0.5;
         assert_eq!(tally.left(20.0), "about 30 s left");
+    }
+
+    #[test]
+    fn the_time_left_is_shared_but_no_job_is() {
+        let (_, mut tally) = tally(&[("pretrain", 60.0), ("pretrain", 80.0), ("probe", 10.0)]);
+        tally.processes = 2;
+        assert_eq!(tally.left(0.0), "about 1 min 15 s left");
+        tally.processes = 4;
+        assert_eq!(tally.left(0.0), "about 1 min 00 s left");
     }
 
     #[test]
@@ -250,18 +298,17 @@ mod tests {
             inputs: vec![],
             seconds: 5.0,
         });
-        let display = Display {
-            view: View::Lines(Mutex::new(Box::new(std::io::sink()))),
-            tally: Mutex::new(tally(&[("pretrain", 5.0), ("pretrain", 5.0)])),
-        };
+        let (keys, tally) = tally(&[("pretrain", 5.0), ("pretrain", 5.0)]);
+        let view = View::Lines(Mutex::new(Box::new(std::io::sink())));
+        let display = Display { view, tally: Mutex::new(tally) };
         let mut seen = vec![];
-        for spec in &specs {
-            display.begin(spec);
+        for (&key, spec) in keys.iter().zip(&specs) {
+            display.begin(key, spec);
             for done in 0..=4 {
                 display.progress(done, 4, "");
                 seen.push(display.tally().fraction());
             }
-            display.end(spec, Ending::Done { seconds: 1.0, resumed: false });
+            display.end(key, spec, Ending::Done { seconds: 1.0, resumed: false });
             seen.push(display.tally().fraction());
         }
         assert!(seen.is_sorted(), "{seen:?}");

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 
 use crate::display::Ending;
 use crate::files::cannot_write;
+use crate::helpers::{Alone, Helpers, Watched, watch};
 use crate::message::message;
 use crate::run::run_claimed;
 use crate::{
@@ -50,24 +52,29 @@ pub struct Failure {
 /// The results of finished jobs are loaded. If a job fails or panics, the jobs that depend on it are skipped and all others
 /// run. Once there is a reason to stop, the job that runs ends where it can resume, and no other begins.
 pub fn execute(plan: &Plan<'_>, session: &Session<'_>) -> RunSummary {
-    let mut execution = Execution {
-        session,
-        open: plan.jobs.iter().collect(),
-        gone: BTreeMap::new(),
-        announced: BTreeSet::new(),
-        summary: RunSummary::default(),
-    };
-    execution.begin();
-    let mut pause = SHORTEST_PAUSE;
-    while !execution.open.is_empty() && execution.summary.stopped.is_none() {
-        pause = if execution.pass() { SHORTEST_PAUSE } else { (2 * pause).min(LONGEST_PAUSE) };
-        if !execution.open.is_empty() && pause > SHORTEST_PAUSE {
-            std::thread::sleep(pause);
-        }
-    }
-    execution.summary.postponed = execution.open.len();
-    execution.summary
+    Execution::new(plan, session, &Alone).run_until(None)
 }
+
+/// As [`execute`], beside processes of the caller that it calls while there is work for them. The threads of the device are
+/// shared with them, so that together they use as many as the device was opened with.
+pub fn execute_with_helpers(plan: &Plan<'_>, session: &Session<'_>, helpers: &dyn Helpers) -> RunSummary {
+    let watched = Watched::new(plan, session);
+    let (working, end) = channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || watch(&watched, session, helpers, &end));
+        let summary = Execution::new(plan, session, helpers).run_until(None);
+        drop(working);
+        summary
+    })
+}
+
+/// As [`execute`], for a helper: it ends once there was nothing to begin for three seconds.
+pub fn execute_ready(plan: &Plan<'_>, session: &Session<'_>) -> RunSummary {
+    Execution::new(plan, session, &Alone).run_until(Some(LONGEST_IDLENESS))
+}
+
+/// How long a helper waits for something to do.
+const LONGEST_IDLENESS: Duration = Duration::from_secs(3);
 
 /// Pauses while other processes work on all that could be begun.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
@@ -75,7 +82,11 @@ pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A run under way.
 struct Execution<'a> {
+    plan: &'a Plan<'a>,
     session: &'a Session<'a>,
+    helpers: &'a dyn Helpers,
+    /// Whether any have been at work.
+    helped: bool,
     /// Jobs that have not ended, in their order.
     open: Vec<&'a PlannedJob<'a>>,
     /// Names of jobs that failed, and of those that need them.
@@ -94,6 +105,34 @@ enum Look {
 }
 
 impl<'a> Execution<'a> {
+    fn new(plan: &'a Plan<'a>, session: &'a Session<'a>, helpers: &'a dyn Helpers) -> Self {
+        let open = plan.jobs.iter().collect();
+        let (gone, announced, summary) = <(BTreeMap<_, _>, BTreeSet<_>, RunSummary)>::default();
+        Self { plan, session, helpers, helped: false, open, gone, announced, summary }
+    }
+
+    /// Works until every job has ended, there is a reason to stop, or nothing could be begun for so long.
+    fn run_until(mut self, idle: Option<Duration>) -> RunSummary {
+        self.begin();
+        let mut pause = SHORTEST_PAUSE;
+        let mut worked = Instant::now();
+        while !self.open.is_empty() && self.summary.stopped.is_none() {
+            if self.pass() {
+                (pause, worked) = (SHORTEST_PAUSE, Instant::now());
+            } else {
+                pause = (2 * pause).min(LONGEST_PAUSE);
+            }
+            if idle.is_some_and(|longest| worked.elapsed() > longest) {
+                break;
+            }
+            if !self.open.is_empty() && pause > SHORTEST_PAUSE {
+                std::thread::sleep(pause);
+            }
+        }
+        self.summary.postponed = self.open.len();
+        self.summary
+    }
+
     /// Takes over what is finished, and looks at the claims of the rest: a failure that is older is tried again.
     fn begin(&mut self) {
         let mut open = std::mem::take(&mut self.open);
@@ -138,7 +177,7 @@ impl<'a> Execution<'a> {
     fn look(&mut self, planned: &'a PlannedJob<'a>) -> Look {
         let (job, spec) = (planned.job, planned.job.spec());
         if let Some(missing) = spec.inputs.iter().find_map(|input| self.gone.get(input)) {
-            self.session.display.end(spec, Ending::Blocked(missing));
+            self.session.display.end(job.key(), spec, Ending::Blocked(missing));
             self.summary.blocked.push(job.label());
             self.gone.insert(job.key(), spec.name.clone());
             return Look::Ended;
@@ -150,15 +189,16 @@ impl<'a> Execution<'a> {
         if folder.has_manifest()
             && let State::Done(manifest) = folder.state()
         {
-            self.session.display.end(spec, Ending::Elsewhere { seconds: manifest.seconds });
+            self.end_elsewhere(job, manifest.seconds);
             self.finish(job, &folder, *manifest);
             return Look::Ended;
         }
         let claim = match self.session.claims.take(&job.key().to_string(), || folder.progress()) {
             Ok(Take::Claimed(claim)) => claim,
             Ok(Take::Held(holder)) => {
-                if self.announced.insert(job.key()) {
-                    let ClaimRecord { host, process, .. } = &*holder;
+                let ClaimRecord { host, machine, process, .. } = &*holder;
+                let helps = machine == self.session.claims.machine() && self.helpers.include(*process);
+                if !helps && self.announced.insert(job.key()) {
                     self.session
                         .display
                         .say(&format!("elsewhere: {}, by process {process} on {host}", job.label()));
@@ -178,7 +218,7 @@ impl<'a> Execution<'a> {
             State::Done(manifest) => {
                 // The manifest says that it is done, whatever the claim does.
                 let _ = claim.end(Phase::Done, "");
-                self.session.display.end(spec, Ending::Elsewhere { seconds: manifest.seconds });
+                self.end_elsewhere(job, manifest.seconds);
                 self.finish(job, &folder, *manifest);
                 Look::Ended
             }
@@ -187,6 +227,7 @@ impl<'a> Execution<'a> {
     }
 
     fn run(&mut self, job: &'a Job, state: &State, folder: &JobFolder, claim: Claim) -> Look {
+        self.call_helpers(job);
         let finished = &self.summary.finished;
         match run_claimed(self.session, job, state, folder, finished, claim) {
             Ok(manifest) => {
@@ -205,12 +246,33 @@ impl<'a> Execution<'a> {
         }
     }
 
+    /// Helpers for the jobs that could begin beside `job`. After a failure none is called: it would try the failed job again.
+    fn call_helpers(&mut self, job: &Job) {
+        let finished = &self.summary.finished;
+        let ready = |other: &&Job| {
+            other.key() != job.key()
+                && !finished.contains_key(&other.key())
+                && other.spec().inputs.iter().all(|input| finished.contains_key(input))
+        };
+        if self.gone.is_empty() {
+            let ready: Vec<&Job> = self.plan.jobs.iter().map(|planned| planned.job).filter(ready).collect();
+            self.helpers.call(ready.len(), ready.iter().map(|job| job.spec().seconds).sum());
+            self.helped |= self.helpers.working() > 0;
+        }
+    }
+
+    /// Says that another process has finished `job`: a helper, if there are any.
+    fn end_elsewhere(&self, job: &Job, seconds: f64) {
+        let ending = if self.helped { Ending::Beside { seconds } } else { Ending::Elsewhere { seconds } };
+        self.session.display.end(job.key(), job.spec(), ending);
+    }
+
     fn finish(&mut self, job: &Job, folder: &JobFolder, manifest: Manifest) {
         self.summary.finished.insert(job.key(), Finished::new(job.key(), folder, manifest));
     }
 
     fn fail(&mut self, job: &Job, folder: &JobFolder, cause: String) -> Look {
-        self.session.display.end(job.spec(), Ending::Failed);
+        self.session.display.end(job.key(), job.spec(), Ending::Failed);
         self.gone.insert(job.key(), job.spec().name.clone());
         let folder = folder.path().to_path_buf();
         self.summary.failures.push(Failure { job: job.label(), folder, cause });

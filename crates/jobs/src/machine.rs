@@ -29,6 +29,11 @@ pub fn provenance_on(root: &Path, device: &Device) -> Value {
     value
 }
 
+/// Bytes of memory that programs could take now, where the system says so.
+pub fn available_memory() -> Option<u64> {
+    kibibytes("/proc/meminfo", "MemAvailable")
+}
+
 /// Highest resident memory of this process in bytes, since its start or since [`reset_peak_rss`].
 pub fn peak_rss() -> Option<u64> {
     kibibytes("/proc/self/status", "VmHWM")
@@ -79,6 +84,12 @@ mod tests {
         let block = vec![1_u8; 64 << 20];
         assert!(block.iter().step_by(4096).all(|&byte| byte == 1));
         assert!(peak_rss().unwrap() >= 64 << 20);
+    }
+
+    #[test]
+    fn there_is_memory_but_not_all_of_it() {
+        let available = available_memory().unwrap();
+        assert!(available > 0 && available < kibibytes("/proc/meminfo", "MemTotal").unwrap());
     }
 
     #[test]

@@ -32,17 +32,21 @@ pub(crate) fn run_claimed(
         State::Done(_) | State::New => {}
     }
     let spec = job.spec();
-    display.begin(spec);
+    display.begin(job.key(), spec);
     let stop = stop.while_held(claim.question());
     let result = run_job(job, state, folder, finished, environment, &stop, display);
     // What a claim says beyond the end of its heartbeat helps others; without it they find out by themselves.
     let _ = match &result {
         Ok(manifest) => {
-            display.end(spec, Ending::Done { seconds: manifest.seconds, resumed: manifest.resumed });
+            display.end(
+                job.key(),
+                spec,
+                Ending::Done { seconds: manifest.seconds, resumed: manifest.resumed },
+            );
             claim.end(Phase::Done, "")
         }
         Err(error) if error.is::<Stopped>() => {
-            display.end(spec, Ending::Paused);
+            display.end(job.key(), spec, Ending::Paused);
             claim.end(Phase::Stopped, "")
         }
         Err(error) => claim.end(Phase::Failed, &message(error)),

@@ -86,6 +86,7 @@ pub const RANGES: &[(&str, Range)] = &[
     ("--heartbeat", range(1.0, 600.0)),
     ("--images", IMAGES),
     ("--passes", range(1.0, 1_000_000_000.0)),
+    ("--processes", range(1.0, 1024.0)),
     ("--minutes", MINUTES),
     ("--most-restarts", range(1.0, 1e6)),
     ("--neighbors", range(1.0, 1_000_001.0)),

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use tarrl_report::{prepare, write};
 
+use crate::helpers::Helpers;
 use crate::limits;
 use crate::signals;
 use crate::stdout::{note, out, outln};
 use crate::study_args::{OpenStudy, StudyArgs};
-use tarrl_jobs::{Display, Plan, Session, count, execute};
+use tarrl_jobs::{Display, Plan, Session, count, execute_with_helpers};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,6 +20,7 @@ Examples:
   tarrl reproduce --profile selection        what hyperparameters were selected from
   tarrl reproduce --dry-run                  the jobs, their states and the expected time
   tarrl reproduce --out /scratch/tarrl       keep the runs elsewhere
+  tarrl reproduce --processes 1              one job at a time, with all threads, in the least memory
   tarrl reproduce --time-limit 10            ten minutes of it; again to go on
   tarrl reproduce --experiments ~/mine       methods and profiles of your own
 
@@ -50,6 +52,10 @@ pub(crate) struct Reproduce {
     /// Stop after so many minutes, trainings at a checkpoint, with exit code 75; the same command resumes from there
     #[arg(long, value_name = "MINUTES", value_parser = limits::minutes)]
     time_limit: Option<f64>,
+
+    /// Jobs at a time, each in a process with its share of the threads [default: up to 4 where cores and memory allow]
+    #[arg(long, value_name = "N", value_parser = limits::whole::<u16>("--processes"))]
+    processes: Option<u16>,
 }
 
 impl Reproduce {
@@ -79,8 +85,10 @@ impl Reproduce {
         let display = Display::stderr(&plan);
         let environment = &open.environment();
         let session = Session { runs, claims: &claims, environment, stop: &stop, display: &display };
-        let summary = execute(&plan, &session);
-        drop(display);
+        let helpers =
+            Helpers::new(&self.study, environment.device.threads(), self.processes.map(usize::from));
+        let summary = execute_with_helpers(&plan, &session, &helpers);
+        drop((helpers, display));
         let finished = summary.into_result()?;
         let report = study.report(&finished, &environment.provenance)?;
         write(&report, &folder)?;

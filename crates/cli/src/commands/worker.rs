@@ -9,7 +9,7 @@ use crate::limits;
 use crate::signals;
 use crate::stdout::note;
 use crate::study_args::StudyArgs;
-use tarrl_jobs::{Display, Phase, Plan, Session, Take, execute};
+use tarrl_jobs::{Display, Phase, Plan, Session, Take, execute, execute_ready};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,6 +38,10 @@ pub(crate) struct Worker {
     /// Seconds between two signs of life; where six are missing, another machine takes the job over
     #[arg(long, value_name = "SECONDS", value_parser = limits::whole::<u32>("--heartbeat"))]
     heartbeat: Option<u32>,
+
+    /// Help the process that holds the other end of standard input: say nothing, and end with it, or when nothing is left to begin
+    #[arg(long, hide = true)]
+    helper: bool,
 }
 
 /// What the claim of the report is called.
@@ -54,9 +58,18 @@ impl Worker {
         prepare(&folder)?;
         let reported = claims.last(REPORT)?.map(|(number, ..)| number);
         let plan = Plan::new(open.graph(), &open.runs);
-        let display = Display::stderr(&plan);
+        let display = if self.helper {
+            Display::lines(&plan, Box::new(std::io::sink()))
+        } else {
+            Display::stderr(&plan)
+        };
         let environment = &open.environment();
         let session = Session { runs: &open.runs, claims, environment, stop, display: &display };
+        if self.helper {
+            signals::stop_at_end_of_input(stop);
+            execute_ready(&plan, &session);
+            return Ok(());
+        }
         let summary = execute(&plan, &session);
         drop(display);
         let ran = summary.ran;

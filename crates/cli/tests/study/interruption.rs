@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -65,6 +65,48 @@ fn a_corrupt_checkpoint_is_named_and_without_it_the_training_begins_anew() {
     assert_eq!(ran.stderr.matches("done: ").count(), 1, "{}", ran.stderr);
     assert_eq!(world.bits(), bits);
     world.run(&[]).ran_nothing();
+}
+
+/// Killed at once, or asked to stop: the helper goes with the process that called it, and what both did is kept.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_helper_does_not_outlive_the_run() {
+    for signal in ["KILL", "TERM"] {
+        let world = World::new();
+        let mut command = world.command(&world.path("runs"));
+        command.args(["--threads", "2", "--processes", "2"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let helper = loop {
+            let found = processes(&world).into_iter().find(|&process| process != child.id());
+            assert!(child.try_wait().unwrap().is_none(), "it ended before a helper had begun");
+            if let Some(helper) = found {
+                break helper;
+            }
+            sleep(Duration::from_millis(10));
+        };
+        let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()));
+        let code = child.wait().unwrap().code();
+        assert_eq!(code, (signal == "TERM").then_some(75));
+        let killed = Instant::now();
+        while Path::new(&format!("/proc/{helper}")).exists() {
+            assert!(signal == "KILL", "it waits for its helper");
+            assert!(killed.elapsed() < Duration::from_secs(20), "the helper is still there");
+            sleep(Duration::from_millis(20));
+        }
+        world.run(&[]).succeeded();
+        assert_eq!(world.bits(), reference().bits());
+    }
+}
+
+/// The processes that have made claims.
+#[cfg(target_os = "linux")]
+fn processes(world: &World) -> BTreeSet<u32> {
+    let claims = fs::read_dir(world.path("runs/tiny/claims")).into_iter().flatten();
+    let claim = |file: std::io::Result<fs::DirEntry>| {
+        serde_json::from_slice::<Value>(&fs::read(file.ok()?.path()).ok()?).ok()
+    };
+    claims.filter_map(claim).filter_map(|claim| claim["process"].as_u64()).map(|id| id as u32).collect()
 }
 
 /// Starts the program, waits until the training has begun, or gone on from its checkpoint to the next, and kills it

@@ -1,6 +1,10 @@
 //! The same study again: nothing is computed twice, and the number of threads changes no bit.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
 
 use crate::world::{JOBS, World, reference};
 
@@ -50,8 +54,26 @@ fn three_threads_give_the_bits_of_two() {
     same_bits_on("3");
 }
 
+#[test]
+fn two_processes_give_the_bits_of_one_and_share_the_jobs() {
+    let world = same_bits_with(&["--threads", "2", "--processes", "2"]);
+    let claims = fs::read_dir(world.path("runs/tiny/claims")).unwrap();
+    let processes: BTreeSet<u64> = claims
+        .filter_map(|file| serde_json::from_slice::<Value>(&fs::read(file.unwrap().path()).unwrap()).ok())
+        .map(|claim| claim["process"].as_u64().unwrap())
+        .collect();
+    assert_eq!(processes.len(), 2, "{processes:?}");
+    assert!(processes.iter().all(|process| !Path::new(&format!("/proc/{process}")).exists()));
+}
+
 fn same_bits_on(threads: &str) {
+    same_bits_with(&["--threads", threads]);
+}
+
+fn same_bits_with(arguments: &[&str]) -> World {
     let world = World::new();
-    world.run(&["--threads", threads]).succeeded();
+    let ran = world.run(arguments).succeeded();
+    assert_eq!(ran.stderr.matches("done: ").count(), JOBS, "{}", ran.stderr);
     assert_eq!(world.bits(), reference().bits());
+    world
 }

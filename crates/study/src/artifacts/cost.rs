@@ -54,7 +54,8 @@ impl Artifact for Cost {
             column("per minute of training", Some(Best::Highest), 1),
         ],
         notes: vec![
-            "Time and memory are those of the last epoch of the first seed; passes are counted through the encoder in an \
+            "Time and memory are those of the last epoch of the first seed, of a process that shared the cores with others if \
+             several jobs ran at once; passes are counted through the encoder in an \
              epoch, views and steps of attacks one by one. Memory is the process's, which keeps what an earlier job needed."
                 .into(),
             "Passes, minutes in all and points of robust accuracy per minute include the training of a teacher and of the \

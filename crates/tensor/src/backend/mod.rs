@@ -44,6 +44,9 @@ pub trait Backend: Debug + Send + Sync {
     fn threads(&self) -> usize {
         1
     }
+    /// From now on at most `n` of those that the device was opened with compute, and at least one: for a process that shares
+    /// the cores with others. Results keep their bits.
+    fn limit_threads(&self, _n: usize) {}
     /// Bytes of the device's own memory that were in use at most since [`reset_peak_memory`](Backend::reset_peak_memory);
     /// `None` where arrays are memory of the process.
     fn peak_memory(&self) -> Option<u64> {

@@ -180,7 +180,10 @@ impl Backend for CpuBackend {
     }
 
     fn threads(&self) -> usize {
-        self.threads.count()
+        self.threads.limit()
+    }
+    fn limit_threads(&self, n: usize) {
+        self.threads.set_limit(n);
     }
 
     fn upload(&self, data: HostSlice<'_>) -> Buffer {

@@ -1,6 +1,7 @@
 //! Worker threads of a device, and how work is cut for them.
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 /// A fixed set of worker threads that run chunks of a kernel together with the caller.
@@ -9,6 +10,8 @@ use std::sync::{Mutex, MutexGuard};
 /// So a busy core slows a kernel down by little, and the result has the same bits for any number of threads.
 pub(crate) struct Threads {
     count: usize,
+    /// How many of them may work now.
+    limit: AtomicUsize,
     /// The workers beside the caller.
     pool: Option<ThreadPool>,
 }
@@ -25,7 +28,7 @@ impl Threads {
                 ThreadPoolBuilder::new().num_threads(count - 1).thread_name(|i| format!("tarrl-worker-{i}"));
             pool.build().expect("the system gives a thread")
         };
-        Threads { count, pool: (count > 1).then(start) }
+        Threads { count, limit: AtomicUsize::new(count), pool: (count > 1).then(start) }
     }
 
     /// These threads, or the caller alone if the work is so little that waking others would take longer.
@@ -38,9 +41,19 @@ impl Threads {
         &ALONE
     }
 
-    /// How many threads work on a kernel.
+    /// How many threads work on a kernel at most.
     pub(crate) fn count(&self) -> usize {
         self.count
+    }
+
+    /// How many of them may work now.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// From now on kernels use at most `n` threads, and at least the caller.
+    pub(crate) fn set_limit(&self, n: usize) {
+        self.limit.store(n.clamp(1, self.count), Ordering::Relaxed);
     }
 
     /// Splits `out` into chunks of `size` elements, of which the last may be short, and runs `f(index, chunk)` on each.
@@ -90,11 +103,12 @@ impl Threads {
         });
     }
 
-    /// Runs `work` on the caller and on every worker.
+    /// Runs `work` on the caller and on every worker that may work.
     fn on_all(&self, work: &(dyn Fn() + Sync)) {
-        let Some(pool) = &self.pool else { return work() };
+        let workers = self.limit();
+        let Some(pool) = self.pool.as_ref().filter(|_| workers > 1) else { return work() };
         pool.in_place_scope(|scope| {
-            for _ in 1..self.count {
+            for _ in 1..workers {
                 scope.spawn(|_| work());
             }
             work();
@@ -106,7 +120,7 @@ impl Threads {
 /// Tests cut even small work.
 const SMALL: usize = if cfg!(test) { 1 } else { 1 << 19 };
 
-static ALONE: Threads = Threads { count: 1, pool: None };
+static ALONE: Threads = Threads { count: 1, limit: AtomicUsize::new(1), pool: None };
 
 impl std::fmt::Debug for Threads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -187,6 +201,21 @@ mod tests {
             count.fetch_add(1, Ordering::Relaxed);
         });
         assert_eq!(count.into_inner(), 64);
+    }
+
+    #[test]
+    fn no_more_threads_take_part_than_may() {
+        let threads = Threads::new(4);
+        for limit in [1, 2, 4, 3, 9, 0] {
+            threads.set_limit(limit);
+            let done = AtomicUsize::new(0);
+            let mut spaces = vec![(); limit.clamp(1, 4)];
+            // A workspace for each of them: one more would find none.
+            threads.for_each_item_with(spaces.iter_mut(), 0..1000, |_, _| {
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(done.into_inner(), 1000);
+        }
     }
 
     #[test]
