@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use crate::root::workspace_root;
 
-/// Runs `tarrl NAME ARGUMENTS` in the caller's folder, with the GPU backend where the arguments ask for a GPU. The name
+/// Runs `tarrl NAME ARGUMENTS` in the caller's folder, with the features that the arguments ask for. The name
 /// `tarrl` is left out, so that `cargo xtask tarrl --help` is the program's own help.
 ///
 /// # Errors
@@ -21,6 +21,9 @@ pub(crate) fn run<'a>(name: &str, arguments: impl Iterator<Item = &'a OsString>)
     if needs_gpu(&arguments) {
         command.args(["--features", "cuda"]);
     }
+    if downloads(&arguments) {
+        command.args(["--features", "download"]);
+    }
     let status = command.arg("--").args(arguments).status().context("cannot start cargo")?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
@@ -32,6 +35,11 @@ fn needs_gpu(arguments: &[OsString]) -> bool {
     let names_gpu = |text: &str| text.starts_with("cuda") || text.starts_with("--device=cuda");
     arguments.first().is_some_and(|command| command == "gpu-check")
         || arguments.iter().filter_map(|argument| argument.to_str()).any(names_gpu)
+}
+
+/// Whether the command is `data fetch`. No other needs an HTTP client with TLS, which takes half a minute to build.
+fn downloads(arguments: &[OsString]) -> bool {
+    arguments.first().is_some_and(|command| command == "data") && arguments.iter().any(|word| word == "fetch")
 }
 
 #[cfg(test)]
@@ -50,6 +58,21 @@ mod tests {
         ] {
             let arguments: Vec<OsString> = line.split_whitespace().map(Into::into).collect();
             assert_eq!(needs_gpu(&arguments), gpu, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_http_client_is_built_where_something_is_fetched() {
+        for (line, client) in [
+            ("data fetch mnist", true),
+            ("data --data elsewhere fetch mnist", true),
+            ("data list", false),
+            ("evaluate fetch", false),
+            ("data", false),
+            ("", false),
+        ] {
+            let arguments: Vec<OsString> = line.split_whitespace().map(Into::into).collect();
+            assert_eq!(downloads(&arguments), client, "{line}");
         }
     }
 }

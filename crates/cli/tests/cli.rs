@@ -111,6 +111,24 @@ fn an_import_says_what_it_misses() {
     assert!(!data.exists());
 }
 
+/// No test goes to the network, so this one is about the program without an HTTP client.
+#[cfg(not(feature = "download"))]
+#[test]
+fn fetching_without_an_http_client_names_the_remedies() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let output = tarrl(&["data", "--data", path(&data), "fetch", "cifar10"]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    for part in ["built without downloads", "`cargo xtask data fetch cifar10`", "--features download", "put "] {
+        assert!(message.contains(part), "{part} is not in: {message}");
+    }
+    assert!(!data.exists());
+    // What lies there already needs no client.
+    let output = tarrl(&["data", "fetch", "fashion-mnist-sample"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
 #[test]
 fn a_workload_is_timed_and_reported_as_json() {
     let options =

@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::catalog::{Catalog, Check, Found, Verified, compare, find_in, names};
 use crate::cifar;
@@ -22,20 +21,36 @@ pub struct Progress {
     pub total: Option<u64>,
 }
 
+/// What an address delivers.
+pub struct Delivery {
+    /// Bytes in all, if the server says so.
+    pub total: Option<u64>,
+    /// The bytes.
+    pub body: Box<dyn Read>,
+}
+
+/// Asks an address for what lies there, or says why it does not deliver.
+pub type Ask<'a> = dyn FnMut(&str) -> std::result::Result<Delivery, String> + 'a;
+
 impl Catalog {
-    /// Downloads what is missing of a dataset into the data folder.
+    /// Downloads what is missing of a dataset into the data folder, by the caller's HTTP client.
     ///
-    /// A file that lies in one of the places of the search already is verified and left there. A new
+    /// Whatever `ask` delivers is checked here, up to the length of the manifest. A file that lies in one of the places of the search already is verified and left there. A new
     /// one goes to a temporary file, is compared with the manifest and only then gets its name.
     ///
     /// # Errors
     /// If no address delivers the right file; the message says what to put where by hand. If the
     /// data folder cannot be written. If a file that is there already differs from the manifest.
-    pub fn fetch(&self, name: &str, progress: &mut dyn FnMut(&Progress)) -> Result<Vec<Verified>> {
+    pub fn fetch(
+        &self,
+        name: &str,
+        ask: &mut Ask<'_>,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<Vec<Verified>> {
         let manifest = self.manifest(name)?;
         let fetch_one = |entry: &Entry| match self.verify_entry(&manifest, entry) {
             Err(Error::Missing { .. }) => {
-                let path = self.download(&manifest, entry, progress)?;
+                let path = self.download(&manifest, entry, ask, progress)?;
                 Ok(Verified { path, check: Check::Digest })
             }
             found => found,
@@ -102,12 +117,13 @@ impl Catalog {
         &self,
         manifest: &Manifest,
         entry: &Entry,
+        ask: &mut Ask<'_>,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<PathBuf> {
         let folder = self.data.join(&manifest.name);
         let mut failures = Vec::new();
         for url in &entry.urls {
-            match receive(url, entry, &folder, progress) {
+            match receive(url, entry, &folder, ask, progress) {
                 Ok(path) => return Ok(path),
                 // What goes wrong in our own folder goes wrong again with the next address.
                 Err(Attempt::Here(e)) => return Err(e),
@@ -136,18 +152,10 @@ fn receive(
     url: &str,
     entry: &Entry,
     folder: &Path,
+    ask: &mut Ask<'_>,
     progress: &mut dyn FnMut(&Progress),
 ) -> std::result::Result<PathBuf, Attempt> {
-    let config = ureq::Agent::config_builder()
-        .timeout_connect(Some(Duration::from_secs(10)))
-        .timeout_recv_response(Some(Duration::from_secs(30)))
-        .timeout_recv_body(Some(Duration::from_secs(3600)));
-    let agent: ureq::Agent = config.build().into();
-    // The file is wanted as it lies on the server, not packed once more for the way.
-    let request = agent.get(url).header("Accept-Encoding", "identity");
-    let response = request.call().map_err(|e| Attempt::There(e.to_string()))?;
-    let total = response.body().content_length();
-    let mut body = response.into_body().into_reader();
+    let Delivery { total, mut body } = ask(url).map_err(Attempt::There)?;
     let mut there = None;
     let placed = files::place(folder, |file, temporary| {
         let step = &mut |received| progress(&Progress { file: entry.name.clone(), received, total });
@@ -210,38 +218,40 @@ mod tests {
     use super::*;
     use crate::catalog::tests::{Fixture, gzip};
     use std::collections::HashMap;
-    use std::io::{BufRead, BufReader, Write};
-    use std::net::TcpListener;
-    use std::sync::Arc;
-    use std::thread;
+    use std::io::{self, Cursor};
 
-    /// What the server answers for a path: a head without length, and a body.
-    type Pages = HashMap<String, (&'static str, Vec<u8>)>;
+    /// What an address answers: a body and how long it is said to be, or a refusal.
+    type Page = std::result::Result<(Vec<u8>, usize), &'static str>;
 
-    /// A web server on this machine that answers until the process ends; gives its address.
-    fn serve(pages: impl FnOnce(&Fixture) -> Pages) -> Fixture {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let fixture = Fixture::new(|file| format!("http://{address}/{file}"));
-        let pages = Arc::new(pages(&fixture));
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let mut lines =
-                    BufReader::new(stream.try_clone().unwrap()).lines().map_while(|line| line.ok());
-                let request = lines.next().unwrap_or_default();
-                lines.take_while(|line| !line.is_empty()).for_each(drop);
-                let path = request.split(' ').nth(1).unwrap_or("/")[1..].to_owned();
-                let missing = ("404 Not Found", Vec::new());
-                let (status, body) = pages.get(&path).unwrap_or(&missing);
-                let (code, length) = status.split_once('|').unwrap_or((status, ""));
-                let length = if length.is_empty() { body.len().to_string() } else { length.to_owned() };
-                let head =
-                    format!("HTTP/1.1 {code}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-                let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
-            }
-        });
-        fixture
+    /// A server in memory with a page for each file.
+    fn serve(f: &Fixture, page: impl Fn(&str, &[u8]) -> Page) -> impl FnMut(&str) -> std::result::Result<Delivery, String> {
+        let pages: HashMap<String, Page> =
+            f.files.iter().map(|(name, bytes)| (address(name), page(name, bytes))).collect();
+        move |url: &str| {
+            let (body, total) = pages[url].clone()?;
+            let cut = total > body.len();
+            let body = Cursor::new(body).chain(Ending { cut });
+            Ok(Delivery { total: Some(total as u64), body: Box::new(body) })
+        }
+    }
+
+    fn whole(bytes: &[u8]) -> Page {
+        Ok((bytes.to_vec(), bytes.len()))
+    }
+
+    fn address(file: &str) -> String {
+        format!("https://example.org/{file}")
+    }
+
+    /// What follows the last byte: an error if the connection broke.
+    struct Ending {
+        cut: bool,
+    }
+
+    impl Read for Ending {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            if self.cut { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(0) }
+        }
     }
 
     fn left_behind(f: &Fixture) -> Vec<String> {
@@ -252,15 +262,13 @@ mod tests {
 
     #[test]
     fn fetching_brings_plain_and_packed_files_with_progress() {
-        let f = serve(|f| {
-            let body = |(name, bytes): &(&str, Vec<u8>)| {
-                let bytes = if name.starts_with("train") { gzip(bytes) } else { bytes.clone() };
-                (name.to_string(), ("200 OK", bytes))
-            };
-            f.files.iter().map(body).collect()
+        let f = Fixture::new(address);
+        let mut ask = serve(&f, |name, bytes| {
+            let bytes = if name.starts_with("train") { gzip(bytes) } else { bytes.to_vec() };
+            whole(&bytes)
         });
         let mut heard = Vec::new();
-        let found = f.catalog().fetch("tiny", &mut |p| heard.push(p.clone())).unwrap();
+        let found = f.catalog().fetch("tiny", &mut ask, &mut |p| heard.push(p.clone())).unwrap();
         assert!(found.iter().all(|v| v.check == Check::Digest));
         let mut names = left_behind(&f);
         names.sort();
@@ -269,25 +277,23 @@ mod tests {
         assert_eq!((last.received, last.total), (48, Some(48)));
         assert_eq!(f.catalog().load("tiny").unwrap().train.len(), 3);
         // What is there is not fetched again.
-        let mut silent = true;
-        f.catalog().fetch("tiny", &mut |_| silent = false).unwrap();
-        assert!(silent);
+        f.catalog().fetch("tiny", &mut |url| panic!("asks for {url}"), &mut |_| ()).unwrap();
     }
 
     #[test]
     fn what_the_network_spoils_is_refused_and_leaves_nothing() {
-        type Spoil = fn(&[u8]) -> (&'static str, Vec<u8>);
-        let cases: [(Spoil, &str); 5] = [
-            (|b| ("200 OK", b.iter().map(|x| x ^ 1).collect()), "has SHA-256"),
-            (|b| ("200 OK", b[..b.len() / 2].to_vec()), "cut off: 32 bytes"),
-            (|b| ("200 OK|64", b[..b.len() / 2].to_vec()), "cannot receive the file"),
-            (|_| ("200 OK", vec![0; 1 << 20]), "longer than the 64 bytes"),
-            (|_| ("503 Service Unavailable", Vec::new()), "503"),
+        let cases: [(fn(&[u8]) -> Page, &str); 5] = [
+            (|b| whole(&b.iter().map(|x| x ^ 1).collect::<Vec<u8>>()), "has SHA-256"),
+            (|b| whole(&b[..b.len() / 2]), "cut off: 32 bytes"),
+            (|b| Ok((b[..b.len() / 2].to_vec(), b.len())), "cannot receive the file"),
+            (|_| whole(&vec![0; 1 << 20]), "longer than the 64 bytes"),
+            (|_| Err("no such page"), "no such page"),
         ];
         for (spoil, cause) in cases {
-            let f = serve(|f| f.files.iter().map(|(n, b)| (n.to_string(), spoil(b))).collect());
-            let message = f.catalog().fetch("tiny", &mut |_| ()).unwrap_err().to_string();
-            for part in [cause, "http://127.0.0.1", "downloading train-x failed", "put train-x, train-y"] {
+            let f = Fixture::new(address);
+            let mut ask = serve(&f, |_, bytes| spoil(bytes));
+            let message = f.catalog().fetch("tiny", &mut ask, &mut |_| ()).unwrap_err().to_string();
+            for part in [cause, "https://example.org/train-x: ", "downloading train-x failed", "put train-x, train-y"] {
                 assert!(message.contains(part), "{part} is not in: {message}");
             }
             assert!(left_behind(&f).is_empty(), "{:?}", left_behind(&f));
@@ -296,15 +302,16 @@ mod tests {
 
     #[test]
     fn without_network_it_says_what_to_put_where() {
-        // A port that was free a moment ago, so that the connection is refused.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let f = Fixture::new(|file| format!("http://127.0.0.1:{port}/{file}"));
-        let message = f.catalog().fetch("tiny", &mut |_| ()).unwrap_err().to_string();
-        assert!(message.contains("downloading train-x failed") && message.contains("data/tiny"), "{message}");
+        let f = Fixture::new(address);
+        let mut ask = |_: &str| Err("no network".to_owned());
+        let message = f.catalog().fetch("tiny", &mut ask, &mut |_| ()).unwrap_err().to_string();
+        for part in ["no network", "downloading train-x failed", "data/tiny"] {
+            assert!(message.contains(part), "{part} is not in: {message}");
+        }
         let f = Fixture::new(|_| String::new());
         let path = f.root.path().join("datasets/tiny.toml");
         fs::write(&path, fs::read_to_string(&path).unwrap().replace("urls = ['']", "urls = []")).unwrap();
-        let message = f.catalog().fetch("tiny", &mut |_| ()).unwrap_err().to_string();
+        let message = f.catalog().fetch("tiny", &mut ask, &mut |_| ()).unwrap_err().to_string();
         assert!(message.contains("states no address"), "{message}");
     }
 
@@ -335,10 +342,11 @@ mod tests {
 
     #[test]
     fn a_data_folder_that_cannot_be_written_is_named() {
-        let f = serve(|f| f.files.iter().map(|(n, b)| (n.to_string(), ("200 OK", b.clone()))).collect());
+        let f = Fixture::new(address);
+        let mut ask = serve(&f, |_, bytes| whole(bytes));
         fs::write(f.root.path().join("data"), "a file in the way").unwrap();
         let from = f.put("elsewhere", false);
-        for error in [f.catalog().fetch("tiny", &mut |_| ()), f.catalog().import("tiny", &from)] {
+        for error in [f.catalog().fetch("tiny", &mut ask, &mut |_| ()), f.catalog().import("tiny", &from)] {
             let message = error.unwrap_err().to_string();
             assert!(message.contains("data/tiny: cannot create the folder"), "{message}");
         }

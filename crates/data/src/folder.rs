@@ -2,8 +2,8 @@
 //!
 //! ## Which pixels are read
 //!
-//! The files are decoded by the `image` crate, and nothing is rotated or flattened, and resized only where a [`Resizing`]
-//! says so. Against torchvision's
+//! The files are decoded by the crates `png` and `zune-jpeg` (those beneath the `image` crate, which gives the same
+//! pixels), and nothing is rotated or flattened, and resized only where a [`Resizing`] says so. Against torchvision's
 //! `ImageFolder`, which decodes with Pillow and libjpeg:
 //!
 //! - PNGs of 8 bits, gray or color, with or without palette, give the same bytes. Of 16 bits a channel the value is
@@ -24,16 +24,15 @@
 //! default. Round to the nearest level before, and measure the perturbation on the bytes that were written.
 
 use std::fs;
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use image::{ColorType, DynamicImage, ImageFormat, ImageReader, Limits};
 use ndarray::Array3;
 
 use crate::dataset::Dataset;
 use crate::error::{Result, io_error, malformed};
 use crate::files::read_at_most;
 use crate::jpeg;
+use crate::png::{self, Refusal};
 use crate::resize::{self, Resizing, Stack};
 
 /// No side of an image may be longer: small images are what the encoders are for, and the bound
@@ -42,7 +41,7 @@ const LONGEST_SIDE: u32 = 4096;
 /// The longest file that is read: more than the longest image takes unpacked, in 16 bits a channel.
 const MOST_BYTES: u64 = 1 << 28;
 /// The most memory that a decoder may ask for: what the longest image takes, in 16 bits a channel, twice.
-const MOST_MEMORY: u64 = 1 << 28;
+const MOST_MEMORY: usize = 1 << 28;
 
 /// Reads `folder/<class>/<image>`; classes and images come in the order of their names.
 ///
@@ -136,58 +135,55 @@ fn decode(path: &Path) -> Result<Array3<u8>> {
 
 /// The pixels `(h, w, c)` of an encoded picture; `path` is for messages.
 pub(crate) fn picture(bytes: &[u8], path: &Path) -> Result<Array3<u8>> {
-    let mut reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|e| io_error(path, "read the file", e))?;
-    let decoded = if reader.format() == Some(ImageFormat::Jpeg) {
+    let decoded = if jpeg::begins(bytes) {
         let Some(end) = jpeg::end_of_image(bytes) else {
             return Err(malformed(path, "it is cut off", "copy or save the image again or remove it"));
         };
-        jpeg::decode(bytes, end, LONGEST_SIDE)
+        jpeg::decode(bytes, end, LONGEST_SIDE).map_err(Refusal::Undecodable)
     } else {
-        let mut limits = Limits::default();
-        limits.max_image_width = Some(LONGEST_SIDE);
-        limits.max_image_height = Some(LONGEST_SIDE);
-        limits.max_alloc = Some(MOST_MEMORY);
-        reader.limits(limits);
-        reader.decode().map_err(|e| e.to_string())
+        png::decode(bytes, LONGEST_SIDE, MOST_MEMORY)
     };
-    let image = decoded.map_err(|e| {
-        malformed(path, format!("it cannot be decoded ({e})"), "save the image again or remove it")
-    })?;
-    if let Some((x, y)) = transparent_pixel(&image) {
-        let cause = format!("it is transparent, first at row {y}, column {x}");
-        return Err(malformed(path, cause, "drop the alpha channel or flatten it onto a background color"));
-    }
-    let (height, width) = (image.height() as usize, image.width() as usize);
-    let (channels, pixels) = match image.color() {
-        ColorType::L8 | ColorType::L16 | ColorType::La8 | ColorType::La16 => {
-            (1, image.into_luma8().into_raw())
+    decoded.map_err(|refusal| match refusal {
+        Refusal::Undecodable(cause) => {
+            malformed(path, format!("it cannot be decoded ({cause})"), "save the image again or remove it")
         }
-        _ => (3, image.into_rgb8().into_raw()),
-    };
-    Ok(Array3::from_shape_vec((height, width, channels), pixels).expect("a decoder gives all pixels"))
-}
-
-/// Column and row of the first pixel that is not opaque.
-fn transparent_pixel(image: &DynamicImage) -> Option<(u32, u32)> {
-    if !image.color().has_alpha() {
-        return None;
-    }
-    // In 16 bits a channel nothing of the alpha is rounded away.
-    let pixels = image.to_rgba16();
-    pixels.enumerate_pixels().find(|(_, _, pixel)| pixel.0[3] != u16::MAX).map(|(x, y, _)| (x, y))
+        Refusal::Transparent { row, column } => {
+            let cause = format!("it is transparent, first at row {row}, column {column}");
+            malformed(path, cause, "drop the alpha channel or flatten it onto a background color")
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{GrayImage, Luma, Rgb, RgbImage, RgbaImage};
+    use crate::png::tests::encoded;
     use proptest::prelude::*;
     use tempfile::TempDir;
 
-    fn gray(value: u8) -> DynamicImage {
-        GrayImage::from_pixel(3, 2, Luma([value])).into()
+    /// A gray PNG of 2 rows and 3 columns.
+    fn gray(value: u8) -> Vec<u8> {
+        encoded([2, 3, 1], &[value; 6])
+    }
+
+    /// JPEGs that Pillow wrote: a gray one and a color one of 2 rows and 3 columns, of the values 7 and 200, and the noise
+    /// of [`noise`].
+    const GRAY_JPEG: &[u8] = include_bytes!("../tests/pictures/gray.jpg");
+    const FLAT_JPEG: &[u8] = include_bytes!("../tests/pictures/flat.jpg");
+    const NOISE_JPEG: &[u8] = include_bytes!("../tests/pictures/noise.jpg");
+
+    /// Detail enough that a scan is long: 28 rows and columns in color. The JPEG is, in Python:
+    ///
+    /// ```text
+    /// noise = lambda x, y: (x * 37 + y * 101) * 7919 % 251
+    /// image = PIL.Image.new("RGB", (28, 28))
+    /// image.putdata([(noise(x, y), noise(y, x), noise(x + y, 3)) for y in range(28) for x in range(28)])
+    /// image.save("noise.jpg")
+    /// ```
+    fn noise() -> Vec<u8> {
+        let noise = |x: usize, y: usize| ((x * 37 + y * 101) * 7919 % 251) as u8;
+        let places = (0..28 * 28).map(|i| (i % 28, i / 28));
+        places.flat_map(|(x, y)| [noise(x, y), noise(y, x), noise(x + y, 3)]).collect()
     }
 
     /// Two classes, the second with two images.
@@ -196,7 +192,7 @@ mod tests {
         for (path, value) in [("dog/b.png", 3), ("dog/a.png", 2), ("cat/x.PNG", 1)] {
             let path = root.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            gray(value).save(path).unwrap();
+            fs::write(path, gray(value)).unwrap();
         }
         fs::write(root.path().join("notes.txt"), "beside the classes").unwrap();
         fs::write(root.path().join("dog/.hidden"), "passed over").unwrap();
@@ -217,10 +213,9 @@ mod tests {
     #[test]
     fn one_color_image_makes_all_three_channeled() {
         let root = animals();
-        RgbImage::from_fn(3, 2, |x, y| Rgb([x as u8, y as u8, 9]))
-            .save(root.path().join("dog/c.png"))
-            .unwrap();
-        RgbImage::from_pixel(3, 2, Rgb([200, 200, 200])).save(root.path().join("dog/d.jpg")).unwrap();
+        let color: Vec<u8> = (0..6).flat_map(|i| [i % 3, i / 3, 9]).collect();
+        fs::write(root.path().join("dog/c.png"), encoded([2, 3, 3], &color)).unwrap();
+        fs::write(root.path().join("dog/d.jpg"), FLAT_JPEG).unwrap();
         let d = read("animals", root.path()).unwrap();
         assert_eq!(d.shape(), (2, 3, 3));
         assert_eq!([0, 1, 2].map(|c| d.images[[3, 1, 2, c]]), [2, 1, 9]);
@@ -233,26 +228,22 @@ mod tests {
     fn an_opaque_alpha_channel_is_dropped() {
         let root = animals();
         let path = root.path().join("dog/c.png");
-        let gray = |alpha: u8| image::ImageBuffer::from_pixel(3, 2, image::LumaA([77u8, alpha]));
-        gray(255).save(&path).unwrap();
+        let gray = |alpha: u8| encoded([2, 3, 2], &[77, alpha].repeat(6));
+        fs::write(&path, gray(255)).unwrap();
         let d = read("animals", root.path()).unwrap();
         assert_eq!((d.shape(), d.images[[3, 1, 2, 0]]), ((2, 3, 1), 77));
         let color = |alpha: u8| {
-            let mut picture = RgbaImage::from_pixel(3, 2, image::Rgba([10, 20, 30, 255]));
-            picture.get_pixel_mut(2, 1).0[3] = alpha;
-            picture
+            let mut pixels = [10, 20, 30, 255].repeat(6);
+            pixels[4 * 5 + 3] = alpha;
+            encoded([2, 3, 4], &pixels)
         };
-        color(255).save(&path).unwrap();
+        fs::write(&path, color(255)).unwrap();
         let d = read("animals", root.path()).unwrap();
         assert_eq!([0, 1, 2].map(|c| d.images[[3, 1, 2, c]]), [10, 20, 30]);
-        let sixteen = image::ImageBuffer::from_pixel(3, 2, image::Rgba([0u16, 257, 65535, 65535]));
-        sixteen.save(&path).unwrap();
-        let d = read("animals", root.path()).unwrap();
-        assert_eq!([0, 1, 2].map(|c| d.images[[3, 1, 2, c]]), [0, 1, 255]);
-        gray(254).save(&path).unwrap();
+        fs::write(&path, gray(254)).unwrap();
         let message = read("animals", root.path()).unwrap_err().to_string();
         assert!(message.contains("dog/c.png: it is transparent, first at row 0, column 0"), "{message}");
-        color(254).save(&path).unwrap();
+        fs::write(&path, color(254)).unwrap();
         let message = read("animals", root.path()).unwrap_err().to_string();
         assert!(message.contains("row 1, column 2"), "{message}");
     }
@@ -262,7 +253,7 @@ mod tests {
         type Spoil = fn(&Path);
         let cases: [(Spoil, &str, &str); 7] = [
             (
-                |p| gray(0).resize_exact(4, 4, image::imageops::Nearest).save(p.join("dog/z.png")).unwrap(),
+                |p| fs::write(p.join("dog/z.png"), encoded([4, 4, 1], &[0; 16])).unwrap(),
                 "dog/z.png: it is 4×4, the first image 2×3",
                 "one size",
             ),
@@ -273,7 +264,7 @@ mod tests {
                 "again",
             ),
             (
-                |p| RgbaImage::new(3, 2).save(p.join("dog/z.png")).unwrap(),
+                |p| fs::write(p.join("dog/z.png"), encoded([2, 3, 4], &[0; 24])).unwrap(),
                 "dog/z.png: it is transparent, first at row 0, column 0",
                 "flatten",
             ),
@@ -302,22 +293,13 @@ mod tests {
         assert!(message.contains("/nonexistent: cannot list the folder"), "{message}");
     }
 
-    /// A picture with enough detail that its scan is long.
-    fn write_noise(path: &Path) -> Vec<u8> {
-        let noise = |x: u32, y: u32| ((x * 37 + y * 101) * 7919 % 251) as u8;
-        RgbImage::from_fn(28, 28, |x, y| Rgb([noise(x, y), noise(y, x), noise(x + y, 3)]))
-            .save(path)
-            .unwrap();
-        fs::read(path).unwrap()
-    }
-
     #[test]
     fn truncated_files_are_refused_at_every_length() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("cat")).unwrap();
-        for name in ["a.jpg", "a.png"] {
+        for (name, bytes) in [("a.jpg", NOISE_JPEG.to_vec()), ("a.png", encoded([28, 28, 3], &noise()))] {
             let path = root.path().join("cat").join(name);
-            let bytes = write_noise(&path);
+            fs::write(&path, &bytes).unwrap();
             assert_eq!(read("x", root.path()).unwrap().shape(), (28, 28, 3));
             for len in (1..bytes.len()).rev().step_by(7) {
                 fs::write(&path, &bytes[..len]).unwrap();
@@ -345,7 +327,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("cat")).unwrap();
         let path = root.path().join("cat/a.jpg");
-        let bytes = write_noise(&path);
+        let bytes = NOISE_JPEG;
         let scan = bytes.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap() + 14;
         let cuts: Vec<usize> = (scan..bytes.len() - 2).step_by(3).collect();
         let accepted = cuts.iter().filter(|&&len| {
@@ -367,7 +349,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("cat/a.jpg");
         fs::create_dir(root.path().join("cat")).unwrap();
-        let bytes = write_noise(&path);
+        let bytes = NOISE_JPEG;
         let comment = [&[0xff, 0xfe, 0, 6], &[0xff, 0xd9, 0xff, 0xd9][..]].concat();
         let whole = [&bytes[..2], &comment, &bytes[2..]].concat();
         fs::write(&path, &whole).unwrap();
@@ -390,8 +372,7 @@ mod tests {
         ) {
             let root = animals();
             let path = root.path().join(if jpeg { "dog/z.jpg" } else { "dog/z.png" });
-            gray(7).save(&path).unwrap();
-            let mut bytes = fs::read(&path).unwrap();
+            let mut bytes = if jpeg { GRAY_JPEG.to_vec() } else { gray(7) };
             edits.iter().for_each(|(at, value)| { let i = at.index(bytes.len()); bytes[i] = *value; });
             bytes.truncate(bytes.len() - cut.index(bytes.len()) / 2);
             fs::write(&path, bytes).unwrap();

@@ -1,16 +1,23 @@
 //! JPEG files: whether a file reaches its end-of-image marker, and its pixels where nothing in it is broken.
 
-use image::{DynamicImage, GrayImage, RgbImage};
+use ndarray::Array3;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
+/// How every file begins: the start-of-image marker and the first byte of the next marker.
+const START: [u8; 3] = [0xff, 0xd8, 0xff];
 const FILL: u8 = 0xff;
 const END_OF_IMAGE: u8 = 0xd9;
 const START_OF_SCAN: u8 = 0xda;
 /// Inside a scan: a stuffed zero and the restart markers belong to its data.
 const IN_SCAN: [u8; 9] = [0x00, 0xd0, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7];
+
+/// Whether a file is a JPEG by its first bytes.
+pub(crate) fn begins(bytes: &[u8]) -> bool {
+    bytes.starts_with(&START)
+}
 
 /// Where the end-of-image marker is (ITU-T T.81, annex B), with the fill bytes before it; `None` if the file ends
 /// earlier. Markers inside a segment, as of an embedded thumbnail, do not count.
@@ -38,26 +45,22 @@ pub(crate) fn end_of_image(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// The pixels of a file, gray or in color, whose end-of-image marker is at `end`.
+/// The pixels `(h, w, c)` of a file, gray (c = 1) or in color (c = 3), whose end-of-image marker is at `end`.
 ///
-/// The decoder that `image` uses takes what it can make of a broken scan: strictly asked, it refuses codes that do not
+/// The decoder takes what it can make of a broken scan: strictly asked, it refuses codes that do not
 /// exist, but still reads zeros where the last scan ends too early. Of a whole scan no bit behind its end counts, so the
 /// pixels must be the same with other bits there.
-pub(crate) fn decode(bytes: &[u8], end: usize, longest_side: u32) -> Result<DynamicImage, String> {
-    let (size, pixels) = pixels(bytes, true, longest_side)?;
+pub(crate) fn decode(bytes: &[u8], end: usize, longest_side: u32) -> Result<Array3<u8>, String> {
+    let ((width, height), pixels) = pixels(bytes, true, longest_side)?;
     for filler in FILLERS {
         let longer = [&bytes[..end], &filler, &bytes[end..]].concat();
         if pixels_of(&longer, longest_side).as_ref() != Some(&pixels) {
             return Err("its last scan ends too early".to_owned());
         }
     }
-    let (width, height) = size;
-    let image = if pixels.len() == width as usize * height as usize {
-        GrayImage::from_raw(width, height, pixels).map(DynamicImage::from)
-    } else {
-        RgbImage::from_raw(width, height, pixels).map(DynamicImage::from)
-    };
-    image.ok_or_else(|| format!("its pixels are not those of {width} columns and {height} rows"))
+    let channels = if pixels.len() == width * height { 1 } else { 3 };
+    Array3::from_shape_vec((height, width, channels), pixels)
+        .map_err(|_| format!("its pixels are not those of {width} columns and {height} rows"))
 }
 
 /// Bits behind the last scan: with many ones, whose codes are the long ones, and mixed.
@@ -79,7 +82,7 @@ fn pixels_of(bytes: &[u8], longest_side: u32) -> Option<Vec<u8>> {
 }
 
 /// Width and height, and one byte a pixel if the file is gray, else three.
-fn pixels(bytes: &[u8], strict: bool, longest_side: u32) -> Result<((u32, u32), Vec<u8>), String> {
+fn pixels(bytes: &[u8], strict: bool, longest_side: u32) -> Result<((usize, usize), Vec<u8>), String> {
     let side = longest_side as usize;
     let options = DecoderOptions::default().set_strict_mode(strict).set_max_width(side).set_max_height(side);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
@@ -88,6 +91,5 @@ fn pixels(bytes: &[u8], strict: bool, longest_side: u32) -> Result<((u32, u32), 
     let space = if is_gray { ColorSpace::Luma } else { ColorSpace::RGB };
     decoder.set_options(decoder.options().jpeg_set_out_colorspace(space));
     let pixels = decoder.decode().map_err(|e| e.to_string())?;
-    let (width, height) = decoder.dimensions().unwrap_or_default();
-    Ok(((width as u32, height as u32), pixels))
+    Ok((decoder.dimensions().unwrap_or_default(), pixels))
 }

@@ -2,7 +2,7 @@
 //!
 //! ## What is in it
 //!
-//! - [`Catalog`] finds, verifies, downloads, imports and loads datasets by name. A [`Manifest`] states
+//! - [`Catalog`] finds, verifies, downloads (by the HTTP client of its caller), imports and loads datasets by name. A [`Manifest`] states
 //!   the size and SHA-256 of every file. The readers [`idx`], [`cifar`] and [`folder`] work alone too.
 //! - [`Source`] recognizes files and folders of other programs by their content, without a manifest; [`npy`], [`mat`] and [`stl10`]
 //!   read single files. [`Resizing`] brings images to one size.
@@ -32,6 +32,7 @@ mod name;
 pub mod npy;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod png;
 mod resize;
 mod source;
 pub mod stl10;
@@ -40,7 +41,7 @@ mod zip;
 
 pub use catalog::{Catalog, Check, Verified};
 pub use dataset::{Dataset, Splits};
-pub use download::Progress;
+pub use download::{Ask, Delivery, Progress};
 pub use error::{Error, Result};
 pub use files::read_at_most;
 pub use loader::{Batch, Loader, LoaderConfig, view_key};

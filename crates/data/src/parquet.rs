@@ -190,10 +190,7 @@ mod tests {
     use parquet::schema::parser::parse_message_type;
 
     fn png(value: u8) -> Vec<u8> {
-        let mut bytes = std::io::Cursor::new(Vec::new());
-        let image = image::RgbImage::from_pixel(3, 2, image::Rgb([value; 3]));
-        image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
-        bytes.into_inner()
+        crate::png::tests::encoded([2, 3, 3], &[value; 18])
     }
 
     /// A table with the schema of the hub.

@@ -1,11 +1,16 @@
 //! `tarrl data`: lists, fetches, imports and verifies datasets.
 
+#[cfg(any(test, feature = "download"))]
+mod http;
+
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+#[cfg(not(feature = "download"))]
+use tarrl_data::Delivery;
 use tarrl_data::{Catalog, Check, Error, Manifest, Source, SourceOptions, Verified};
 
 use crate::stdout::outln;
@@ -15,7 +20,8 @@ const EXAMPLES: &str = "\
 Examples:
   tarrl data list                            every dataset, its size and whether it is here
   tarrl data verify                          compare all files that are here with their digests
-  tarrl data fetch fashion-mnist             download, check, and only then put in place
+  tarrl data fetch fashion-mnist             download, check, and only then put in place; a program with the feature
+                                             `download`, which `cargo xtask data fetch` builds
   tarrl data import ~/Downloads/cifar10      take files that you have already
   tarrl data import ~/Downloads --as mnist   the same, from a folder with another name
   tarrl data import bloodmnist.npz --as blood   images without a manifest, of any format that --dataset takes
@@ -47,7 +53,7 @@ enum Action {
         /// Names of datasets; without any, all that are here
         names: Vec<String>,
     },
-    /// Download what is missing of a dataset
+    /// Download what is missing of a dataset (with the feature `download`; `cargo xtask data fetch` has it)
     Fetch {
         /// Name of the dataset, as `list` shows it
         name: String,
@@ -98,7 +104,7 @@ fn presence(catalog: &Catalog, manifest: &Manifest) -> String {
             files.first().map_or(String::new(), |file| format!("here: {}", parent(&file.path).display()))
         }
         Err(Error::Missing { .. }) => {
-            format!("not here; get it with `tarrl data fetch {}`", manifest.name)
+            format!("not here; get it with `cargo xtask data fetch {}`", manifest.name)
         }
         Err(error) => format!("not usable: {error}"),
     }
@@ -127,13 +133,29 @@ fn fetch(catalog: &Catalog, name: &str) -> anyhow::Result<()> {
         ProgressStyle::with_template("{msg} {bar:32} {bytes}/{total_bytes}  {eta} left")
             .expect("the template is valid"),
     );
-    let files = catalog.fetch(name, &mut |progress| {
+    let files = catalog.fetch(name, &mut ask, &mut |progress| {
         bar.set_message(progress.file.clone());
         bar.set_length(progress.total.unwrap_or(progress.received));
         bar.set_position(progress.received);
     });
     bar.finish_and_clear();
-    report(name, &files?)
+    match files {
+        Err(error @ Error::Download { .. }) if !cfg!(feature = "download") => {
+            Err(anyhow::Error::from(error).context(format!(
+                "this program was built without downloads; `cargo xtask data fetch {name}` builds one that has them, and \
+                 `cargo install --path crates/cli --features download` installs it"
+            )))
+        }
+        files => report(name, &files?),
+    }
+}
+
+#[cfg(feature = "download")]
+use http::ask;
+
+#[cfg(not(feature = "download"))]
+fn ask(_: &str) -> Result<Delivery, String> {
+    Err("not asked".to_owned())
 }
 
 fn import(catalog: &Catalog, path: &Path, name: Option<&str>) -> anyhow::Result<()> {

@@ -66,7 +66,7 @@ impl Reproduce {
             out!("{}", Plan::new(study.graph(), runs).table());
             if let Err(error) = context.source(&context.profile.dataset)?.verify() {
                 outln!(
-                    "before it can run: {error}\nhere: tarrl data fetch {0}, or tarrl data import FOLDER --as {0}",
+                    "before it can run: {error}\nhere: cargo xtask data fetch {0}, or tarrl data import FOLDER --as {0}",
                     context.profile.dataset
                 );
             }

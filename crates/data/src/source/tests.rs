@@ -251,10 +251,11 @@ fn stl_bytes() -> usize {
     crate::stl10::IMAGE_BYTES as usize
 }
 
-fn picture(root: &TempDir, name: &str, width: u32, height: u32, value: u8) {
+fn picture(root: &TempDir, name: &str, width: usize, height: usize, value: u8) {
     let path = root.path().join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    image::RgbImage::from_pixel(width, height, image::Rgb([value; 3])).save(path).unwrap();
+    let pixels = vec![value; height * width * 3];
+    fs::write(path, crate::png::tests::encoded([height, width, 3], &pixels)).unwrap();
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use crate::target::{Target, none};
 use crate::{repair, scratch::Scratch};
-use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage};
-use std::io::{Cursor, Write};
+use png::{BitDepth, ColorType};
+use std::io::Write;
 use std::path::Path;
 use tarrl_data::cifar::{self, Kind};
 use tarrl_data::{Manifest, folder, idx, is_plain_name};
@@ -168,31 +168,33 @@ fn read_archive(bytes: &[u8], scratch: &Scratch) -> bool {
     false
 }
 
-/// Pictures of 9 × 7 pixels with some detail.
-fn pictures() -> Vec<DynamicImage> {
-    let value = |x: u32, y: u32| ((x * 37 + y * 101) * 79 % 251) as u8;
-    let gray: DynamicImage = GrayImage::from_fn(9, 7, |x, y| Luma([value(x, y)])).into();
-    let color: DynamicImage =
-        RgbImage::from_fn(9, 7, |x, y| Rgb([value(x, y), value(y, x), value(x + y, 3)])).into();
-    vec![gray, color]
-}
-
-fn encoded(pictures: Vec<DynamicImage>, format: ImageFormat) -> Vec<Vec<u8>> {
-    let encode = |picture: DynamicImage| {
-        let mut bytes = Cursor::new(Vec::new());
-        picture.write_to(&mut bytes, format).expect("a vector takes all");
-        bytes.into_inner()
-    };
-    pictures.into_iter().map(encode).collect()
-}
-
+/// Pictures of 9 × 7 pixels with some detail: gray, in color, and in color with 16 bits a channel.
 fn png_files() -> Vec<Vec<u8>> {
-    let deep = pictures().remove(1).into_rgb16();
-    encoded([pictures(), vec![deep.into()]].concat(), ImageFormat::Png)
+    let value = |x: usize, y: usize| ((x * 37 + y * 101) * 79 % 251) as u8;
+    let places = || (0..9 * 7).map(|i| (i % 9, i / 9));
+    let gray: Vec<u8> = places().map(|(x, y)| value(x, y)).collect();
+    let color: Vec<u8> =
+        places().flat_map(|(x, y)| [value(x, y), value(y, x), value(x + y, 3)]).collect();
+    let deep: Vec<u8> = color.iter().flat_map(|&sample| [sample; 2]).collect();
+    let encoded = |color, depth, samples: &[u8]| {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 9, 7);
+        encoder.set_color(color);
+        encoder.set_depth(depth);
+        let writer = encoder.write_header();
+        writer.and_then(|mut writer| writer.write_image_data(samples)).expect("a vector takes all");
+        bytes
+    };
+    vec![
+        encoded(ColorType::Grayscale, BitDepth::Eight, &gray),
+        encoded(ColorType::Rgb, BitDepth::Eight, &color),
+        encoded(ColorType::Rgb, BitDepth::Sixteen, &deep),
+    ]
 }
 
+/// Gray and in color, written by Pillow.
 fn jpeg_files() -> Vec<Vec<u8>> {
-    encoded(pictures(), ImageFormat::Jpeg)
+    ["gray", "noise"].iter().map(|name| repository(&format!("crates/data/tests/pictures/{name}.jpg"))).collect()
 }
 
 fn read_image(path: &Path) -> bool {

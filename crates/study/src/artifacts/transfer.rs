@@ -66,7 +66,7 @@ impl Artifact for Transfer {
         let names: Vec<String> = groups.iter().map(|group| group.title.clone()).collect();
         let missing = settings.transfer.iter().filter(|name| !groups.iter().any(|g| g.dataset == **name));
         let missing = missing.map(|name| {
-            format!("{name} is not here and left out; fetch it with `tarrl data fetch {name}` and run the profile again.")
+            format!("{name} is not here and left out; fetch it with `cargo xtask data fetch {name}` and run the profile again.")
         });
         let mut table = Table {
             id: self.id().into(),
