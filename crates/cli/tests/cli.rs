@@ -120,7 +120,8 @@ fn fetching_without_an_http_client_names_the_remedies() {
     let output = tarrl(&["data", "--data", path(&data), "fetch", "cifar10"]);
     assert_eq!(output.status.code(), Some(1));
     let message = text(&output.stderr);
-    for part in ["built without downloads", "`cargo xtask data fetch cifar10`", "--features download", "put "] {
+    for part in ["built without downloads", "`cargo xtask data fetch cifar10`", "--features download", "put "]
+    {
         assert!(message.contains(part), "{part} is not in: {message}");
     }
     assert!(!data.exists());

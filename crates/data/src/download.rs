@@ -224,7 +224,10 @@ mod tests {
     type Page = std::result::Result<(Vec<u8>, usize), &'static str>;
 
     /// A server in memory with a page for each file.
-    fn serve(f: &Fixture, page: impl Fn(&str, &[u8]) -> Page) -> impl FnMut(&str) -> std::result::Result<Delivery, String> {
+    fn serve(
+        f: &Fixture,
+        page: impl Fn(&str, &[u8]) -> Page,
+    ) -> impl FnMut(&str) -> std::result::Result<Delivery, String> {
         let pages: HashMap<String, Page> =
             f.files.iter().map(|(name, bytes)| (address(name), page(name, bytes))).collect();
         move |url: &str| {
@@ -293,7 +296,9 @@ mod tests {
             let f = Fixture::new(address);
             let mut ask = serve(&f, |_, bytes| spoil(bytes));
             let message = f.catalog().fetch("tiny", &mut ask, &mut |_| ()).unwrap_err().to_string();
-            for part in [cause, "https://example.org/train-x: ", "downloading train-x failed", "put train-x, train-y"] {
+            for part in
+                [cause, "https://example.org/train-x: ", "downloading train-x failed", "put train-x, train-y"]
+            {
                 assert!(message.contains(part), "{part} is not in: {message}");
             }
             assert!(left_behind(&f).is_empty(), "{:?}", left_behind(&f));

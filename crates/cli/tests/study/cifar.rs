@@ -106,9 +106,13 @@ impl Toy {
 #[test]
 fn a_plan_without_the_dataset_names_the_remedy() {
     let ran = Toy::new().run("runs", &["--dry-run"]).succeeded();
-    for part in
-        ["pretrain", "deacl, seed 0", "simclr, seed 0", "cargo xtask data fetch cifar10", "cifar-10-batches-bin"]
-    {
+    for part in [
+        "pretrain",
+        "deacl, seed 0",
+        "simclr, seed 0",
+        "cargo xtask data fetch cifar10",
+        "cifar-10-batches-bin",
+    ] {
         assert!(ran.stdout.contains(part), "`{part}` is not in\n{}", ran.stdout);
     }
 }

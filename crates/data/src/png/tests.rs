@@ -10,9 +10,8 @@ pub(crate) fn encoded(shape: [usize; 3], pixels: &[u8]) -> Vec<u8> {
     let [h, w, c] = shape;
     let mut file = Vec::new();
     let mut encoder = ::png::Encoder::new(&mut file, w as u32, h as u32);
-    encoder.set_color(
-        [ColorType::Grayscale, ColorType::GrayscaleAlpha, ColorType::Rgb, ColorType::Rgba][c - 1],
-    );
+    encoder
+        .set_color([ColorType::Grayscale, ColorType::GrayscaleAlpha, ColorType::Rgb, ColorType::Rgba][c - 1]);
     encoder.write_header().unwrap().write_image_data(pixels).unwrap();
     file
 }
@@ -80,7 +79,13 @@ const ADAM7: [[usize; 4]; 7] =
     [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]];
 
 /// A file whose rows have no filter.
-fn file(color: u8, depth: u8, interlaced: bool, more: &[u8], at: &dyn Fn(usize, usize, usize) -> u32) -> Vec<u8> {
+fn file(
+    color: u8,
+    depth: u8,
+    interlaced: bool,
+    more: &[u8],
+    at: &dyn Fn(usize, usize, usize) -> u32,
+) -> Vec<u8> {
     let mut rows = ZlibEncoder::new(Vec::new(), Compression::fast());
     let passes = if interlaced { &ADAM7[..] } else { &[[0, 0, 1, 1]] };
     for &[x0, y0, dx, dy] in passes {
@@ -180,7 +185,10 @@ fn a_transparent_pixel_is_refused_in_every_kind_of_file() {
             };
             let bytes = file(color, depth, interlaced, &transparency, &alpha);
             let refusal = decode(&bytes, SIDE, MEMORY).err();
-            assert!(refusal.is_some() && refusal == found, "{color} {depth} {interlaced}: {refusal:?}, not {found:?}");
+            assert!(
+                refusal.is_some() && refusal == found,
+                "{color} {depth} {interlaced}: {refusal:?}, not {found:?}"
+            );
         }
     }
 }

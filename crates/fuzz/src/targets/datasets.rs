@@ -173,8 +173,7 @@ fn png_files() -> Vec<Vec<u8>> {
     let value = |x: usize, y: usize| ((x * 37 + y * 101) * 79 % 251) as u8;
     let places = || (0..9 * 7).map(|i| (i % 9, i / 9));
     let gray: Vec<u8> = places().map(|(x, y)| value(x, y)).collect();
-    let color: Vec<u8> =
-        places().flat_map(|(x, y)| [value(x, y), value(y, x), value(x + y, 3)]).collect();
+    let color: Vec<u8> = places().flat_map(|(x, y)| [value(x, y), value(y, x), value(x + y, 3)]).collect();
     let deep: Vec<u8> = color.iter().flat_map(|&sample| [sample; 2]).collect();
     let encoded = |color, depth, samples: &[u8]| {
         let mut bytes = Vec::new();
@@ -194,7 +193,10 @@ fn png_files() -> Vec<Vec<u8>> {
 
 /// Gray and in color, written by Pillow.
 fn jpeg_files() -> Vec<Vec<u8>> {
-    ["gray", "noise"].iter().map(|name| repository(&format!("crates/data/tests/pictures/{name}.jpg"))).collect()
+    ["gray", "noise"]
+        .iter()
+        .map(|name| repository(&format!("crates/data/tests/pictures/{name}.jpg")))
+        .collect()
 }
 
 fn read_image(path: &Path) -> bool {

@@ -1,10 +1,52 @@
-//! Matrix products `C = op(A) op(B)` by faer's kernels, cut by shape: the same bits for any number of threads.
+//! Matrix products `C = op(A) op(B)`, cut by shape: the same bits for any number of threads.
+//!
+//! On x86-64 the kernels are those that faer takes, with the same bits; elsewhere faer itself is asked, which takes more
+//! than a minute of CPU time to compile with its other kernels.
+
+#[cfg(not(target_arch = "x86_64"))]
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
 use super::pointwise::Env;
-use super::real::Real;
-use faer::linalg::matmul;
-use faer::traits::ComplexField;
-use faer::{Accum, MatMut, MatRef, Par};
+#[cfg(not(target_arch = "x86_64"))]
+use portable as kernels;
+#[cfg(target_arch = "x86_64")]
+use x86_64 as kernels;
+
+pub(super) use kernels::Factor;
+
+/// A matrix in a slice: the entry of row `i` and column `j` is `data[i * row_step + j * column_step]`.
+#[derive(Clone, Copy)]
+struct Matrix<D> {
+    data: D,
+    rows: usize,
+    columns: usize,
+    row_step: usize,
+    column_step: usize,
+}
+
+impl<D> Matrix<D> {
+    fn row_major(data: D, rows: usize, columns: usize) -> Self {
+        Self { data, rows, columns, row_step: columns, column_step: 1 }
+    }
+
+    fn transposed(self) -> Self {
+        let Self { data, rows, columns, row_step, column_step } = self;
+        Self { data, rows: columns, columns: rows, row_step: column_step, column_step: row_step }
+    }
+}
+
+impl<T: Copy> Matrix<&[T]> {
+    fn at(&self, i: usize, j: usize) -> T {
+        self.data[i * self.row_step + j * self.column_step]
+    }
+
+    /// The rows from `first` on.
+    fn some_rows(self, first: usize, rows: usize) -> Self {
+        Self { data: &self.data[(first * self.row_step).min(self.data.len())..], rows, ..self }
+    }
+}
 
 /// The product `c (m, n) = op(a) op(b)` with a sum over `k`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -24,14 +66,14 @@ pub(super) struct Product {
 /// Rows of a piece of `c` at most; enough that packing the other factor for each piece costs little.
 const PIECE: usize = 256;
 
-/// Multiply-adds above which faer takes its blocked kernels, whose sums run over `k` in the same order for every row
-/// and any number of rows. Below, and for a single row, it takes others; such pieces are filled up with rows of zeros,
+/// Multiply-adds above which the blocked kernels are taken, whose sums run over `k` in the same order for every row
+/// and any number of rows. Below, and for a single row, others are taken; such pieces are filled up with rows of zeros,
 /// so that a row has the same bits whatever comes with it.
 const BLOCKED: usize = 16 * 16 * 16;
 
 /// Overwrites `c`. Panics if a slice does not have the length that `p` says.
 #[track_caller]
-pub(super) fn matmul<T: Real + ComplexField>(env: &Env<'_>, p: &Product, a: &[T], b: &[T], c: &mut [T]) {
+pub(super) fn matmul<T: Factor>(env: &Env<'_>, p: &Product, a: &[T], b: &[T], c: &mut [T]) {
     let Product { m, n, k, ta, tb } = *p;
     assert!(
         a.len() == m * k && b.len() == k * n && c.len() == m * n,
@@ -46,22 +88,22 @@ pub(super) fn matmul<T: Real + ComplexField>(env: &Env<'_>, p: &Product, a: &[T]
     let enough = BLOCKED.checked_div(n * k).map_or(0, |rows| (rows + 1).max(2));
     env.threads.worth(m * n * k).for_each_chunk(c, (rows * n).max(1), |i, c| {
         let here = c.len() / n;
-        let a = a.subrows(i * rows, here);
+        let a = a.some_rows(i * rows, here);
         if here >= enough {
-            multiply(MatMut::from_row_major_slice_mut(c, here, n), a, b);
+            kernels::multiply(Matrix::row_major(c, here, n), a, b);
         } else {
             let mut filled = env.memory.block(enough * k);
             filled.fill(T::ZERO);
             let mut product = env.memory.block(enough * n);
-            // Stored as the factor is: what faer does with a single column depends on it.
-            let rows = if ta {
-                MatMut::from_column_major_slice_mut(&mut filled, enough, k)
-            } else {
-                MatMut::from_row_major_slice_mut(&mut filled, enough, k)
-            };
-            rows.subrows_mut(0, here).copy_from(a);
+            // Stored as the factor is: the order of a sum depends on it where there is a single column.
+            let (row_step, column_step) = if ta { (1, enough) } else { (k, 1) };
+            for i in 0..here {
+                for l in 0..k {
+                    filled[i * row_step + l * column_step] = a.at(i, l);
+                }
+            }
             let filled = stored(&filled, enough, k, ta);
-            multiply(MatMut::from_row_major_slice_mut(&mut product, enough, n), filled, b);
+            kernels::multiply(Matrix::row_major(&mut product, enough, n), filled, b);
             c.copy_from_slice(&product[..here * n]);
         }
     });
@@ -69,29 +111,24 @@ pub(super) fn matmul<T: Real + ComplexField>(env: &Env<'_>, p: &Product, a: &[T]
 
 /// The product of rows of `x (m, k)`, from `first` on, with all rows up to the last of them: `c` holds whole rows of `m`
 /// columns, of which the others are left as they are.
-pub(super) fn gram_rows<T: ComplexField>(x: &[T], k: usize, first: usize, c: &mut [T], m: usize) {
+pub(super) fn gram_rows<T: Factor>(x: &[T], k: usize, first: usize, c: &mut [T], m: usize) {
     let rows = c.len() / m;
-    let x = MatRef::from_row_major_slice(x, m, k);
-    let c = MatMut::from_row_major_slice_mut(c, rows, m).subcols_mut(0, first + rows);
-    multiply(c, x.subrows(first, rows), x.subrows(0, first + rows).transpose());
+    let x = Matrix::row_major(x, m, k);
+    let c = Matrix { columns: first + rows, ..Matrix::row_major(c, rows, m) };
+    kernels::multiply(c, x.some_rows(first, rows), x.some_rows(0, first + rows).transposed());
 }
 
 /// Overwrites `c`. The bits of a row depend on how many rows there are.
-pub(super) fn on_one_thread<T: ComplexField>(p: &Product, a: &[T], b: &[T], c: &mut [T]) {
-    let c = MatMut::from_row_major_slice_mut(c, p.m, p.n);
-    multiply(c, stored(a, p.m, p.k, p.ta), stored(b, p.k, p.n, p.tb));
-}
-
-fn multiply<T: ComplexField>(c: MatMut<'_, T>, a: MatRef<'_, T>, b: MatRef<'_, T>) {
-    matmul::matmul(c, Accum::Replace, a, b, T::one_impl(), Par::Seq);
+pub(super) fn on_one_thread<T: Factor>(p: &Product, a: &[T], b: &[T], c: &mut [T]) {
+    kernels::multiply(Matrix::row_major(c, p.m, p.n), stored(a, p.m, p.k, p.ta), stored(b, p.k, p.n, p.tb));
 }
 
 /// A stored factor, looked at as `(rows, columns)`.
-fn stored<T>(x: &[T], rows: usize, columns: usize, transposed: bool) -> MatRef<'_, T> {
+fn stored<T>(x: &[T], rows: usize, columns: usize, transposed: bool) -> Matrix<&[T]> {
     if transposed {
-        MatRef::from_column_major_slice(x, rows, columns)
+        Matrix::row_major(x, columns, rows).transposed()
     } else {
-        MatRef::from_row_major_slice(x, rows, columns)
+        Matrix::row_major(x, rows, columns)
     }
 }
 
@@ -101,7 +138,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    fn product<T: Real + ComplexField>(threads: &Arc<Threads>, p: &Product, a: &[T], b: &[T]) -> Vec<T> {
+    fn product<T: Factor>(threads: &Arc<Threads>, p: &Product, a: &[T], b: &[T]) -> Vec<T> {
         let memory = Arc::default();
         let mut c = vec![T::of(f64::NAN); p.m * p.n];
         matmul(&Env { threads, memory: &memory }, p, a, b, &mut c);

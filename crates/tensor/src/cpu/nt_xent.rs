@@ -1,13 +1,12 @@
 //! NT-Xent of rows that come in pairs: their similarities, the cross-entropy of the partner, and its adjoint.
 
-use super::matmul::{Product, matmul, on_one_thread};
+use super::matmul::{Factor, Product, matmul, on_one_thread};
 use super::memory::Block;
 use super::pointwise::Env;
 use super::real::Real;
 use super::reduce::total;
 use super::symmetric;
 use super::wide::wide;
-use faer::traits::ComplexField;
 
 /// Rows of a band, whose part of the gradient stays in the second-level cache.
 const BAND: usize = 64;
@@ -21,11 +20,7 @@ const SPREAD: f64 = 72.0;
 ///
 /// One `t` for all rows, the largest `|z_i|²`, keeps the exponentials as symmetric as the similarities, so that the adjoint
 /// takes no other. `None` if they might then be too small: no similarity is below `−t`.
-pub(super) fn forward<R: Real + ComplexField>(
-    env: &Env<'_>,
-    z: &[R],
-    partners: &[u32],
-) -> Option<[Block<R>; 3]> {
+pub(super) fn forward<R: Factor>(env: &Env<'_>, z: &[R], partners: &[u32]) -> Option<[Block<R>; 3]> {
     let m = partners.len();
     let k = z.len() / m;
     for (i, &partner) in partners.iter().enumerate() {
@@ -84,7 +79,7 @@ wide! {
 
 /// Its adjoint: `(w_ij + w_ji)·z` with `w_ij = dy_i·e_ij / Σ`, `Σ` the sum of a row and its partner's exponential, and for
 /// the partner minus the sum of the row's others: this does not cancel when the partner has nearly all.
-pub(super) fn adjoint<R: Real + ComplexField>(
+pub(super) fn adjoint<R: Factor>(
     env: &Env<'_>,
     z: &[R],
     partners: &[u32],

@@ -1,10 +1,9 @@
 //! Symmetric matrices: the products `x·xᵀ` of contrastive losses, and the sums `x + xᵀ` of their gradients.
 
-use super::matmul::gram_rows;
+use super::matmul::{Factor, gram_rows};
 use super::memory::Block;
 use super::pointwise::Env;
 use super::real::Real;
-use faer::traits::ComplexField;
 
 /// Rows of a product that are computed together.
 const BAND: usize = 128;
@@ -18,7 +17,7 @@ pub(super) fn is_worth<T>(a: &[T], b: &[T], m: usize) -> bool {
 
 /// `c = x·xᵀ` for `x` of `m` rows: what lies up to the diagonal is computed, in bands of rows, the rest is its mirror
 /// image.
-pub(super) fn gram<T: Real + ComplexField>(env: &Env<'_>, x: &[T], m: usize, c: &mut [T]) {
+pub(super) fn gram<T: Factor>(env: &Env<'_>, x: &[T], m: usize, c: &mut [T]) {
     let k = x.len() / m;
     let threads = env.threads.worth(m * m * k);
     // The longest bands first, so that no thread is left with one at the end.

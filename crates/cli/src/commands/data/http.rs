@@ -39,7 +39,8 @@ mod tests {
 
     #[test]
     fn a_file_comes_with_its_length_and_unpacked_for_nobody() {
-        let (address, request) = serve("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
+        let (address, request) =
+            serve("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
         let mut delivery = ask(&address).unwrap();
         let mut text = String::new();
         delivery.body.read_to_string(&mut text).unwrap();
@@ -59,7 +60,8 @@ mod tests {
 
     #[test]
     fn what_the_server_refuses_is_said() {
-        let (address, _) = serve("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let (address, _) =
+            serve("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         let cause = ask(&address).err().unwrap();
         assert!(cause.contains("503"), "{cause}");
         // A port that was free a moment ago, so that the connection is refused.
