@@ -1,7 +1,7 @@
 //! Progress display: live bars on a terminal, one line per finished job elsewhere.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,23 +42,12 @@ struct Tally {
 const UNITS: u64 = 10_000;
 
 impl Display {
-    /// Bars if standard error is a terminal, and lines on standard error if not.
+    /// Bars if standard error is a terminal that can draw them, and lines on standard error if not.
     pub fn stderr(plan: &Plan<'_>) -> Self {
-        if !std::io::stderr().is_terminal() {
+        let Some(view) = bars(MultiProgress::new()) else {
             return Self::lines(plan, Box::new(std::io::stderr()));
-        }
-        let all = MultiProgress::new();
-        let style = |template| {
-            ProgressStyle::with_template(template).expect("the template is valid").progress_chars("━╸ ")
         };
-        let overall = all.add(ProgressBar::new(UNITS));
-        overall.set_style(style("{bar:32} {percent:>3} %  {elapsed_precise}  {msg}"));
-        let job = all.add(ProgressBar::new(1));
-        job.set_style(style("{bar:32} {prefix}  {wide_msg}"));
-        for bar in [&overall, &job] {
-            bar.enable_steady_tick(Duration::from_millis(500));
-        }
-        let display = Self { view: View::Bars { all, overall, job }, tally: Mutex::new(Tally::new(plan)) };
+        let display = Self { view, tally: Mutex::new(Tally::new(plan)) };
         display.refresh();
         display
     }
@@ -176,6 +165,25 @@ impl Drop for Display {
     }
 }
 
+/// The two bars, or `None` where nothing is drawn: off a terminal, and on one with `TERM=dumb`, where the lines that
+/// bars print above themselves would be dropped too.
+fn bars(all: MultiProgress) -> Option<View> {
+    if all.is_hidden() {
+        return None;
+    }
+    let style = |template| {
+        ProgressStyle::with_template(template).expect("the template is valid").progress_chars("━╸ ")
+    };
+    let overall = all.add(ProgressBar::new(UNITS));
+    overall.set_style(style("{bar:32} {percent:>3} %  {elapsed_precise}  {msg}"));
+    let job = all.add(ProgressBar::new(1));
+    job.set_style(style("{bar:32} {prefix}  {wide_msg}"));
+    for bar in [&overall, &job] {
+        bar.enable_steady_tick(Duration::from_millis(500));
+    }
+    Some(View::Bars { all, overall, job })
+}
+
 /// How a job ended.
 pub(crate) enum Ending<'a> {
     /// Well.
@@ -249,7 +257,13 @@ impl Tally {
 mod tests {
     use super::*;
     use crate::Stage;
+    use indicatif::ProgressDrawTarget;
     use serde_json::{Value, json};
+
+    #[test]
+    fn what_draws_no_bars_gets_lines() {
+        assert!(bars(MultiProgress::with_draw_target(ProgressDrawTarget::hidden())).is_none());
+    }
 
     /// Keys of jobs of these kinds and estimates, and their tally; the first job runs.
     fn tally(open: &[(&'static str, f64)]) -> (Vec<Key>, Tally) {

@@ -82,6 +82,54 @@ fn apex_lars_is_not_clipped() {
     check(clipped, true, &[G], &[std::array::from_fn(|i| P[i] - lr * G[i])], 1e-14);
 }
 
+/// The third gradient is 0, and without decay the ratio stays. Nine decimals of timm 1.0.31 (`Lars` with `always_adapt`,
+/// `eps = 1e-8`, and `trust_clip` for the clipped form) with torch 2.15.0 in f64.
+#[test]
+fn lars_steps_as_that_of_timm() {
+    let gradients = [G, [0.3, 0.1, -0.2, 0.4], [0.0; 4]];
+    for (form, weight_decay, expected) in [
+        (
+            LarsForm::Apex,
+            1e-2,
+            [
+                [0.994, 2.009818182, 2.982, 3.976],
+                [0.971763964, 2.012130775, 2.975044231, 3.930512102],
+                [0.948836239, 2.008175716, 2.959858905, 3.877781457],
+            ],
+        ),
+        (
+            LarsForm::Apex,
+            0.0,
+            [
+                [0.994, 2.012, 2.982, 3.976],
+                [0.97067905, 2.01682635, 2.977747301, 3.930505401],
+                [0.949690195, 2.021170064, 2.973919871, 3.889560261],
+            ],
+        ),
+        (
+            LarsForm::Clipped,
+            1e-2,
+            [
+                [0.98, 2.032727272, 2.940000001, 3.920000001],
+                [0.906445674, 2.040604346, 2.91659254, 3.769241253],
+                [0.837527442, 2.041571899, 2.886776047, 3.622250657],
+            ],
+        ),
+        (
+            LarsForm::Clipped,
+            0.0,
+            [
+                [0.98, 2.039999999, 2.940000001, 3.920000001],
+                [0.902874373, 2.056291456, 2.925417087, 3.769165832],
+                [0.833461308, 2.070953767, 2.912292465, 3.63341508],
+            ],
+        ),
+    ] {
+        let config = OptimizerConfig::Lars(Lars { lr: 0.3, momentum: 0.9, weight_decay, trust: 0.02, form });
+        check(config, true, &gradients, &expected, 6e-10);
+    }
+}
+
 #[test]
 fn lars_moves_biases_by_plain_momentum() {
     for form in [LarsForm::Clipped, LarsForm::Apex, LarsForm::Official] {
