@@ -8,8 +8,8 @@
 #   levels apart on average on noise, so the lower tenth of the usual range [0.1, 2] is
 #   no blur in one and a visible one in the other. At the border Pillow repeats the
 #   edge and torchvision mirrors about it: 30 levels and more at a deviation of 1 or
-#   2, which in images of 32 pixels is a third of the area. Tensors and pictures given to
-#   torchvision come out alike.
+#   2, and more than 5 in a tenth of the pixels of a 32 by 32 image. Tensors and pictures
+#   given to torchvision come out alike.
 # TARRL: computes torchvision's: sampled kernel, mirrored border.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"

@@ -1,5 +1,9 @@
 //! Gaussian blur of planes, one axis after the other, the border mirrored about the edge pixel.
 //!
+//! This is torchvision's blur: the kernel is sampled at the pixels, so that below a width of 0.4 it blurs less than its name
+//! says. Pillow's, which published SimCLR code uses, keeps the width and repeats the edge: ten levels from this one at 0.3
+//! on noise, and thirty at the border at any width.
+//!
 //! Rounded weights can sum to more than one, so the result is cut at 1; it cannot fall below 0.
 
 use super::sampled::Gaussian;

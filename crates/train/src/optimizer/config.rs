@@ -37,6 +37,8 @@ pub struct Sgd {
 /// In every form a parameter of norm 0, and one whose gradient is 0, has the ratio 1: a weight that begins at zero makes
 /// its first step at the whole rate `lr`, without the factor η, as in lightly and timm. With the usual η that step is a
 /// thousand times its neighbors'; begin such weights at small random values, or train them without LARS.
+/// The ratio does not depend on there being decay: with `weight_decay = 0` weights keep it, where lightly and timm fall
+/// back to plain momentum. The README of this crate compares the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lars {
@@ -90,7 +92,7 @@ impl Default for Sgd {
 }
 
 impl Default for Lars {
-    /// The values that solo-learn uses on CIFAR at a batch of 256.
+    /// The values that solo-learn uses for NNCLR on CIFAR at a batch of 256; for SimCLR it has a `weight_decay` of 1e-4.
     fn default() -> Self {
         Lars { lr: 0.4, momentum: 0.9, weight_decay: 1e-5, trust: 0.02, form: LarsForm::Clipped }
     }
