@@ -38,14 +38,22 @@ environment() {
         flock 9
         [ -e "$folder/complete" ] && exit 0
         rm -rf "$folder"
-        python3 -m venv "$folder"
+        python3 -m venv --without-pip "$folder"
         if [ -n "$base" ]; then
             "$base/bin/python" -c 'import site; print(site.getsitepackages()[0])' \
                 >"$("$folder/bin/python" -c 'import site; print(site.getsitepackages()[0])')/base.pth"
         fi
-        "$folder/bin/python" -m pip install --quiet "$@" >&2
+        # The pip of the caller: one of its own for every environment costs more time than most packages.
+        install_into "$folder/bin/python" "$@"
         touch "$folder/complete"
     ) 9>"$folder.lock"
+}
+
+# install_into INTERPRETER ARGUMENT...: what `pip install` does, for another interpreter.
+install_into() {
+    local interpreter=$1
+    shift
+    python3 -m pip --python "$interpreter" install --quiet "$@" >&2
 }
 
 # python_with REQUIREMENT...

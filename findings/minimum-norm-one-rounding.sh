@@ -11,7 +11,8 @@
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 python_with 'torch==2.15.0' 'torchvision==0.29.2' 'torchattacks==3.5.1' 'pyautoattack==0.2.0' 'numpy==2.4.6'
-"$PYTHON" -m pip install --quiet --no-deps --target "$WORK/adv" 'adv-lib==0.2.8' 'tqdm==4.70.1'
+[ -z "${FINDINGS_PREPARE:-}" ] || exit 0
+install_into "$PYTHON" --no-deps --target "$WORK/adv" 'adv-lib==0.2.8' 'tqdm==4.70.1'
 PYTHONPATH=$WORK/adv "$PYTHON" - <<'PY' || changed "the points are wrong by other margins"
 import importlib.machinery
 import sys
