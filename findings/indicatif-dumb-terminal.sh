@@ -2,10 +2,11 @@
 # What: lines that a program prints above its bars by MultiProgress::println of the
 #   crate indicatif 0.18.6, where standard error is a terminal with TERM=dumb (a shell
 #   within an editor, a terminal that a continuous integration gives its jobs).
-# Guess: bars are drawn plainly or not at all, and the lines come.
+# Guess: as this program's code had it: where std::io::IsTerminal says that it is a
+#   terminal, the lines come, with bars or without.
 # Behavior: nothing comes. indicatif hides its bars there, println of hidden bars drops
-#   the line and returns Ok, and std::io::IsTerminal, by which programs decide between
-#   bars and plain lines, says that it is a terminal. With TERM=xterm all lines come.
+#   the line and returns Ok, and IsTerminal, by which programs decide between bars and
+#   plain lines, says that it is a terminal. With TERM=xterm all lines come.
 # TARRL: asks indicatif whether the bars are hidden, and writes lines itself if so.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
