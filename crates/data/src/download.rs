@@ -285,7 +285,8 @@ mod tests {
 
     #[test]
     fn what_the_network_spoils_is_refused_and_leaves_nothing() {
-        let cases: [(fn(&[u8]) -> Page, &str); 5] = [
+        type Spoil = fn(&[u8]) -> Page;
+        let cases: [(Spoil, &str); 5] = [
             (|b| whole(&b.iter().map(|x| x ^ 1).collect::<Vec<u8>>()), "has SHA-256"),
             (|b| whole(&b[..b.len() / 2]), "cut off: 32 bytes"),
             (|b| Ok((b[..b.len() / 2].to_vec(), b.len())), "cannot receive the file"),

@@ -2,9 +2,9 @@
 //!
 //! ## Which pixels are read
 //!
-//! The files are decoded by the crates `png` and `zune-jpeg` (those beneath the `image` crate, which gives the same
-//! pixels), and nothing is rotated or flattened, and resized only where a [`Resizing`] says so. Against torchvision's
-//! `ImageFolder`, which decodes with Pillow and libjpeg:
+//! The files are decoded by the crates `png` and `zune-jpeg`, as the `image` crate does, and nothing is rotated or
+//! flattened, and resized only where a [`Resizing`] says so. Against torchvision's `ImageFolder`, which decodes with Pillow
+//! and libjpeg:
 //!
 //! - PNGs of 8 bits, gray or color, with or without palette, give the same bytes. Of 16 bits a channel the value is
 //!   rounded to 8, where Pillow keeps the upper byte: one level in a quarter of the values.

@@ -3,11 +3,13 @@
 //! On x86-64 the kernels are those that faer takes, with the same bits; elsewhere faer itself is asked, which takes more
 //! than a minute of CPU time to compile with its other kernels.
 
+mod matrix;
 #[cfg(not(target_arch = "x86_64"))]
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
+use self::matrix::{Matrix, stored};
 use super::pointwise::Env;
 #[cfg(not(target_arch = "x86_64"))]
 use portable as kernels;
@@ -15,38 +17,6 @@ use portable as kernels;
 use x86_64 as kernels;
 
 pub(super) use kernels::Factor;
-
-/// A matrix in a slice: the entry of row `i` and column `j` is `data[i * row_step + j * column_step]`.
-#[derive(Clone, Copy)]
-struct Matrix<D> {
-    data: D,
-    rows: usize,
-    columns: usize,
-    row_step: usize,
-    column_step: usize,
-}
-
-impl<D> Matrix<D> {
-    fn row_major(data: D, rows: usize, columns: usize) -> Self {
-        Self { data, rows, columns, row_step: columns, column_step: 1 }
-    }
-
-    fn transposed(self) -> Self {
-        let Self { data, rows, columns, row_step, column_step } = self;
-        Self { data, rows: columns, columns: rows, row_step: column_step, column_step: row_step }
-    }
-}
-
-impl<T: Copy> Matrix<&[T]> {
-    fn at(&self, i: usize, j: usize) -> T {
-        self.data[i * self.row_step + j * self.column_step]
-    }
-
-    /// The rows from `first` on.
-    fn some_rows(self, first: usize, rows: usize) -> Self {
-        Self { data: &self.data[(first * self.row_step).min(self.data.len())..], rows, ..self }
-    }
-}
 
 /// The product `c (m, n) = op(a) op(b)` with a sum over `k`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -121,15 +91,6 @@ pub(super) fn gram_rows<T: Factor>(x: &[T], k: usize, first: usize, c: &mut [T],
 /// Overwrites `c`. The bits of a row depend on how many rows there are.
 pub(super) fn on_one_thread<T: Factor>(p: &Product, a: &[T], b: &[T], c: &mut [T]) {
     kernels::multiply(Matrix::row_major(c, p.m, p.n), stored(a, p.m, p.k, p.ta), stored(b, p.k, p.n, p.tb));
-}
-
-/// A stored factor, looked at as `(rows, columns)`.
-fn stored<T>(x: &[T], rows: usize, columns: usize, transposed: bool) -> Matrix<&[T]> {
-    if transposed {
-        Matrix::row_major(x, columns, rows).transposed()
-    } else {
-        Matrix::row_major(x, rows, columns)
-    }
 }
 
 #[cfg(test)]

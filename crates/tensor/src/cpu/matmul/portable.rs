@@ -1,6 +1,6 @@
 //! Matrix products by faer, which chooses its kernels for the processor.
 
-use super::Matrix;
+use super::matrix::Matrix;
 use crate::cpu::real::Real;
 use faer::linalg::matmul::matmul;
 use faer::traits::ComplexField;

@@ -11,7 +11,7 @@
 //!
 //! With FMA a summand is not rounded before it is added. A processor without AVX2 and FMA takes the loops for all products.
 
-use super::Matrix;
+use super::matrix::Matrix;
 use crate::cpu::real::Real;
 use private_gemm_x86::{Accum, DType, DstKind, IType, InstrSet, gemm};
 
@@ -182,7 +182,7 @@ fn dot_of_lanes<T: Factor, const LANES: usize, const FUSED: bool>(a: &[T], b: &[
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
-            lanes[lane] = lanes[lane] + lanes[lane + width];
+            lanes[lane] += lanes[lane + width];
         }
         width /= 2;
     }
@@ -238,6 +238,7 @@ fn last<D>(x: &Matrix<D>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::matrix::stored;
     use super::*;
 
     /// The product of `a` and `b` with entries `sum(summands of the entry)`.
@@ -308,7 +309,7 @@ mod tests {
         ];
         for ((m, n, k), ta, tb, sum) in cases {
             let (a, b) = (noise(m * k, 3), noise(k * n, 5));
-            let (a, b) = (super::super::stored(&a, m, k, ta), super::super::stored(&b, k, n, tb));
+            let (a, b) = (stored(&a, m, k, ta), stored(&b, k, n, tb));
             let mut c = vec![f32::NAN; m * n];
             multiply(Matrix::row_major(&mut c[..], m, n), a, b);
             let got: Vec<u32> = c.into_iter().map(f32::to_bits).collect();
