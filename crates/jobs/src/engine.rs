@@ -56,13 +56,14 @@ pub fn execute(plan: &Plan<'_>, session: &Session<'_>) -> RunSummary {
 }
 
 /// As [`execute`], beside processes of the caller that it calls while there is work for them. The threads of the device are
-/// shared with them, so that together they use as many as the device was opened with.
+/// shared with them, so that together they use as many as the device was opened with. Jobs on which the most work depends
+/// begin first.
 pub fn execute_with_helpers(plan: &Plan<'_>, session: &Session<'_>, helpers: &dyn Helpers) -> RunSummary {
     let watched = Watched::new(plan, session);
     let (working, end) = channel();
     std::thread::scope(|scope| {
         scope.spawn(move || watch(&watched, session, helpers, &end));
-        let summary = Execution::new(plan, session, helpers).run_until(None);
+        let summary = Execution::new(plan, session, helpers).longest_first().run_until(None);
         drop(working);
         summary
     })
@@ -70,7 +71,7 @@ pub fn execute_with_helpers(plan: &Plan<'_>, session: &Session<'_>, helpers: &dy
 
 /// As [`execute`], for a helper: it ends once there was nothing to begin for three seconds.
 pub fn execute_ready(plan: &Plan<'_>, session: &Session<'_>) -> RunSummary {
-    Execution::new(plan, session, &Alone).run_until(Some(LONGEST_IDLENESS))
+    Execution::new(plan, session, &Alone).longest_first().run_until(Some(LONGEST_IDLENESS))
 }
 
 /// How long a helper waits for something to do.
@@ -109,6 +110,23 @@ impl<'a> Execution<'a> {
         let open = plan.jobs.iter().collect();
         let (gone, announced, summary) = <(BTreeMap<_, _>, BTreeSet<_>, RunSummary)>::default();
         Self { plan, session, helpers, helped: false, open, gone, announced, summary }
+    }
+
+    /// In the order of the time from the beginning of a job to the end of the last one that needs it, the longest first: so
+    /// that at the end there is something to do for every process.
+    fn longest_first(mut self) -> Self {
+        let mut after: BTreeMap<Key, f64> = BTreeMap::new();
+        let mut path = BTreeMap::new();
+        for job in self.plan.jobs.iter().rev().map(|planned| planned.job) {
+            let seconds = job.spec().seconds + after.get(&job.key()).unwrap_or(&0.0);
+            for &input in &job.spec().inputs {
+                let longest = after.entry(input).or_default();
+                *longest = longest.max(seconds);
+            }
+            path.insert(job.key(), seconds);
+        }
+        self.open.sort_by(|a, b| path[&b.job.key()].total_cmp(&path[&a.job.key()]));
+        self
     }
 
     /// Works until every job has ended, there is a reason to stop, or nothing could be begun for so long.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tarrl_jobs::{
-    Display, Graph, Helpers, Job, Plan, RunEnvironment, RunSummary, Runs, Session, Spec, Stage, Stop,
+    Display, Graph, Helpers, Job, Key, Plan, RunEnvironment, RunSummary, Runs, Session, Spec, Stage, Stop,
     execute_ready, execute_with_helpers,
 };
 use tarrl_tensor::{Cpu, Device};
@@ -134,6 +134,41 @@ fn jobs_run_at_the_same_time_share_the_threads_and_are_all_shown() {
     assert_eq!(calls[0], (1, 1.0), "beside the first job one could begin");
     assert_eq!(shared.threads.load(Ordering::Relaxed), 2, "two processes have half of the threads each");
     assert_eq!(shared.device.threads(), 4, "and alone all of them again");
+}
+
+/// A short job, a long one, and a short one that a long one needs: the last begins first.
+#[test]
+fn the_longest_path_begins_first() {
+    let journal = Arc::new(Mutex::new(Vec::new()));
+    let mut graph = Graph::default();
+    let mut add = |name: &'static str, seconds: f64, inputs: Vec<Key>| {
+        let spec = Spec {
+            name: name.into(),
+            stage: Stage { kind: "test", version: 1 },
+            seed: 0,
+            config: json!({ "name": name }),
+            inputs,
+            seconds,
+        };
+        let journal = journal.clone();
+        graph.add(Job::new(spec, move |_| {
+            journal.lock().unwrap().push(name);
+            Ok(Value::Null)
+        }))
+    };
+    add("short", 1.0, vec![]);
+    add("long", 5.0, vec![]);
+    let start = add("start", 2.0, vec![]);
+    add("end", 4.0, vec![start]);
+    let out = tempfile::tempdir().unwrap();
+    let runs = Runs::new(out.path(), "p");
+    let claims = runs.open().unwrap();
+    let plan = Plan::new(&graph, &runs);
+    let display = Display::lines(&plan, Box::new(std::io::sink()));
+    let environment = &RunEnvironment { provenance: Value::Null, device: tarrl_tensor::cpu() };
+    let stop = &Stop::default();
+    execute_ready(&plan, &Session { runs: &runs, claims: &claims, environment, stop, display: &display });
+    assert_eq!(*journal.lock().unwrap(), ["start", "long", "end", "short"]);
 }
 
 #[test]
