@@ -24,24 +24,27 @@ struct Shared {
     failing: bool,
 }
 
-/// `first`, then `left` and `right` at the same time, then `last`.
-fn graph(shared: &Shared) -> Graph {
-    let mut graph = Graph::default();
-    let spec = |name: &str, inputs: Vec<_>| Spec {
+fn spec(name: &str, inputs: Vec<Key>, seconds: f64) -> Spec {
+    Spec {
         name: name.into(),
         stage: Stage { kind: "test", version: 1 },
         seed: 0,
         config: json!({ "name": name }),
         inputs,
-        seconds: 1.0,
-    };
+        seconds,
+    }
+}
+
+/// `first`, then `left` and `right` at the same time, then `last`.
+fn graph(shared: &Shared) -> Graph {
+    let mut graph = Graph::default();
     let failing = shared.failing;
-    let first = graph.add(Job::new(spec("first", vec![]), move |_| {
+    let first = graph.add(Job::new(spec("first", vec![], 1.0), move |_| {
         if failing { anyhow::bail!("as expected by the test") } else { Ok(Value::Null) }
     }));
     let both = ["left", "right"].map(|name| {
         let shared = shared.clone();
-        graph.add(Job::new(spec(name, vec![first]), move |_| {
+        graph.add(Job::new(spec(name, vec![first], 1.0), move |_| {
             shared.meeting.wait();
             let until = Instant::now() + Duration::from_secs(20);
             while shared.device.threads() > 2 && Instant::now() < until {
@@ -52,8 +55,8 @@ fn graph(shared: &Shared) -> Graph {
             Ok(Value::Null)
         }))
     });
-    graph.add(Job::new(spec("alone", vec![]), |_| Ok(Value::Null)));
-    graph.add(Job::new(spec("last", both.to_vec()), |_| Ok(Value::Null)));
+    graph.add(Job::new(spec("alone", vec![], 1.0), |_| Ok(Value::Null)));
+    graph.add(Job::new(spec("last", both.to_vec(), 1.0), |_| Ok(Value::Null)));
     graph
 }
 
@@ -70,7 +73,7 @@ impl Helpers for Crew {
         self.calls.lock().unwrap().push((ready, seconds));
         if ready > 0 && self.working() == 0 {
             let (out, shared) = (self.out.clone(), self.shared.clone());
-            self.threads.lock().unwrap().push(spawn(move || help(&out, &shared)));
+            self.threads.lock().unwrap().push(spawn(move || help(&out, &graph(&shared))));
         }
     }
 
@@ -83,11 +86,10 @@ impl Helpers for Crew {
     }
 }
 
-fn help(out: &Path, shared: &Shared) {
-    let graph = graph(shared);
+fn help(out: &Path, graph: &Graph) {
     let runs = Runs::new(out, "p");
     let claims = runs.open().unwrap();
-    let plan = Plan::new(&graph, &runs);
+    let plan = Plan::new(graph, &runs);
     let display = Display::lines(&plan, Box::new(std::io::sink()));
     let environment = &RunEnvironment { provenance: Value::Null, device: tarrl_tensor::cpu() };
     let stop = &Stop::default();
@@ -142,16 +144,8 @@ fn the_longest_path_begins_first() {
     let journal = Arc::new(Mutex::new(Vec::new()));
     let mut graph = Graph::default();
     let mut add = |name: &'static str, seconds: f64, inputs: Vec<Key>| {
-        let spec = Spec {
-            name: name.into(),
-            stage: Stage { kind: "test", version: 1 },
-            seed: 0,
-            config: json!({ "name": name }),
-            inputs,
-            seconds,
-        };
         let journal = journal.clone();
-        graph.add(Job::new(spec, move |_| {
+        graph.add(Job::new(spec(name, inputs, seconds), move |_| {
             journal.lock().unwrap().push(name);
             Ok(Value::Null)
         }))
@@ -161,13 +155,7 @@ fn the_longest_path_begins_first() {
     let start = add("start", 2.0, vec![]);
     add("end", 4.0, vec![start]);
     let out = tempfile::tempdir().unwrap();
-    let runs = Runs::new(out.path(), "p");
-    let claims = runs.open().unwrap();
-    let plan = Plan::new(&graph, &runs);
-    let display = Display::lines(&plan, Box::new(std::io::sink()));
-    let environment = &RunEnvironment { provenance: Value::Null, device: tarrl_tensor::cpu() };
-    let stop = &Stop::default();
-    execute_ready(&plan, &Session { runs: &runs, claims: &claims, environment, stop, display: &display });
+    help(out.path(), &graph);
     assert_eq!(*journal.lock().unwrap(), ["start", "long", "end", "short"]);
 }
 
