@@ -1,10 +1,10 @@
 //! Robust accuracy: encoder and head attacked together, at one radius or along a curve of radii.
 
-use crate::features::rows;
 use crate::head::DeviceHead;
-use crate::robust_result::{Example, NO_CLASS, RobustAccuracy, SampleOutcome};
+use crate::robust_batch::BatchAttack;
+use crate::robust_result::RobustAccuracy;
 use serde::{Deserialize, Serialize};
-use tarrl_attacks::{LabelLoss, Pgd, Start, Threat, attack_classifier};
+use tarrl_attacks::{LabelLoss, Pgd, Threat};
 use tarrl_bound::LinearHead;
 use tarrl_tensor::{Key, Tensor};
 
@@ -74,9 +74,44 @@ pub fn robust_curve(
     config: &RobustConfig,
     key: Key,
 ) -> Vec<RobustAccuracy> {
+    let radii = CurveRadii { full: epsilons.to_vec(), between: Vec::new() };
     let go_on = &mut |_: &[RobustAccuracy]| true;
-    continue_robust_curve(encoder, head, images, labels, epsilons, config, key, Vec::new(), go_on)
+    continue_robust_curve(encoder, head, images, labels, &radii, config, key, Vec::new(), go_on)
         .expect("nothing ends it early")
+}
+
+/// The radii of a curve, each in one of two lists.
+///
+/// The fate of an image at a radius follows from another radius in two cases: a point that broke it in a smaller ball lies
+/// in this one too, and an attack that failed in a larger ball is taken to fail in this one. The first is a fact, the second
+/// is not: an attack in the smaller ball might find what the one in the larger ball missed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CurveRadii {
+    /// Radii at which every image that no smaller one of them broke is attacked.
+    pub full: Vec<f64>,
+    /// Radii that fill the curve: only images that no smaller ball is known to break and that withstood no larger one are
+    /// attacked, which takes half of the passes or less.
+    pub between: Vec<f64>,
+}
+
+impl CurveRadii {
+    /// All radii, smallest first, each once.
+    pub fn rising(&self) -> Vec<f64> {
+        let mut radii = [&self.full[..], &self.between].concat();
+        radii.sort_by(f64::total_cmp);
+        radii.dedup();
+        radii
+    }
+
+    /// All radii in the order of the attacks: the full ones rise, and those between fall, because an attack that succeeds is
+    /// short and one that fails is long.
+    fn order(&self) -> Vec<f64> {
+        let mut full = self.full.clone();
+        full.sort_by(f64::total_cmp);
+        full.dedup();
+        let between = self.rising().into_iter().rev().filter(|radius| !full.contains(radius));
+        full.iter().copied().chain(between).collect()
+    }
 }
 
 /// As [`robust_curve`], from the first image that `curve` lacks, which is empty or what an earlier call gave to `go_on`.
@@ -92,7 +127,7 @@ pub fn continue_robust_curve(
     head: &LinearHead,
     images: &Tensor,
     labels: &[u32],
-    epsilons: &[f64],
+    radii: &CurveRadii,
     config: &RobustConfig,
     key: Key,
     mut curve: Vec<RobustAccuracy>,
@@ -106,155 +141,47 @@ pub fn continue_robust_curve(
         labels.len()
     );
     assert!(config.batch > 0, "robust accuracy: a batch needs at least one image");
+    let rising = radii.rising();
     assert!(
-        config.threat.epsilon > 0.0 || epsilons.iter().all(|&e| e == 0.0),
-        "robust accuracy: steps for radius {} cannot be scaled to {epsilons:?}",
+        config.threat.epsilon > 0.0 || rising.iter().all(|&e| e == 0.0),
+        "robust accuracy: steps for radius {} cannot be scaled to {rising:?}",
         config.threat.epsilon
     );
-    let mut radii = epsilons.to_vec();
-    radii.sort_by(f64::total_cmp);
     let head = DeviceHead::new(head, images.device(), images.dtype());
     let logits = |x: &Tensor| head.forward(&encoder(x));
     if curve.is_empty() {
         let level = |&epsilon: &f64| RobustAccuracy { epsilon, samples: Vec::new(), examples: Vec::new() };
-        curve = radii.iter().map(level).collect();
+        curve = rising.iter().map(level).collect();
     }
     let done = curve.first().map_or(0, |level| level.samples.len());
     assert!(
-        curve.iter().map(|level| level.epsilon).eq(radii.iter().copied())
+        curve.iter().map(|level| level.epsilon).eq(rising.iter().copied())
             && curve.iter().all(|level| level.samples.len() == done)
             && done <= n,
-        "robust accuracy: a curve of {done} images at other radii cannot be continued with {n} images at {epsilons:?}"
+        "robust accuracy: a curve of {done} images at other radii cannot be continued with {n} images at {rising:?}"
     );
     for start in (done..n).step_by(config.batch) {
         let len = config.batch.min(n - start);
-        let mut attack = GrowingAttack::new(
+        let mut attack = BatchAttack::new(
             &logits,
             images.slice(0, start, len),
             &labels[start..start + len],
             config,
             start,
         );
-        for robust in &mut curve {
-            if robust.epsilon > 0.0 {
-                attack.advance(robust.epsilon, key);
-            }
-            robust.samples.extend(&attack.samples);
+        for epsilon in radii.order().into_iter().filter(|&epsilon| epsilon > 0.0) {
+            attack.advance(epsilon, key);
+        }
+        for level in &mut curve {
+            level.samples.extend(attack.samples(level.epsilon));
             let wanted = config.keep.saturating_sub(start).min(len);
-            robust.examples.extend(attack.examples(wanted));
+            level.examples.extend(attack.examples(level.epsilon, wanted));
         }
         if start + len < n && !go_on(&curve) {
             return None;
         }
     }
     Some(curve)
-}
-
-/// A batch of images that is attacked at growing radii.
-struct GrowingAttack<'a> {
-    logits: &'a dyn Fn(&Tensor) -> Tensor,
-    config: &'a RobustConfig,
-    /// Position of the first image in the whole sample.
-    offset: usize,
-    clean: Tensor,
-    labels: &'a [u32],
-    predictions: Vec<u32>,
-    /// The point of least margin of each image.
-    points: Tensor,
-    samples: Vec<SampleOutcome>,
-}
-
-impl<'a> GrowingAttack<'a> {
-    fn new(
-        logits: &'a dyn Fn(&Tensor) -> Tensor,
-        clean: Tensor,
-        labels: &'a [u32],
-        config: &'a RobustConfig,
-        offset: usize,
-    ) -> GrowingAttack<'a> {
-        // An attack without steps is the clean evaluation, by the same rule for ties and NaN.
-        let still = Pgd { steps: 0, restarts: 1, start: Start::Clean, ..config.pgd };
-        let point = Threat { epsilon: 0.0, ..config.threat };
-        let keys = vec![Key::new(0); labels.len()];
-        let seen = attack_classifier(logits, &clean, labels, config.loss, &point, &still, &keys);
-        let samples = (0..labels.len())
-            .map(|i| SampleOutcome {
-                wrong: seen.success[i],
-                broken: seen.success[i],
-                margin: seen.margin[i],
-                loss: seen.loss[i],
-                forward: seen.forward[i],
-                backward: seen.backward[i],
-            })
-            .collect();
-        let predictions = if offset < config.keep { predictions(logits, &clean) } else { Vec::new() };
-        GrowingAttack { logits, config, offset, points: clean.clone(), clean, labels, predictions, samples }
-    }
-
-    /// Attacks the survivors at radius `epsilon`.
-    fn advance(&mut self, epsilon: f64, key: Key) {
-        let alive: Vec<usize> = (0..self.samples.len()).filter(|&i| !self.samples[i].broken).collect();
-        if alive.is_empty() {
-            return;
-        }
-        let config = self.config;
-        let threat = Threat { epsilon, ..config.threat };
-        let step_size = config.pgd.step_size * (epsilon / config.threat.epsilon);
-        let pgd = Pgd { step_size, early_stop: true, include_clean: false, ..config.pgd };
-        let x = rows(&self.clean, &alive);
-        let labels: Vec<u32> = alive.iter().map(|&i| self.labels[i]).collect();
-        let sample_key = |&i: &usize| key.fold(self.offset + i).fold(epsilon.to_bits());
-        let keys: Vec<Key> = alive.iter().map(sample_key).collect();
-        let found = attack_classifier(self.logits, &x, &labels, config.loss, &threat, &pgd, &keys);
-        check_inside(&x, &found.adversarial, &threat);
-        let mut nearer = Vec::new();
-        for (position, &i) in alive.iter().enumerate() {
-            let sample = &mut self.samples[i];
-            if found.success[position] || found.margin[position] < sample.margin {
-                nearer.push((i, position));
-            }
-            sample.broken = found.success[position];
-            sample.margin = sample.margin.min(found.margin[position]);
-            sample.loss = sample.loss.max(found.loss[position]);
-            sample.forward += found.forward[position];
-            sample.backward += found.backward[position];
-        }
-        let n = self.samples.len();
-        let mut from: Vec<usize> = (0..n).collect();
-        nearer.iter().for_each(|&(i, position)| from[i] = n + position);
-        self.points = rows(&Tensor::concat(&[&self.points, &found.adversarial], 0), &from);
-    }
-
-    fn examples(&self, wanted: usize) -> Vec<Example> {
-        if wanted == 0 {
-            return Vec::new();
-        }
-        let points = self.points.slice(0, 0, wanted);
-        let attacked_prediction = predictions(self.logits, &points);
-        let &[_, h, w, c] = &self.clean.shape()[..] else {
-            panic!("examples are images (n, h, w, c), not {:?}", self.clean.shape())
-        };
-        let pixels =
-            |x: &Tensor, i: usize| x.slice(0, i, 1).array().to_f64().iter().map(|&v| v as f32).collect();
-        (0..wanted)
-            .map(|i| Example {
-                index: self.offset + i,
-                label: self.labels[i],
-                prediction: self.predictions[i],
-                attacked_prediction: attacked_prediction[i],
-                shape: [h, w, c],
-                clean: pixels(&self.clean, i),
-                attacked: pixels(&points, i),
-            })
-            .collect()
-    }
-}
-
-/// The class of each image, [`NO_CLASS`] where a logit is not finite.
-fn predictions(logits: &dyn Fn(&Tensor) -> Tensor, x: &Tensor) -> Vec<u32> {
-    let z = logits(x).detach();
-    let of = |(class, row): (u32, &[f64])| if row.iter().all(|v| v.is_finite()) { class } else { NO_CLASS };
-    z.argmax(1).to_vec::<u32>().into_iter().zip(z.array().to_f64().chunks(z.shape()[1])).map(of).collect()
 }
 
 /// Checks that attacked images lie in the ball, whatever the attack says of itself: an accuracy at the wrong ε is
@@ -275,6 +202,7 @@ pub(crate) fn check_inside(x: &Tensor, attacked: &Tensor, threat: &Threat) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::robust_result::{Example, NO_CLASS};
     use crate::toy::Toy;
     use proptest::prelude::*;
     use tarrl_attacks::Norm;
@@ -297,6 +225,7 @@ mod tests {
         let found = loop {
             let config = RobustConfig { batch: 3 + calls, ..config(0.1) };
             let mut told = Vec::new();
+            let radii = CurveRadii { full: radii.to_vec(), between: Vec::new() };
             let found = continue_robust_curve(
                 &encode,
                 &toy.head,
@@ -467,6 +396,33 @@ mod tests {
                 }
             }
             prop_assert_eq!(run(25), curve);
+        }
+
+        #[test]
+        fn radii_between_change_nothing_at_the_others(seed in 0u64..1000, batch in 1usize..30) {
+            let toy = Toy::new(seed, 25, 6, 3, 1);
+            let run = |radii: &CurveRadii, batch| {
+                let (encode, config) = (|x: &Tensor| toy.encode(x), RobustConfig { batch, ..config(0.1) });
+                let (pixels, labels, go_on) = (&toy.images, &toy.labels, &mut |_: &[RobustAccuracy]| true);
+                let key = Key::new(seed);
+                continue_robust_curve(&encode, &toy.head, pixels, labels, radii, &config, key, Vec::new(), go_on).unwrap()
+            };
+            let full = CurveRadii { full: vec![0.1, 0.05], between: Vec::new() };
+            let filled = CurveRadii { between: vec![0.02, 0.07, 0.05, 0.2, 0.15], ..full.clone() };
+            let (few, many) = (run(&full, 25), run(&filled, 25));
+            prop_assert_eq!(many.iter().map(|level| level.epsilon).collect::<Vec<_>>(), [0.02, 0.05, 0.07, 0.1, 0.15, 0.2]);
+            let broken = |level: &RobustAccuracy| level.samples.iter().map(|s| s.broken).collect::<Vec<_>>();
+            prop_assert_eq!((broken(&few[0]), broken(&few[1])), (broken(&many[1]), broken(&many[3])));
+            for pair in many.windows(2) {
+                for (small, large) in pair[0].samples.iter().zip(&pair[1].samples) {
+                    prop_assert!(small.broken <= large.broken && small.margin >= large.margin && small.forward <= large.forward);
+                }
+            }
+            // The clean evaluation, 0.05 and 0.1 are all that an image costs up to 0.1 if it withstands 0.1.
+            for (alone, between) in few[1].samples.iter().zip(&many[3].samples) {
+                prop_assert!(alone.broken || (alone.forward, alone.backward) == (between.forward, between.backward));
+            }
+            prop_assert_eq!(run(&filled, batch), many);
         }
     }
 }

@@ -40,7 +40,7 @@ pub fn job(
     name: &str,
     seed: u64,
 ) -> Job {
-    let (radii, config) = (attack::radii(study), settings.universal);
+    let (radii, config) = (attack::radii(study).rising(), settings.universal);
     let spec = Spec {
         name: name.to_owned(),
         stage: STAGE,
