@@ -12,6 +12,7 @@ use tarrl_tensor::Key as Random;
 
 use super::head::{BATCH, Weights};
 use crate::context::StudyContext;
+use crate::pixels::Pixels;
 use tarrl_jobs::files::write_atomic;
 use tarrl_jobs::{Job, Key, Spec, Stage};
 
