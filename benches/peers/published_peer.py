@@ -76,7 +76,7 @@ def main():
     net.eval()
     onnx, head, found = folder / "lenet.onnx", folder / "head.json", folder / "features.npz"
     x = torch.zeros(2, 1, 28, 28)
-    torch.onnx.export(Features(net), (x,), onnx, dynamo=True, dynamic_shapes=({0: "n"},), verbose=False)
+    torch.onnx.export(Features(net).eval(), (x,), onnx, dynamo=True, dynamic_shapes=({0: "n"},), verbose=False)
     weight, bias = net.linear2.weight.detach().double(), net.linear2.bias.detach().double()
     layer = {"k": 10, "d": 200, "weight": weight.flatten().tolist(), "bias": bias.tolist()}
     head.write_text(json.dumps(layer))

@@ -29,6 +29,10 @@ pub(crate) struct StudyArgs {
     #[arg(long, value_name = "TABLE,..", value_delimiter = ',', value_parser = artifact)]
     pub(crate) only: Vec<&'static str>,
 
+    /// Only these methods of the profile, its subject among them
+    #[arg(long, value_name = "METHOD,..", value_delimiter = ',')]
+    methods: Vec<String>,
+
     /// Number of seeds, instead of the profile's; cells become mean ± half-width over them
     #[arg(long, value_name = "N", value_parser = limits::whole::<u32>("--seeds"))]
     seeds: Option<u32>,
@@ -75,6 +79,7 @@ impl StudyArgs {
     /// Lays out the study. Creates nothing.
     pub(crate) fn open(&self) -> anyhow::Result<OpenStudy> {
         let mut profile = Profile::read(&self.experiments.join("profiles"), &self.profile)?;
+        keep_methods(&mut profile, &self.methods)?;
         profile.seeds = self.seeds.unwrap_or(profile.seeds);
         let title = profile.title.clone();
         let catalog = Catalog::new(&self.datasets, &self.data);
@@ -107,6 +112,9 @@ impl StudyArgs {
         if !self.only.is_empty() {
             words.extend(["--only".to_owned(), self.only.join(",")]);
         }
+        if !self.methods.is_empty() {
+            words.extend(["--methods".to_owned(), self.methods.join(",")]);
+        }
         for (flag, number) in [("--seeds", self.seeds), ("--threads", self.threads.map(u32::from))] {
             words.extend(number.into_iter().flat_map(|number| [flag.to_owned(), number.to_string()]));
         }
@@ -126,6 +134,22 @@ impl StudyArgs {
     }
 }
 
+/// Keeps `only` of the profile's methods, in its order; all of them where none is named.
+fn keep_methods(profile: &mut Profile, only: &[String]) -> anyhow::Result<()> {
+    if only.is_empty() {
+        return Ok(());
+    }
+    let known = profile.methods.join(", ");
+    if let Some(name) = only.iter().find(|name| !profile.methods.contains(name)) {
+        anyhow::bail!("--methods names `{name}`, which the profile does not compare; it has {known}");
+    }
+    if let Some(subject) = profile.subject.as_ref().filter(|subject| !only.contains(subject)) {
+        anyhow::bail!("--methods lacks `{subject}`, which the profile compares the others with; add it");
+    }
+    profile.methods.retain(|name| only.contains(name));
+    Ok(())
+}
+
 impl OpenStudy {
     pub(crate) fn graph(&self) -> &Graph {
         self.study.graph()
@@ -142,5 +166,35 @@ impl OpenStudy {
     pub(crate) fn environment(&self) -> RunEnvironment {
         let device = self.context.device.clone();
         RunEnvironment { provenance: machine::provenance_on(workspace_root(), &device), device }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile() -> Profile {
+        Profile::read(&workspace_root().join("experiments/profiles"), "headline").unwrap()
+    }
+
+    #[test]
+    fn methods_keep_the_order_of_the_profile() {
+        let mut few = profile();
+        keep_methods(&mut few, &["tarr".to_owned(), "acl".to_owned()]).unwrap();
+        assert_eq!(few.methods, ["acl", "tarr"]);
+        let mut all = profile();
+        keep_methods(&mut all, &[]).unwrap();
+        assert_eq!(all, profile());
+    }
+
+    #[test]
+    fn methods_that_do_not_fit_are_refused() {
+        for (only, cause) in [
+            (["tarr", "byol"], "names `byol`, which the profile does not compare; it has simclr, rocl,"),
+            (["acl", "simclr"], "lacks `tarr`"),
+        ] {
+            let error = keep_methods(&mut profile(), &only.map(str::to_owned)).unwrap_err().to_string();
+            assert!(error.contains(cause), "{error}");
+        }
     }
 }

@@ -17,6 +17,7 @@ Examples:
   tarrl reproduce                            the default study
   tarrl reproduce --profile smoke            every part once at toy size
   tarrl reproduce --only T1 --seeds 5        one table, five seeds
+  tarrl reproduce --methods acl,tarr         two methods of the profile
   tarrl reproduce --profile selection        what hyperparameters were selected from
   tarrl reproduce --dry-run                  the jobs, their states and the expected time
   tarrl reproduce --out /scratch/tarrl       keep the runs elsewhere
