@@ -167,7 +167,7 @@ impl<'a> PredictorEvaluation<'a> {
             Evaluation::of(logits.cross_entropy(&labels).reshape([m, draws]).mean(1).reshape([m]))
         };
         let found = ascend(self.images, &evaluate, threat, &Pgd::usual(threat, self.steps), &keys).best;
-        crate::robust::check_inside(self.images, &found, threat);
+        crate::robust_batch::check_inside(self.images, &found, threat);
         Some(self.network.forward(&found).array().to_f64())
     }
 }

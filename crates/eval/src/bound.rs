@@ -12,7 +12,7 @@ use crate::bound_error::BoundError;
 use crate::displacement::{Displacements, NO_CLAIM, check_certified, check_finite, row_distances, spread};
 use crate::downstream::{FittedTask, TaskHead};
 use crate::head::DeviceHead;
-use crate::robust::check_inside;
+use crate::robust_batch::check_inside;
 use crate::statistics::Interval;
 
 /// One encoder with fitted heads and the images that they are evaluated on.

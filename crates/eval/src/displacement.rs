@@ -117,7 +117,7 @@ pub(crate) fn most_displaced(
     let moved =
         |u: &Tensor, of: &[usize]| (&encoder(u) - &rows(&clean, of)).square().sum(1).reshape([of.len()]);
     let found = pgd(images, &moved, threat, attack, keys).best;
-    crate::robust::check_inside(images, &found, threat);
+    crate::robust_batch::check_inside(images, &found, threat);
     found
 }
 

@@ -2,36 +2,10 @@
 
 use crate::head::DeviceHead;
 use crate::robust_batch::BatchAttack;
+use crate::robust_config::RobustConfig;
 use crate::robust_result::RobustAccuracy;
-use serde::{Deserialize, Serialize};
-use tarrl_attacks::{LabelLoss, Pgd, Threat};
 use tarrl_bound::LinearHead;
 use tarrl_tensor::{Key, Tensor};
-
-/// Settings of [`robust_accuracy`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RobustConfig {
-    /// The ball around each image.
-    pub threat: Threat,
-    /// The attack. A sample leaves it at its first success, whatever `early_stop` says, and the clean
-    /// image is judged apart.
-    pub pgd: Pgd,
-    /// The loss that it maximizes.
-    pub loss: LabelLoss,
-    /// Images in memory at a time; changes no result.
-    pub batch: usize,
-    /// The first images of the sample whose attacked form is returned.
-    pub keep: usize,
-}
-
-impl Default for RobustConfig {
-    /// PGD-20 with two restarts on the cross-entropy, within 8/255 in the l-infinity norm.
-    fn default() -> Self {
-        let pgd = Pgd { steps: 20, restarts: 2, ..Pgd::default() };
-        RobustConfig { threat: Threat::default(), pgd, loss: LabelLoss::CrossEntropy, batch: 256, keep: 8 }
-    }
-}
 
 /// Attacks `images (n, h, w, c)`, pixels in [0, 1], at the radius of `config.threat`.
 ///
@@ -82,7 +56,7 @@ pub fn robust_curve(
 
 /// The radii of a curve, each in one of two lists.
 ///
-/// The fate of an image at a radius follows from another radius in two cases: a point that broke it in a smaller ball lies
+/// What happens to an image at a radius follows from another radius in two cases: a point that broke it in a smaller ball lies
 /// in this one too, and an attack that failed in a larger ball is taken to fail in this one. The first is a fact, the second
 /// is not: an attack in the smaller ball might find what the one in the larger ball missed.
 #[derive(Clone, Debug, PartialEq)]
@@ -184,28 +158,14 @@ pub fn continue_robust_curve(
     Some(curve)
 }
 
-/// Checks that attacked images lie in the ball, whatever the attack says of itself: an accuracy at the wrong ε is
-/// worth nothing.
-#[track_caller]
-pub(crate) fn check_inside(x: &Tensor, attacked: &Tensor, threat: &Threat) {
-    let (x, u) = (x.array().to_f64(), attacked.array().to_f64());
-    let width = x.len() / attacked.shape()[0].max(1);
-    let (low, high) = threat.bounds.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
-    let reach = threat.epsilon * (1.0 + 1e-6) + 1e-6;
-    for (x, u) in x.chunks(width).zip(u.chunks(width)) {
-        let size = threat.norm.length(x.iter().zip(u).map(|(a, b)| a - b));
-        let boxed = u.iter().all(|&v| (low..=high).contains(&v));
-        assert!(size <= reach && boxed, "an attacked image left the ball: distance {size}, {threat:?}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::robust_batch::check_inside;
     use crate::robust_result::{Example, NO_CLASS};
     use crate::toy::Toy;
     use proptest::prelude::*;
-    use tarrl_attacks::Norm;
+    use tarrl_attacks::{Norm, Pgd, Threat};
 
     fn config(epsilon: f64) -> RobustConfig {
         let pgd = Pgd { steps: 8, step_size: epsilon / 3.0, restarts: 2, ..Pgd::default() };

@@ -1,7 +1,7 @@
 //! A batch of images under attack at several radii, in any order.
 
 use crate::features::rows;
-use crate::robust::{RobustConfig, check_inside};
+use crate::robust_config::RobustConfig;
 use crate::robust_result::{Example, NO_CLASS, SampleOutcome};
 use tarrl_attacks::{Pgd, Start, Threat, attack_classifier};
 use tarrl_tensor::{Key, Tensor};
@@ -57,7 +57,7 @@ impl<'a> BatchAttack<'a> {
         BatchAttack { logits, config, offset, clean, labels, predictions, before, attempts: Vec::new() }
     }
 
-    /// Attacks at radius `epsilon` the images whose fate there is open.
+    /// Attacks at radius `epsilon` the images whose outcome there is open.
     pub(crate) fn advance(&mut self, epsilon: f64, key: Key) {
         let images = self.open(epsilon);
         if images.is_empty() {
@@ -159,4 +159,19 @@ fn predictions(logits: &dyn Fn(&Tensor) -> Tensor, x: &Tensor) -> Vec<u32> {
     let z = logits(x).detach();
     let of = |(class, row): (u32, &[f64])| if row.iter().all(|v| v.is_finite()) { class } else { NO_CLASS };
     z.argmax(1).to_vec::<u32>().into_iter().zip(z.array().to_f64().chunks(z.shape()[1])).map(of).collect()
+}
+
+/// Checks that attacked images lie in the ball, whatever the attack says of itself: an accuracy at the wrong ε is
+/// worth nothing.
+#[track_caller]
+pub(crate) fn check_inside(x: &Tensor, attacked: &Tensor, threat: &Threat) {
+    let (x, u) = (x.array().to_f64(), attacked.array().to_f64());
+    let width = x.len() / attacked.shape()[0].max(1);
+    let (low, high) = threat.bounds.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+    let reach = threat.epsilon * (1.0 + 1e-6) + 1e-6;
+    for (x, u) in x.chunks(width).zip(u.chunks(width)) {
+        let size = threat.norm.length(x.iter().zip(u).map(|(a, b)| a - b));
+        let boxed = u.iter().all(|&v| (low..=high).contains(&v));
+        assert!(size <= reach && boxed, "an attacked image left the ball: distance {size}, {threat:?}");
+    }
 }
