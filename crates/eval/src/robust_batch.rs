@@ -3,7 +3,7 @@
 use crate::features::rows;
 use crate::robust_config::RobustConfig;
 use crate::robust_result::{Example, NO_CLASS, SampleOutcome};
-use tarrl_attacks::{Pgd, Start, Threat, attack_classifier};
+use tarrl_attacks::{ClassifierOutcome, Pgd, Start, Threat, attack_classifier};
 use tarrl_tensor::{Key, Tensor};
 
 /// Images, and what the attacks on them have found so far.
@@ -43,16 +43,8 @@ impl<'a> BatchAttack<'a> {
         let point = Threat { epsilon: 0.0, ..config.threat };
         let keys = vec![Key::new(0); labels.len()];
         let seen = attack_classifier(logits, &clean, labels, config.loss, &point, &still, &keys);
-        let before = (0..labels.len())
-            .map(|i| SampleOutcome {
-                wrong: seen.success[i],
-                broken: seen.success[i],
-                margin: seen.margin[i],
-                loss: seen.loss[i],
-                forward: seen.forward[i],
-                backward: seen.backward[i],
-            })
-            .collect();
+        let of = |i| SampleOutcome { wrong: seen.success[i], ..outcome(&seen, i) };
+        let before = (0..labels.len()).map(of).collect();
         let predictions = if offset < config.keep { predictions(logits, &clean) } else { Vec::new() };
         BatchAttack { logits, config, offset, clean, labels, predictions, before, attempts: Vec::new() }
     }
@@ -73,16 +65,7 @@ impl<'a> BatchAttack<'a> {
         let keys: Vec<Key> = images.iter().map(sample_key).collect();
         let found = attack_classifier(self.logits, &x, &labels, config.loss, &threat, &pgd, &keys);
         check_inside(&x, &found.adversarial, &threat);
-        let outcomes = (0..images.len())
-            .map(|row| SampleOutcome {
-                wrong: false,
-                broken: found.success[row],
-                margin: found.margin[row],
-                loss: found.loss[row],
-                forward: found.forward[row],
-                backward: found.backward[row],
-            })
-            .collect();
+        let outcomes = (0..images.len()).map(|row| outcome(&found, row)).collect();
         self.attempts.push(Attempt { epsilon, images, outcomes, points: found.adversarial });
     }
 
@@ -151,6 +134,18 @@ impl<'a> BatchAttack<'a> {
     fn rows(&self, epsilon: f64) -> impl Iterator<Item = (&Attempt, usize, usize)> {
         let inside = self.attempts.iter().filter(move |attempt| attempt.epsilon <= epsilon);
         inside.flat_map(|attempt| attempt.images.iter().enumerate().map(move |(row, &i)| (attempt, row, i)))
+    }
+}
+
+/// What one attack found for the image of a row that it did not have to classify before.
+fn outcome(found: &ClassifierOutcome, row: usize) -> SampleOutcome {
+    SampleOutcome {
+        wrong: false,
+        broken: found.success[row],
+        margin: found.margin[row],
+        loss: found.loss[row],
+        forward: found.forward[row],
+        backward: found.backward[row],
     }
 }
 
