@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use tarrl_parallel::Shard;
 use tarrl_tensor::{Array, DType, Tensor};
 
 /// The context of one forward pass: train or eval mode, the batch-norm branch, and the collected batch statistics.
@@ -13,6 +14,7 @@ use tarrl_tensor::{Array, DType, Tensor};
 pub struct ForwardContext {
     statistics_of: NormStatistics,
     branch: BnBranch,
+    shard: Option<Shard>,
     statistics: Vec<BatchStatistics>,
 }
 
@@ -47,7 +49,7 @@ pub struct BatchStatistics {
     pub mean: Array,
     /// `(c)`: the biased variance.
     pub variance: Array,
-    /// Values per channel: images times positions.
+    /// Values per channel: images of all shards times positions.
     pub count: usize,
 }
 
@@ -57,6 +59,7 @@ impl ForwardContext {
         ForwardContext {
             statistics_of: NormStatistics::Running,
             branch: BnBranch::Clean,
+            shard: None,
             statistics: Vec::new(),
         }
     }
@@ -66,6 +69,7 @@ impl ForwardContext {
         ForwardContext {
             statistics_of: NormStatistics::Batch,
             branch: BnBranch::Clean,
+            shard: None,
             statistics: Vec::new(),
         }
     }
@@ -73,6 +77,16 @@ impl ForwardContext {
     /// The same context with the batch norms of this branch; the default is the clean one.
     pub fn branch(self, branch: BnBranch) -> Self {
         ForwardContext { branch, ..self }
+    }
+
+    /// The same context, of one shard of the batch: batch norm uses the statistics of all shards. `None` changes nothing.
+    pub fn across(self, shard: Option<&Shard>) -> Self {
+        ForwardContext { shard: shard.cloned(), ..self }
+    }
+
+    /// The shard whose images go through, if the batch has several.
+    pub(crate) fn shard(&self) -> Option<&Shard> {
+        self.shard.as_ref()
     }
 
     /// The batch-norm branch.

@@ -1,9 +1,11 @@
 //! Batch normalization with explicit running statistics.
 
+use super::shard_norm::{shard_mean, shard_norm};
 use crate::forward_context::{BatchStatistics, ForwardContext};
 use crate::module::Role;
 use crate::param_builder::ParamBuilder;
 use std::sync::Arc;
+use tarrl_parallel::Shard;
 use tarrl_tensor::{BatchNorm as Normed, Norm, Tensor};
 
 /// Added to the variance.
@@ -73,13 +75,18 @@ impl BatchNorm {
             return x.channel_affine(&scale, &shift, relu);
         }
         let [weight, bias] = self.weight_and_bias();
-        self.collect(x.batch_norm(&weight, &bias, Norm { eps: BATCH_NORM_EPS, relu }), pass)
+        let norm = Norm { eps: BATCH_NORM_EPS, relu };
+        let normed = match pass.shard() {
+            None => x.batch_norm(&weight, &bias, norm),
+            Some(shard) => shard_norm(x, &weight, &bias, norm, shard),
+        };
+        self.collect(normed, pass)
     }
 
     /// `max(forward(x) + skip, 0)`: the end of a residual block.
     #[track_caller]
     pub(crate) fn forward_add_relu(&self, x: &Tensor, skip: &Tensor, pass: &mut ForwardContext) -> Tensor {
-        if !pass.is_train() {
+        if !pass.is_train() || pass.shard().is_some() {
             return self.forward(x, Activation::None, pass).add_relu(skip);
         }
         let [weight, bias] = self.weight_and_bias();
@@ -90,7 +97,7 @@ impl BatchNorm {
     #[track_caller]
     fn collect(&self, out: Normed, pass: &mut ForwardContext) -> Tensor {
         let Normed { y, mean, variance } = out;
-        let count = y.array().len() / mean.len();
+        let count = y.array().len() / mean.len() * pass.shard().map_or(1, Shard::count);
         assert!(
             count > 1,
             "batch norm {}: one value per channel in {:?} has no variance",
@@ -138,9 +145,18 @@ impl BatchNorm {
         let c = self.running_mean.shape()[0];
         let count = x.array().len() / c;
         let rows = x.reshape([count, c]);
-        let mean = rows.mean(0);
-        let variance = (&rows - &mean).square().mean(0).reshape([c]);
-        let mean = mean.reshape([c]);
+        let (mean, variance, count) = match pass.shard() {
+            None => {
+                let mean = rows.mean(0);
+                let variance = (&rows - &mean).square().mean(0).reshape([c]);
+                (mean.reshape([c]), variance, count)
+            }
+            Some(shard) => {
+                let mean = shard_mean(&rows, shard);
+                let variance = shard_mean(&(&rows - &mean).square(), shard);
+                (mean, variance, count * shard.count())
+            }
+        };
         let layer = self.name.clone();
         let (m, v) = (mean.array().clone(), variance.array().clone());
         pass.collect(BatchStatistics { layer, mean: m, variance: v, count });

@@ -7,6 +7,7 @@ mod conv_bn_relu;
 mod layer_norm;
 mod linear;
 mod linear_op;
+mod shard_norm;
 
 pub(crate) use batch_norm::Affine;
 pub use batch_norm::{Activation, BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, BatchNorm};
