@@ -42,6 +42,9 @@ pub struct LoaderConfig {
     /// Whether batches carry bytes and sampled transforms for a device that augments, wherever a recipe allows it.
     #[serde(skip)]
     pub bytes: bool,
+    /// Which of so many equal parts of every batch is delivered, counted from 0: the rows of a shard.
+    #[serde(skip)]
+    pub part: (usize, usize),
 }
 
 impl Default for LoaderConfig {
@@ -56,6 +59,7 @@ impl Default for LoaderConfig {
             threads: 1,
             prefetch: 2,
             bytes: false,
+            part: (0, 1),
         }
     }
 }
@@ -97,6 +101,7 @@ impl Loader {
                 recipes: recipes.clone(),
                 batch: config.batch,
                 bytes: config.bytes,
+                part: config.part,
                 shuffle: config.shuffle,
                 steps_per_epoch,
             };
@@ -185,6 +190,11 @@ impl LoaderConfig {
                 "choose 1 to that number, or drop_last = false",
             );
         }
+        let (part, parts) = self.part;
+        if part >= parts || !self.batch.is_multiple_of(parts) || (parts > 1 && !self.drop_last) {
+            let cause = format!("a batch of {} has no such equal part", self.batch);
+            return fault(format!("part = ({part}, {parts})"), cause, "choose parts that divide batch, and drop_last = true");
+        }
         for view in &self.views {
             view.recipe(data.shape()).check(data.shape())?;
         }
@@ -230,6 +240,21 @@ mod tests {
         assert_eq!(one.len(), 18);
         for threads in [2, 3, 7] {
             assert_eq!(one, all(&LoaderConfig { prefetch: threads, ..config(threads) }));
+        }
+    }
+
+    #[test]
+    fn parts_of_a_batch_are_the_rows_of_the_whole() {
+        let whole = all(&LoaderConfig { drop_last: true, ..config(1) });
+        let parts = [0, 1].map(|part| all(&LoaderConfig { drop_last: true, part: (part, 2), ..config(2) }));
+        for (k, (epoch, step, indices, views)) in whole.iter().enumerate() {
+            for (part, batches) in parts.iter().enumerate() {
+                assert_eq!((batches[k].0, batches[k].1), (*epoch, *step));
+                assert_eq!(batches[k].2, indices[2 * part..2 * part + 2]);
+                for (own, all) in batches[k].3.iter().zip(views) {
+                    assert_eq!(own, all.slice(ndarray::s![2 * part..2 * part + 2, .., .., ..]));
+                }
+            }
         }
     }
 
@@ -319,6 +344,7 @@ mod tests {
             (refuse(|c| c.views.clear()), "views = []"),
             (refuse(|c| c.batch = 0), "batch = 0"),
             (refuse(|c| (c.batch, c.drop_last) = (23, true)), "batch = 23: 'noise' has 22 images"),
+            (refuse(|c| (c.part, c.drop_last) = ((0, 3), true)), "part = (0, 3): a batch of 4"),
             (refuse(|c| c.start = (3, 1)), "start = (3, 1): there are 3 epochs of 6 steps"),
             (refuse(|c| c.start = (0, 7)), "start = (0, 7)"),
             (

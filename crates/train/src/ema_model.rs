@@ -2,6 +2,7 @@
 
 use crate::model::{Heads, Model, NetworkOutput};
 use tarrl_encoders::{BATCH_NORM_MOMENTUM, Buffers, Ema, ForwardContext, Module, detach, ema};
+use tarrl_parallel::Shard;
 use tarrl_tensor::Tensor;
 
 /// Moving averages of encoder and projector (Grill et al. 2020; He et al. 2020), which receive no gradient.
@@ -21,8 +22,8 @@ impl EmaModel {
     }
 
     /// The outputs for images `(n, h, w, c)`, with the context for [`update_running_stats`](EmaModel::update_running_stats).
-    pub(crate) fn embed(&self, x: &Tensor) -> (NetworkOutput, ForwardContext) {
-        let mut pass = ForwardContext::train();
+    pub(crate) fn embed(&self, x: &Tensor, shard: Option<&Shard>) -> (NetworkOutput, ForwardContext) {
+        let mut pass = ForwardContext::train().across(shard);
         (self.0.embed(x, &mut pass), pass)
     }
 

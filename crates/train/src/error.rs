@@ -5,6 +5,7 @@ use crate::train_config::SettingError;
 use std::io;
 use std::path::{Path, PathBuf};
 use tarrl_encoders::checkpoint::CheckpointError;
+use tarrl_parallel::ParallelError;
 
 /// Why a training ended early. Every message names the place, the cause and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,19 @@ pub enum TrainError {
         path: PathBuf,
         /// What differs.
         cause: String,
+    },
+    /// The ranks of the training ended together.
+    #[error(
+        "{source} (after step {step}{})",
+        checkpoint.as_ref().map_or(String::new(), |p| format!(", which is in the checkpoint: {}", p.display()))
+    )]
+    Parallel {
+        /// Why.
+        source: ParallelError,
+        /// Finished steps.
+        step: u64,
+        /// The checkpoint of that step, if this process wrote one.
+        checkpoint: Option<PathBuf>,
     },
     /// The representation has collapsed, and [`Options::stop_on_collapse`](crate::Options) asks to stop then.
     #[error(

@@ -92,9 +92,14 @@ impl IbpLoss {
         epsilon_scale: f64,
         pass: &mut ForwardContext,
     ) -> Tensor {
-        let found = self.intervals(encoder, x, epsilon_scale, pass);
+        self.value_of(&self.intervals(encoder, x, epsilon_scale, pass))
+    }
+
+    /// The term of a divergence or a contrast, unweighted, of intervals.
+    #[track_caller]
+    pub(crate) fn value_of(&self, found: &IntervalDisplacement) -> Tensor {
         match &self.contrast {
-            Some(contrast) => contrast.value(&found),
+            Some(contrast) => contrast.value(found),
             None => self.divergence.mean(&found.clean, &(&found.clean + &found.worst())),
         }
     }

@@ -45,6 +45,7 @@ mod pretraining;
 mod ranges;
 mod run;
 mod schedule;
+mod sharded;
 mod state;
 mod step;
 mod train_config;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use tarrl_data::{Dataset, Loader, LoaderConfig};
 use tarrl_encoders::EncoderConfig;
+use tarrl_parallel::Shard;
 use tarrl_tensor::{Device, Key};
 
 /// Trains an encoder without labels: minimizes `objective + λ R` over all parameters.
@@ -43,11 +44,20 @@ impl Pretraining<'_> {
     /// As [`pretrain`].
     pub fn run(&self, on_event: &mut dyn FnMut(&Event<'_>)) -> Result<Finish, TrainError> {
         self.check()?;
-        let mut trainer = Trainer::open(self)?;
+        if self.config.shards > 1 { self.run_shards(on_event) } else { self.run_shard(None, on_event) }
+    }
+
+    /// Trains on one shard of every batch; `None` is all of it.
+    pub(crate) fn run_shard(
+        &self,
+        shard: Option<&Shard>,
+        on_event: &mut dyn FnMut(&Event<'_>),
+    ) -> Result<Finish, TrainError> {
+        let mut trainer = Trainer::open(self, shard)?;
         let (began, total, steps_per_epoch) = (trainer.step(), trainer.total(), trainer.steps_per_epoch());
         on_event(&Event::Began { step: began, total, steps_per_epoch });
         loop {
-            let mut loader = self.loader(trainer.step(), steps_per_epoch)?;
+            let mut loader = self.loader(trainer.step(), steps_per_epoch, shard)?;
             let mut load = |trainer: &mut Trainer<'_>| {
                 let requested = Instant::now();
                 loader.next().map(|batch| trainer.load_batch(&batch, requested))
@@ -55,7 +65,7 @@ impl Pretraining<'_> {
             let mut next = load(&mut trainer);
             while let Some(batch) = next {
                 // The next batch is requested between launch and finish, so that a device computes meanwhile.
-                let launched = trainer.launch_step(&batch);
+                let launched = trainer.launch_step(&batch, on_event)?;
                 drop(batch);
                 next = load(&mut trainer);
                 trainer.finish_step(&launched, on_event)?;
@@ -63,7 +73,8 @@ impl Pretraining<'_> {
                 if self.options.stop_after_steps.is_some_and(|most| step - began >= most) && step < total {
                     return Ok(Finish::Stopped { step });
                 }
-                if step < total && self.options.stop.as_ref().is_some_and(|stop| stop()) {
+                let asked = step < total && self.options.stop.as_ref().is_some_and(|stop| stop());
+                if trainer.agree_to_stop(asked)? {
                     trainer.save(on_event)?;
                     return Ok(Finish::Stopped { step });
                 }
@@ -112,7 +123,7 @@ impl Pretraining<'_> {
     }
 
     /// The batches from `step` on to the next change of strength, or to the end.
-    fn loader(&self, step: u64, steps_per_epoch: u64) -> Result<Loader, TrainError> {
+    fn loader(&self, step: u64, steps_per_epoch: u64, shard: Option<&Shard>) -> Result<Loader, TrainError> {
         let epoch = (step / steps_per_epoch) as usize;
         let TrainConfig { method, epochs, .. } = self.config;
         let strength = |epoch| method.strength.map_or(1.0, |strength| strength.at(epoch, *epochs));
@@ -125,6 +136,7 @@ impl Pretraining<'_> {
             start: (epoch, (step % steps_per_epoch) as usize),
             threads: self.options.loader_threads.max(1),
             bytes: self.device.augment().is_some(),
+            part: shard.map_or((0, 1), |shard| (shard.index(), shard.count())),
             ..LoaderConfig::default()
         };
         Ok(Loader::new(self.data.clone(), Key::new(self.config.seed).fold("data"), &config)?)

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct Run {
     folder: PathBuf,
-    metrics: File,
+    /// `None` where another process or thread writes the files.
+    metrics: Option<File>,
 }
 
 impl Run {
@@ -20,7 +21,17 @@ impl Run {
         let path = folder.join("metrics.jsonl");
         let metrics = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
         let metrics = metrics.map_err(|e| TrainError::io(&path, "open the metrics", e))?;
-        Ok(Run { folder: folder.to_path_buf(), metrics })
+        Ok(Run { folder: folder.to_path_buf(), metrics: Some(metrics) })
+    }
+
+    /// The folder of a shard that is not the first: it reads the checkpoint and writes nothing.
+    pub(crate) fn read_only(folder: &Path) -> Self {
+        Run { folder: folder.to_path_buf(), metrics: None }
+    }
+
+    /// Whether its files are written here.
+    pub(crate) fn writes(&self) -> bool {
+        self.metrics.is_some()
     }
 
     /// Where the state of the training is kept.
@@ -41,25 +52,30 @@ impl Run {
     /// Removes the metrics of all steps after `step`, which will be written again, and returns the others.
     pub(crate) fn rewind(&mut self, step: u64) -> Result<Vec<Record>, TrainError> {
         let mut bytes = Vec::new();
-        self.metrics
-            .rewind()
-            .and_then(|()| self.metrics.read_to_end(&mut bytes))
-            .map_err(|e| self.fault("read", e))?;
+        let Some(metrics) = &mut self.metrics else {
+            // The first shard may be shortening the file: what is read here is not written.
+            let bytes = std::fs::read(self.folder.join("metrics.jsonl")).unwrap_or_default();
+            return Ok(kept(&bytes, step).1);
+        };
+        let read = metrics.rewind().and_then(|()| metrics.read_to_end(&mut bytes));
+        read.map_err(|e| TrainError::io(&self.folder.join("metrics.jsonl"), "read", e))?;
         let (kept, records) = kept(&bytes, step);
-        let cut = self.metrics.set_len(kept).and_then(|()| self.metrics.seek(SeekFrom::Start(kept)));
+        let cut = metrics.set_len(kept).and_then(|()| metrics.seek(SeekFrom::Start(kept)));
         cut.map(|_| records).map_err(|e| self.fault("shorten", e))
     }
 
     /// Adds a line of metrics.
     pub(crate) fn append(&mut self, record: &Record) -> Result<(), TrainError> {
+        let Some(metrics) = &mut self.metrics else { return Ok(()) };
         let mut line = serde_json::to_string(record).expect("numbers and names are JSON");
         line.push('\n');
-        self.metrics.write_all(line.as_bytes()).map_err(|e| self.fault("write", e))
+        metrics.write_all(line.as_bytes()).map_err(|e| self.fault("write", e))
     }
 
     /// Flushes the metrics to the disk, before a checkpoint that relies on them.
     pub(crate) fn sync(&mut self) -> Result<(), TrainError> {
-        self.metrics.sync_data().map_err(|e| self.fault("sync", e))
+        let Some(metrics) = &self.metrics else { return Ok(()) };
+        metrics.sync_data().map_err(|e| self.fault("sync", e))
     }
 
     fn fault(&self, action: &'static str, source: std::io::Error) -> TrainError {

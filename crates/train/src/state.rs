@@ -77,7 +77,31 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// A hash of it, to compare processes by.
+    pub(crate) fn hash(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        self.0.iter().flat_map(|(key, value)| [key, value]).for_each(|text| {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        });
+        *hasher.finalize().as_bytes()
+    }
+}
+
 impl State {
+    /// A hash of the step and of all parameters, to compare processes by.
+    pub(crate) fn hash(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.step.to_le_bytes());
+        self.model.visit(&mut |_, _, tensor| {
+            tensor.array().to_f64().iter().for_each(|value| {
+                hasher.update(&value.to_le_bytes());
+            });
+        });
+        *hasher.finalize().as_bytes()
+    }
+
     /// The state before the first step.
     pub(crate) fn new(
         config: &TrainConfig,

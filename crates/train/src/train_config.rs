@@ -1,11 +1,12 @@
 //! Training configuration: everything that determines the result of a training.
 
-use crate::method::{Method, MethodError};
+use crate::method::{AdversaryLoss, Method, MethodError};
 use crate::optimizer::{OptimizerConfig, OptimizerError};
 use crate::ranges::{Range, RangeError};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tarrl_encoders::{EncoderConfig, Precision};
+use tarrl_parallel::{Group, MOST_SHARDS};
 
 /// A training: with the images, everything that determines its result to the bit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,19 @@ pub struct TrainConfig {
     /// What the encoder computes in; parameters, optimizer, heads and losses are of f32 in any case.
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
+    /// The equal parts that every batch is cut into, each computed by a thread of its own, on this process or another: a power of two.
+    /// Batch norm and objectives still see the whole batch. With the images and the other settings it determines the
+    /// bits; the number of processes does not.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub shards: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(shards: &usize) -> bool {
+    *shards == 1
 }
 
 impl TrainConfig {
@@ -46,6 +60,7 @@ impl TrainConfig {
             warmup_epochs: 1.0,
             seed: 0,
             precision: Precision::F32,
+            shards: 1,
         }
     }
 
@@ -70,6 +85,17 @@ impl TrainConfig {
         }
         if let Some(block) = self.method.needs().block.filter(|&block| !batch.is_multiple_of(block)) {
             return Err(SettingError::Block { block, batch });
+        }
+        let shards = self.shards;
+        let own = batch / shards.max(1);
+        let whole = shards.is_power_of_two() && shards <= MOST_SHARDS && batch.is_multiple_of(shards);
+        if !whole || (shards > 1 && own < 2) {
+            return Err(SettingError::Shards { shards, batch });
+        }
+        // An adversary ascends the objective of a shard's own images.
+        let attacked = self.method.adversary.as_ref().is_some_and(|a| a.ascends == AdversaryLoss::Objective);
+        if let Some(block) = self.method.needs().block.filter(|&block| attacked && !own.is_multiple_of(block)) {
+            return Err(SettingError::Block { block, batch: own });
         }
         let (warmup_epochs, epochs) = (self.warmup_epochs, self.epochs as f64);
         if !(0.0..=epochs).contains(&warmup_epochs) {
@@ -127,6 +153,25 @@ pub enum SettingError {
         block: usize,
         /// Images per step.
         batch: usize,
+    },
+    /// The batch cannot be cut into the shards.
+    #[error(
+        "batch = {batch} cannot be cut into {shards} shards; take a power of two, up to 1024, that leaves each shard equally many \
+         images, at least 2"
+    )]
+    Shards {
+        /// The shards.
+        shards: usize,
+        /// Images per step.
+        batch: usize,
+    },
+    /// The processes were connected for another number of shards.
+    #[error("the ranks are connected for {connected} shards, but the training has {shards}; give both the same number")]
+    Connected {
+        /// The shards of the connection.
+        connected: usize,
+        /// Those of the training.
+        shards: usize,
     },
     /// The warm-up is negative or longer than the training.
     #[error("warmup_epochs = {warmup_epochs} has to lie between 0 and epochs = {epochs}")]
@@ -213,6 +258,9 @@ pub struct Options {
     pub stop_after_steps: Option<u64>,
     /// Asked after each step: whether to stop there, with a checkpoint of that step.
     pub stop: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
+    /// The shards that this process runs and its connection to those of others; `None` if it runs all. Every process needs the same
+    /// settings, the same images and, to resume, the same folder, into which the first alone writes.
+    pub group: Option<Arc<Group>>,
 }
 
 impl Default for Options {
@@ -225,6 +273,7 @@ impl Default for Options {
             stop_on_collapse: false,
             stop_after_steps: None,
             stop: None,
+            group: None,
         }
     }
 }

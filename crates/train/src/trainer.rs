@@ -15,7 +15,9 @@ use crate::pretraining::{Finish, Pretraining, Trained};
 use crate::run::{Run, peak_memory};
 use crate::schedule::Schedule;
 use crate::state::{Identity, State};
-use crate::step::{CapturedStep, InitialPoints, Networks, StepInput, StepMetrics, StepOutput, compute_step};
+use crate::step::{
+    CapturedStep, InitialPoints, Networks, ShardedBatch, StepInput, StepMetrics, StepOutput, compute_step,
+};
 use std::time::Instant;
 use tarrl_bound::RepresentationStats;
 use tarrl_data::Batch;
@@ -24,6 +26,7 @@ use tarrl_encoders::{
     BatchNormMode, BnBranch, Buffers, Ema, Encoder, InferenceEncoder, detach, ema, parameters, set_buffers,
     set_parameters, track,
 };
+use tarrl_parallel::{ParallelError, Shard};
 use tarrl_tensor::{Array, Key, Tensor};
 
 /// A training in progress.
@@ -46,6 +49,8 @@ pub(crate) struct Trainer<'a> {
     plan: Plan,
     /// The captured step, on a device that captures.
     captured: Option<CapturedStep<'a>>,
+    /// The part of every batch that is trained on here, if there are several.
+    shard: Option<Shard>,
 }
 
 /// A batch on the device.
@@ -56,6 +61,8 @@ pub(crate) struct DeviceBatch {
     labels: Array,
     /// For each set of clusters, `(n)`.
     clusters: Vec<Array>,
+    /// Classes of the images of all shards.
+    all_labels: Option<Array>,
     /// `(n)`: the attacks' keys.
     keys: Vec<Key>,
     epoch: usize,
@@ -64,7 +71,7 @@ pub(crate) struct DeviceBatch {
 /// A step whose work is queued and whose metrics have not been read.
 pub(crate) struct LaunchedStep {
     output: StepOutput,
-    /// Images of the batch.
+    /// Images of the batch, of all shards.
     images: usize,
     epoch: usize,
     lr: f64,
@@ -72,17 +79,22 @@ pub(crate) struct LaunchedStep {
 }
 
 impl<'a> Trainer<'a> {
-    /// Opens the training in its folder, from its checkpoint if there is one.
-    pub(crate) fn open(training: &'a Pretraining<'a>) -> Result<Self, TrainError> {
+    /// Opens the training in its folder, from its checkpoint if there is one, for a shard of every batch.
+    ///
+    /// Only the first shard writes into the folder.
+    pub(crate) fn open(training: &'a Pretraining<'a>, shard: Option<&Shard>) -> Result<Self, TrainError> {
         let Pretraining { config, data, device, .. } = *training;
         let identity = Identity::new(training);
         let steps_per_epoch = (data.len() / config.batch) as u64;
         let total = steps_per_epoch * config.epochs as u64;
-        let mut run = Run::open(training.folder)?;
+        let first = shard.is_none_or(Shard::is_first);
+        let mut run = if first { Run::open(training.folder)? } else { Run::read_only(training.folder) };
+        agree(shard, 0, "settings or images", || identity.hash())?;
         let mut state = State::new(config, data.classes.len(), training.start, device);
         if let Some(path) = run.existing_checkpoint() {
             state.load(&path, device, &identity, total)?;
         }
+        agree(shard, state.step, "the checkpoint", || state.hash())?;
         let history = History::of(run.rewind(state.step)?);
         let teacher = training.teacher.map(Encoder::inference);
         let sets = config.method.clusters();
@@ -92,7 +104,8 @@ impl<'a> Trainer<'a> {
             }
             _ => Vec::new(),
         };
-        let captured = CapturedStep::suits(&state.model, state.loss.is_some()).then(CapturedStep::new);
+        let captured = CapturedStep::suits(&state.model, state.loss.is_some()) && shard.is_none();
+        let captured = captured.then(CapturedStep::new);
         Ok(Trainer {
             training,
             plan: Plan::new(&config.method),
@@ -100,6 +113,7 @@ impl<'a> Trainer<'a> {
             teacher,
             clusters,
             monitor: Monitor::new(data, device),
+            shard: shard.cloned(),
             identity,
             run,
             steps_per_epoch,
@@ -136,7 +150,14 @@ impl<'a> Trainer<'a> {
             Array::new(device, [labels.len()], &labels)
         };
         let key = Key::new(config.seed).fold("attack").fold(batch.epoch);
+        let all_labels = self.shard.as_ref().filter(|_| config.method.uses_labels()).map(|shard| {
+            let own = batch.indices.iter().flat_map(|&index| u32::from(data.labels[index]).to_le_bytes());
+            let all = shard.gather(&own.collect::<Vec<u8>>());
+            let all: Vec<u32> = all.as_chunks().0.iter().map(|&four| u32::from_le_bytes(four)).collect();
+            Array::new(device, [all.len()], &all)
+        });
         DeviceBatch {
+            all_labels,
             views: batch.on(device).into_iter().map(Tensor::from).collect(),
             labels: labels(&|index| u32::from(data.labels[index])),
             clusters: self.clusters.iter().map(|set| labels(&|index| set[index])).collect(),
@@ -147,10 +168,17 @@ impl<'a> Trainer<'a> {
 
     /// Launches the step of a batch: samples the attacks' initial points, computes the gradients, updates parameters, running
     /// statistics and state. On a device the work is queued, and nothing is waited for.
-    pub(crate) fn launch_step(&mut self, batch: &DeviceBatch) -> LaunchedStep {
+    ///
+    /// # Errors
+    /// If another shard ended: then the state is that of the step before, and is saved.
+    pub(crate) fn launch_step(
+        &mut self,
+        batch: &DeviceBatch,
+        on_event: &mut dyn FnMut(&Event<'_>),
+    ) -> Result<LaunchedStep, TrainError> {
         let config = self.training.config;
         let method = &config.method;
-        let DeviceBatch { views, labels, clusters, keys, epoch } = batch;
+        let DeviceBatch { views, labels, clusters, all_labels, keys, epoch } = batch;
         let [epsilon_scale, weight_scale, certified_scale] = self.scales();
         let share = match method.strength {
             Some(strength) => strength.share(*epoch, config.epochs),
@@ -173,6 +201,7 @@ impl<'a> Trainer<'a> {
             certified_scale,
             keys,
             initial_points: &initial_points,
+            batch: self.shard.as_ref().map(|shard| ShardedBatch { shard, labels: all_labels.as_ref().unwrap_or(labels) }),
         };
         let networks =
             Networks { model: &state.model, ema: state.ema.as_ref(), teacher: self.teacher.as_ref() };
@@ -180,6 +209,10 @@ impl<'a> Trainer<'a> {
             Some(captured) => captured.step(&networks, method, &input),
             None => compute_step(&networks, method, &input),
         };
+        if let Some(Err(source)) = self.shard.as_ref().map(Shard::check) {
+            return Err(self.lost(source, on_event)?);
+        }
+        let state = &mut self.state;
 
         let updated = state.optimizer.step(&parameters(&state.model), &output.gradients, lr);
         set_parameters(&mut state.model, &updated);
@@ -197,7 +230,27 @@ impl<'a> Trainer<'a> {
             objective.update(loss.as_mut(), &output.ema_targets);
         }
         state.step += 1;
-        LaunchedStep { output, images: keys.len(), epoch: *epoch, lr, epsilon_scale }
+        let images = keys.len() * self.shard.as_ref().map_or(1, Shard::count);
+        Ok(LaunchedStep { output, images, epoch: *epoch, lr, epsilon_scale })
+    }
+
+    /// The error of a training whose shards ended together, after a checkpoint of the last step that all finished.
+    fn lost(
+        &mut self,
+        source: ParallelError,
+        on_event: &mut dyn FnMut(&Event<'_>),
+    ) -> Result<TrainError, TrainError> {
+        self.save(on_event)?;
+        let checkpoint = Some(self.run.checkpoint()).filter(|_| self.run.writes());
+        Ok(TrainError::Parallel { source, step: self.state.step, checkpoint })
+    }
+
+    /// Whether all shards stop after this step, because one is asked to.
+    pub(crate) fn agree_to_stop(&self, asked: bool) -> Result<bool, TrainError> {
+        let Some(shard) = &self.shard else { return Ok(asked) };
+        let stop = shard.any(asked);
+        let failed = |source| TrainError::Parallel { source, step: self.state.step, checkpoint: None };
+        shard.check().map(|()| stop).map_err(failed)
     }
 
     /// Finishes a launched step: reads its metrics, reports events, ends an epoch, writes a checkpoint.
@@ -275,6 +328,10 @@ impl<'a> Trainer<'a> {
 
     /// Writes a checkpoint, and all metrics before it.
     pub(crate) fn save(&mut self, on_event: &mut dyn FnMut(&Event<'_>)) -> Result<(), TrainError> {
+        if !self.run.writes() {
+            self.saved = Instant::now();
+            return Ok(());
+        }
         let began = Instant::now();
         self.run.sync()?;
         self.state.save(&self.run.checkpoint(), &self.identity)?;
@@ -312,6 +369,7 @@ impl<'a> Trainer<'a> {
         last: &StepRecord,
         on_event: &mut dyn FnMut(&Event<'_>),
     ) -> Result<(), TrainError> {
+        agree(self.shard.as_ref(), self.state.step, "parameters", || self.state.hash())?;
         let Representations { observation, alignment, uniformity } = self.history.now;
         let first = *self.history.first.get_or_insert(observation);
         let projects = self.training.config.method.compares_embeddings();
@@ -350,7 +408,11 @@ impl<'a> Trainer<'a> {
             observation,
             alignment,
             uniformity,
-            knn: self.monitor.knn(&self.state.result().inference_branch(self.kept())),
+            knn: if self.run.writes() {
+                self.monitor.knn(&self.state.result().inference_branch(self.kept()))
+            } else {
+                0.0
+            },
             peak_memory: peak_memory(),
         };
         self.run.append(&Record::Epoch(epoch.clone()))?;
@@ -375,7 +437,18 @@ impl<'a> Trainer<'a> {
             ("epochs".into(), config.epochs.to_string()),
             ("seed".into(), config.seed.to_string()),
         ]);
-        save_encoder(&self.run.encoder(), &encoder, &notes).map_err(TrainError::Save)?;
+        if self.run.writes() {
+            save_encoder(&self.run.encoder(), &encoder, &notes).map_err(TrainError::Save)?;
+        }
+        // Nobody ends well before the files are there.
+        agree(self.shard.as_ref(), self.state.step, "an end", || self.state.hash())?;
         Ok(Finish::Trained(Box::new(Trained { encoder, last: self.history.epoch })))
     }
+}
+
+/// Makes sure that all shards have the same value of something; the hash is not computed without shards.
+fn agree(shard: Option<&Shard>, step: u64, what: &str, hash: impl FnOnce() -> [u8; 32]) -> Result<(), TrainError> {
+    let Some(shard) = shard else { return Ok(()) };
+    let failed = |source| TrainError::Parallel { source, step, checkpoint: None };
+    shard.agree(what, &hash()).map_err(failed)
 }

@@ -31,6 +31,7 @@ pub(super) struct Worker {
     pub(super) recipes: Arc<[Recipe]>,
     pub(super) batch: usize,
     pub(super) bytes: bool,
+    pub(super) part: (usize, usize),
     pub(super) shuffle: bool,
     pub(super) steps_per_epoch: usize,
 }
@@ -47,7 +48,10 @@ impl Worker {
                 order = (epoch, self.order(epoch));
             }
             let first = step * self.batch;
-            let indices = order.1[first..self.data.len().min(first + self.batch)].to_vec();
+            let whole = &order.1[first..self.data.len().min(first + self.batch)];
+            let (part, parts) = self.part;
+            let rows = whole.len() / parts;
+            let indices = whole[part * rows..(part + 1) * rows].to_vec();
             let mut views = returned.try_recv().unwrap_or_default();
             self.fill(epoch, &indices, &mut augmenter, &mut views);
             let bytes = self.bytes.then(|| self.device_views(epoch, &indices));

@@ -2,6 +2,7 @@
 
 use super::context::StepContext;
 use super::output::Passes;
+use super::scope::Scope;
 use super::views::{ViewEmbeddings, objective};
 use crate::batch_pgd::batch_pgd;
 use crate::method::{Adversary, AdversaryLoss, AdversaryReference, EncoderMode, Plan};
@@ -33,18 +34,18 @@ pub(super) fn attack(ctx: &StepContext<'_>) -> Attack {
     let output = (!places.is_empty()).then(|| embed(&ctx.images(&places)).detach());
     let references: Vec<ViewEmbeddings> = output
         .iter()
-        .flat_map(|all| (0..places.len()).map(|part| ViewEmbeddings::new(ctx, all, part, places[part])))
+        .flat_map(|all| (0..places.len()).map(|part| ViewEmbeddings::new(ctx, all, part, places[part], Scope::Shard)))
         .collect();
 
     // The loss of the attack at perturbed images u `(attacked·n, h, w, c)`.
     let loss = |u: &Tensor| {
         let output = embed(u);
         let perturbed: Vec<ViewEmbeddings> = (plan.attacked.iter().enumerate())
-            .map(|(part, &place)| ViewEmbeddings::new(ctx, &output, part, place))
+            .map(|(part, &place)| ViewEmbeddings::new(ctx, &output, part, place, Scope::Shard))
             .collect();
         match adversary.ascends {
             AdversaryLoss::Objective => {
-                objective(ctx, &references.iter().chain(&perturbed).collect::<Vec<_>>())
+                objective(ctx, &references.iter().chain(&perturbed).collect::<Vec<_>>(), Scope::Shard)
             }
             AdversaryLoss::Representation => {
                 let squares = references.iter().zip(&perturbed).map(|(clean, moved)| {

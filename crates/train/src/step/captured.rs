@@ -162,6 +162,7 @@ impl HostInput<'_> {
             certified_scale,
             keys: &self.keys,
             initial_points: &self.initial_points.with(arrays),
+            batch: None,
         };
         let networks = Networks { model: &model, ema: ema.as_ref(), teacher: self.teacher.as_ref() };
         compute_step(&networks, self.method, &input)

@@ -4,6 +4,7 @@ use super::adversary;
 use super::context::{Networks, StepContext, StepInput};
 use super::ema_targets;
 use super::output::{StepOutput, StepSum};
+use super::scope::Scope;
 use super::terms::TERMS;
 use crate::method::Method;
 
@@ -28,6 +29,7 @@ pub(crate) fn compute_step(networks: &Networks<'_>, method: &Method, input: &Ste
     // 1. The targets of the momentum encoder, if there is one.
     let ema = ema_targets::compute(&ctx);
     ctx.ema_targets = ema.targets;
+    ctx.batch_targets = ctx.gather_targets();
 
     // 2. The adversarial views of the objective, if the method attacks views.
     let attack = adversary::attack(&ctx);
@@ -39,11 +41,12 @@ pub(crate) fn compute_step(networks: &Networks<'_>, method: &Method, input: &Ste
     sum.count(attack.passes);
     for term in TERMS {
         if let Some(output) = term(&ctx) {
-            sum.add(output);
+            sum.add(output, ctx.shard());
         }
     }
 
-    // 4. The running statistics and the metrics, which stay on the device.
-    let view_targets = ctx.ema_targets[..ctx.plan.views.min(ctx.ema_targets.len())].iter().flatten();
-    sum.finish(networks, ema.context, view_targets.cloned().collect())
+    // 4. The sum over the shards of the batch, if it has several; the running statistics and the metrics, which stay on the device.
+    let targets = ctx.targets_of(Scope::Batch);
+    let view_targets = targets[..ctx.plan.views.min(targets.len())].iter().flatten().cloned().collect();
+    sum.finish(networks, ema.context, view_targets, ctx.shard())
 }

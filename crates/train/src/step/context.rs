@@ -1,6 +1,7 @@
 //! The context of a step: networks, method, batch, and what attacks and momentum encoder found.
 
 use super::initial_points::InitialPoints;
+use super::scope::ShardedBatch;
 use crate::ema_model::EmaModel;
 use crate::method::{Method, Plan, stack};
 use crate::model::Model;
@@ -43,6 +44,8 @@ pub(crate) struct StepInput<'a> {
     pub(crate) keys: &'a [Key],
     /// Where the attacks start.
     pub(crate) initial_points: &'a InitialPoints,
+    /// The whole batch, if this is one of several shards.
+    pub(crate) batch: Option<ShardedBatch<'a>>,
 }
 
 /// What the terms of a step read.
@@ -53,6 +56,8 @@ pub(super) struct StepContext<'a> {
     pub(super) plan: Plan,
     /// The momentum encoder's targets `(n, out)` by place in the plan; empty without such a network.
     pub(super) ema_targets: Vec<Option<Tensor>>,
+    /// The same of the whole batch, if it has several shards.
+    pub(super) batch_targets: Option<Vec<Option<Tensor>>>,
     /// The adversarial views `(n, h, w, c)`, in the order of [`Plan::attacked`].
     pub(super) adversarial_views: Vec<Tensor>,
 }
@@ -60,10 +65,11 @@ pub(super) struct StepContext<'a> {
 impl<'a> StepContext<'a> {
     pub(super) fn new(networks: Networks<'a>, method: &'a Method, input: &'a StepInput<'a>) -> Self {
         let plan = Plan::new(method);
-        StepContext { networks, method, input, plan, ema_targets: Vec::new(), adversarial_views: Vec::new() }
+        let (ema_targets, batch_targets, adversarial_views) = (Vec::new(), None, Vec::new());
+        StepContext { networks, method, input, plan, ema_targets, batch_targets, adversarial_views }
     }
 
-    /// Images of the batch n.
+    /// Images of the batch, or of this shard of it, n.
     pub(super) fn batch_size(&self) -> usize {
         self.input.keys.len()
     }

@@ -23,7 +23,7 @@ pub(super) fn compute(ctx: &StepContext<'_>) -> EmaTargets {
     places.sort_unstable();
     places.dedup();
     let n = ctx.batch_size();
-    let (output, context) = ema.embed(&ctx.images(&places));
+    let (output, context) = ema.embed(&ctx.images(&places), ctx.shard());
     let mut targets = vec![None; plan.images.len()];
     for (part, &place) in places.iter().enumerate() {
         targets[place] = output.part(part, n).projections;

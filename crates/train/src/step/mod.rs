@@ -8,6 +8,7 @@ mod ema_targets;
 mod initial_points;
 mod metrics;
 mod output;
+mod scope;
 mod terms;
 mod views;
 
@@ -17,6 +18,9 @@ pub(crate) use context::{Networks, StepInput};
 pub(crate) use initial_points::InitialPoints;
 pub(crate) use metrics::StepMetrics;
 pub(crate) use output::StepOutput;
+pub(crate) use scope::ShardedBatch;
 
+#[cfg(test)]
+mod shard_tests;
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,18 @@
 //! The output of a term, and the sum of all terms: the output of a step.
 
 use super::context::Networks;
+use super::scope::Scope;
 use super::metrics::{StepMetrics, StepScalars, TermScalars};
 use tarrl_encoders::{BATCH_NORM_MOMENTUM, BnBranch, ForwardContext, Module, buffers, parameters};
+use tarrl_parallel::{Shard, all_sum};
 use tarrl_tensor::{Array, Tensor, backward};
 
 /// What a term adds to a step.
 pub(super) struct TermOutput {
     /// Where its value is reported.
     pub(super) kind: TermKind,
+    /// Whose images it is computed of.
+    pub(super) scope: Scope,
     /// Its value, a scalar without gradient.
     pub(super) value: Tensor,
     /// The factor of the value in the loss.
@@ -115,8 +119,17 @@ impl StepSum {
         self.passes.backward += passes.backward;
     }
 
-    /// Adds a term.
-    pub(super) fn add(&mut self, term: TermOutput) {
+    /// Adds a term, of a shard of the batch if there are several.
+    pub(super) fn add(&mut self, mut term: TermOutput, shard: Option<&Shard>) {
+        if let (Some(shard), Scope::Shard) = (shard, term.scope) {
+            let share = 1.0 / shard.count() as f64;
+            term.value = all_sum(&term.value, shard).mul_scalar(share);
+            if self.gradients.is_empty() {
+                term.gradients.iter_mut().for_each(|g| *g = g.mul_scalar(share));
+            } else {
+                term.gradient_factor *= share;
+            }
+        }
         accumulate(&mut self.gradients, term.gradients, term.gradient_factor);
         match term.kind {
             TermKind::Objective => self.terms.objective.push(term.value),
@@ -149,9 +162,12 @@ impl StepSum {
         networks: &Networks<'_>,
         ema: Option<ForwardContext>,
         ema_targets: Vec<Tensor>,
+        shard: Option<&Shard>,
     ) -> StepOutput {
+        let gradients = summed(self.gradients, shard);
+        let shards = shard.map_or(1, Shard::count) as u64;
         let features = self.features.as_ref().expect("every method has a term of its objective");
-        let scalars = StepScalars::new(self.terms, features, self.embeddings.as_ref(), &self.gradients);
+        let scalars = StepScalars::new(self.terms, features, self.embeddings.as_ref(), &gradients);
         let mut model = networks.model.clone();
         for (_, context) in &self.encoder {
             model.encoder.update_running_stats(context, BATCH_NORM_MOMENTUM);
@@ -164,14 +180,14 @@ impl StepSum {
             buffers(ema.module())
         });
         StepOutput {
-            gradients: self.gradients,
+            gradients,
             buffers: buffers(&model),
             ema_buffers: ema_buffers.unwrap_or_default(),
             features: self.features,
             embeddings: self.embeddings,
             ema_targets,
             scalars,
-            passes: self.passes,
+            passes: Passes { forward: shards * self.passes.forward, backward: shards * self.passes.backward },
         }
     }
 }
@@ -180,6 +196,22 @@ impl StepSum {
 /// hold it.
 pub(super) fn gradients(value: Tensor, module: &dyn Module) -> Vec<Tensor> {
     backward(value, &parameters(module).iter().collect::<Vec<_>>())
+}
+
+/// The gradients of all shards together.
+fn summed(gradients: Vec<Tensor>, shard: Option<&Shard>) -> Vec<Tensor> {
+    let Some(shard) = shard else { return gradients };
+    let mut all: Vec<f32> = gradients.iter().flat_map(|g| g.to_vec::<f32>()).collect();
+    let length = all.len();
+    shard.sum(&mut all);
+    all.resize(length, 0.0);
+    let mut rest = &all[..];
+    let take = |g: &Tensor| {
+        let (own, others) = rest.split_at(g.array().len());
+        rest = others;
+        Tensor::new(g.device(), *g.shape(), own)
+    };
+    gradients.iter().map(take).collect()
 }
 
 /// `factor · value`, without an operation for a factor of 1.

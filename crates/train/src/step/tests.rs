@@ -49,6 +49,7 @@ fn output_of(
         weight_scale: 1.0,
         certified_scale: 1.0,
         keys: &keys,
+        batch: None,
     };
     let ema = method.network.momentum.map(|_| EmaModel::new(&model));
     step(&Networks { model: &model, ema: ema.as_ref(), teacher: None }, &input)

@@ -3,8 +3,9 @@
 use crate::batch_pgd::batch_pgd;
 use crate::method::DistillationLoss;
 use crate::step::context::StepContext;
+use crate::step::scope::Scope;
 use crate::step::output::{BatchStatistics, Passes, TermKind, TermOutput, gradients, scaled};
-use tarrl_encoders::{BnBranch, ForwardContext};
+use tarrl_encoders::BnBranch;
 use tarrl_objectives::{deacl, fare, negative_cosine, squared_distance};
 use tarrl_tensor::Tensor;
 
@@ -22,9 +23,9 @@ pub(super) fn term(ctx: &StepContext<'_>) -> Option<TermOutput> {
     let start = &ctx.input.initial_points.distillation;
     let start = start.as_ref().expect("the attack of a distillation has an initial point");
     let (moved, steps) = batch_pgd(x, &away, &distillation.attack, start);
-    let mut context = ForwardContext::train();
+    let mut context = ctx.train_context(BnBranch::Clean);
     let both = model.encoder.forward(&Tensor::concat(&[x, &moved], 0), &mut context); // (2n, d)
-    let reported = Some((both.slice(0, 0, n).detach(), None));
+    let reported = Some((ctx.gathered(&both.slice(0, 0, n).detach(), 1), None));
     let [clean, adversarial] = [0, n].map(|from| both.slice(0, from, n));
     drop(both);
     let loss = match distillation.loss {
@@ -36,6 +37,7 @@ pub(super) fn term(ctx: &StepContext<'_>) -> Option<TermOutput> {
     let value = scaled(value, distillation.weight);
     Some(TermOutput {
         kind: TermKind::Objective,
+        scope: Scope::Shard,
         value: value.detach(),
         weight: 1.0,
         gradients: gradients(value, model),

@@ -2,8 +2,9 @@
 
 use crate::ibp_loss::worst_cross_entropy;
 use crate::step::context::StepContext;
+use crate::step::scope::Scope;
 use crate::step::output::{BatchStatistics, Passes, TermKind, TermOutput, gradients, scaled};
-use tarrl_encoders::{BnBranch, ForwardContext};
+use tarrl_encoders::BnBranch;
 
 /// See [`IbpLoss`](crate::IbpLoss). The encoder takes its running statistics from this pass: those of clean images, which
 /// the bounds of the finished encoder are computed with.
@@ -11,12 +12,14 @@ pub(super) fn term(ctx: &StepContext<'_>) -> Option<TermOutput> {
     let (term, anchor) = ctx.method.certified.as_ref().zip(ctx.plan.certified)?;
     let (model, input) = (ctx.networks.model, ctx.input);
     let anchor = &input.views[anchor];
-    let mut context = ForwardContext::train();
+    let mut context = ctx.train_context(BnBranch::Clean);
+    let found = term.intervals(&model.encoder, anchor, input.certified_scale, &mut context);
+    // Classifiers of clusters see each shard's own images: gathered ones would give every shard their whole gradient.
+    let scope = if term.clusters.is_empty() { Scope::Batch } else { Scope::Shard };
     let (constant, gradients, gradient_factor) = if term.clusters.is_empty() {
-        let value = term.value(&model.encoder, anchor, input.certified_scale, &mut context);
+        let value = term.value_of(&ctx.gathered_intervals(found));
         (value.detach(), gradients(value, &model.encoder), term.weight)
     } else {
-        let found = term.intervals(&model.encoder, anchor, input.certified_scale, &mut context);
         let sets = term.clusters.len();
         let [classifiers, labels] =
             [model.heads.classifiers.len(), input.clusters.len()].map(|all| all - sets);
@@ -31,6 +34,7 @@ pub(super) fn term(ctx: &StepContext<'_>) -> Option<TermOutput> {
     let images = 3 * anchor.shape()[0] as u64;
     Some(TermOutput {
         kind: TermKind::Certified,
+        scope,
         value: constant,
         weight: term.weight,
         gradients,

@@ -4,8 +4,8 @@ use super::comparisons::{Comparison, Row, comparisons};
 use crate::model::NetworkOutput;
 use crate::step::context::StepContext;
 use crate::step::output::{BatchStatistics, Passes, TermKind, TermOutput, gradients, scaled};
+use crate::step::scope::Scope;
 use crate::step::views::{ViewEmbeddings, objective};
-use tarrl_encoders::ForwardContext;
 use tarrl_objectives::{adversarial_invariance, invariance};
 use tarrl_tensor::Tensor;
 
@@ -23,7 +23,7 @@ fn term(ctx: &StepContext<'_>, comparison: &Comparison<'_>) -> TermOutput {
     let Forward { views, statistics, reported } = forward(ctx, &comparison.rows);
     let values = comparison.parts.iter().map(|(rows, factor)| {
         let chosen: Vec<&ViewEmbeddings> = rows.iter().map(|&row| &views[row]).collect();
-        scaled(objective(ctx, &chosen), *factor)
+        scaled(objective(ctx, &chosen, Scope::Batch), *factor)
     });
     let mut value = values.reduce(|sum, value| &sum + &value).expect("a term has a part");
     if let (Some(rows), Some(config)) = (comparison.invariance, &ctx.method.invariance) {
@@ -53,6 +53,7 @@ fn term(ctx: &StepContext<'_>, comparison: &Comparison<'_>) -> TermOutput {
     let images = (comparison.rows.len() * ctx.batch_size()) as u64;
     TermOutput {
         kind: TermKind::Objective,
+        scope: Scope::Batch,
         value: objective,
         weight: 1.0,
         gradients: gradients(value, ctx.networks.model),
@@ -91,22 +92,22 @@ fn forward(ctx: &StepContext<'_>, rows: &[Row<'_>]) -> Forward {
         let places: Vec<usize> = (0..rows.len()).filter(|&i| rows[i].group == group).collect();
         let Some(&first) = places.first() else { continue };
         let branch = rows[first].branch;
-        let mut context = ForwardContext::train().branch(branch);
+        let mut context = ctx.train_context(branch);
         let images = crate::method::stack(places.iter().map(|&i| rows[i].image));
         let (model, n) = (ctx.networks.model, ctx.batch_size());
         let features = model.encoder.forward(&images, &mut context);
         let compared = places.iter().filter(|&&i| rows[i].compared).count();
         for (part, &place) in places.iter().enumerate().skip(compared) {
-            let features = features.slice(0, part * n, n);
+            let features = ctx.gathered(&features.slice(0, part * n, n), 1);
             let online = NetworkOutput { features, embeddings: None, projections: None };
             views[place] = Some(ViewEmbeddings { online, ema: None });
         }
         let features = if compared == places.len() { features } else { features.slice(0, 0, compared * n) };
         let output = model.heads.embed(noisy(ctx, &features, &places[..compared]), &mut context);
         // R and what is reported are of the representations themselves.
-        let output = NetworkOutput { features, ..output };
+        let output = ctx.gathered_output(NetworkOutput { features, ..output }, compared);
         for (part, &place) in places.iter().enumerate().take(compared) {
-            views[place] = Some(ViewEmbeddings::new(ctx, &output, part, rows[place].source));
+            views[place] = Some(ViewEmbeddings::new(ctx, &output, part, rows[place].source, Scope::Batch));
         }
         reported.get_or_insert_with(|| (output.features.detach(), output.embeddings.map(|z| z.detach())));
         statistics.push(BatchStatistics { branch, context, heads: true, exclusive: false });

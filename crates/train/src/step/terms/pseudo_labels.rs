@@ -3,8 +3,9 @@
 use crate::batch_pgd::batch_pgd;
 use crate::model::Classifier;
 use crate::step::context::StepContext;
+use crate::step::scope::Scope;
 use crate::step::output::{BatchStatistics, Passes, TermKind, TermOutput, gradients, scaled};
-use tarrl_encoders::{BnBranch, ForwardContext, detach};
+use tarrl_encoders::{BnBranch, detach};
 use tarrl_objectives::cross_entropy;
 use tarrl_tensor::{Array, Tensor};
 
@@ -23,13 +24,14 @@ pub(super) fn term(ctx: &StepContext<'_>) -> Option<TermOutput> {
     let start = start.as_ref().expect("the attack on pseudo-labels has an initial point");
     let loss = |u: &Tensor| pseudo_label_loss(&heads.classifiers[sets.clone()], clusters, &frozen.forward(u));
     let (moved, steps) = batch_pgd(x, &loss, &config.attack, start);
-    let mut context = ForwardContext::train().branch(branch);
+    let mut context = ctx.train_context(branch);
     let features = model.encoder.forward(&moved, &mut context);
     let value = pseudo_label_loss(&model.heads.classifiers[sets.clone()], clusters, &features);
     drop(features);
     let value = scaled(value, config.weight);
     Some(TermOutput {
         kind: TermKind::Objective,
+        scope: Scope::Shard,
         value: value.detach(),
         weight: 1.0,
         gradients: gradients(value, model),

@@ -1,10 +1,11 @@
 //! The regularizer term λ R on the representations, with an attack of its own.
 
 use crate::step::context::StepContext;
+use crate::step::scope::Scope;
 use crate::step::output::{BatchStatistics, Passes, TermKind, TermOutput, gradients};
 use std::cell::RefCell;
 use tarrl_bound::{AttackMaximizerFrom, RegularizerInput};
-use tarrl_encoders::{BnBranch, ForwardContext};
+use tarrl_encoders::BnBranch;
 
 /// λ R: x' is found on the encoder in evaluation mode, then x and x' go through it in training mode together.
 pub(super) fn term(ctx: &StepContext<'_>) -> Option<TermOutput> {
@@ -12,7 +13,7 @@ pub(super) fn term(ctx: &StepContext<'_>) -> Option<TermOutput> {
     let (encoder, input) = (&ctx.networks.model.encoder, ctx.input);
     let frozen = encoder.inference();
     // The regularizer calls the closure where nothing else can write to the context.
-    let context = RefCell::new(ForwardContext::train());
+    let context = RefCell::new(ctx.train_context(BnBranch::Clean));
     let wanted = RegularizerInput {
         eval_encoder: &|u| frozen.forward(u),
         train_encoder: &|u| encoder.forward(u, &mut context.borrow_mut()),
@@ -27,6 +28,7 @@ pub(super) fn term(ctx: &StepContext<'_>) -> Option<TermOutput> {
     let weight = regularizer.weight() * input.weight_scale;
     Some(TermOutput {
         kind: TermKind::Regularizer,
+        scope: Scope::Shard,
         value: term.value.detach(),
         weight,
         gradients: gradients(term.value, encoder),
