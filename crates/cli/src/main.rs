@@ -10,6 +10,7 @@ mod helpers;
 mod inputs;
 mod limits;
 mod model_options;
+mod ranks;
 mod signals;
 mod stdout;
 mod study_args;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 
 use tarrl_jobs::{JobHeld, MissingInputs, Stopped};
 
-use crate::exit_code::{NO_INPUT, OUTPUT_CLOSED, TRY_AGAIN};
+use crate::exit_code::{NO_INPUT, OUTPUT_CLOSED, Silent, TRY_AGAIN};
 use crate::stdout::{StdoutError, note};
 
 fn main() -> ExitCode {
@@ -27,12 +28,15 @@ fn main() -> ExitCode {
     if error.downcast_ref().is_some_and(StdoutError::is_closed) {
         return ExitCode::from(OUTPUT_CLOSED);
     }
+    if let Some(Silent(code)) = error.downcast_ref() {
+        return ExitCode::from(*code);
+    }
     if error.is::<Stopped>() {
         note!("{error}");
     } else {
         note!("error: {}", tarrl_jobs::message::message(&error));
     }
-    if error.is::<Stopped>() || error.is::<JobHeld>() {
+    if error.is::<Stopped>() || error.is::<JobHeld>() || ranks::is_passing(&error) {
         return ExitCode::from(TRY_AGAIN);
     }
     if error.is::<MissingInputs>() { ExitCode::from(NO_INPUT) } else { ExitCode::FAILURE }

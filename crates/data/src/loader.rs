@@ -193,7 +193,11 @@ impl LoaderConfig {
         let (part, parts) = self.part;
         if part >= parts || !self.batch.is_multiple_of(parts) || (parts > 1 && !self.drop_last) {
             let cause = format!("a batch of {} has no such equal part", self.batch);
-            return fault(format!("part = ({part}, {parts})"), cause, "choose parts that divide batch, and drop_last = true");
+            return fault(
+                format!("part = ({part}, {parts})"),
+                cause,
+                "choose parts that divide batch, and drop_last = true",
+            );
         }
         for view in &self.views {
             view.recipe(data.shape()).check(data.shape())?;

@@ -11,7 +11,9 @@ pub enum ParallelError {
     #[error("the ranks did not come together: {0}")]
     Meeting(String),
     /// A rank died, or has sent nothing for too long.
-    #[error("rank {rank} was lost: {cause}; start all ranks again with the same command, and the training resumes")]
+    #[error(
+        "rank {rank} was lost: {cause}; start all ranks again with the same command, and the training resumes"
+    )]
     Lost {
         /// The rank.
         rank: usize,

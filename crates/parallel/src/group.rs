@@ -83,7 +83,9 @@ impl Group {
         }
         let local = shards / ranks;
         let all = connection.gather(&(shards as u64).to_le_bytes())?;
-        if let Some((other, _)) = all.chunks(8).enumerate().find(|(_, n)| **n != (shards as u64).to_le_bytes()) {
+        if let Some((other, _)) =
+            all.chunks(8).enumerate().find(|(_, n)| **n != (shards as u64).to_le_bytes())
+        {
             let error = ParallelError::Disagree(format!(
                 "rank {other} has another number of shards than the {shards} of rank {rank}; give all the same --shards"
             ));
@@ -182,7 +184,7 @@ impl Round {
         if lines.is_empty() {
             return Ok(Message::Bytes(self.connection.gather(&bytes)?));
         }
-        let mut sum = tree::sum(lines);
+        let mut sum = tree::tree_sum(lines);
         self.connection.sum(&mut sum, order)?;
         Ok(Message::Numbers(sum))
     }

@@ -16,6 +16,7 @@ pub use launch::Launch;
 pub use ops::{all_gather, all_sum};
 pub use ranks::{Alone, Ranks, SumOrder};
 pub use tcp::TcpRanks;
+pub use tree::tree_sum;
 
 #[cfg(test)]
 mod tests;

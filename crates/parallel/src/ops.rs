@@ -27,7 +27,7 @@ pub fn all_sum(x: &Tensor, shard: &Shard) -> Tensor {
         DType::F64 => {
             let all = doubles(&shard.gather(&double_bytes(&array.to_vec::<f64>())));
             let lines = all.chunks(array.len().max(1)).map(<[f64]>::to_vec).collect();
-            Array::new(device, shape, &tree::sum(lines))
+            Array::new(device, shape, &tree::tree_sum(lines))
         }
         other => panic!("all_sum: {other:?} of shape {shape:?} is not added; cast it"),
     };

@@ -24,11 +24,11 @@ pub trait Ranks: Send {
     /// # Errors
     /// As [`gather`](Ranks::gather).
     fn sum(&mut self, values: &mut Vec<f32>, order: SumOrder) -> Result<(), ParallelError> {
-        let _ = order;
+        let _: SumOrder = order;
         let all = self.gather(&bytes(values))?;
         let mut parts: Vec<Vec<f32>> = all.chunks_exact(4 * values.len().max(1)).map(numbers).collect();
         parts.truncate(self.count());
-        *values = tree::sum(parts);
+        *values = tree::tree_sum(parts);
         Ok(())
     }
 

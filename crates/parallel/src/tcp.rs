@@ -142,9 +142,8 @@ impl TcpRanks {
     fn receive(&mut self, stream: usize, kind: u8, length: usize) -> Result<Vec<u8>, ParallelError> {
         let rank = self.other(stream);
         let header = self.read(stream, HEADER)?;
-        let number = |from: usize| {
-            u64::from_le_bytes(header[from..from + 8].try_into().expect("eight bytes"))
-        };
+        let number =
+            |from: usize| u64::from_le_bytes(header[from..from + 8].try_into().expect("eight bytes"));
         let (found, call, size) = (header[0], number(1), number(9));
         if matches!(found, AGAIN | ENDED) && size <= LONGEST_MESSAGE as u64 {
             let message = String::from_utf8_lossy(&self.read(stream, size as usize)?).into_owned();
@@ -220,7 +219,7 @@ impl Ranks for TcpRanks {
 
     fn sum(&mut self, values: &mut Vec<f32>, _: SumOrder) -> Result<(), ParallelError> {
         let mine = bytes(values);
-        let add = |all: Vec<Vec<u8>>| bytes(&tree::sum(all.iter().map(|part| numbers(part)).collect()));
+        let add = |all: Vec<Vec<u8>>| bytes(&tree::tree_sum(all.iter().map(|part| numbers(part)).collect()));
         *values = numbers(&self.call(SUM, &mine, mine.len(), add)?);
         Ok(())
     }
@@ -261,7 +260,9 @@ fn bind(host: &str, port: u16) -> Result<TcpListener, ParallelError> {
     let local = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
     let address = if local { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
     TcpListener::bind((address, port)).map_err(|error| {
-        ParallelError::Meeting(format!("rank 0 cannot listen at port {port}: {error}; choose another MASTER_PORT"))
+        ParallelError::Meeting(format!(
+            "rank 0 cannot listen at port {port}: {error}; choose another MASTER_PORT"
+        ))
     })
 }
 

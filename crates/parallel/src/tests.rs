@@ -62,8 +62,12 @@ fn gradients_are_those_of_the_one_loss() {
         let sum: Vec<f64> = (0..6).map(|i| all.iter().map(|x| x[i]).sum()).collect();
         let parts = (0..shards).map(|s| sum.iter().map(|v| (s as f64 + 1.0) * v.tanh()).sum::<f64>());
         // Rows of two parts: the first row of every shard, then the second of every shard.
-        let rows: Vec<&[f64]> = (0..2).flat_map(|part| all.iter().map(move |x| &x[3 * part..][..3])).collect();
-        let weighted = rows.iter().enumerate().map(|(i, row)| (i as f64 + 0.5) * row.iter().map(|v| v.exp()).sum::<f64>());
+        let rows: Vec<&[f64]> =
+            (0..2).flat_map(|part| all.iter().map(move |x| &x[3 * part..][..3])).collect();
+        let weighted = rows
+            .iter()
+            .enumerate()
+            .map(|(i, row)| (i as f64 + 0.5) * row.iter().map(|v| v.exp()).sum::<f64>());
         parts.sum::<f64>() + weighted.sum::<f64>()
     };
     let values: Vec<Vec<f64>> = (0..shards).map(|s| draw(s, shape, DType::F64).to_vec()).collect();

@@ -21,7 +21,8 @@ impl Pretraining<'_> {
         let mut results = std::thread::scope(|scope| {
             let mut all = group.shards().into_iter();
             let first = all.next().expect("a process has a shard");
-            let others: Vec<_> = all.map(|shard| scope.spawn(move || self.run_or_end(&shard, &mut |_| {}))).collect();
+            let others: Vec<_> =
+                all.map(|shard| scope.spawn(move || self.run_or_end(&shard, &mut |_| {}))).collect();
             let mut results = vec![self.run_or_end(&first, on_event)];
             results.extend(others.into_iter().map(|thread| match thread.join() {
                 Ok(result) => result,
@@ -30,9 +31,9 @@ impl Pretraining<'_> {
             results
         });
         // What only one shard met, such as a full disk, tells more than that it ended.
-        let cause = results.iter().position(|result| {
-            matches!(result, Err(error) if !matches!(error, TrainError::Parallel { .. }))
-        });
+        let cause = results
+            .iter()
+            .position(|result| matches!(result, Err(error) if !matches!(error, TrainError::Parallel { .. })));
         results.swap_remove(cause.unwrap_or(0))
     }
 

@@ -11,6 +11,7 @@ use std::path::Path;
 use tarrl_encoders::checkpoint::{self, Fault, Metadata, Stored, Tensors, Values};
 use tarrl_encoders::{Encoder, Module, track};
 use tarrl_objectives::LossState;
+use tarrl_parallel::SumOrder;
 use tarrl_tensor::{Device, Key};
 
 /// The state of a training between two steps. Random numbers need none: their keys follow from seed and step.
@@ -72,6 +73,10 @@ impl Identity {
             if let Some(encoder) = encoder {
                 notes.insert(name.into(), fingerprint(encoder));
             }
+        }
+        // The bits then depend on what adds, which the settings do not say.
+        if training.options.group.as_ref().is_some_and(|group| group.order() == SumOrder::Any) {
+            notes.insert("sum".into(), "any order".into());
         }
         Identity(notes)
     }
@@ -231,6 +236,7 @@ fn difference(found: &Metadata, expected: &Metadata) -> Option<String> {
                 ("labels", "other labels"),
                 ("teacher", "another teacher"),
                 ("start", "another start"),
+                ("sum", "another order of sums"),
             ];
             let what = parts.into_iter().find(other).map_or("other notes", |(_, what)| what);
             format!("it was written with {what}")

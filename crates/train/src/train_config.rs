@@ -94,7 +94,8 @@ impl TrainConfig {
         }
         // An adversary ascends the objective of a shard's own images.
         let attacked = self.method.adversary.as_ref().is_some_and(|a| a.ascends == AdversaryLoss::Objective);
-        if let Some(block) = self.method.needs().block.filter(|&block| attacked && !own.is_multiple_of(block)) {
+        if let Some(block) = self.method.needs().block.filter(|&block| attacked && !own.is_multiple_of(block))
+        {
             return Err(SettingError::Block { block, batch: own });
         }
         let (warmup_epochs, epochs) = (self.warmup_epochs, self.epochs as f64);
@@ -166,7 +167,9 @@ pub enum SettingError {
         batch: usize,
     },
     /// The processes were connected for another number of shards.
-    #[error("the ranks are connected for {connected} shards, but the training has {shards}; give both the same number")]
+    #[error(
+        "the ranks are connected for {connected} shards, but the training has {shards}; give both the same number"
+    )]
     Connected {
         /// The shards of the connection.
         connected: usize,

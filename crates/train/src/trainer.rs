@@ -201,7 +201,10 @@ impl<'a> Trainer<'a> {
             certified_scale,
             keys,
             initial_points: &initial_points,
-            batch: self.shard.as_ref().map(|shard| ShardedBatch { shard, labels: all_labels.as_ref().unwrap_or(labels) }),
+            batch: self
+                .shard
+                .as_ref()
+                .map(|shard| ShardedBatch { shard, labels: all_labels.as_ref().unwrap_or(labels) }),
         };
         let networks =
             Networks { model: &state.model, ema: state.ema.as_ref(), teacher: self.teacher.as_ref() };
@@ -447,7 +450,12 @@ impl<'a> Trainer<'a> {
 }
 
 /// Makes sure that all shards have the same value of something; the hash is not computed without shards.
-fn agree(shard: Option<&Shard>, step: u64, what: &str, hash: impl FnOnce() -> [u8; 32]) -> Result<(), TrainError> {
+fn agree(
+    shard: Option<&Shard>,
+    step: u64,
+    what: &str,
+    hash: impl FnOnce() -> [u8; 32],
+) -> Result<(), TrainError> {
     let Some(shard) = shard else { return Ok(()) };
     let failed = |source| TrainError::Parallel { source, step, checkpoint: None };
     shard.agree(what, &hash()).map_err(failed)

@@ -13,7 +13,9 @@ use tarrl_data::Dataset;
 use tarrl_encoders::{EncoderConfig, ProjectorConfig};
 use tarrl_parallel::{Group, SumOrder, TcpRanks};
 use tarrl_tensor::{Cpu, Device};
-use tarrl_train::{EpochRecord, Event, Finish, Method, Options, Pretraining, Record, TrainConfig, TrainError};
+use tarrl_train::{
+    EpochRecord, Event, Finish, Method, Options, Pretraining, Record, TrainConfig, TrainError,
+};
 
 /// Eight steps of 32 images in four shards.
 fn config(name: &str) -> TrainConfig {
@@ -58,12 +60,18 @@ fn run(
     })
 }
 
-fn plain(config: &TrainConfig, folder: &Path, ranks: usize, options: &Options) -> Vec<Result<Finish, TrainError>> {
+fn plain(
+    config: &TrainConfig,
+    folder: &Path,
+    ranks: usize,
+    options: &Options,
+) -> Vec<Result<Finish, TrainError>> {
     run(config, folder, ranks, &|_| (config.clone(), images(), options.clone()))
 }
 
 fn hash(folder: &Path) -> [blake3::Hash; 2] {
-    ["checkpoint.safetensors", "encoder.safetensors"].map(|f| blake3::hash(&fs::read(folder.join(f)).unwrap()))
+    ["checkpoint.safetensors", "encoder.safetensors"]
+        .map(|f| blake3::hash(&fs::read(folder.join(f)).unwrap()))
 }
 
 /// The records without what a clock or the system says.
@@ -113,8 +121,7 @@ fn a_training_resumes_on_another_number_of_ranks() {
     let config = config("simclr");
     let expected = whole(&config);
     let folder = tempfile::tempdir().unwrap();
-    let killed =
-        Options { checkpoint_every_steps: Some(2), stop_after_steps: Some(3), ..Options::default() };
+    let killed = Options { checkpoint_every_steps: Some(2), stop_after_steps: Some(3), ..Options::default() };
     for result in plain(&config, folder.path(), 4, &killed) {
         assert!(matches!(result, Ok(Finish::Stopped { step: 3 })), "{result:?}");
     }

@@ -13,7 +13,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("report", &["files"]),
     ("cuda", &["tensor", "files"]),
     ("data", &["tensor", "files"]),
-    ("encoders", &["tensor", "files"]),
+    // Differentiable sums over the shards of a batch.
+    ("parallel", &["tensor"]),
+    ("mpi", &["parallel"]),
+    ("encoders", &["tensor", "files", "parallel"]),
     ("objectives", &["tensor"]),
     ("attacks", &["tensor"]),
     ("nearest", &["tensor", "attacks"]),
@@ -23,7 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // A query is decided by an attack or a certificate.
     ("vnnlib", &["tensor", "interop", "attacks", "certify"]),
     ("jobs", &["tensor", "data", "files"]),
-    ("train", &["tensor", "data", "encoders", "objectives", "attacks", "bound"]),
+    ("train", &["tensor", "data", "encoders", "objectives", "attacks", "bound", "parallel"]),
     ("eval", &["tensor", "data", "encoders", "attacks", "nearest", "bound", "certify"]),
     (
         "study",

@@ -22,12 +22,14 @@ const RULES: &[Rule] = &[
         words: &["unsafe"],
         allowed: |source| {
             source.krate == "cuda"
+                // The functions of MPI are of C.
+                || source.krate == "mpi"
                 || source.path.starts_with("crates/tensor/src/cpu")
                 // A counting allocator cannot be written without.
                 || source.path == COUNTING_ALLOCATOR
         },
         tests_too: true,
-        reason: "is for the kernels of the CPU backend and for cuda alone; find a safe form, or move it there",
+        reason: "is for the kernels of the CPU backend, for cuda and for mpi alone; find a safe form, or move it there",
     },
     Rule {
         words: &["fs::", "File::", "OpenOptions"],
@@ -97,7 +99,7 @@ pub(crate) fn words(source: &Source) -> Vec<Violation> {
 /// Finds libraries and programs without `#![forbid(unsafe_code)]`; the backends need not have it.
 pub(crate) fn forbid_unsafe(crates: &[Crate], sources: &[Source]) -> Vec<Violation> {
     let mut violations = Vec::new();
-    for krate in crates.iter().filter(|krate| !["tensor", "cuda"].contains(&krate.name.as_str())) {
+    for krate in crates.iter().filter(|krate| !["tensor", "cuda", "mpi"].contains(&krate.name.as_str())) {
         for root in &krate.roots {
             let source =
                 sources.iter().find(|source| source.krate == krate.name && root.ends_with(&source.path));

@@ -20,6 +20,7 @@ use tarrl_train::{Event, Finish, Method, Options, Pretraining, TrainConfig};
 use crate::device::DeviceName;
 use crate::inputs::ImageOptions;
 use crate::limits;
+use crate::ranks::{RankOptions, Ranks};
 use crate::signals;
 use crate::stdout::{note, outln};
 use crate::workspace::workspace_root;
@@ -30,11 +31,16 @@ Examples:
   tarrl pretrain --method simclr --dataset bloodmnist.npz --epochs 50 --out runs/blood
   tarrl pretrain --method tarr --dataset cifar10 --arch resnet18-cifar --epochs 200 --batch 512 --out runs/cifar
   tarrl pretrain --method deacl --teacher runs/simclr/encoder.safetensors --dataset cifar10 --out runs/deacl
+  torchrun --no-python --nproc-per-node 4 tarrl pretrain --method simclr --dataset cifar10 --shards 4 --out runs/four
+  srun --ntasks 4 --kill-on-bad-exit=1 tarrl pretrain --method simclr --dataset cifar10 --shards 4 --out /shared/runs/four
   tarrl evaluate runs/mine/encoder.safetensors --dataset fashion-mnist-sample
 
 METHOD is a file of EXPERIMENTS/methods without its ending, or the path of a file of your own. The training writes metrics.jsonl
 and checkpoint.safetensors into OUT while it runs, and encoder.safetensors at its end. Interrupted, the same command resumes from the
-last checkpoint and ends with the same bits.";
+last checkpoint and ends with the same bits.
+
+On several processes: `--shards` cuts every batch into equal parts, and each process that torchrun, srun or mpirun starts trains
+its share of them. The shards determine the bits, the number of processes does not; docs/cluster.md has the rest.";
 
 /// Train one encoder by one method, without labels
 #[derive(Args, Debug)]
@@ -84,7 +90,7 @@ pub(crate) struct Pretrain {
     #[arg(long, value_name = "MINUTES", value_parser = limits::minutes)]
     time_limit: Option<f64>,
 
-    /// Number of threads [default: all cores]; results are the same bits for any number
+    /// Number of threads [default: all cores]; results are the same bits for any number. Each shard has one at least
     #[arg(long, value_name = "N", value_parser = limits::whole::<u16>("--threads"))]
     threads: Option<u16>,
 
@@ -98,6 +104,9 @@ pub(crate) struct Pretrain {
 
     #[command(flatten)]
     from: ImageOptions,
+
+    #[command(flatten)]
+    ranks: RankOptions,
 }
 
 fn architecture(name: &str) -> Result<Arch, String> {
@@ -107,20 +116,25 @@ fn architecture(name: &str) -> Result<Arch, String> {
 
 impl Pretrain {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let ranks = self.ranks.start()?;
+        ranks.finish(self.train(&ranks))
+    }
+
+    fn train(&self, ranks: &Ranks) -> anyhow::Result<()> {
         let deadline =
             self.time_limit.map(|minutes| Instant::now() + Duration::from_secs_f64(60.0 * minutes));
         let method = self.method()?;
-        let device = self.device.open(self.threads.map_or(0, usize::from))?;
+        let device = ranks.device(self.device).open(ranks.threads(self.threads, self.ranks.shards))?;
         let teacher = other("teacher", method.teacher.as_deref(), self.teacher.as_deref(), &device)?;
         let start = other("start", method.start.as_deref(), self.start.as_deref(), &device)?;
         let data = Arc::new(self.data()?);
         let config = self.config(method, &data)?;
-        let refused = |error| cannot_write(&self.out, "--out DIR", error);
-        std::fs::create_dir_all(&self.out).map_err(refused)?;
-        let claim = self.claim()?;
+        let claim = ranks.is_first().then(|| self.claim()).transpose()?;
         let stop = signals::stop(deadline)?;
         let asked = stop.clone();
-        note!("{}, {} images of {:?}", config.method.title, data.len(), data.shape());
+        if ranks.is_first() {
+            note!("{}, {} images of {:?}", config.method.title, data.len(), data.shape());
+        }
         let training = Pretraining {
             config: &config,
             data: &data,
@@ -128,10 +142,16 @@ impl Pretrain {
             start: start.as_ref(),
             device: &device,
             folder: &self.out,
-            options: Options { stop: Some(Arc::new(move || asked.reason().is_some())), ..Options::default() },
+            options: Options {
+                stop: Some(Arc::new(move || asked.reason().is_some())),
+                group: ranks.group(),
+                ..Options::default()
+            },
         };
-        let bar = bar();
+        let bar = if ranks.is_first() { bar() } else { ProgressBar::hidden() };
+        // Of all ranks the first alone has events to tell.
         let finish = training.run(&mut |event| match event {
+            _ if !ranks.is_first() => {}
             Event::Began { step, total, .. } => {
                 if *step > 0 {
                     note!("resuming after {step} of {total} steps");
@@ -160,16 +180,19 @@ impl Pretrain {
         })?;
         bar.finish_and_clear();
         let Finish::Trained(_) = finish else {
-            claim.end(Phase::Stopped, "")?;
+            claim.map_or(Ok(()), |claim| claim.end(Phase::Stopped, ""))?;
             return Err(stop.reason().unwrap_or(Stopped::Signal).into());
         };
-        claim.end(Phase::Done, "")?;
-        outln!("The encoder: {}", self.out.join(ENCODER).display());
+        claim.map_or(Ok(()), |claim| claim.end(Phase::Done, ""))?;
+        if ranks.is_first() {
+            outln!("The encoder: {}", self.out.join(ENCODER).display());
+        }
         Ok(())
     }
 
     /// Makes sure that no other process trains in the same folder.
     fn claim(&self) -> anyhow::Result<Claim> {
+        std::fs::create_dir_all(&self.out).map_err(|error| cannot_write(&self.out, "--out DIR", error))?;
         let folder = self.out.join("claims");
         std::fs::create_dir_all(&folder).map_err(|error| cannot_write(&folder, "--out DIR", error))?;
         match Claims::new(folder, Claims::HEARTBEAT).take("pretrain", String::new)? {
@@ -238,6 +261,7 @@ impl Pretrain {
             batch: self.batch,
             warmup_epochs: defaults.warmup_epochs.min(self.epochs as f64 / 2.0),
             seed: self.seed,
+            shards: self.ranks.shards,
             ..defaults
         })
     }

@@ -40,7 +40,8 @@ pub(super) fn shard_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, norm: Norm,
             let rows = (x.array().len() / c) as f64;
             // By how much the means of this shard are above those of all.
             let above = |own: &Tensor, from: usize| {
-                &own.mul_scalar(1.0 / rows) - &sums.slice(0, from, c).mul_scalar(1.0 / (rows * of.count() as f64))
+                &own.mul_scalar(1.0 / rows)
+                    - &sums.slice(0, from, c).mul_scalar(1.0 / (rows * of.count() as f64))
             };
             let constants = Constants::new([&stats[0], &stats[1]], &w, norm.eps);
             let factor = &(&above(&dw, 0) * &constants.inverse) * &constants.scale;
@@ -200,10 +201,16 @@ mod tests {
                     assert_eq!(found.len(), expected.len(), "quantity {i}");
                     let scale = expected.iter().fold(1.0, |top: f64, v| top.max(v.abs()));
                     for (a, b) in found.iter().zip(expected) {
-                        assert!((a - b).abs() <= tolerance * scale, "{dtype:?}, relu {relu}, {i}: {a} and {b}");
+                        assert!(
+                            (a - b).abs() <= tolerance * scale,
+                            "{dtype:?}, relu {relu}, {i}: {a} and {b}"
+                        );
                     }
                 }
-                assert!(parts.iter().all(|part| part[1..3] == parts[0][1..3]), "the statistics are the same bits");
+                assert!(
+                    parts.iter().all(|part| part[1..3] == parts[0][1..3]),
+                    "the statistics are the same bits"
+                );
             }
         }
     }

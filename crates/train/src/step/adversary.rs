@@ -34,7 +34,9 @@ pub(super) fn attack(ctx: &StepContext<'_>) -> Attack {
     let output = (!places.is_empty()).then(|| embed(&ctx.images(&places)).detach());
     let references: Vec<ViewEmbeddings> = output
         .iter()
-        .flat_map(|all| (0..places.len()).map(|part| ViewEmbeddings::new(ctx, all, part, places[part], Scope::Shard)))
+        .flat_map(|all| {
+            (0..places.len()).map(|part| ViewEmbeddings::new(ctx, all, part, places[part], Scope::Shard))
+        })
         .collect();
 
     // The loss of the attack at perturbed images u `(attacked·n, h, w, c)`.

@@ -1,12 +1,12 @@
 //! The context of a step: networks, method, batch, and what attacks and momentum encoder found.
 
 use super::initial_points::InitialPoints;
-use super::scope::ShardedBatch;
 use crate::ema_model::EmaModel;
 use crate::method::{Method, Plan, stack};
 use crate::model::Model;
 use tarrl_encoders::InferenceEncoder;
 use tarrl_objectives::LossState;
+use tarrl_parallel::Shard;
 use tarrl_tensor::{Array, Key, Tensor};
 
 /// The networks of a training.
@@ -46,6 +46,14 @@ pub(crate) struct StepInput<'a> {
     pub(crate) initial_points: &'a InitialPoints,
     /// The whole batch, if this is one of several shards.
     pub(crate) batch: Option<ShardedBatch<'a>>,
+}
+
+/// The shard that a step computes, and what it knows of the whole batch.
+#[derive(Clone, Copy)]
+pub(crate) struct ShardedBatch<'a> {
+    pub(crate) shard: &'a Shard,
+    /// U32 `(n)`: the classes of the images of all shards.
+    pub(crate) labels: &'a Array,
 }
 
 /// What the terms of a step read.

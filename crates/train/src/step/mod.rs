@@ -14,11 +14,10 @@ mod views;
 
 pub(crate) use captured::CapturedStep;
 pub(crate) use compute::compute_step;
-pub(crate) use context::{Networks, StepInput};
+pub(crate) use context::{Networks, ShardedBatch, StepInput};
 pub(crate) use initial_points::InitialPoints;
 pub(crate) use metrics::StepMetrics;
 pub(crate) use output::StepOutput;
-pub(crate) use scope::ShardedBatch;
 
 #[cfg(test)]
 mod shard_tests;

@@ -1,8 +1,8 @@
 //! The output of a term, and the sum of all terms: the output of a step.
 
 use super::context::Networks;
-use super::scope::Scope;
 use super::metrics::{StepMetrics, StepScalars, TermScalars};
+use super::scope::Scope;
 use tarrl_encoders::{BATCH_NORM_MOMENTUM, BnBranch, ForwardContext, Module, buffers, parameters};
 use tarrl_parallel::{Shard, all_sum};
 use tarrl_tensor::{Array, Tensor, backward};

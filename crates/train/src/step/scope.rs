@@ -19,14 +19,6 @@ pub(super) enum Scope {
     Batch,
 }
 
-/// The shard that a step computes, and what it knows of the whole batch.
-#[derive(Clone, Copy)]
-pub(crate) struct ShardedBatch<'a> {
-    pub(crate) shard: &'a Shard,
-    /// U32 `(n)`: the classes of the images of all shards.
-    pub(crate) labels: &'a Array,
-}
-
 impl StepContext<'_> {
     pub(super) fn shard(&self) -> Option<&Shard> {
         self.input.batch.map(|batch| batch.shard)

@@ -1,3 +1,5 @@
+//! Steps of shards beside the step of the whole batch.
+
 use super::*;
 use crate::ema_model::EmaModel;
 use crate::method::{Method, Plan};
@@ -76,7 +78,9 @@ fn shards_compute_the_step_of_the_whole_batch() {
         format!("{PAIR}\nobjective = {{ kind = 'vicreg' }}"),
         format!("{PAIR}\nobjective = {{ kind = 'w-mse', block = 8, epsilon = 0.1 }}"),
         format!("{PAIR}\nobjective = {{ kind = 'supcon' }}"),
-        format!("{PAIR}\nobjective = {{ kind = 'byol' }}\nnetwork = {{ predictor = {{ hidden = 8 }}, momentum = {{ start = 0.9 }} }}"),
+        format!(
+            "{PAIR}\nobjective = {{ kind = 'byol' }}\nnetwork = {{ predictor = {{ hidden = 8 }}, momentum = {{ start = 0.9 }} }}"
+        ),
         "views = ['weak']\nobjective = { kind = 'cross-entropy' }".to_owned(),
         // An attack on running statistics sees each image alone, and a plain divergence is a mean over images.
         format!(
@@ -101,17 +105,31 @@ fn shards_compute_the_step_of_the_whole_batch() {
             let found = parts[0].read();
             assert!(parts.iter().all(|part| part.read() == found), "{text}: all shards report the same");
             let numbers = |m: &StepMetrics| {
-                [m.loss, m.objective, m.regularizer, m.certified, m.embedding_std, m.feature_std, m.feature_spread]
+                [
+                    m.loss,
+                    m.objective,
+                    m.regularizer,
+                    m.certified,
+                    m.embedding_std,
+                    m.feature_std,
+                    m.feature_spread,
+                ]
             };
             for (a, b) in numbers(&found).into_iter().zip(numbers(&expected)) {
                 // Roundings of f32; the attack's signs could only differ where a gradient is zero.
-                assert!((a - b).abs() <= 2e-4 * b.abs().max(1.0), "{text} on {count}: {found:?} and {expected:?}");
+                assert!(
+                    (a - b).abs() <= 2e-4 * b.abs().max(1.0),
+                    "{text} on {count}: {found:?} and {expected:?}"
+                );
             }
             assert_eq!(parts[0].passes, whole.passes, "{text}");
             assert_eq!(parts[0].features.as_ref().unwrap().shape(), whole.features.as_ref().unwrap().shape());
             // A wrong factor of a shard would be 2 or 4; batch norm of eight images loses two digits of f32.
-            let near = |a: &[f64], b: &[f64], scale: f64| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 5e-3 * scale);
-            let top = |values: &[Vec<f64>]| values.iter().flatten().fold(1e-3, |top: f64, v| top.max(v.abs()));
+            let near = |a: &[f64], b: &[f64], scale: f64| {
+                a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 5e-3 * scale)
+            };
+            let top =
+                |values: &[Vec<f64>]| values.iter().flatten().fold(1e-3, |top: f64, v| top.max(v.abs()));
             let all = |tensors: &[Tensor]| tensors.iter().map(|t| t.array().to_f64()).collect::<Vec<_>>();
             for (a, b) in [
                 (all(&parts[0].gradients), all(&whole.gradients)),
@@ -122,11 +140,17 @@ fn shards_compute_the_step_of_the_whole_batch() {
                 assert_eq!(a.len(), b.len());
                 let scale = top(&b);
                 for (i, (a, b)) in a.iter().zip(&b).enumerate() {
-                    assert!(a.len() == b.len() && near(a, b, scale), "{text} on {count}, {i}: {a:?} and {b:?}");
+                    assert!(
+                        a.len() == b.len() && near(a, b, scale),
+                        "{text} on {count}, {i}: {a:?} and {b:?}"
+                    );
                 }
             }
             for part in &parts[1..] {
-                assert!(all(&part.gradients) == all(&parts[0].gradients) && all(&part.buffers) == all(&parts[0].buffers));
+                assert!(
+                    all(&part.gradients) == all(&parts[0].gradients)
+                        && all(&part.buffers) == all(&parts[0].buffers)
+                );
             }
         }
     }

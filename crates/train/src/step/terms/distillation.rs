@@ -3,8 +3,8 @@
 use crate::batch_pgd::batch_pgd;
 use crate::method::DistillationLoss;
 use crate::step::context::StepContext;
-use crate::step::scope::Scope;
 use crate::step::output::{BatchStatistics, Passes, TermKind, TermOutput, gradients, scaled};
+use crate::step::scope::Scope;
 use tarrl_encoders::BnBranch;
 use tarrl_objectives::{deacl, fare, negative_cosine, squared_distance};
 use tarrl_tensor::Tensor;

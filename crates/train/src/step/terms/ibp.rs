@@ -2,8 +2,8 @@
 
 use crate::ibp_loss::worst_cross_entropy;
 use crate::step::context::StepContext;
-use crate::step::scope::Scope;
 use crate::step::output::{BatchStatistics, Passes, TermKind, TermOutput, gradients, scaled};
+use crate::step::scope::Scope;
 use tarrl_encoders::BnBranch;
 
 /// See [`IbpLoss`](crate::IbpLoss). The encoder takes its running statistics from this pass: those of clean images, which

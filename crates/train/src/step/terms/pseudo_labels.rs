@@ -3,8 +3,8 @@
 use crate::batch_pgd::batch_pgd;
 use crate::model::Classifier;
 use crate::step::context::StepContext;
-use crate::step::scope::Scope;
 use crate::step::output::{BatchStatistics, Passes, TermKind, TermOutput, gradients, scaled};
+use crate::step::scope::Scope;
 use tarrl_encoders::{BnBranch, detach};
 use tarrl_objectives::cross_entropy;
 use tarrl_tensor::{Array, Tensor};

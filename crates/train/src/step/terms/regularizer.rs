@@ -1,8 +1,8 @@
 //! The regularizer term λ R on the representations, with an attack of its own.
 
 use crate::step::context::StepContext;
-use crate::step::scope::Scope;
 use crate::step::output::{BatchStatistics, Passes, TermKind, TermOutput, gradients};
+use crate::step::scope::Scope;
 use std::cell::RefCell;
 use tarrl_bound::{AttackMaximizerFrom, RegularizerInput};
 use tarrl_encoders::BnBranch;
