@@ -256,7 +256,7 @@ mod tests {
                 assert_eq!((batches[k].0, batches[k].1), (*epoch, *step));
                 assert_eq!(batches[k].2, indices[2 * part..2 * part + 2]);
                 for (own, all) in batches[k].3.iter().zip(views) {
-                    assert_eq!(own, all.slice(ndarray::s![2 * part..2 * part + 2, .., .., ..]));
+                    assert_eq!(own, all.slice_axis(ndarray::Axis(0), (2 * part..2 * part + 2).into()));
                 }
             }
         }

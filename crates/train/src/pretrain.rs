@@ -74,7 +74,7 @@ impl Pretraining<'_> {
                     return Ok(Finish::Stopped { step });
                 }
                 let asked = step < total && self.options.stop.as_ref().is_some_and(|stop| stop());
-                if trainer.agree_to_stop(asked)? {
+                if trainer.agree_to_stop(asked, on_event)? {
                     trainer.save(on_event)?;
                     return Ok(Finish::Stopped { step });
                 }

@@ -249,11 +249,20 @@ impl<'a> Trainer<'a> {
     }
 
     /// Whether all shards stop after this step, because one is asked to.
-    pub(crate) fn agree_to_stop(&self, asked: bool) -> Result<bool, TrainError> {
+    ///
+    /// # Errors
+    /// As [`launch_step`](Trainer::launch_step).
+    pub(crate) fn agree_to_stop(
+        &mut self,
+        asked: bool,
+        on_event: &mut dyn FnMut(&Event<'_>),
+    ) -> Result<bool, TrainError> {
         let Some(shard) = &self.shard else { return Ok(asked) };
         let stop = shard.any(asked);
-        let failed = |source| TrainError::Parallel { source, step: self.state.step, checkpoint: None };
-        shard.check().map(|()| stop).map_err(failed)
+        match shard.check() {
+            Ok(()) => Ok(stop),
+            Err(source) => Err(self.lost(source, on_event)?),
+        }
     }
 
     /// Finishes a launched step: reads its metrics, reports events, ends an epoch, writes a checkpoint.
