@@ -121,7 +121,8 @@ impl Arch {
         matches!(self, Arch::ConvFlat | Arch::VitTiny | Arch::Mlp)
     }
 
-    /// Whether [`interval_displacement`](crate::Encoder::interval_displacement) supports it.
+    /// Whether [`interval_displacement`](crate::Encoder::interval_displacement) and
+    /// [`spectral_norms`](crate::Encoder::spectral_norms) support it, which have no rule for attention.
     pub fn has_intervals(self) -> bool {
         self != Arch::VitTiny
     }

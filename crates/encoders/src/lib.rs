@@ -31,6 +31,7 @@ mod operation_counts;
 mod param_builder;
 mod pixels;
 mod precision;
+mod spectral_norms;
 mod variant;
 
 pub use config::{Arch, BatchNormMode, ConfigError, EncoderConfig};

@@ -7,7 +7,7 @@
 //! | views | `views`, `strength` | [`View`](tarrl_data::augment::View), of constant or falling [`Strength`] |
 //! | objective | `objective` | any of [`Objective`](tarrl_objectives::Objective), with labels or without |
 //! | adversary | `[adversary]` | an [`Adversary`]: its loss, the views it perturbs, the network it attacks, how the results enter |
-//! | regularizer | `[regularizer]`, `[certified]` | with an attack of its own or the adversary's; a [`Regularizer`](tarrl_bound::Regularizer), an [`IbpLoss`] |
+//! | regularizer | `[regularizer]`, `[certified]`, `[spectral_norm]` | with an attack of its own or the adversary's; a [`Regularizer`](tarrl_bound::Regularizer), an [`IbpLoss`], a [`SpectralNorm`] |
 //! | network | `projector`, `[network]` | [`NetworkConfig`]: predictor, momentum network, one or two sets of batch norm |
 //! | start | `start` | another method's encoder, which the encoder starts as |
 //! | teacher | `teacher` | another method's encoder, for [`Distillation`] or [`PseudoLabels`] |
@@ -56,7 +56,7 @@ pub use ibp_loss::{CertifiedContrastive, IbpError, IbpLoss};
 pub use method::{
     Adversary, AdversaryCombine, AdversaryLoss, AdversaryReference, AdversaryView, Distillation,
     DistillationLoss, EncoderMode, Invariance, Method, MethodError, MomentumConfig, NetworkConfig,
-    NoiseConfig, NoiseUnit, PseudoLabels, Strength,
+    NoiseConfig, NoiseUnit, PseudoLabels, SpectralNorm, Strength,
 };
 pub use metrics::{EpochRecord, Event, Record, StepRecord, WarningRecord};
 pub use optimizer::{

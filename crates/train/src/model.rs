@@ -92,6 +92,13 @@ impl Model {
     }
 }
 
+/// The projector of a distillation of projections `(n, dim)`: constants, drawn from the training's seed.
+pub(crate) fn fixed_projector(config: &TrainConfig, dim: usize, device: &Device) -> Option<Projector> {
+    config.method.projected()?;
+    let key = Key::new(config.seed).fold("model").fold("distillation projector");
+    Some(Projector::new(&config.method.projector, dim, device, key))
+}
+
 impl Heads {
     /// The outputs of the objective's heads for representations `(n, d)`.
     #[track_caller]

@@ -72,6 +72,15 @@ impl TrainConfig {
         self.method.check()?;
         self.encoder.check()?;
         self.optimizer.check()?;
+        let parts = [
+            (self.method.certified.is_some(), "certified"),
+            (self.method.spectral_norm.is_some(), "spectral_norm"),
+        ];
+        if let Some((_, part)) =
+            parts.into_iter().find(|&(is_there, _)| is_there && !self.encoder.arch.has_intervals())
+        {
+            return Err(SettingError::Attention { part, arch: self.encoder.arch.name() });
+        }
         if self.epochs == 0 {
             return Err(SettingError::NoEpochs);
         }
@@ -126,6 +135,16 @@ pub enum SettingError {
     /// A number is outside of its range.
     #[error(transparent)]
     Range(#[from] RangeError),
+    /// A part of the method has no rule for attention.
+    #[error(
+        "`{part}` of the method has no rule for the attention of {arch}; choose another encoder, or leave it out"
+    )]
+    Attention {
+        /// The part, as a file names it.
+        part: &'static str,
+        /// The name of the architecture.
+        arch: &'static str,
+    },
     /// There is no epoch.
     #[error("epochs = 0 trains nothing; give at least 1")]
     NoEpochs,

@@ -10,6 +10,7 @@ use crate::error::TrainError;
 use crate::history::{History, Representations};
 use crate::method::{Plan, average_momentum};
 use crate::metrics::{EpochRecord, Event, Record, StepRecord};
+use crate::model::fixed_projector;
 use crate::monitor::{Monitor, alignment, uniformity};
 use crate::pretraining::{Finish, Pretraining, Trained};
 use crate::run::{Run, peak_memory};
@@ -23,8 +24,8 @@ use tarrl_bound::RepresentationStats;
 use tarrl_data::Batch;
 use tarrl_encoders::checkpoint::{Metadata, save_encoder};
 use tarrl_encoders::{
-    BatchNormMode, BnBranch, Buffers, Ema, Encoder, InferenceEncoder, detach, ema, parameters, set_buffers,
-    set_parameters, track,
+    BatchNormMode, BnBranch, Buffers, Ema, Encoder, InferenceEncoder, Projector, detach, ema, parameters,
+    set_buffers, set_parameters, track,
 };
 use tarrl_parallel::{ParallelError, Shard};
 use tarrl_tensor::{Array, Key, Tensor};
@@ -33,6 +34,8 @@ use tarrl_tensor::{Array, Key, Tensor};
 pub(crate) struct Trainer<'a> {
     training: &'a Pretraining<'a>,
     teacher: Option<InferenceEncoder>,
+    /// The projector of a distillation, which is never trained.
+    projector: Option<Projector>,
     /// For each set the cluster of every image of the dataset.
     clusters: Vec<Vec<u32>>,
     monitor: Monitor,
@@ -111,6 +114,7 @@ impl<'a> Trainer<'a> {
             plan: Plan::new(&config.method),
             captured,
             teacher,
+            projector: fixed_projector(config, state.model.encoder.dim(), device),
             clusters,
             monitor: Monitor::new(data, device),
             shard: shard.cloned(),
@@ -206,8 +210,12 @@ impl<'a> Trainer<'a> {
                 .as_ref()
                 .map(|shard| ShardedBatch { shard, labels: all_labels.as_ref().unwrap_or(labels) }),
         };
-        let networks =
-            Networks { model: &state.model, ema: state.ema.as_ref(), teacher: self.teacher.as_ref() };
+        let networks = Networks {
+            model: &state.model,
+            ema: state.ema.as_ref(),
+            teacher: self.teacher.as_ref(),
+            projector: self.projector.as_ref(),
+        };
         let output = match &mut self.captured {
             Some(captured) => captured.step(&networks, method, &input),
             None => compute_step(&networks, method, &input),

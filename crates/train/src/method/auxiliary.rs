@@ -1,4 +1,4 @@
-//! Auxiliary terms of a method: distillation, pseudo-labels from clusters, and the invariance of ACL-AIR.
+//! Auxiliary terms of a method: distillation, pseudo-labels from clusters, the invariance of ACL-AIR, spectral norms.
 
 use super::adversary::check_attack;
 use super::error::{MethodError, not_negative};
@@ -12,6 +12,15 @@ use tarrl_bound::{Anchor, InnerConfig};
 pub struct Distillation {
     /// The view that is learned from and attacked.
     pub view: Anchor,
+    /// The view that the teacher sees; the same image as `view` if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teacher_view: Option<Anchor>,
+    /// w: the share of the loss that is taken of projections, 0 for none (ProFeAT, Addepalli et al. 2024):
+    /// `(1 − w) L(f) + w L(g∘f)`, with a projector g in the form of `projector`, drawn at random and never trained, of both
+    /// student and teacher. The attack leads f(x') away from f(x) and g(f(x')) away from g(T(x)), in equal parts, and clean and
+    /// attacked images go through the student one after the other, as in its authors' code.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub projected: f64,
     /// What is learned.
     #[serde(skip_serializing_if = "DistillationLoss::is_cosine")]
     pub loss: DistillationLoss,
@@ -71,6 +80,33 @@ pub struct Invariance {
     pub temperature: f64,
 }
 
+/// The term `weight · ½ Σ σ²` over the spectral norms σ of the encoder's convolutions and matrices, each with the scale of the
+/// batch norm behind it ([`Encoder::spectral_norms`](tarrl_encoders::Encoder::spectral_norms)).
+///
+/// ```
+/// let method: tarrl_train::Method = toml::from_str(r#"
+///     title = "SimCLR with a penalty on spectral norms"
+///     views = ["strong", "strong"]
+///     objective = { kind = "nt-xent" }
+///     spectral_norm = { weight = 0.01, iterations = 5 }
+/// "#).unwrap();
+/// assert!(method.check().is_ok());
+/// // Power iterations take no pass of images: a step costs what it costs without the term, and a little.
+/// assert_eq!(method.passes(), [2.0, 2.0]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpectralNorm {
+    /// The factor of the term.
+    pub weight: f64,
+    /// Steps of the power iteration, from another random start in every step of the training.
+    pub iterations: usize,
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
 fn one() -> f64 {
     1.0
 }
@@ -83,11 +119,19 @@ impl Default for Distillation {
     fn default() -> Self {
         Distillation {
             view: Anchor::Weak,
+            teacher_view: None,
+            projected: 0.0,
             loss: DistillationLoss::Cosine,
             weight: 1.0,
             consistency: 2.0,
             attack: InnerConfig::default(),
         }
+    }
+}
+
+impl Default for SpectralNorm {
+    fn default() -> Self {
+        SpectralNorm { weight: 0.01, iterations: 5 }
     }
 }
 
@@ -101,6 +145,13 @@ impl Distillation {
     pub(super) fn check(&self) -> Result<(), MethodError> {
         not_negative("distillation.weight", self.weight)?;
         not_negative("distillation.consistency", self.consistency)?;
+        if !(0.0..=1.0).contains(&self.projected) {
+            let requirement = "a share of the loss lies in [0, 1]";
+            return Err(MethodError::out_of_range("distillation.projected", self.projected, requirement));
+        }
+        if self.projected > 0.0 && self.loss != DistillationLoss::Cosine {
+            return Err(MethodError::ProjectedDistance);
+        }
         check_attack("distillation.attack", &self.attack)
     }
 }
@@ -112,6 +163,12 @@ impl PseudoLabels {
         }
         not_negative("pseudo_labels.weight", self.weight)?;
         check_attack("pseudo_labels.attack", &self.attack)
+    }
+}
+
+impl SpectralNorm {
+    pub(super) fn check(&self) -> Result<(), MethodError> {
+        not_negative("spectral_norm.weight", self.weight)
     }
 }
 

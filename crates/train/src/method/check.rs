@@ -34,6 +34,9 @@ impl Method {
         if let Some(regularizer) = &self.regularizer {
             pixel_radius("regularizer.inner", &regularizer.config().inner)?;
         }
+        if let Some(norms) = &self.spectral_norm {
+            norms.check()?;
+        }
         check_objective(self)?;
         check_networks(self)?;
         check_teacher(self)?;
@@ -265,6 +268,17 @@ mod tests {
                 "pseudo_labels = { clusters = [2] }",
                 "`pseudo_labels` clusters the representations of another",
             ),
+            (
+                simclr,
+                "teacher = 'simclr'\ndistillation = { projected = 1.5 }",
+                "distillation.projected is 1.5; a share",
+            ),
+            (
+                simclr,
+                "teacher = 'simclr'\ndistillation = { projected = 0.5, loss = 'squared-distance' }",
+                "compares projections by their cosine",
+            ),
+            (simclr, "spectral_norm = { weight = -1.0 }", "spectral_norm.weight is -1"),
             (simclr, "distillation = {}", "`distillation` learns the representations of another"),
             (simclr, "teacher = 'simclr'", "teacher = \"simclr\" teaches nothing"),
             (simclr, "teacher = '../simclr'\ndistillation = {}", "teacher = \"../simclr\" is no plain name"),

@@ -128,6 +128,11 @@ pub enum MethodError {
         /// The method that is named.
         name: String,
     },
+    /// Squared distances of random projections.
+    #[error(
+        "distillation.projected compares projections by their cosine; use loss = \"cosine\", or leave projected out"
+    )]
+    ProjectedDistance,
     /// Pseudo-labels without a set of two clusters or more.
     #[error("pseudo_labels.clusters must name one set at least, each of two clusters at least")]
     TooFewClusters,

@@ -14,7 +14,7 @@ mod view;
 pub use adversary::{
     Adversary, AdversaryCombine, AdversaryLoss, AdversaryReference, AdversaryView, EncoderMode,
 };
-pub use auxiliary::{Distillation, DistillationLoss, Invariance, PseudoLabels};
+pub use auxiliary::{Distillation, DistillationLoss, Invariance, PseudoLabels, SpectralNorm};
 pub use error::MethodError;
 pub(crate) use network::average_momentum;
 pub use network::{MomentumConfig, NetworkConfig};
@@ -85,7 +85,10 @@ pub struct Method {
     /// The certified term on the representations, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certified: Option<IbpLoss>,
-    /// The network between representations and objective.
+    /// The term of the spectral norms of the encoder's layers, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spectral_norm: Option<SpectralNorm>,
+    /// The network between representations and objective, and its form in a distillation of projections.
     #[serde(default)]
     pub projector: ProjectorConfig,
     /// The other networks.
@@ -125,6 +128,11 @@ impl Method {
     /// The regularizer that takes its points from the adversary, if it does.
     pub(crate) fn shared_regularizer(&self) -> Option<&Regularizer> {
         self.regularizer.as_ref().filter(|regularizer| regularizer.shares_attack())
+    }
+
+    /// The share of its distillation that is taken of projections, if there is one.
+    pub(crate) fn projected(&self) -> Option<f64> {
+        self.distillation.as_ref().map(|distillation| distillation.projected).filter(|&share| share > 0.0)
     }
 
     /// The adversary's attack in a step. With a regularizer that shares it, its ε and its step are `epsilon_scale` times

@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) attacked: Vec<usize>,
     /// The view of the distillation.
     pub(crate) distilled: Option<usize>,
+    /// The view that the teacher of the distillation sees.
+    pub(crate) taught: Option<usize>,
     /// The view of the pseudo-labels.
     pub(crate) labeled: Option<usize>,
     /// The clean image of the invariance.
@@ -48,9 +50,11 @@ impl Plan {
             AdversaryView::Clean => vec![extra(View::Clean)],
         });
         let distilled = method.distillation.as_ref().map(|d| extra(anchored(d.view)));
+        let taught = method.distillation.as_ref().zip(distilled);
+        let taught = taught.map(|(d, view)| d.teacher_view.map_or(view, |taught| extra(anchored(taught))));
         let labeled = method.pseudo_labels.as_ref().map(|p| extra(anchored(p.view)));
         let invariant = method.invariance.map(|_| extra(View::Clean));
-        Plan { images, views, regularizer, certified, attacked, distilled, labeled, invariant }
+        Plan { images, views, regularizer, certified, attacked, distilled, taught, labeled, invariant }
     }
 }
 

@@ -46,6 +46,9 @@ contrast = { temperature = 1.0, group = 4 }
 weight = 1.0
 epsilon = 0.1
 ramp = 0.5
+[spectral_norm]
+weight = 1.0
+iterations = 5
 "#;
 
 const WITH_TEACHER: &str = r#"title = "t"
@@ -53,6 +56,7 @@ teacher = "simclr"
 [distillation]
 weight = 1.0
 consistency = 2.0
+projected = 0.5
 attack = { epsilon = 0.1, steps = 2, step_size = 0.1, restarts = 1, bounds = [0.0, 1.0] }
 [pseudo_labels]
 clusters = [2, 3]

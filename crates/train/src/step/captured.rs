@@ -9,15 +9,15 @@ use crate::method::Method;
 use crate::model::Model;
 use std::cell::RefCell;
 use std::rc::Rc;
-use tarrl_encoders::{InferenceEncoder, Module, track};
+use tarrl_encoders::{InferenceEncoder, Module, Projector, track};
 use tarrl_tensor::{Array, CapturedFn, DType, Key, Tensor, cpu};
 
 /// The steps of one training, as a [`CapturedFn`].
 ///
 /// A step is a function of arrays: networks, images, labels, and the initial points of attacks. Its other inputs are
 /// settings of the host; when one changes, such as a radius that rises, the captured graph is dropped and the step runs
-/// eagerly. A step that uploads host values while it runs is never captured: one with an objective that samples, an inner
-/// maximizer that samples as it goes, or a loss with a state.
+/// eagerly. A step that uploads host values while it runs is never captured: one with an objective or a power
+/// iteration that samples, an inner maximizer that samples as it goes, or a loss with a state.
 pub(crate) struct CapturedStep<'a> {
     function: CapturedFn<Function<'a>>,
     host: Rc<RefCell<Option<HostInput<'a>>>>,
@@ -36,6 +36,7 @@ struct HostInput<'a> {
     model: Model,
     ema: Option<EmaModel>,
     teacher: Option<InferenceEncoder>,
+    projector: Option<Projector>,
     initial_points: InitialPoints,
     views: usize,
     clusters: usize,
@@ -107,6 +108,7 @@ impl<'a> CapturedStep<'a> {
             model: networks.model.clone(),
             ema: networks.ema.cloned(),
             teacher: networks.teacher.cloned(),
+            projector: networks.projector.cloned(),
             initial_points: input.initial_points.clone(),
             views: input.views.len(),
             clusters: input.clusters.len(),
@@ -164,7 +166,12 @@ impl HostInput<'_> {
             initial_points: &self.initial_points.with(arrays),
             batch: None,
         };
-        let networks = Networks { model: &model, ema: ema.as_ref(), teacher: self.teacher.as_ref() };
+        let networks = Networks {
+            model: &model,
+            ema: ema.as_ref(),
+            teacher: self.teacher.as_ref(),
+            projector: self.projector.as_ref(),
+        };
         compute_step(&networks, self.method, &input)
     }
 }

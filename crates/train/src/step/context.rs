@@ -4,7 +4,7 @@ use super::initial_points::InitialPoints;
 use crate::ema_model::EmaModel;
 use crate::method::{Method, Plan, stack};
 use crate::model::Model;
-use tarrl_encoders::InferenceEncoder;
+use tarrl_encoders::{InferenceEncoder, Projector};
 use tarrl_objectives::LossState;
 use tarrl_parallel::Shard;
 use tarrl_tensor::{Array, Key, Tensor};
@@ -18,6 +18,8 @@ pub(crate) struct Networks<'a> {
     pub(crate) ema: Option<&'a EmaModel>,
     /// The teacher.
     pub(crate) teacher: Option<&'a InferenceEncoder>,
+    /// The projector of a distillation, which is never trained.
+    pub(crate) projector: Option<&'a Projector>,
 }
 
 /// The batch of a step and its settings.

@@ -1,9 +1,11 @@
 use super::*;
 use crate::ema_model::EmaModel;
-use crate::method::{Method, NoiseConfig, NoiseUnit, Plan};
-use crate::model::Model;
+use crate::method::{Method, NoiseConfig, NoiseUnit, Plan, SpectralNorm};
+use crate::model::{Model, fixed_projector};
 use crate::train_config::TrainConfig;
-use tarrl_encoders::{EncoderConfig, ForwardContext, ProjectorConfig, parameters, track};
+use tarrl_encoders::{
+    BnBranch, Encoder, EncoderConfig, ForwardContext, InferenceEncoder, ProjectorConfig, parameters, track,
+};
 use tarrl_tensor::{Array, DType, Key, Random, Tensor, backward, cpu};
 
 fn method(views: usize, weight: Option<f64>) -> Method {
@@ -52,7 +54,19 @@ fn output_of(
         batch: None,
     };
     let ema = method.network.momentum.map(|_| EmaModel::new(&model));
-    step(&Networks { model: &model, ema: ema.as_ref(), teacher: None }, &input)
+    let teacher = method.teacher.as_ref().map(|_| teacher(&config));
+    let projector = fixed_projector(&config, model.encoder.dim(), &device);
+    let networks = Networks {
+        model: &model,
+        ema: ema.as_ref(),
+        teacher: teacher.as_ref(),
+        projector: projector.as_ref(),
+    };
+    step(&networks, &input)
+}
+
+fn teacher(config: &TrainConfig) -> InferenceEncoder {
+    Encoder::new(&config.encoder, &cpu(), Key::new(9)).inference()
 }
 
 /// The attack does not depend on λ, so that the gradient is linear in it, and the projector's is constant.
@@ -132,7 +146,7 @@ fn captured_steps_give_the_bits_of_plain_steps() {
     let shared = shared("attacks = 'both'", "");
     let noise =
         Method { noise: Some(NoiseConfig { sigma: 0.5, unit: NoiseUnit::Spread }), ..adversary.clone() };
-    for method in [method(2, None), adversary, byol, shared, noise] {
+    for method in [method(2, None), adversary, byol, shared, noise, spectral(0.5), projected(0.5, 0.1)] {
         let mut captured = CapturedStep::new();
         let mut again =
             || output_of(&method, &[0, 1, 2], &mut |net, input| captured.step(net, &method, input));
@@ -257,4 +271,89 @@ fn the_ramp_of_the_regularizer_is_that_of_the_attack_that_it_shares() {
     let mut own = self::method(2, Some(1.0));
     own.adversary = method.adversary.clone();
     assert_eq!(own.adversary_attack(0.25).unwrap().epsilon, 0.1);
+}
+
+fn spectral(weight: f64) -> Method {
+    Method { spectral_norm: Some(SpectralNorm { weight, iterations: 3 }), ..method(2, None) }
+}
+
+/// Half the sum of the squares, in the encoder alone; running statistics, passes and the objective stay as they are.
+#[test]
+fn the_spectral_norm_term_adds_to_the_loss_and_to_the_gradient_of_the_encoder() {
+    let [plain, one, three] =
+        [method(2, None), spectral(1.0), spectral(3.0)].map(|method| output(&method, &[0, 1]));
+    let mut squares = 0.0;
+    output_of(&spectral(1.0), &[0, 1], &mut |net, input| {
+        let key = input.key.fold("spectral norms");
+        let norms = net.model.encoder.spectral_norms(&input.views[0], BnBranch::Clean, 3, key);
+        squares = norms.iter().map(|norm| norm.item().powi(2)).sum();
+        StepOutput::default()
+    });
+    let [a, b, c] = [&plain, &one, &three].map(|found| found.read().objective);
+    // Roundings of f32 on sums of this size.
+    assert!(squares > 1.0 && (b - a - 0.5 * squares).abs() < 1e-5 * squares, "{a} {b} {squares}");
+    assert!((c - a - 1.5 * squares).abs() < 1e-5 * squares, "{a} {c} {squares}");
+    assert_eq!((one.passes.forward, one.passes.backward), (plain.passes.forward, plain.passes.backward));
+    let buffers = |found: &StepOutput| found.buffers.iter().map(|b| b.array().to_f64()).collect::<Vec<_>>();
+    assert_eq!(buffers(&one), buffers(&plain));
+    let encoder = plain.gradients.len() - 5;
+    for i in 0..plain.gradients.len() {
+        let [p, a, b] = [&plain, &one, &three].map(|o| o.gradients[i].array().to_f64());
+        let scale = b.iter().fold(1e-6, |m: f64, v| m.max(v.abs()));
+        for j in 0..p.len() {
+            // Three roundings of f32 on values up to `scale`.
+            assert!((b[j] - p[j] - 3.0 * (a[j] - p[j])).abs() <= 1e-5 * scale, "parameter {i}[{j}]");
+        }
+        // A shift of batch norm and the projector are in no norm: shifts stand behind the scales.
+        let shift = i < encoder && i % 3 == 2;
+        assert_eq!(a != p, i < encoder && !shift, "parameter {i} of {}", plain.gradients.len());
+    }
+}
+
+/// A distillation, part of it of projections, whose teacher sees another view.
+fn projected(share: f64, epsilon: f64) -> Method {
+    let text = format!(
+        "title = 't'\nteacher = 'simclr'\n[distillation]\nview = 'strong'\nteacher_view = 'weak'\nprojected = {share:?}\n\
+         consistency = 8.0\nattack = {{ kind = 'pgd', steps = 2, epsilon = {epsilon:?} }}"
+    );
+    let projector = ProjectorConfig { hidden: 8, out: 4, ..ProjectorConfig::default() };
+    let method = Method { projector, ..toml::from_str(&text).unwrap() };
+    method.check().unwrap();
+    method
+}
+
+/// Without a ball the attacked image is the image, so that the loss is `−(1 − w) cos(f, T) − w cos(g∘f, g∘T) − k` with the
+/// teacher's own view; with one it is more.
+#[test]
+fn a_distillation_of_projections_is_the_loss_by_its_formula() {
+    let mut cosines = [0.0; 2];
+    output_of(&projected(0.5, 0.0), &[0, 1], &mut |net, input| {
+        let f = net.model.encoder.forward(&input.views[0], &mut ForwardContext::train());
+        let t = net.teacher.unwrap().forward(&input.views[1]);
+        let project = |z: &Tensor| net.projector.unwrap().forward(z, &mut ForwardContext::eval());
+        let cosine = |a: &Tensor, b: &Tensor| {
+            let [a, b] = [a, b].map(|rows| rows.cast(DType::F64).l2_normalize(1e-12));
+            (&a * &b).sum(1).mean_all().item()
+        };
+        cosines = [cosine(&f, &t), cosine(&project(&f), &project(&t))];
+        StepOutput::default()
+    });
+    assert!((cosines[0] - cosines[1]).abs() > 1e-3, "{cosines:?}");
+    for share in [0.25, 0.5, 1.0] {
+        let found = output(&projected(share, 0.0), &[0, 1]);
+        let expected = -(1.0 - share) * cosines[0] - share * cosines[1] - 8.0;
+        // Roundings of f32 on a value of nine.
+        assert!(
+            (found.read().objective - expected).abs() < 1e-5,
+            "{share}: {} {expected}",
+            found.read().objective
+        );
+        let attacked = output(&projected(share, 0.1), &[0, 1]);
+        assert!(attacked.read().objective > expected + 1e-3, "{share}");
+        // The encoder's parameters alone; the teacher's pass, two steps, clean and attacked images.
+        assert_eq!(attacked.gradients.len(), 12);
+        let (forward, back) = (attacked.passes.forward / 6, attacked.passes.backward / 6);
+        assert_eq!((forward, back), (1 + 2 + 2, 2 + 2));
+        assert_eq!([forward, back].map(|count| count as f64), projected(share, 0.1).passes());
+    }
 }

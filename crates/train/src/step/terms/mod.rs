@@ -6,6 +6,7 @@ mod ibp;
 mod objective;
 mod pseudo_labels;
 mod regularizer;
+mod spectral_norm;
 
 use super::context::StepContext;
 use super::output::TermOutput;
@@ -14,11 +15,12 @@ use super::output::TermOutput;
 pub(super) type Term = fn(&StepContext<'_>) -> Option<TermOutput>;
 
 /// All terms, in the order in which they are computed and added.
-pub(super) const TERMS: [Term; 6] = [
+pub(super) const TERMS: [Term; 7] = [
     objective::first_term,
     objective::second_term,
     distillation::term,
     pseudo_labels::term,
     regularizer::term,
     ibp::term,
+    spectral_norm::term,
 ];
