@@ -262,5 +262,8 @@ inner = { kind = "pgd", steps = 5, norm = "linf", epsilon = "8/255", start = "ra
             assert!(with.regularizer.as_ref().is_some_and(|regularizer| regularizer.weight() > 0.0));
             assert_eq!(Method { title: without.title.clone(), regularizer: None, ..with }, without);
         }
+        let (without, with) = (read("simclr.toml"), read("reaas.toml"));
+        assert!(with.spectral_norm.is_some_and(|norms| norms.weight > 0.0));
+        assert_eq!(Method { title: without.title.clone(), spectral_norm: None, ..with }, without);
     }
 }
