@@ -226,7 +226,9 @@ fn adversarial_methods_lower_the_displacement_under_attack() {
         }
     };
     let bases = ["simclr", "supervised"].map(|name| train(name, None));
-    for (base, names) in [(&bases[0], &["acl-a2a", "acl", "deacl", "profeat"][..]), (&bases[1], &["at", "trades"])] {
+    for (base, names) in
+        [(&bases[0], &["acl-a2a", "acl", "deacl", "profeat"][..]), (&bases[1], &["at", "trades"])]
+    {
         let before = robustness(base);
         for name in names {
             let after = robustness(&train(name, Some(base)));
@@ -347,8 +349,7 @@ fn invalid_settings_are_refused_with_the_reason() {
         let method = format!(
             "title = 'x'\nviews = ['weak', 'weak']\nobjective = {{ kind = 'nt-xent' }}\n{part} = {{}}"
         );
-        let encoder =
-            EncoderConfig { arch: Arch::VitTiny, side: 12, ..good.encoder.clone() };
+        let encoder = EncoderConfig { arch: Arch::VitTiny, side: 12, ..good.encoder.clone() };
         TrainConfig { method: toml::from_str(&method).unwrap(), encoder, ..good.clone() }
     };
     let w_mse = |block| {
@@ -371,7 +372,10 @@ fn invalid_settings_are_refused_with_the_reason() {
         (w_mse(64), "batch = 32 cannot be cut into blocks of 64"),
         (w_mse(24), "batch = 32 cannot be cut into blocks of 24"),
         (attention("certified"), "`certified` of the method has no rule for the attention of vit-tiny"),
-        (attention("spectral_norm"), "`spectral_norm` of the method has no rule for the attention of vit-tiny"),
+        (
+            attention("spectral_norm"),
+            "`spectral_norm` of the method has no rule for the attention of vit-tiny",
+        ),
         (TrainConfig { encoder: fixed(28), ..good.clone() }, "for images of 28×28 cannot take 12×12"),
     ] {
         let error = train(&config, folder.path()).unwrap_err();
