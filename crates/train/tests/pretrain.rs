@@ -226,9 +226,7 @@ fn adversarial_methods_lower_the_displacement_under_attack() {
         }
     };
     let bases = ["simclr", "supervised"].map(|name| train(name, None));
-    for (base, names) in
-        [(&bases[0], &["acl-a2a", "acl", "deacl", "profeat"][..]), (&bases[1], &["at", "trades"])]
-    {
+    for (base, names) in [(&bases[0], &["acl-a2a", "acl", "deacl"][..]), (&bases[1], &["at", "trades"])] {
         let before = robustness(base);
         for name in names {
             let after = robustness(&train(name, Some(base)));
