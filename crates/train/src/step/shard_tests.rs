@@ -3,9 +3,9 @@
 use super::*;
 use crate::ema_model::EmaModel;
 use crate::method::{Method, Plan};
-use crate::model::Model;
+use crate::model::{Model, fixed_projector};
 use crate::train_config::TrainConfig;
-use tarrl_encoders::{EncoderConfig, ProjectorConfig, track};
+use tarrl_encoders::{Encoder, EncoderConfig, ProjectorConfig, track};
 use tarrl_parallel::{Group, Shard};
 use tarrl_tensor::{Array, DType, Key, Random, Tensor, cpu};
 
@@ -52,7 +52,16 @@ fn step(method: &Method, shard: Option<&Shard>) -> StepOutput {
         keys,
         batch: shard.map(|shard| ShardedBatch { shard, labels: &whole }),
     };
-    compute_step(&Networks { model: &model, ema: ema.as_ref(), teacher: None }, method, &input)
+    let teacher =
+        method.teacher.as_ref().map(|_| Encoder::new(&config.encoder, &device, Key::new(9)).inference());
+    let projector = fixed_projector(&config, model.encoder.dim(), &device);
+    let networks = Networks {
+        model: &model,
+        ema: ema.as_ref(),
+        teacher: teacher.as_ref(),
+        projector: projector.as_ref(),
+    };
+    compute_step(&networks, method, &input)
 }
 
 /// The step of each of `count` shards on a thread of its own.
@@ -95,6 +104,9 @@ fn shards_compute_the_step_of_the_whole_batch() {
         format!(
             "{PAIR}\nobjective = {{ kind = 'nt-xent' }}\n[certified]\nweight = 0.5\nepsilon = 0.01\ncontrast = {{ group = 4 }}"
         ),
+        // Every shard computes the norms of the layers, which no image enters.
+        format!("{PAIR}\nobjective = {{ kind = 'nt-xent' }}\n[spectral_norm]\nweight = 0.1"),
+        format!("teacher = 'simclr'\n[distillation]\nprojected = 0.5\nconsistency = 2.0\n{attack}"),
     ];
     for text in &methods {
         let method = method(text);
