@@ -28,6 +28,8 @@ struct Tally {
     forecast: Forecast,
     /// The jobs that have not ended, with kind and estimate.
     open: BTreeMap<Key, (&'static str, f64)>,
+    /// The sum of their estimates, of each kind: many jobs end, and not each of them can ask all others.
+    estimates: BTreeMap<&'static str, f64>,
     /// The one that runs in this process.
     running: Option<Key>,
     /// Processes that work.
@@ -87,7 +89,7 @@ impl Display {
             return;
         }
         if !matches!(ending, Ending::Paused) {
-            tally.open.remove(&key);
+            tally.close(key);
         }
         if tally.running == Some(key) {
             tally.restart(None);
@@ -207,11 +209,16 @@ impl Tally {
     }
 
     fn of(open: BTreeMap<Key, (&'static str, f64)>, forecast: Forecast) -> Self {
+        let mut estimates = BTreeMap::new();
+        for (kind, seconds) in open.values() {
+            *estimates.entry(*kind).or_default() += seconds;
+        }
         Self {
             forecast,
             jobs: open.len(),
-            estimate: open.values().map(|(_, seconds)| seconds).sum(),
+            estimate: estimates.values().sum(),
             open,
+            estimates,
             running: None,
             processes: 1,
             started: Instant::now(),
@@ -226,13 +233,24 @@ impl Tally {
         self.fraction = 0.0;
     }
 
+    /// A job has ended.
+    fn close(&mut self, key: Key) {
+        let Some((kind, seconds)) = self.open.remove(&key) else { return };
+        if self.open.is_empty() {
+            self.estimates.clear();
+        } else if let Some(sum) = self.estimates.get_mut(kind) {
+            // What a sum loses by rounding is not worth a negative time.
+            *sum = (*sum - seconds).max(0.0);
+        }
+    }
+
     fn ended(&self) -> usize {
         self.jobs - self.open.len()
     }
 
     /// The share of the estimated cost that is spent: unlike the expected time, it never decreases.
     fn fraction(&self) -> f64 {
-        let open: f64 = self.open.values().map(|(_, seconds)| seconds).sum();
+        let open: f64 = self.estimates.values().sum();
         let running = self.running_job().map_or(0.0, |(_, seconds)| seconds * self.fraction);
         if self.estimate > 0.0 { 1.0 - (open - running) / self.estimate } else { 1.0 }
     }
@@ -242,12 +260,12 @@ impl Tally {
     }
 
     fn left(&self, elapsed: f64) -> String {
-        let running = self.running_job().map_or(0.0, |(kind, seconds)| {
+        let (running, whole) = self.running_job().map_or((0.0, 0.0), |(kind, seconds)| {
             let fraction = if elapsed > 0.0 { self.fraction } else { 0.0 };
-            self.forecast.rest(kind, seconds, elapsed, fraction)
+            (self.forecast.rest(kind, seconds, elapsed, fraction), self.forecast.seconds(kind, seconds))
         });
-        let waiting = self.open.iter().filter(|(key, _)| Some(**key) != self.running);
-        let waiting: f64 = waiting.map(|(_, (kind, seconds))| self.forecast.seconds(kind, *seconds)).sum();
+        let open: f64 = self.estimates.iter().map(|(kind, sum)| self.forecast.seconds(kind, *sum)).sum();
+        let waiting = (open - whole).max(0.0);
         let left = running.max((running + waiting) / self.processes as f64);
         format!("about {} left", spell_seconds(left))
     }
@@ -280,7 +298,7 @@ mod tests {
         assert_eq!(tally.fraction(), 0.0);
         tally.fraction = 0.5;
         assert!((tally.fraction() - 0.45).abs() < 1e-12);
-        tally.open.remove(&keys[0]);
+        tally.close(keys[0]);
         tally.restart(Some(keys[1]));
         assert!((tally.fraction() - 0.9).abs() < 1e-12);
     }

@@ -10,7 +10,7 @@ use anyhow::anyhow;
 
 use crate::display::Ending;
 use crate::files::cannot_write;
-use crate::helpers::{Alone, Helpers, Watched, watch};
+use crate::helpers::{Helpers, Watched, watch};
 use crate::message::message;
 use crate::run::run_claimed;
 use crate::{
@@ -46,24 +46,24 @@ pub struct Failure {
     pub cause: String,
 }
 
-/// Runs what `plan` leaves to do, one job after the other; each job may use all threads itself. Other processes may run the
-/// same plan in the same folder: each job is run by the one that claims it, and all wait until every job has ended.
+/// Runs what `plan` leaves to do, one job after the other; each job may use all threads itself. Jobs on which the most work
+/// depends begin first. Other processes may run the same plan in the same folder: each job is run by the one that claims it,
+/// and all wait until every job has ended.
 ///
 /// The results of finished jobs are loaded. If a job fails or panics, the jobs that depend on it are skipped and all others
 /// run. Once there is a reason to stop, the job that runs ends where it can resume, and no other begins.
 pub fn execute(plan: &Plan<'_>, session: &Session<'_>) -> RunSummary {
-    Execution::new(plan, session, &Alone).run_until(None)
+    Execution::new(plan, session, None).run_until(None)
 }
 
 /// As [`execute`], beside processes of the caller that it calls while there is work for them. The threads of the device are
-/// shared with them, so that together they use as many as the device was opened with. Jobs on which the most work depends
-/// begin first.
+/// shared with them, so that together they use as many as the device was opened with.
 pub fn execute_with_helpers(plan: &Plan<'_>, session: &Session<'_>, helpers: &dyn Helpers) -> RunSummary {
     let watched = Watched::new(plan, session);
     let (working, end) = channel();
     std::thread::scope(|scope| {
         scope.spawn(move || watch(&watched, session, helpers, &end));
-        let summary = Execution::new(plan, session, helpers).longest_first().run_until(None);
+        let summary = Execution::new(plan, session, Some(helpers)).run_until(None);
         drop(working);
         summary
     })
@@ -71,7 +71,7 @@ pub fn execute_with_helpers(plan: &Plan<'_>, session: &Session<'_>, helpers: &dy
 
 /// As [`execute`], for a helper: it ends once there was nothing to begin for three seconds.
 pub fn execute_ready(plan: &Plan<'_>, session: &Session<'_>) -> RunSummary {
-    Execution::new(plan, session, &Alone).longest_first().run_until(Some(LONGEST_IDLENESS))
+    Execution::new(plan, session, None).run_until(Some(LONGEST_IDLENESS))
 }
 
 /// How long a helper waits for something to do.
@@ -85,7 +85,7 @@ pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 struct Execution<'a> {
     plan: &'a Plan<'a>,
     session: &'a Session<'a>,
-    helpers: &'a dyn Helpers,
+    helpers: Option<&'a dyn Helpers>,
     /// Whether any have been at work.
     helped: bool,
     /// Jobs that have not ended, in their order.
@@ -106,27 +106,10 @@ enum Look {
 }
 
 impl<'a> Execution<'a> {
-    fn new(plan: &'a Plan<'a>, session: &'a Session<'a>, helpers: &'a dyn Helpers) -> Self {
-        let open = plan.jobs.iter().collect();
+    fn new(plan: &'a Plan<'a>, session: &'a Session<'a>, helpers: Option<&'a dyn Helpers>) -> Self {
+        let open = longest_first(plan);
         let (gone, announced, summary) = <(BTreeMap<_, _>, BTreeSet<_>, RunSummary)>::default();
         Self { plan, session, helpers, helped: false, open, gone, announced, summary }
-    }
-
-    /// In the order of the time from the beginning of a job to the end of the last one that needs it, the longest first: so
-    /// that at the end there is something to do for every process.
-    fn longest_first(mut self) -> Self {
-        let mut after: BTreeMap<Key, f64> = BTreeMap::new();
-        let mut path = BTreeMap::new();
-        for job in self.plan.jobs.iter().rev().map(|planned| planned.job) {
-            let seconds = job.spec().seconds + after.get(&job.key()).unwrap_or(&0.0);
-            for &input in &job.spec().inputs {
-                let longest = after.entry(input).or_default();
-                *longest = longest.max(seconds);
-            }
-            path.insert(job.key(), seconds);
-        }
-        self.open.sort_by(|a, b| path[&b.job.key()].total_cmp(&path[&a.job.key()]));
-        self
     }
 
     /// Works until every job has ended, there is a reason to stop, or nothing could be begun for so long.
@@ -215,7 +198,8 @@ impl<'a> Execution<'a> {
             Ok(Take::Claimed(claim)) => claim,
             Ok(Take::Held(holder)) => {
                 let ClaimRecord { host, machine, process, .. } = &*holder;
-                let helps = machine == self.session.claims.machine() && self.helpers.include(*process);
+                let helps = machine == self.session.claims.machine()
+                    && self.helpers.is_some_and(|helpers| helpers.include(*process));
                 if !helps && self.announced.insert(job.key()) {
                     self.session
                         .display
@@ -266,17 +250,16 @@ impl<'a> Execution<'a> {
 
     /// Helpers for the jobs that could begin beside `job`. After a failure none is called: it would try the failed job again.
     fn call_helpers(&mut self, job: &Job) {
+        let Some(helpers) = self.helpers.filter(|_| self.gone.is_empty()) else { return };
         let finished = &self.summary.finished;
         let ready = |other: &&Job| {
             other.key() != job.key()
                 && !finished.contains_key(&other.key())
                 && other.spec().inputs.iter().all(|input| finished.contains_key(input))
         };
-        if self.gone.is_empty() {
-            let ready: Vec<&Job> = self.plan.jobs.iter().map(|planned| planned.job).filter(ready).collect();
-            self.helpers.call(ready.len(), ready.iter().map(|job| job.spec().seconds).sum());
-            self.helped |= self.helpers.working() > 0;
-        }
+        let ready: Vec<&Job> = self.plan.jobs.iter().map(|planned| planned.job).filter(ready).collect();
+        helpers.call(ready.len(), ready.iter().map(|job| job.spec().seconds).sum());
+        self.helped |= helpers.working() > 0;
     }
 
     /// Says that another process has finished `job`: a helper, if there are any.
@@ -296,6 +279,24 @@ impl<'a> Execution<'a> {
         self.summary.failures.push(Failure { job: job.label(), folder, cause });
         Look::Ended
     }
+}
+
+/// In the order of the time from the beginning of a job to the end of the last one that needs it, the longest first: so that
+/// at the end there is something to do for every process.
+fn longest_first<'a>(plan: &'a Plan<'a>) -> Vec<&'a PlannedJob<'a>> {
+    let mut after: BTreeMap<Key, f64> = BTreeMap::new();
+    let mut path = BTreeMap::new();
+    for job in plan.jobs.iter().rev().map(|planned| planned.job) {
+        let seconds = job.spec().seconds + after.get(&job.key()).unwrap_or(&0.0);
+        for &input in &job.spec().inputs {
+            let longest = after.entry(input).or_default();
+            *longest = longest.max(seconds);
+        }
+        path.insert(job.key(), seconds);
+    }
+    let mut jobs: Vec<_> = plan.jobs.iter().collect();
+    jobs.sort_by(|a, b| path[&b.job.key()].total_cmp(&path[&a.job.key()]));
+    jobs
 }
 
 impl RunSummary {

@@ -19,21 +19,6 @@ pub trait Helpers: Sync {
     fn include(&self, process: u32) -> bool;
 }
 
-/// No helpers.
-pub(crate) struct Alone;
-
-impl Helpers for Alone {
-    fn call(&self, _ready: usize, _seconds: f64) {}
-
-    fn working(&self) -> usize {
-        0
-    }
-
-    fn include(&self, _process: u32) -> bool {
-        false
-    }
-}
-
 /// Time between two looks at the helpers, and at what they finish.
 const SHARE_TICK: Duration = Duration::from_millis(250);
 const LOOK_TICK: Duration = Duration::from_secs(1);
