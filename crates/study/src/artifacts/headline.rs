@@ -9,16 +9,42 @@ use crate::layout::Layout;
 use crate::profile::{Frontier, Profile};
 use crate::stages::autoattack::AutoAttackResult;
 use crate::stages::best_known::{ATTACKS, BestKnownResult};
+use crate::stages::frontier::FrontierResult;
 use tarrl_jobs::Key;
 
 /// Which encoder is more robust at the same clean accuracy, and by how much?
 pub(super) struct Headline;
 
 /// What a group of columns shows: an attack at a radius, with its accuracies.
-struct Attacked {
-    attack: String,
-    epsilon: f64,
-    paired: Paired,
+pub(super) struct Attacked {
+    pub(super) attack: String,
+    pub(super) epsilon: f64,
+    pub(super) paired: Paired,
+}
+
+impl Attacked {
+    /// PGD at the radius at place `level`, at the heads of frontiers.
+    pub(super) fn by_pgd(frontiers: &[Vec<FrontierResult>], profile: &Profile, level: usize) -> Self {
+        let attack = format!("PGD-{}", profile.attack.steps);
+        let epsilon = profile.attack.epsilons[level].value();
+        Self { attack, epsilon, paired: robust(frontiers, level, clean(profile)) }
+    }
+
+    pub(super) fn cell(&self, profile: &Profile, estimate: Option<Estimate>, metric: &str) -> Option<Cell> {
+        let keys = keys_at(profile, &self.attack.to_lowercase(), Some(self.epsilon), metric);
+        Some(Cell::measured(estimate?, keys))
+    }
+}
+
+/// What a number at equal clean accuracy is.
+fn keys_at(profile: &Profile, attack: &str, epsilon: Option<f64>, metric: &str) -> Keys {
+    let protocol = format!("linear, clean accuracy {}", clean(profile));
+    let dataset = profile.dataset.clone();
+    Keys { dataset, protocol, attack: attack.into(), epsilon, metric: metric.into() }
+}
+
+fn clean(profile: &Profile) -> f64 {
+    profile.frontier.as_ref().map_or(0.0, |frontier| frontier.clean)
 }
 
 impl Artifact for Headline {
@@ -46,7 +72,7 @@ impl Artifact for Headline {
         let frontiers = frontiers(results, results.methods())?;
         let subject = results.subject().map(|subject| subject.name.as_str());
         let subject = results.methods().iter().position(|method| Some(method.name.as_str()) == subject);
-        let attacked = attacked(results, settings)?;
+        let attacked = attacked(results)?;
         let mut table = Table {
             id: self.id().into(),
             title: self.title().into(),
@@ -61,28 +87,16 @@ impl Artifact for Headline {
             ..Table::default()
         };
         for (i, method) in results.methods().iter().enumerate() {
-            let keys = |attack: &str, epsilon: Option<f64>, metric: &str| Keys {
-                dataset: profile.dataset.clone(),
-                protocol: format!("linear, clean accuracy {}", settings.clean),
-                attack: attack.into(),
-                epsilon,
-                metric: metric.into(),
-            };
             let mut cells = Vec::new();
             for part in &attacked {
-                let cell = |estimate: Option<Estimate>, metric: &str| {
-                    estimate.map(|e| {
-                        Cell::measured(e, keys(&part.attack.to_lowercase(), Some(part.epsilon), metric))
-                    })
-                };
-                cells.push(cell(part.paired.estimate(i), "accuracy"));
+                cells.push(part.cell(profile, part.paired.estimate(i), "accuracy"));
                 if let Some(subject) = subject {
                     let others = (subject != i).then(|| part.paired.advantage(subject, i)).flatten();
-                    cells.push(cell(others, "advantage"));
+                    cells.push(part.cell(profile, others, "advantage"));
                 }
             }
             let most = accuracy(most_clean(&frontiers[i]));
-            cells.push(Some(Cell::measured(most, keys("none", None, "largest clean accuracy"))));
+            cells.push(Some(Cell::measured(most, keys_at(profile, "none", None, "largest clean accuracy"))));
             table.push_row(method.method.title.clone(), cells);
         }
         let sentence = |subject| attacked.last().map(|part| sentence(results, settings, part, subject));
@@ -91,12 +105,13 @@ impl Artifact for Headline {
     }
 }
 
-fn settings(profile: &Profile) -> Result<&Frontier, String> {
+/// What the profile says of frontiers.
+pub(super) fn settings(profile: &Profile) -> Result<&Frontier, String> {
     profile.frontier.as_ref().ok_or_else(|| "shows `frontier`; add `frontier` or remove it".to_owned())
 }
 
 /// PGD on the frontier at each radius, then AutoAttack on the matched head if it was run.
-fn attacked(results: &Results<'_>, settings: &Frontier) -> anyhow::Result<Vec<Attacked>> {
+fn attacked(results: &Results<'_>) -> anyhow::Result<Vec<Attacked>> {
     let profile = results.profile();
     let frontiers = frontiers(results, results.methods())?;
     let suites: Vec<Vec<AutoAttackResult>> = results
@@ -108,14 +123,10 @@ fn attacked(results: &Results<'_>, settings: &Frontier) -> anyhow::Result<Vec<At
     let mut attacked = Vec::new();
     for (level, epsilon) in profile.attack.epsilons.iter().enumerate() {
         let epsilon = epsilon.value();
-        let attack = format!("PGD-{}", profile.attack.steps);
-        attacked.push(Attacked { attack, epsilon, paired: robust(&frontiers, level, settings.clean) });
+        attacked.push(Attacked::by_pgd(&frontiers, profile, level));
         if suites.iter().any(|seeds| !seeds.is_empty()) {
-            attacked.push(Attacked {
-                attack: "AutoAttack".into(),
-                epsilon,
-                paired: autoattack(&suites, level),
-            });
+            let (attack, paired) = ("AutoAttack".into(), autoattack(&suites, level));
+            attacked.push(Attacked { attack, epsilon, paired });
         }
         if best.iter().any(|seeds| !seeds.is_empty()) {
             attacked.push(Attacked { attack: ALL.into(), epsilon, paired: best_known(&best, level) });
@@ -172,8 +183,9 @@ fn columns(results: &Results<'_>, attacked: &[Attacked], subject: Option<usize>)
     columns
 }
 
-fn notes(profile: &Profile, settings: &Frontier) -> Vec<String> {
-    let mut notes = vec![
+/// How numbers at equal clean accuracy are read.
+pub(super) fn frontier_notes(profile: &Profile, settings: &Frontier) -> Vec<String> {
+    vec![
         format!(
             "Accuracy in per cent on the line through {} heads from l2 = {:.0e} to {:.0e}: the largest robust accuracy \
              among points whose clean accuracy is {:.1} % or more (docs/evaluation.md). A dash: with one seed or more no \
@@ -189,7 +201,11 @@ fn notes(profile: &Profile, settings: &Frontier) -> Vec<String> {
             settings.images,
             if profile.seeds > 1 { "seeds and images" } else { "images, for one seed" }
         ),
-    ];
+    ]
+}
+
+fn notes(profile: &Profile, settings: &Frontier) -> Vec<String> {
+    let mut notes = frontier_notes(profile, settings);
     if profile.attack.autoattack > 0
         && profile.attack.autoattack_head == crate::profile::AttackedHead::Matched
     {

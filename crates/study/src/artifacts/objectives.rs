@@ -1,10 +1,12 @@
 //! Objectives table (T6): base objectives without and with the regularizer.
 
-use tarrl_report::{Best, Cell, Column, Keys, Table};
+use tarrl_report::{Column, Table};
 
-use super::cells::{accuracy, attacks, interval_note, keys, radius};
+use super::at_clean::frontiers;
+use super::cells::{keys, radius};
+use super::headline::{Attacked, frontier_notes, settings};
 use super::{Artifact, Rendered, Results};
-use crate::layout::{Layout, MethodJobs};
+use crate::layout::Layout;
 use crate::profile::Profile;
 use tarrl_jobs::Key;
 
@@ -24,73 +26,58 @@ impl Artifact for Objectives {
         if profile.pairs.is_empty() {
             return Err("shows `pairs`; add `pairs` or remove it".to_owned());
         }
-        Ok(())
+        settings(profile).map(|_| ())
     }
 
     fn jobs(&self, layout: &mut Layout) -> anyhow::Result<Vec<Key>> {
-        Ok(keys(layout.pairs.iter().flatten(), |job| vec![job.attack]))
+        Ok(keys(layout.pairs.iter().flatten(), |job| job.frontier.into_iter().collect()))
     }
 
     fn render(&self, results: &Results<'_>) -> anyhow::Result<Rendered> {
         let profile = results.profile();
-        let pgd = format!("PGD-{}", profile.attack.steps);
-        let mut columns = Vec::new();
-        for group in ["without", "with the regularizer"] {
-            let labels = profile.attack.epsilons.iter().map(|e| format!("{pgd}, {}", radius(e.value())));
-            columns.extend(["clean".to_owned()].into_iter().chain(labels).map(|label| Column {
-                group: group.into(),
-                label,
-                best: Some(Best::Highest),
-                ..Column::default()
-            }));
-        }
+        let settings = settings(profile).map_err(anyhow::Error::msg)?;
+        let pairs = &results.layout.pairs;
+        let frontiers = frontiers(results, pairs.iter().flatten())?;
+        let levels = 0..profile.attack.epsilons.len();
+        let levels: Vec<_> = levels.map(|level| Attacked::by_pgd(&frontiers, profile, level)).collect();
         let mut table = Table {
-        id: self.id().into(),
-        title: self.title().into(),
-        caption: "Any base objective? Robust accuracy of a linear head trained on clean images; left and right differ \
-                  in the regularizer alone."
-            .into(),
-        stub: "objective".into(),
-        columns,
-        notes: vec![interval_note(results)],
-        ..Table::default()
-    };
-        let mut better = 0;
-        for [without, with] in &results.layout.pairs {
-            let (mut cells, base) = row(results, without)?;
-            let (more, regularized) = self::row(results, with)?;
-            cells.extend(more);
-            better += usize::from(regularized.iter().zip(&base).all(|(with, without)| with > without));
+            id: self.id().into(),
+            title: self.title().into(),
+            stub: "objective".into(),
+            columns: levels
+                .iter()
+                .flat_map(|part| {
+                    ["without", "with", "more by"].map(|label| Column {
+                        group: format!("{}, {}", part.attack, radius(part.epsilon)),
+                        label: label.into(),
+                        ..Column::default()
+                    })
+                })
+                .collect(),
+            notes: frontier_notes(profile, settings),
+            ..Table::default()
+        };
+        let mut raised = 0;
+        for (pair, [without, _]) in pairs.iter().enumerate() {
+            let (base, regularized) = (2 * pair, 2 * pair + 1);
+            let (mut cells, mut is_raised) = (Vec::new(), true);
+            for part in &levels {
+                for method in [base, regularized] {
+                    cells.push(part.cell(profile, part.paired.estimate(method), "accuracy"));
+                }
+                let more = part.paired.advantage(regularized, base);
+                is_raised &= more.is_some_and(|more| more.mean > 0.0);
+                cells.push(part.cell(profile, more, "advantage"));
+            }
+            raised += usize::from(is_raised);
             table.push_row(without.method.title.clone(), cells);
         }
-        table.caption += &format!(
-            " It raises robust accuracy at every radius for {better} of {} objectives.",
-            results.layout.pairs.len()
+        table.caption = format!(
+            "Any base objective? Robust accuracy where a linear head has {:.1} % clean accuracy; the two encoders of a row \
+             differ in the regularizer alone, which raises it at every radius for {raised} of {} objectives.",
+            100.0 * settings.clean,
+            pairs.len()
         );
         Ok(Rendered { tables: vec![table], ..Rendered::default() })
     }
-}
-
-/// The cells of a method, and its robust accuracies.
-fn row(results: &Results<'_>, method: &MethodJobs) -> anyhow::Result<(Vec<Option<Cell>>, Vec<f64>)> {
-    let profile = results.profile();
-    let attacks = attacks(results, method)?;
-    let keys = |attack: &str, epsilon: Option<f64>| Keys {
-        dataset: profile.dataset.clone(),
-        protocol: "linear".into(),
-        attack: attack.into(),
-        epsilon,
-        metric: "accuracy".into(),
-    };
-    let clean = accuracy(attacks.iter().map(|a| (a.clean_correct, a.n)));
-    let mut cells = vec![Some(Cell::measured(clean, keys("none", None)))];
-    let mut robust = Vec::new();
-    for epsilon in &profile.attack.epsilons {
-        let epsilon = epsilon.value();
-        let estimate = accuracy(attacks.iter().map(|a| (a.correct_at(epsilon), a.n)));
-        robust.push(estimate.mean);
-        let pgd = format!("pgd-{}", profile.attack.steps);
-        cells.push(Some(Cell::measured(estimate, keys(&pgd, Some(epsilon)))));
-    }
-    Ok((cells, robust))
 }
