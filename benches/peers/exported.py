@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # Names and strides of the convolutions of ConvSmall.
 STRIDES = [1, 2, 1, 2]
@@ -49,6 +50,16 @@ def conv_small(path):
     model = ConvSmall(state["conv1.weight"].shape[1], widths, len(state["fc.bias"]), *numbers)
     model.load_state_dict(state, strict=True)
     return model.eval()
+
+
+def folded(model):
+    """That module as a sequence that ends in the head, batch norm inside of the convolutions, weights without gradient."""
+    layers = []
+    if (model.mean != 0).any() or (model.std != 1).any():
+        raise SystemExit("an encoder that normalizes its pixels has no such sequence")
+    for i in range(1, 5):
+        layers += [fuse_conv_bn_eval(getattr(model, f"conv{i}"), getattr(model, f"bn{i}")), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), model.fc).requires_grad_(False).eval()
 
 
 def export(tarrl, encoder, head, out, *options):

@@ -21,6 +21,7 @@
 //!
 //! - A [`Workload`] is an [`Activity`] on an encoder; a [`Step`] is a workload ready to run.
 //! - [`layers`] are the convolutions of an encoder, for the benches of single kernels.
+//! - A [`Task`] is whole work that other programs do too, and [`peers`] compares both with them.
 //! - `tarrl bench` prints one workload's speed and memory; `cargo bench -p tarrl-benches` runs criterion.
 
 #![forbid(unsafe_code)]
@@ -29,12 +30,19 @@ mod layers;
 pub mod peers;
 mod ssl;
 mod step;
+mod tasks;
 mod timing;
 mod values;
 mod workload;
 
 pub use layers::{distinct, label, layers};
 pub use step::Step;
+pub use tasks::{PreparedTask, Task};
 pub use timing::{median, time, time_once};
 pub use values::uniform;
 pub use workload::{Activity, Workload, encoder_config, image_shape};
+
+/// The root of the repository, where images, methods and the peers' programs are.
+fn repository() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies inside the repository")
+}

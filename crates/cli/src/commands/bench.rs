@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 use clap::{ArgGroup, Args};
 use serde::{Deserialize, Serialize};
 use tarrl_benches::peers;
-use tarrl_benches::{Step, Workload, median, time, time_once};
+use tarrl_benches::{PreparedTask, Step, Task, Workload, median, time, time_once};
 use tarrl_tensor::{Cpu, Device};
 
 use crate::limits;
@@ -22,7 +23,8 @@ Examples:
   tarrl bench --workload train:conv-small --batch 64 --threads 1
   tarrl bench --workload ssl-step:resnet18-cifar --json  one line of JSON, for scripts
   tarrl bench --all --markdown                           the table of docs/performance.md, a minute or two
-  tarrl bench --all --peers                              side by side with other programs, a quarter of an hour
+  tarrl bench --all --peers                              side by side with other programs, half an hour
+  tarrl bench --task certify --peers                     one task side by side with the program known for it
 
 A workload is ACTIVITY:ENCODER. Activities:
   forward     inference of the frozen encoder
@@ -30,6 +32,11 @@ A workload is ACTIVITY:ENCODER. Activities:
   train       loss and all weight gradients, with the statistics of the batch
   ssl-step    one whole update of robust training: two views, NT-Xent, PGD-5, regularizer, SGD
 Encoders: conv-small (28×28×1, usually 256 images), resnet18-cifar (32×32×3, usually 64 images).
+A task is whole work, only beside the program that is known for it:
+  autoattack  20 images, beside the authors' code
+  certify     4 images, beside auto_LiRPA
+  probe       logistic regression on 10,000 representations, beside scikit-learn
+  augment     two views of 1024 images, beside torchvision
 
 The time is the median of the repeats after one run that warms up. GFLOP/s counts two operations for each multiply-add
 of the convolutions, once for each pass over an image: forward 1, input-grad 2, train 3, ssl-step 21. Memory is the
@@ -38,13 +45,17 @@ peak of the whole process; --all gives every workload a process of its own. Clos
 /// Time steps of training, attack and inference: images per second, GFLOP/s and peak memory
 #[derive(Args, Debug)]
 #[command(after_long_help = EXAMPLES, after_help = "`--help` shows examples.", arg_required_else_help = true)]
-#[command(group = ArgGroup::new("what").required(true).args(["workload", "all"]))]
+#[command(group = ArgGroup::new("what").required(true).args(["workload", "task", "all"]))]
 pub(crate) struct Bench {
     /// What to time, such as train:conv-small
     #[arg(long, value_name = "ACTIVITY:ENCODER")]
     workload: Option<Workload>,
 
-    /// Time every workload, each in a process of its own
+    /// What to do beside the program that is known for it: autoattack, certify, probe or augment
+    #[arg(long, conflicts_with_all = ["batch", "json", "markdown"])]
+    task: Option<Task>,
+
+    /// Time every workload, each in a process of its own; with --peers every task too
     #[arg(long)]
     all: bool,
 
@@ -72,6 +83,10 @@ pub(crate) struct Bench {
     #[arg(long, hide = true, conflicts_with_all = ["all", "peers", "json", "markdown", "repeats"])]
     in_turn: bool,
 
+    /// Where the inputs of a task are
+    #[arg(long, hide = true, requires_all = ["task", "in_turn"], value_name = "DIR")]
+    inputs: Option<PathBuf>,
+
     /// Print a table for a document, of all workloads
     #[arg(long, conflicts_with = "workload")]
     markdown: bool,
@@ -96,22 +111,17 @@ impl Bench {
         if self.markdown {
             outln!("{}", self.heading());
         }
-        let one;
-        let workloads = match &self.workload {
-            Some(workload) => {
-                one = [*workload];
-                &one[..]
-            }
-            None => &Workload::ALL[..],
-        };
         if self.in_turn {
-            return self.run_in_turn(workloads[0]);
+            return self.run_in_turn();
         }
         if self.peers {
-            return self.run_beside_peers(workloads);
+            return self.run_beside_peers();
         }
-        for workload in workloads {
-            let row = if self.all { self.in_own_process(*workload)? } else { self.measure(*workload) };
+        if self.task.is_some() {
+            bail!("a task is only timed beside other programs; add --peers");
+        }
+        for workload in self.workloads() {
+            let row = if self.all { self.in_own_process(workload)? } else { self.measure(workload) };
             match (self.json, self.markdown) {
                 (true, _) => outln!("{}", serde_json::to_string(&row)?),
                 (_, true) => outln!("{}", row.markdown()),
@@ -121,34 +131,54 @@ impl Bench {
         Ok(())
     }
 
-    fn run_in_turn(&self, workload: Workload) -> anyhow::Result<()> {
-        let mut step = Step::new(workload, self.batch(workload), &self.device());
-        time(&mut step, 1);
-        outln!("ready");
-        for line in std::io::stdin().lines() {
-            line?;
-            outln!("{}", time_once(&mut step));
-        }
-        outln!("{}", machine::peak_rss().map_or(f64::NAN, |bytes| bytes as f64 / 1e6));
-        Ok(())
+    /// The workloads that are asked for.
+    fn workloads(&self) -> Vec<Workload> {
+        if self.all { Workload::ALL.to_vec() } else { self.workload.into_iter().collect() }
     }
 
-    fn run_beside_peers(&self, workloads: &[Workload]) -> anyhow::Result<()> {
-        outln!("{}", peers::HEADING);
+    fn run_in_turn(&self) -> anyhow::Result<()> {
+        match (self.task, &self.inputs) {
+            (Some(task), Some(inputs)) => {
+                let mut task = PreparedTask::new(task, inputs, &self.device())?;
+                let mut result = task.run()?.1;
+                in_turn(&mut || {
+                    let (seconds, found) = task.run()?;
+                    result = found;
+                    Ok(seconds)
+                })?;
+                last_line(&result)
+            }
+            _ => {
+                let workload =
+                    self.workload.context("--in-turn needs a workload, or a task with --inputs")?;
+                let mut step = Step::new(workload, self.batch(workload), &self.device());
+                time(&mut step, 1);
+                in_turn(&mut || Ok(time_once(&mut step)))?;
+                last_line("")
+            }
+        }
+    }
+
+    fn run_beside_peers(&self) -> anyhow::Result<()> {
+        outln!("{}\n\n{}", self.conditions(), peers::HEADING);
         let mut absent = BTreeSet::new();
-        for &workload in workloads {
-            let (batch, pairs) = (self.batch(workload), self.repeats as usize);
-            let run = peers::Run { workload, batch, threads: self.threads(), pairs };
-            let note = &mut |what: String| {
-                if absent.insert(what.clone()) {
-                    note!("left out: {what}");
-                }
-            };
+        let note = &mut |what: String| {
+            if absent.insert(what.clone()) {
+                note!("left out: {what}");
+            }
+        };
+        let (threads, pairs) = (self.threads(), self.repeats as usize);
+        for workload in self.workloads() {
+            let run = peers::Run { workload, batch: self.batch(workload), threads, pairs };
             for comparison in peers::compare(run, note)? {
                 outln!("{comparison}");
             }
         }
-        Ok(())
+        let tasks = if self.all { Task::ALL.to_vec() } else { self.task.into_iter().collect() };
+        peers::compare_tasks(&tasks, (threads, pairs), note, &mut |comparison| {
+            outln!("{comparison}");
+            Ok(())
+        })
     }
 
     fn device(&self) -> Device {
@@ -197,19 +227,39 @@ impl Bench {
         self.threads.map_or_else(cores, usize::from)
     }
 
-    fn heading(&self) -> String {
+    /// Machine, threads and commit of a table.
+    fn conditions(&self) -> String {
         let machine = machine::provenance(workspace_root(), "cpu");
         let known = |field: &str| machine[field].as_str().unwrap_or("unknown").to_owned();
+        let (cpu, commit) = (known("cpu"), known("commit"));
+        format!("{cpu}, {} threads, commit {commit}; medians of {}", self.threads(), self.repeats)
+    }
+
+    fn heading(&self) -> String {
         format!(
-            "{}, {} threads, commit {}; medians of {}\n\n\
+            "{}\n\n\
              | workload | images | seconds | images/s | GFLOP/s | peak memory, MB |\n\
              |---|---:|---:|---:|---:|---:|",
-            known("cpu"),
-            self.threads(),
-            known("commit"),
-            self.repeats
+            self.conditions()
         )
     }
+}
+
+/// Runs once for each line of standard input and prints the seconds.
+fn in_turn(run: &mut dyn FnMut() -> anyhow::Result<f64>) -> anyhow::Result<()> {
+    outln!("ready");
+    for line in std::io::stdin().lines() {
+        line?;
+        outln!("{}", run()?);
+    }
+    Ok(())
+}
+
+/// Prints the peak of memory in millions of bytes, the name of this program, and what came out.
+fn last_line(result: &str) -> anyhow::Result<()> {
+    let peak = machine::peak_rss().map_or(f64::NAN, |bytes| bytes as f64 / 1e6);
+    outln!("{peak} tarrl {}; {result}", env!("CARGO_PKG_VERSION"));
+    Ok(())
 }
 
 impl Row {
