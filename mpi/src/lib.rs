@@ -10,7 +10,8 @@ use tarrl_parallel::{ParallelError, Ranks, SumOrder, tree_sum};
 /// The exit code of a job that may be repeated; docs/cluster.md has all.
 const TRY_AGAIN: i32 = 75;
 
-/// How long a rank waits before it ends all others, so that rank 0 speaks first of what all have seen.
+/// How long a rank waits for each rank before it until it ends all others, so that the first that is left speaks alone of what all
+/// have seen.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The processes that mpirun or srun started.
@@ -103,8 +104,8 @@ impl Ranks for MpiRanks {
         Ok(())
     }
 
-    /// Says why and ends the processes of all ranks. The first speaks at once, the others a second later, so that what all have
-    /// seen is said once.
+    /// Says why and ends the processes of all ranks. The first speaks at once, each other a second after the one before it, so
+    /// that what all have seen is said once.
     fn end(&mut self, why: &ParallelError) {
         say(self.rank, why);
         self.broken = true;
@@ -114,9 +115,7 @@ impl Ranks for MpiRanks {
 
 /// The message of a rank that ends all.
 fn say(rank: usize, why: &ParallelError) {
-    if rank > 0 {
-        std::thread::sleep(PATIENCE);
-    }
+    std::thread::sleep(PATIENCE * u32::try_from(rank).unwrap_or(u32::MAX));
     // Where standard error is closed nobody reads it.
     let _ = writeln!(std::io::stderr(), "error: {why}");
 }
