@@ -25,7 +25,7 @@ pub(crate) struct RankOptions {
     #[arg(long, value_name = "BY", default_value = "tcp")]
     connect: Connect,
 
-    /// How gradients of several processes are added: in an order that the shards fix, or as MPI likes it best, which may change
+    /// How gradients of several processes are added: in an order that the shards fix, or as MPI or NCCL likes it best, which may change
     /// the bits with the number of processes
     #[arg(long, value_name = "ORDER", default_value = "fixed")]
     sum: Order,
@@ -43,6 +43,8 @@ enum Connect {
     Tcp,
     /// Open MPI
     Mpi,
+    /// NCCL, between GPUs; the processes find each other over TCP
+    Nccl,
 }
 
 /// In which order gradients are added.
@@ -60,7 +62,7 @@ pub(crate) struct Ranks {
 
 impl RankOptions {
     /// Connects the processes that a launcher has started; without one there is this process alone.
-    pub(crate) fn start(&self) -> anyhow::Result<Ranks> {
+    pub(crate) fn start(&self, device: DeviceName) -> anyhow::Result<Ranks> {
         let launch = Launch::of(&|name| std::env::var(name).ok())?;
         let several = launch.as_ref().is_some_and(|launch| launch.count > 1);
         let Some(launch) = launch.filter(|_| several) else { return Ok(Ranks { launch: None, group: None }) };
@@ -72,9 +74,10 @@ impl RankOptions {
             );
         }
         let timeout = Duration::from_secs(self.rank_timeout);
-        let connection = match self.connect {
-            Connect::Tcp => launch.tcp(timeout)?,
+        let connection: Box<dyn tarrl_parallel::Ranks> = match self.connect {
+            Connect::Tcp => Box::new(launch.tcp(timeout)?),
             Connect::Mpi => mpi(&launch, timeout)?,
+            Connect::Nccl => nccl(&launch, of_launch(device, &launch), timeout)?,
         };
         let order = match self.sum {
             Order::Fixed => SumOrder::Fixed,
@@ -102,10 +105,7 @@ impl Ranks {
 
     /// The GPU of this process, of those of a machine.
     pub(crate) fn device(&self, named: DeviceName) -> DeviceName {
-        match (named, &self.launch) {
-            (DeviceName::Cuda(0), Some(launch)) => DeviceName::Cuda(launch.local_rank),
-            _ => named,
-        }
+        self.launch.as_ref().map_or(named, |launch| of_launch(named, launch))
     }
 
     /// Threads that work on each shard of this process, which has `asked` threads for all `shards` together: by default its share of the
@@ -130,6 +130,10 @@ impl Ranks {
         }
         result.map_err(|error| told(error, self.rank()))
     }
+}
+
+fn of_launch(named: DeviceName, launch: &Launch) -> DeviceName {
+    if named == DeviceName::Cuda(0) { DeviceName::Cuda(launch.local_rank) } else { named }
 }
 
 /// The error as this rank shows it: silent where another one does.
@@ -162,4 +166,23 @@ fn mpi(_: &Launch, _: Duration) -> anyhow::Result<Box<dyn tarrl_parallel::Ranks>
         "--connect mpi needs a program with MPI; build it with `cargo build --release -p tarrl-cli --features mpi`, or connect over \
          TCP, which needs nothing"
     )
+}
+
+#[cfg(feature = "cuda")]
+fn nccl(
+    launch: &Launch,
+    device: DeviceName,
+    timeout: Duration,
+) -> anyhow::Result<Box<dyn tarrl_parallel::Ranks>> {
+    let DeviceName::Cuda(ordinal) = device else {
+        bail!("--connect nccl connects GPUs; give --device cuda, or connect over tcp or mpi")
+    };
+    let (control, places) = (launch.tcp(timeout)?, tarrl_cuda::Places::usual());
+    let ranks = tarrl_cuda::NcclRanks::open(control, ordinal, &places, timeout);
+    Ok(Box::new(ranks.map_err(|error| told(error.into(), launch.rank))?))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn nccl(_: &Launch, _: DeviceName, _: Duration) -> anyhow::Result<Box<dyn tarrl_parallel::Ranks>> {
+    Err(crate::device::without_the_backend("--connect nccl"))
 }

@@ -141,3 +141,13 @@ fn processes_without_shards_are_refused() {
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(message.contains("give all --shards 2 or more") && output.status.code() == Some(1), "{message}");
 }
+
+/// A program without GPU backend says what it lacks, and one that has it what it has to be given.
+#[test]
+fn nccl_is_for_gpus() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = end(vec![start(folder.path(), [0, 2], free_port(), &["--connect", "nccl"])]);
+    let (message, code) = one_message(&output);
+    assert!(message.contains("--connect nccl") && message.contains("GPU"), "{message}");
+    assert_eq!(code, Some(1));
+}

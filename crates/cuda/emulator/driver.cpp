@@ -1,4 +1,4 @@
-// A CUDA driver with one device, on the CPU: the functions that the backend calls, and no others.
+// A CUDA driver with four devices, on the CPU: the functions that the backend calls, and no others.
 //
 // Memory is that of the host, every call is done when it returns unless it is recorded for a graph, and modules are
 // ignored: kernels are looked up by name among those that were compiled into this library. Fresh memory is full of NaN, so that what is read before it is
@@ -19,7 +19,7 @@ typedef unsigned long long Pointer;
 
 namespace {
 
-const Status OK = 0, INVALID_VALUE = 1, INVALID_DEVICE = 101, NOT_FOUND = 500, NOT_READY = 600, NOT_SUPPORTED = 801;
+const Status OK = 0, INVALID_VALUE = 1, INVALID_DEVICE = 101, INVALID_CONTEXT = 201, NOT_FOUND = 500, NOT_READY = 600, NOT_SUPPORTED = 801;
 const Status ILLEGAL_STATE = 401, NOT_IN_CAPTURE = 900, CAPTURE_BROKEN = 901;
 const int THREAD_LOCAL = 1;
 const std::size_t HEAD = 64, FRAME = 64;
@@ -27,7 +27,8 @@ const unsigned char UNWRITTEN = 0xff, FRAME_BYTE = 0xa5;
 
 std::mutex busy;
 std::size_t used, most;
-int the_context, the_module, the_pool;
+const int DEVICES = 4;
+int contexts[DEVICES], the_module, the_pool;
 thread_local void* current_context;
 // The stream that this thread records; it may not make calls that would wait for it.
 thread_local Stream* recording;
@@ -110,13 +111,13 @@ Status cuGetErrorString(Status, const char** text) {
 Status cuGetExportTable(const void**, const void*) { return NOT_SUPPORTED; }
 
 Status cuDeviceGetCount(int* count) {
-    *count = 1;
+    *count = DEVICES;
     return OK;
 }
 
 Status cuDeviceGet(int* device, int ordinal) {
-    *device = 0;
-    return ordinal == 0 ? OK : INVALID_DEVICE;
+    *device = ordinal;
+    return ordinal >= 0 && ordinal < DEVICES ? OK : INVALID_DEVICE;
 }
 
 Status cuDeviceGetName(char* name, int length, int) {
@@ -140,8 +141,8 @@ Status cuDeviceGetAttribute(int* value, int attribute, int) {
     return OK;
 }
 
-Status cuDevicePrimaryCtxRetain(void** context, int) {
-    *context = &the_context;
+Status cuDevicePrimaryCtxRetain(void** context, int device) {
+    *context = &contexts[device];
     return OK;
 }
 
@@ -157,6 +158,12 @@ Status cuCtxSetCurrent(void* context) {
     return OK;
 }
 
+Status cuCtxGetDevice(int* device) {
+    if (current_context == nullptr) return INVALID_CONTEXT;
+    *device = static_cast<int*>(current_context) - contexts;
+    return OK;
+}
+
 Status cuCtxSynchronize() { return outside_capture(); }
 
 Status cuStreamCreate(void** stream, unsigned) {
@@ -169,8 +176,15 @@ Status cuStreamDestroy_v2(void* stream) {
     return OK;
 }
 
+Status cuStreamQuery(void* stream) {
+    if (Status status = outside_capture(stream)) return status;
+    Stream* of = static_cast<Stream*>(stream);
+    return of && of->exchanges > 0 ? NOT_READY : OK;
+}
+
 Status cuStreamSynchronize(void* stream) {
     if (Status status = outside_capture(stream)) return status;
+    wait_for_exchanges(stream);
     std::lock_guard<std::mutex> lock(busy);
     Stream* of = static_cast<Stream*>(stream);
     make_copies(of, of->dropped + of->copies.size());
@@ -243,6 +257,7 @@ Status cuMemPoolGetAttribute(void*, int, void* value) {
 
 Status cuMemAllocAsync(Pointer* pointer, std::size_t bytes, void* stream) {
     if (Status status = outside_capture(stream)) return status;
+    wait_for_exchanges(stream);
     std::lock_guard<std::mutex> lock(busy);
     if (bytes == 0) return INVALID_VALUE;
     char* start = static_cast<char*>(aligned_alloc(64, (HEAD + bytes + FRAME + 63) / 64 * 64));
@@ -257,6 +272,7 @@ Status cuMemAllocAsync(Pointer* pointer, std::size_t bytes, void* stream) {
 
 Status cuMemFreeAsync(Pointer pointer, void* stream) {
     if (Status status = outside_capture(stream)) return status;
+    wait_for_exchanges(stream);
     std::lock_guard<std::mutex> lock(busy);
     char* start = reinterpret_cast<char*>(pointer) - HEAD;
     std::size_t bytes;
@@ -272,8 +288,13 @@ Status cuMemFreeAsync(Pointer pointer, void* stream) {
     return OK;
 }
 
+Status cuMemAlloc_v2(Pointer* pointer, std::size_t bytes) { return cuMemAllocAsync(pointer, bytes, nullptr); }
+
+Status cuMemFree_v2(Pointer pointer) { return cuMemFreeAsync(pointer, nullptr); }
+
 Status cuMemcpyHtoDAsync_v2(Pointer to, const void* from, std::size_t bytes, void* stream) {
     if (Status status = outside_capture(stream)) return status;
+    wait_for_exchanges(stream);
     std::lock_guard<std::mutex> lock(busy);
     auto copy = [=] { memcpy(reinterpret_cast<void*>(to), from, bytes); };
     if (is_pinned(from)) {
@@ -300,6 +321,7 @@ Status cuMemFreeHost(void* pointer) {
 
 Status cuMemcpyDtoHAsync_v2(void* to, Pointer from, std::size_t bytes, void* stream) {
     if (Status status = outside_capture(stream)) return status;
+    wait_for_exchanges(stream);
     memcpy(to, reinterpret_cast<void*>(from), bytes);
     return OK;
 }

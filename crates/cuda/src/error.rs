@@ -40,6 +40,16 @@ pub enum CudaError {
         /// The folders that were searched besides the loader's own.
         searched: Vec<PathBuf>,
     },
+    /// NCCL is nowhere.
+    #[error(
+        "no NCCL: libnccl.so.2 is neither on the loader's path nor in {}; install it (Debian: libnccl2, Python: \
+         nvidia-nccl-cu13), name its folder in TARRL_CUDA_LIBRARIES, or connect the ranks with --connect tcp",
+        list(searched)
+    )]
+    NoNccl {
+        /// The folders that were searched besides the loader's own.
+        searched: Vec<PathBuf>,
+    },
     /// Everything is there, but something failed.
     #[error("the GPU cannot be used: {what} failed: {cause}; see `nvidia-smi`")]
     Failed {
@@ -104,6 +114,9 @@ mod tests {
         assert!(driver.contains("libcuda.so.1") && driver.contains("/a, /b") && driver.contains("install"));
         let device = CudaError::NoDevice { ordinal: 3, count: 2 }.to_string();
         assert!(device.contains("cuda:3") && device.contains("cuda:0 to cuda:1"), "{device}");
+        let nccl = CudaError::NoNccl { searched: searched.clone() }.to_string();
+        let parts = ["libnccl.so.2", "/a, /b", "nvidia-nccl-cu13", "TARRL_CUDA_LIBRARIES", "--connect tcp"];
+        assert!(parts.iter().all(|part| nccl.contains(part)), "{nccl}");
         let library = CudaError::NoLibrary { name: "libnvrtc", packages: "nvidia-cuda-nvrtc", searched };
         assert!(library.to_string().contains("nvidia-cuda-nvrtc"), "{library}");
         assert!(CudaError::NoDriver { searched: vec![] }.to_string().contains("none is configured"));

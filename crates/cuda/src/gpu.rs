@@ -159,7 +159,7 @@ impl Debug for Gpu {
     }
 }
 
-fn no_device(ordinal: usize, error: &DriverError) -> CudaError {
+pub(crate) fn no_device(ordinal: usize, error: &DriverError) -> CudaError {
     match error.0 {
         CUresult::CUDA_ERROR_NO_DEVICE | CUresult::CUDA_ERROR_INVALID_DEVICE => {
             let count = CudaContext::device_count().map_or(0, |count| count.max(0) as usize);

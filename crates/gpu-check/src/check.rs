@@ -9,7 +9,7 @@ use tarrl_cuda::{Cuda, Gpu};
 
 use crate::progress::show;
 use crate::report_writer::ReportWriter;
-use crate::{agreement, conformance, measure, pytorch, replay, steps};
+use crate::{agreement, conformance, measure, pytorch, ranks, replay, steps};
 use tarrl_jobs::machine;
 
 /// A part of the check.
@@ -23,6 +23,8 @@ pub enum Part {
     Replay,
     /// Whole trainings with graphs and without: the same bits, and what the host has to do in a step.
     Steps,
+    /// Sums and a training over NCCL, on as many GPUs as there are up to four.
+    Ranks,
     /// Kernels and whole steps against the limits of the card, and steps on images from the loader.
     Speed,
     /// The same steps in PyTorch.
@@ -73,6 +75,11 @@ pub fn run(ordinal: usize, parts: &[Part], out: Option<&Path>, most: Duration) -
                 let (value, failed) = steps::run(&gpu)?;
                 report.fail(failed);
                 report.put("steps", value)?;
+            }
+            Part::Ranks => {
+                let (value, failed) = ranks::run(ordinal)?;
+                report.fail(failed);
+                report.put("ranks", value)?;
             }
             Part::Speed => measure::run(&gpu, &mut report)?,
             Part::Peers => pytorch::run(&mut report)?,

@@ -17,18 +17,42 @@ pub(crate) fn compiler() -> Option<&'static str> {
     })
 }
 
-/// Compiles `libcuda.so.1`, `libcublasLt.so.13` and `libcudnn.so.9` and returns their folder.
+/// Compiles `libcuda.so.1`, `libcublasLt.so.13`, `libcudnn.so.9` and `libnccl.so.2` and returns their folder.
 pub(crate) fn build(compiler: &str) -> anyhow::Result<PathBuf> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cuda/emulator");
+    let sources = sources();
     let folder = std::env::temp_dir().join(format!("tarrl-emulator-{}", std::process::id()));
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let kernels = folder.join("kernels.cpp");
-    fs::write(&kernels, table()).with_context(|| format!("cannot write {}", kernels.display()))?;
-    let driver = [kernels, sources.join("grid.cpp"), sources.join("driver.cpp")];
-    library(compiler, &sources, &driver, &folder.join("libcuda.so.1"))?;
+    driver(compiler, &folder, &table())?;
     library(compiler, &sources, &[sources.join("cublaslt.cpp")], &folder.join("libcublasLt.so.13"))?;
     library(compiler, &sources, &[sources.join("cudnn.cpp")], &folder.join("libcudnn.so.9"))?;
+    nccl(compiler, &folder)?;
     Ok(folder)
+}
+
+/// As [`build`], without kernels and products: what moves numbers between ranks and computes nothing.
+#[cfg(test)]
+pub(crate) fn build_ranks(compiler: &str, folder: &Path) -> anyhow::Result<()> {
+    let empty =
+        "const Kernel kernels[] = {{\"\", nullptr, false, nullptr}};\nconst unsigned kernel_count = 0;\n";
+    driver(compiler, folder, &format!("#include \"host.h\"\n{empty}"))?;
+    nccl(compiler, folder)
+}
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../cuda/emulator")
+}
+
+/// Compiles the driver with these kernels.
+fn driver(compiler: &str, folder: &Path, table: &str) -> anyhow::Result<()> {
+    let (sources, kernels) = (sources(), folder.join("kernels.cpp"));
+    fs::write(&kernels, table).with_context(|| format!("cannot write {}", kernels.display()))?;
+    let files = [kernels, sources.join("grid.cpp"), sources.join("driver.cpp")];
+    library(compiler, &sources, &files, &folder.join("libcuda.so.1"))
+}
+
+fn nccl(compiler: &str, folder: &Path) -> anyhow::Result<()> {
+    let sources = sources();
+    library(compiler, &sources, &[sources.join("nccl.cpp")], &folder.join("libnccl.so.2"))
 }
 
 /// Every kernel source in a namespace of its own, and the list of all kernels.
@@ -67,6 +91,7 @@ fn library(compiler: &str, include: &Path, sources: &[PathBuf], to: &Path) -> an
     // Its C++ library stays inside, where it cannot get between NVRTC and the one that NVRTC brings.
     command.args(["-static-libstdc++", "-static-libgcc", "-Wl,--exclude-libs,ALL"]);
     command.arg(format!("-Wl,-soname,{name}")).arg("-I").arg(include).args(sources).arg("-o").arg(to);
+    command.args(["-pthread", "-ldl"]);
     let output = command.output().with_context(|| format!("cannot start {compiler}"))?;
     if !output.status.success() {
         bail!("{compiler} cannot compile the emulator:\n{}", String::from_utf8_lossy(&output.stderr));

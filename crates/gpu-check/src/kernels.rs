@@ -106,7 +106,7 @@ fn run_emulated(host: &str) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("cannot find this program to start it again")?;
     let mut command = Command::new(program);
     command
-        .args(["gpu-check", "--only", "conformance,agreement,replay,steps", "--dry"])
+        .args(["gpu-check", "--only", "conformance,agreement,replay,steps,ranks", "--dry"])
         .env("TARRL_CUDA_LIBRARIES", &folder);
     let status = command.status().context("cannot start this program again")?;
     if !status.success() {

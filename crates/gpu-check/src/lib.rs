@@ -5,7 +5,8 @@
 //! ```
 //!
 //! - [`run`] checks one GPU and writes `gpu-check.json` and `gpu-check.md`: the conformance suite in f32 and f64,
-//!   agreement with the CPU, captured functions and trainings against plain runs, and speed beside the card's limits.
+//!   agreement with the CPU, captured functions and trainings against plain runs, ranks over NCCL, and speed beside the card's
+//!   limits.
 //! - [`check_emulated`] needs no GPU: it compiles every kernel with NVRTC and runs the checks on an emulated driver.
 
 #![forbid(unsafe_code)]
@@ -21,6 +22,7 @@ mod kernels;
 mod measure;
 mod progress;
 mod pytorch;
+mod ranks;
 mod replay;
 mod report_writer;
 mod steps;

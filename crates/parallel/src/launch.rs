@@ -1,7 +1,6 @@
 //! How a process learns its rank: the variables of torchrun, srun and mpirun.
 
 use crate::error::ParallelError;
-use crate::ranks::Ranks;
 use crate::tcp::TcpRanks;
 use std::time::Duration;
 
@@ -90,13 +89,13 @@ impl Launch {
     ///
     /// # Errors
     /// If nothing says where rank 0 is, and as [`TcpRanks::connect`].
-    pub fn tcp(&self, timeout: Duration) -> Result<Box<dyn Ranks>, ParallelError> {
+    pub fn tcp(&self, timeout: Duration) -> Result<TcpRanks, ParallelError> {
         let host = self.host.as_ref().ok_or_else(|| {
             ParallelError::Setting(
                 "there is no MASTER_ADDR; set it to the name of the machine of rank 0".into(),
             )
         })?;
-        Ok(Box::new(TcpRanks::connect([self.rank, self.count], host, self.port, timeout)?))
+        TcpRanks::connect([self.rank, self.count], host, self.port, timeout)
     }
 }
 

@@ -159,6 +159,33 @@ impl TcpRanks {
         self.read(stream, length)
     }
 
+    /// Whether the other ranks are still there, without waiting: for ranks that exchange their numbers by other means and use
+    /// this connection to agree on them. Of all ranks the first hears, and of the first all others.
+    ///
+    /// # Errors
+    /// If a connection is closed, or a rank has said that it ends.
+    pub fn look(&mut self) -> Result<(), ParallelError> {
+        for stream in 0..self.streams.len() {
+            let mut kind = [0];
+            let socket = &self.streams[stream];
+            let set = |nonblocking| socket.set_nonblocking(nonblocking);
+            let peeked = set(true).and_then(|()| {
+                let peeked = socket.peek(&mut kind);
+                set(false).and(peeked)
+            });
+            match peeked {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(self.lost(stream, &error)),
+                Ok(0) => return Err(self.lost(stream, &io::ErrorKind::UnexpectedEof.into())),
+                // That is an error whatever was expected.
+                Ok(_) if matches!(kind[0], AGAIN | ENDED) => drop(self.receive(stream, kind[0], 0)?),
+                // A call of the future, which this rank has not made yet.
+                Ok(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     fn read(&mut self, stream: usize, length: usize) -> Result<Vec<u8>, ParallelError> {
         let mut bytes = vec![0; length];
         let read = self.streams[stream].read_exact(&mut bytes);

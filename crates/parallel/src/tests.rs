@@ -178,6 +178,31 @@ fn a_rank_that_dies_or_hangs_is_lost() {
 }
 
 #[test]
+fn the_other_ranks_are_watched_without_waiting() {
+    let port = free_port();
+    let rank = |rank: usize| TcpRanks::connect([rank, 3], "127.0.0.1", port, TIMEOUT).unwrap();
+    let [mut zero, mut one, two] = std::thread::scope(|scope| {
+        [0, 1, 2].map(|r| scope.spawn(move || rank(r))).map(|thread| thread.join().unwrap())
+    });
+    assert_eq!((zero.look(), one.look()), (Ok(()), Ok(())));
+    let seen = |ranks: &mut TcpRanks| {
+        let began = std::time::Instant::now();
+        loop {
+            match ranks.look() {
+                Ok(()) if began.elapsed() < TIMEOUT => std::thread::yield_now(),
+                found => return found.unwrap_err(),
+            }
+        }
+    };
+    drop(two);
+    let lost = seen(&mut zero);
+    assert!(matches!(&lost, ParallelError::Lost { rank: 2, cause } if cause.contains("has ended")), "{lost}");
+    zero.end(&lost);
+    let told = seen(&mut one);
+    assert!(told.is_passing() && told.to_string().contains("rank 2 was lost"), "{told}");
+}
+
+#[test]
 fn what_no_ranks_can_do_is_refused() {
     let refused = |shards| Group::alone(shards).unwrap_err().to_string();
     assert!(refused(3).contains("powers of two") && refused(0).contains("powers of two"));

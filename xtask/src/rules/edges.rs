@@ -11,10 +11,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tensor", &[]),
     ("files", &[]),
     ("report", &["files"]),
-    ("cuda", &["tensor", "files"]),
     ("data", &["tensor", "files"]),
     // Differentiable sums over the shards of a batch.
     ("parallel", &["tensor"]),
+    // Ranks over NCCL.
+    ("cuda", &["tensor", "files", "parallel"]),
     ("mpi", &["parallel"]),
     ("encoders", &["tensor", "files", "parallel"]),
     ("objectives", &["tensor"]),

@@ -16,7 +16,8 @@ Examples:
   tarrl gpu-check --emulated             without a GPU: compile the kernels, check them on an emulated driver
 
 It runs the conformance suite on the GPU in f32 and f64, compares ops and ten training steps with the CPU, repeats
-them for the same bits, compares captured functions and whole trainings with plain runs, and measures kernels and whole steps beside what
+them for the same bits, compares captured functions and whole trainings with plain runs, adds numbers and trains over NCCL where it is
+installed, and measures kernels and whole steps beside what
 the card can do at most, and beside PyTorch if it is installed. It writes OUT/gpu-check.json and OUT/gpu-check.md after
 every piece.";
 
@@ -60,6 +61,8 @@ pub(crate) enum Part {
     Replay,
     /// Whole trainings with graphs and without: the same bits, and what the host has to do in a step
     Steps,
+    /// Sums and a training over NCCL, on as many GPUs as there are up to four
+    Ranks,
     /// Kernels and whole steps against the limits of the card, and steps on images from the loader
     Speed,
     /// The same steps in PyTorch
@@ -109,6 +112,7 @@ impl Part {
             Self::Agreement => tarrl_gpu_check::Part::Agreement,
             Self::Replay => tarrl_gpu_check::Part::Replay,
             Self::Steps => tarrl_gpu_check::Part::Steps,
+            Self::Ranks => tarrl_gpu_check::Part::Ranks,
             Self::Speed => tarrl_gpu_check::Part::Speed,
             Self::Peers => tarrl_gpu_check::Part::Peers,
         }

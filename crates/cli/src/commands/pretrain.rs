@@ -116,7 +116,7 @@ fn architecture(name: &str) -> Result<Arch, String> {
 
 impl Pretrain {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let ranks = self.ranks.start()?;
+        let ranks = self.ranks.start(self.device)?;
         ranks.finish(self.train(&ranks))
     }
 

@@ -91,6 +91,27 @@ impl Places {
         present() || (self.ask_python && open_first(&python_packages(), file, "") && present())
     }
 
+    /// Opens NCCL, whose file has a name that cudarc does not look for.
+    ///
+    /// # Errors
+    /// [`CudaError::NoNccl`] if it is nowhere.
+    pub(crate) fn nccl(&self) -> Result<libloading::Library, CudaError> {
+        let file = "libnccl.so.2";
+        // SAFETY: NVIDIA's library, and the emulator's, only initialize themselves when they are loaded.
+        let bare = || unsafe { libloading::Library::new(file) }.ok();
+        let mut searched = self.libraries.clone();
+        open_first(&searched, file, "");
+        if let Some(library) = bare() {
+            return Ok(library);
+        }
+        if self.ask_python {
+            let more = python_packages();
+            open_first(&more, file, "");
+            searched.extend(more);
+        }
+        bare().ok_or(CudaError::NoNccl { searched })
+    }
+
     fn toolkit(
         &self,
         name: &'static str,
