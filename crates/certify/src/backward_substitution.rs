@@ -261,10 +261,18 @@ impl<'a> BackwardSubstitution<'a> {
             return tape.replace(at, relu, first, lines, sums);
         }
         let CoefficientLines { units, data, .. } = lines;
+        // Active units keep their coefficients in every bundle.
+        let changed: Vec<(usize, usize)> = units
+            .iter()
+            .enumerate()
+            .map(|(line, &unit)| (line, unit as usize))
+            .filter(|(_, unit)| !relu.is_active(first + unit))
+            .collect();
         let bundles = data.chunks_mut(units.len().max(1) * LINE).zip(sums).enumerate();
         for (bundle, (data, sums)) in bundles {
-            for (&unit, line) in units.iter().zip(data.as_chunks_mut::<LINE>().0) {
-                let unit = unit as usize;
+            let data = data.as_chunks_mut::<LINE>().0;
+            for &(line, unit) in &changed {
+                let line = &mut data[line];
                 match mode {
                     Relaxation::OneSided => relu.replace(first + unit, line, sums),
                     Relaxation::Recorded(_) => unreachable!("a tape replaces whole steps"),

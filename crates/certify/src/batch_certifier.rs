@@ -165,25 +165,37 @@ impl<'a> BatchCertifier<'a> {
         let mut found = vec![[f64::NEG_INFINITY, f64::INFINITY]; group.units.len()];
         let mut rows: Vec<(usize, f64)> = group.units.iter().map(|&unit| (unit, 1.0)).collect();
         rows.extend(group.units.iter().filter(|&&unit| !may_be_inactive(unit)).map(|&unit| (unit, -1.0)));
+        // Lanes that the last bundle has left cost nothing: the units most likely to be active take them, so that often none
+        // has to be substituted a second time.
+        let mut likely: Vec<usize> =
+            group.units.iter().copied().filter(|&unit| may_be_inactive(unit)).collect();
+        likely.sort_by(|&a, &b| h[b].total_cmp(&h[a]));
+        let spare = rows.len().next_multiple_of(LINE) - rows.len();
+        rows.extend(likely.into_iter().take(spare).map(|unit| (unit, -1.0)));
         let mut taken = 0;
-        while !rows.is_empty() {
+        let mut substitute = |rows: &[(usize, f64)], found: &mut [[f64; 2]]| {
             taken += rows.len();
-            let upper = self.upper(Rows { sample: group.sample, value, units: &rows });
+            let upper = self.upper(Rows { sample: group.sample, value, units: rows });
             for (&(unit, sign), bound) in rows.iter().zip(upper) {
                 let i = group.units.binary_search(&unit).expect("a unit of the group");
                 // An upper bound of the negative is a lower bound.
                 found[i][usize::from(sign > 0.0)] = sign * bound;
             }
-            let is_open = |&(&unit, bounds): &(&usize, &[f64; 2])| {
-                let active = up(h[unit] + e[unit]) + bounds[1] > 0.0 || bounds[1].is_nan();
-                bounds[0] == f64::NEG_INFINITY && may_be_inactive(unit) && active
-            };
-            let first = taken == rows.len();
-            rows = if first {
-                group.units.iter().zip(&found).filter(is_open).map(|(&unit, _)| (unit, -1.0)).collect()
-            } else {
-                vec![]
-            };
+        };
+        substitute(&rows, &mut found);
+        let mut open = vec![];
+        for (&unit, bounds) in group.units.iter().zip(&mut found).filter(|(unit, _)| may_be_inactive(**unit))
+        {
+            let is_active = up(h[unit] + e[unit]) + bounds[1] > 0.0 || bounds[1].is_nan();
+            if !is_active {
+                // Also where a lane was left, so that no bound depends on how units are grouped.
+                bounds[0] = f64::NEG_INFINITY;
+            } else if bounds[0] == f64::NEG_INFINITY {
+                open.push((unit, -1.0));
+            }
+        }
+        if !open.is_empty() {
+            substitute(&open, &mut found);
         }
         if self.config.effort == Effort::Optimized {
             taken += self.optimize(value, group, &mut found);

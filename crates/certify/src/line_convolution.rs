@@ -90,7 +90,7 @@ impl LineConvolution {
     pub(crate) fn readers(&self, units: &[u32], needed: Option<&[bool]>) -> Vec<u32> {
         let starts = self.starts(units);
         let mut patch = [NOWHERE; 2];
-        for position in units.iter().map(|&unit| unit as usize / self.from[2]) {
+        for (position, _) in positions(units, self.from[2]) {
             for (axis, at) in [position / self.from[1], position % self.from[1]].into_iter().enumerate() {
                 let reach = &self.reach[axis][at];
                 patch[axis] = patch[axis].start.min(reach.start)..patch[axis].end.max(reach.end);
@@ -102,8 +102,14 @@ impl LineConvolution {
             for position in y * w + patch[1].start.min(w)..y * w + patch[1].end {
                 if self.taps[position].iter().any(|tap| starts[tap.position] < starts[tap.position + 1]) {
                     let of_position = position * channels..(position + 1) * channels;
-                    let is_needed = |&unit: &usize| needed.is_none_or(|needed| needed[unit]);
-                    readers.extend(of_position.filter(is_needed).map(|unit| unit as u32));
+                    let units = of_position.start as u32..of_position.end as u32;
+                    match needed {
+                        None => readers.extend(units),
+                        Some(needed) => {
+                            let is_needed = units.zip(&needed[of_position]);
+                            readers.extend(is_needed.filter(|(_, needed)| **needed).map(|(unit, _)| unit));
+                        }
+                    }
                 }
             }
         }
@@ -118,24 +124,24 @@ impl LineConvolution {
         units: Vec<u32>,
         buffers: &Buffers,
     ) -> CoefficientLines {
-        let columns: Vec<u32> = from.units.iter().map(|&unit| unit % self.periods[0] as u32).collect();
+        let [row_length, period] = self.periods;
+        let columns: Vec<u32> = remainders(&from.units, row_length).collect();
+        let all_rows: Vec<usize> =
+            remainders(&units, period).map(|channel| channel as usize * row_length).collect();
         let starts = self.starts(&from.units);
         let mut data = buffers.take(bundles * units.len() * LINE);
         let mut to = LineTarget { data: &mut data, height: units.len() };
         let product = LineProduct::new(&self.weights, &columns, &from.data, bundles);
-        let (mut rows, mut runs, mut first) = (vec![], vec![], 0);
+        let mut runs = vec![];
         // Units of one position and group read the same lines.
-        let together = (self.to[2] / self.groups) as u32;
-        let [row_length, period] = [self.periods[0], self.periods[1]];
-        for units in units.chunk_by(|&a, &b| a / together == b / together) {
-            let place = (units[0] / together) as usize;
+        let mut places = positions(&units, self.to[2] / self.groups).peekable();
+        while let Some((place, first)) = places.next() {
+            let end = places.peek().map_or(units.len(), |&(_, next)| next);
             runs.clear();
             self.add_runs(place / self.groups, place % self.groups, &starts, &from.units, &mut runs);
-            rows.clear();
-            rows.extend(units.iter().map(|&unit| (unit % period as u32) as usize * row_length));
-            product.multiply(&rows, &runs, &mut to, first);
-            first += units.len();
+            product.multiply(&all_rows[first..end], &runs, &mut to, first);
         }
+        drop(places);
         CoefficientLines { units, data, l1: None }
     }
 
@@ -143,11 +149,8 @@ impl LineConvolution {
     fn starts(&self, units: &[u32]) -> Vec<usize> {
         let [h, w, channels] = self.from;
         let mut starts = Vec::with_capacity(h * w + 1);
-        for (line, &unit) in units.iter().enumerate() {
-            let position = unit as usize / channels;
-            if starts.len() <= position {
-                starts.resize(position + 1, line);
-            }
+        for (position, line) in positions(units, channels) {
+            starts.resize(position + 1, line);
         }
         starts.resize(h * w + 1, units.len());
         starts
@@ -175,4 +178,29 @@ impl LineConvolution {
             }
         }
     }
+}
+
+/// The blocks of `len` units that rising units lie in, each with the place of its first one in the list.
+fn positions(units: &[u32], len: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut next = 0;
+    units.iter().enumerate().filter_map(move |(line, &unit)| {
+        let unit = unit as usize;
+        // A division for each block, not for each unit.
+        (unit >= next).then(|| {
+            let position = unit / len;
+            next = (position + 1) * len;
+            (position, line)
+        })
+    })
+}
+
+/// The remainders of rising units.
+fn remainders(units: &[u32], divisor: usize) -> impl Iterator<Item = u32> {
+    let (divisor, mut first) = (divisor as u32, 0);
+    units.iter().map(move |&unit| {
+        if unit - first >= divisor {
+            first = unit / divisor * divisor;
+        }
+        unit - first
+    })
 }

@@ -33,6 +33,8 @@ pub(crate) struct ReluRelaxation {
     pub(crate) floor: Vec<f64>,
     /// Whether the unit can be displaced at all.
     alive: Vec<bool>,
+    /// Whether the ReLU changes nothing in the whole box.
+    active: Vec<bool>,
     /// The ends of the pre-activation.
     ends: Vec<[f64; 2]>,
 }
@@ -69,12 +71,15 @@ impl ReluRelaxation {
             tangent: zeros(),
             floor: zeros(),
             alive: vec![false; n],
+            active: vec![false; n],
             ends: vec![[0.0; 2]; n],
         };
         for i in 0..n {
             let ends = [down(h[i] - error[i]), up(h[i] + error[i])];
             lines.ends[i] = ends;
             lines.set(i, ends, [bounds.lower[i], bounds.upper[i]], slope);
+            let (slopes, offsets) = ([lines.slope[i], lines.tangent[i]], [lines.high[i], lines.floor[i]]);
+            lines.active[i] = slopes == [1.0; 2] && offsets == [0.0; 2];
         }
         lines
     }
@@ -115,9 +120,6 @@ impl ReluRelaxation {
     /// one.
     pub(crate) fn replace(&self, i: usize, line: &mut [f64; LINE], sums: &mut LineSums) {
         let (high, slope, floor, tangent) = (self.high[i], self.slope[i], self.floor[i], self.tangent[i]);
-        if self.is_active(i) {
-            return;
-        }
         for (lane, a) in line.iter_mut().enumerate() {
             // Chosen without a branch: signs change from row to row.
             let (offset, factor) = if *a > 0.0 { (high, slope) } else { (floor, tangent) };
@@ -183,8 +185,8 @@ impl ReluRelaxation {
     }
 
     /// Whether the ReLU changes nothing in the whole box.
-    fn is_active(&self, i: usize) -> bool {
-        self.slope[i] == 1.0 && self.tangent[i] == 1.0 && self.high[i] == 0.0 && self.floor[i] == 0.0
+    pub(crate) fn is_active(&self, i: usize) -> bool {
+        self.active[i]
     }
 
     /// Which units of a sample of `len` units can be displaced at all.
