@@ -136,29 +136,24 @@ impl<'a> LineProduct<'a> {
         mut first: usize,
     ) {
         macro_rules! strip {
-            ($height:literal, $wide:literal) => {
+            ($height:literal: $($wide:literal),+) => {
                 while let Some((tile, rest)) = rows.split_first_chunk::<$height>() {
                     let mut bundle = 0;
-                    while self.bundles - bundle >= $wide {
+                    $(while self.bundles - bundle >= $wide {
                         // SAFETY: as for this function.
                         unsafe { self.tile::<V, PARTS, $height, $wide>(tile, runs, to, [bundle, first]) };
                         bundle += $wide;
-                    }
-                    while bundle < self.bundles {
-                        // SAFETY: as for this function.
-                        unsafe { self.tile::<V, PARTS, $height, 1>(tile, runs, to, [bundle, first]) };
-                        bundle += 1;
-                    }
+                    })+
                     (rows, first) = (rest, first + $height);
                 }
             };
         }
-        strip!(6, 1);
-        strip!(5, 1);
-        strip!(4, 1);
-        strip!(3, 2);
-        strip!(2, 3);
-        strip!(1, 6);
+        strip!(6: 1);
+        strip!(5: 1);
+        strip!(4: 1);
+        strip!(3: 2, 1);
+        strip!(2: 3, 2, 1);
+        strip!(1: 6, 5, 4, 3, 2, 1);
     }
 
     /// Some rows of some bundles.
