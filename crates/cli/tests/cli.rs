@@ -150,6 +150,17 @@ fn a_workload_is_timed_and_reported_as_json() {
 }
 
 #[test]
+fn a_task_is_only_timed_beside_other_programs() {
+    let output = tarrl(&["bench", "--task", "probe"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("add --peers"), "{}", text(&output.stderr));
+    let output = tarrl(&["bench", "--task", "attack", "--peers"]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
+    assert!(message.contains("take one of autoattack, certify, probe, augment"), "{message}");
+}
+
+#[test]
 fn all_workloads_make_a_table() {
     let output = tarrl(&["bench", "--all", "--markdown", "--batch", "2", "--repeats", "1"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
