@@ -159,13 +159,7 @@ impl NcclRanks {
                 (Some(error), None) | (None, Some(error)) if since.elapsed() >= GRACE => {
                     return Err(error.clone());
                 }
-                _ if began.elapsed() >= patience => {
-                    let cause = format!(
-                        "NCCL did not finish for {} s (--rank-timeout), although all ranks had begun",
-                        self.timeout.as_secs()
-                    );
-                    return Err(ended(rank, cause));
-                }
+                _ if began.elapsed() >= patience => return Err(self.gave_up()),
                 _ => {}
             }
             // Most exchanges take less than a millisecond.
@@ -173,6 +167,22 @@ impl NcclRanks {
                 short if short < Duration::from_millis(2) => std::thread::yield_now(),
                 _ => std::thread::sleep(Duration::from_micros(200)),
             }
+        }
+    }
+
+    /// Why an exchange that all had begun is given up.
+    fn gave_up(&self) -> ParallelError {
+        let seconds = self.timeout.as_secs();
+        match self.rank() {
+            0 => ended(
+                0,
+                format!("NCCL did not finish for {seconds} s (--rank-timeout), although all ranks had begun"),
+            ),
+            // It would have said so long ago.
+            _ => ParallelError::Lost {
+                rank: 0,
+                cause: format!("it has said nothing for twice the {seconds} s of --rank-timeout"),
+            },
         }
     }
 }
