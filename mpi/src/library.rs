@@ -83,10 +83,11 @@ impl Library {
             format!("this MPI is not Open MPI 4 or 5: {error}; load that, or connect over TCP")
         };
         macro_rules! symbol {
-            // SAFETY: the type is that of the symbol in mpi.h of Open MPI; of a variable it is the address.
-            ($name:literal) => {
-                *unsafe { loaded.get(concat!($name, "\0").as_bytes()) }.map_err(missing)?
-            };
+            ($name:literal) => {{
+                // SAFETY: the type is that of the symbol in mpi.h of Open MPI; of a variable it is the address.
+                let found = unsafe { loaded.get(concat!($name, "\0").as_bytes()) };
+                *found.map_err(missing)?
+            }};
         }
         let world: Handle = symbol!("ompi_mpi_comm_world");
         let begin: unsafe extern "C" fn(*mut c_void, *mut c_void, c_int, *mut c_int) -> c_int =

@@ -61,10 +61,11 @@ impl Nccl {
         let missing = |error: libloading::Error| format!("{error}; it has to be 2.14 or newer");
         let failed = |cause: String| CudaError::failed("opening NCCL")(cause);
         macro_rules! symbol {
-            // SAFETY: the type is that of the function in nccl.h since 2.14.
-            ($name:literal) => {
-                *unsafe { loaded.get(concat!($name, "\0").as_bytes()) }.map_err(missing).map_err(failed)?
-            };
+            ($name:literal) => {{
+                // SAFETY: the type is that of the function in nccl.h since 2.14.
+                let found = unsafe { loaded.get(concat!($name, "\0").as_bytes()) };
+                *found.map_err(missing).map_err(failed)?
+            }};
         }
         let version: unsafe extern "C" fn(*mut c_int) -> c_int = symbol!("ncclGetVersion");
         let mut nccl = Nccl {
