@@ -122,11 +122,17 @@ fn write_corpus(folder: &Path, targets: &[&Target]) -> anyhow::Result<()> {
             let path = folder.join(format!("seed-{number}"));
             std::fs::write(&path, seed).with_context(|| format!("cannot write {}", path.display()))?;
         }
-        let words: String = target.words.iter().map(|word| format!("{}\n", dictionary_entry(word))).collect();
         let path = folder.with_extension("dict");
-        std::fs::write(&path, words).with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(&path, dictionary(target.words))
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// A dictionary of libFuzzer, which refuses an empty file: a format without words has a comment.
+fn dictionary(words: &[&str]) -> String {
+    let lines = words.iter().map(|word| format!("{}\n", dictionary_entry(word)));
+    std::iter::once("# words of the format\n".to_owned()).chain(lines).collect()
 }
 
 /// A line of libFuzzer's dictionaries.
@@ -137,4 +143,15 @@ fn dictionary_entry(word: &str) -> String {
         _ => format!("\\x{byte:02X}"),
     };
     format!("\"{}\"", word.bytes().map(byte).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_dictionary_is_empty_and_words_are_escaped() {
+        assert!(!dictionary(&[]).is_empty());
+        assert_eq!(dictionary(&["a\"\\\n"]), "# words of the format\n\"a\\\"\\\\\\x0A\"\n");
+    }
 }
