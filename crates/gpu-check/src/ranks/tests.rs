@@ -196,11 +196,8 @@ fn two_ranks_on_one_gpu_and_a_gpu_that_is_not_there_are_refused() {
     }
 }
 
-/// What a process of `a_killed_process_ends_the_others` does: exchanges until one fails.
-#[test]
-#[ignore = "a rank, which another test starts"]
-fn process_of_a_rank() {
-    let Some(launch) = Launch::of(&|name| std::env::var(name).ok()).unwrap() else { return };
+/// What a process that `a_killed_process_ends_the_others` starts does: exchanges until one fails.
+fn exchange_until_one_fails(launch: &Launch) {
     let control = launch.tcp(PATIENCE).unwrap();
     let mut ranks = NcclRanks::open(control, launch.rank, &Places::usual(), PATIENCE).unwrap();
     loop {
@@ -215,12 +212,16 @@ fn process_of_a_rank() {
     }
 }
 
+/// The processes are this test again, as ranks.
 #[test]
 fn a_killed_process_ends_the_others() {
+    if let Some(launch) = Launch::of(&|name| std::env::var(name).ok()).unwrap() {
+        return exchange_until_one_fails(&launch);
+    }
     let Some(places) = emulated() else { return };
     let start = |rank: usize, port: u16| {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--ignored", "--exact", "ranks::tests::process_of_a_rank", "--nocapture"]);
+        command.args(["--exact", "ranks::tests::a_killed_process_ends_the_others", "--nocapture"]);
         command.env("TARRL_CUDA_LIBRARIES", &places.libraries[0]);
         command.env("RANK", rank.to_string()).env("WORLD_SIZE", "4").env("MASTER_PORT", port.to_string());
         command.env("MASTER_ADDR", "127.0.0.1").env_remove("TORCHELASTIC_USE_AGENT_STORE");
