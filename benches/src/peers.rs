@@ -354,14 +354,16 @@ impl fmt::Display for Comparison {
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
     #[test]
     #[cfg(unix)]
     fn a_peer_runs_once_for_each_request_and_reports_its_memory() {
-        let shell = |script: &str| {
-            let mut command = Command::new("sh");
-            command.args(["-c", script]);
-            command
-        };
         let script = "echo ready; while read line; do echo 0.5; done; echo '12.5 a peer 1.0; 3 of 5'";
         let mut peer = Peer::start(shell(script)).unwrap();
         assert_eq!([peer.once().unwrap(), peer.once().unwrap()], [0.5, 0.5]);
@@ -376,11 +378,6 @@ mod tests {
     #[test]
     #[cfg(unix)]
     fn programs_take_turns_and_the_row_has_both_results() {
-        let shell = |script: &str| {
-            let mut command = Command::new("sh");
-            command.args(["-c", script]);
-            command
-        };
         let ours = shell("echo ready; while read line; do echo 3.0; done; echo '1 ours; 7 of 9'");
         let theirs = shell("echo ready; while read line; do echo 6.0; done; echo '2 peer 1.2; 8 of 9'");
         let row = in_turns(1, ["a task", "tuned"], ours, Peer::start(theirs).unwrap()).unwrap().to_string();

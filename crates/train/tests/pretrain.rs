@@ -1,12 +1,14 @@
 //! Pre-training end to end, on small synthetic images.
 
 mod common;
+mod outputs;
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use common::images;
+use outputs::{hash, records, timeless};
 use tarrl_attacks::{Pgd, Threat, pgd};
 use tarrl_bound::Divergence;
 use tarrl_data::Dataset;
@@ -50,32 +52,6 @@ fn run(config: &TrainConfig, folder: &Path, threads: usize, options: Options) ->
 
 fn train(config: &TrainConfig, folder: &Path) -> Result<Trained, String> {
     pretrain(config, &images(), &device(2), folder, &mut |_| {}).map_err(|error| error.to_string())
-}
-
-fn hash(folder: &Path) -> [blake3::Hash; 2] {
-    ["checkpoint.safetensors", "encoder.safetensors"]
-        .map(|f| blake3::hash(&fs::read(folder.join(f)).unwrap()))
-}
-
-fn records(folder: &Path) -> Vec<Record> {
-    let text = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// The records without what a clock or the system says.
-fn timeless(folder: &Path) -> Vec<Record> {
-    let strip = |record| match record {
-        Record::Epoch(epoch) => Record::Epoch(EpochRecord {
-            seconds: 0.0,
-            images_per_second: 0.0,
-            waiting: 0.0,
-            saving: 0.0,
-            peak_memory: None,
-            ..epoch
-        }),
-        other => other,
-    };
-    records(folder).into_iter().map(strip).collect()
 }
 
 fn step_records(folder: &Path) -> Vec<StepRecord> {

@@ -1,6 +1,7 @@
 //! Training on shards: on one process and on several, which here are threads that are connected over TCP.
 
 mod common;
+mod outputs;
 
 use std::fs;
 use std::path::Path;
@@ -9,13 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::images;
+use outputs::{hash, timeless};
 use tarrl_data::Dataset;
 use tarrl_encoders::{EncoderConfig, ProjectorConfig};
 use tarrl_parallel::{Group, SumOrder, TcpRanks};
 use tarrl_tensor::{Cpu, Device};
-use tarrl_train::{
-    EpochRecord, Event, Finish, Method, Options, Pretraining, Record, TrainConfig, TrainError,
-};
+use tarrl_train::{Event, Finish, Method, Options, Pretraining, TrainConfig, TrainError};
 
 /// Eight steps of 32 images in four shards.
 fn config(name: &str) -> TrainConfig {
@@ -67,28 +67,6 @@ fn plain(
     options: &Options,
 ) -> Vec<Result<Finish, TrainError>> {
     run(config, folder, ranks, &|_| (config.clone(), images(), options.clone()))
-}
-
-fn hash(folder: &Path) -> [blake3::Hash; 2] {
-    ["checkpoint.safetensors", "encoder.safetensors"]
-        .map(|f| blake3::hash(&fs::read(folder.join(f)).unwrap()))
-}
-
-/// The records without what a clock or the system says.
-fn timeless(folder: &Path) -> Vec<Record> {
-    let text = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
-    let strip = |record| match record {
-        Record::Epoch(epoch) => Record::Epoch(EpochRecord {
-            seconds: 0.0,
-            images_per_second: 0.0,
-            waiting: 0.0,
-            saving: 0.0,
-            peak_memory: None,
-            ..epoch
-        }),
-        other => other,
-    };
-    text.lines().map(|line| strip(serde_json::from_str(line).unwrap())).collect()
 }
 
 /// The files of an uninterrupted training on one process.
