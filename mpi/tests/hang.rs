@@ -11,6 +11,9 @@ use tarrl_parallel::{Group, SumOrder};
 const TIMEOUT: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_secs(200);
 
+/// A filter that no test has as its name; it tells the program that mpirun started it.
+const AS_RANK: &str = "as-a-rank";
+
 /// One of four ranks; the one that is `silent` takes part in one exchange and then in none.
 fn take_part(silent: usize) {
     let ranks = MpiRanks::open(4, TIMEOUT).unwrap();
@@ -29,7 +32,7 @@ fn take_part(silent: usize) {
 
 /// Runs the test of this name once more on four ranks, which have to end by themselves with one message.
 fn hung(test: &str, silent: usize) {
-    if std::env::var_os("OMPI_COMM_WORLD_RANK").is_some() {
+    if std::env::args().any(|word| word == AS_RANK) {
         return take_part(silent);
     }
     if !Command::new("mpirun").arg("--version").output().is_ok_and(|output| output.status.success()) {
@@ -39,7 +42,7 @@ fn hung(test: &str, silent: usize) {
     // Ranks may share a core, and root may run the tests.
     command.args(["--oversubscribe", "--allow-run-as-root", "--mca", "mpi_yield_when_idle", "1"]);
     command.args(["-np", "4"]).arg(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--nocapture", "--test-threads", "1"]);
+    command.args(["--exact", test, AS_RANK, "--nocapture", "--test-threads", "1"]);
     let began = Instant::now();
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
